@@ -1,0 +1,1 @@
+"""soundscene: tell where a sound was recorded."""

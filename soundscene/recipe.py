@@ -1,0 +1,215 @@
+"""The recipe: every number that decides what a model hears, how it is trained and how it answers.
+
+`Recipe.paper()` is the paper as printed (section numbers beside the values). `Recipe()` differs from it only where a
+page in `docs/decisions/` shows why. `Recipe.small()` is for a laptop. Validation and TOML are msgspec's.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from msgspec import Meta, Struct
+
+from soundscene.errors import RecipeError
+
+Count = Annotated[int, Meta(ge=1)]
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
+
+
+class AudioRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sample rate and segments (sections 2.1 and 4.2) and the noise subtraction (section 2.1, reference [20])."""
+
+    sample_rate: Annotated[int, Meta(ge=8000, le=192000)] = 22050  # 4.2
+    segment_s: Positive = 2.0  # 2.1
+    last_piece: Annotated[float, Meta(gt=0, le=1)] = 0.5  # share of a segment that the rest must fill to be used
+    noise_window: Annotated[int, Meta(ge=4)] = 704  # samples; 32 ms
+    noise_hop: Annotated[int, Meta(ge=2)] = 352  # samples; 50 % overlap
+
+    @property
+    def segment_samples(self) -> int:
+        """Samples in one segment: 44100."""
+        return round(self.segment_s * self.sample_rate)
+
+    def __post_init__(self) -> None:
+        if self.noise_window != 2 * self.noise_hop:
+            raise ValueError(f"audio.noise_window must be twice audio.noise_hop, got {self.noise_window}, {self.noise_hop}")
+
+
+class FeatureRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The image of a segment (section 4.2)."""
+
+    kind: Literal["mel", "gammatone"] = "mel"
+    n_bands: Annotated[int, Meta(ge=1, le=512)] = 64  # M
+    window: Annotated[int, Meta(ge=2)] = 1102  # samples; 50 ms
+    hop: Count = 551  # samples; 50 % overlap
+    n_fft: Annotated[int, Meta(ge=2)] = 2048
+    low_hz: NotNegative = 50.0
+    floor: Positive = 1e-10  # power below which the logarithm is cut, both channels
+    clamp: Positive = 6.0  # standardised values are cut at +- this many deviations
+
+    def __post_init__(self) -> None:
+        if not self.hop <= self.window <= self.n_fft:
+            raise ValueError(f"features: hop <= window <= n_fft, got {self.hop}, {self.window}, {self.n_fft}")
+
+
+class NetworkRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Table 1, section 2.3 and section 4.3."""
+
+    kind: Literal["att-crnn", "cnn"] = "att-crnn"
+    filters: tuple[Count, Count, Count] = (64, 128, 256)
+    hidden: Count = 128  # H
+    attention: Count = 64  # size of both attention layers
+    conv_dropout: Share = 0.25
+    recurrent_dropout: Share = 0.1
+    attention_scale: Literal["printed", "mean-preserving"] = "mean-preserving"
+
+
+class TrainingRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Section 3 and section 4.3, and how training images are varied."""
+
+    epochs: Count = 500
+    batch_size: Annotated[int, Meta(ge=2)] = 100
+    learning_rate: Positive = 1e-4
+    schedule: Literal["constant", "cosine"] = "constant"
+    mixing: Literal["between-class", "none"] = "between-class"
+    balanced: bool = False  # draw scenes, not segments, with equal probability
+    segment_hop_s: Positive = 2.0  # training segments may overlap: another offset in every epoch
+    gain_db: NotNegative = 0.0  # random gain of each example, uniform in +- this
+    mask_bands: Annotated[int, Meta(ge=0)] = 0  # widest masked stripe of bands
+    mask_frames: Annotated[int, Meta(ge=0)] = 0  # widest masked stripe of frames
+    keep: Literal["last", "best"] = "last"  # best: lowest log loss on a validation part of the training groups
+    patience: Annotated[int, Meta(ge=0)] = 0  # with keep = "best": stop after so many epochs without a better one; 0: never
+    seed: Annotated[int, Meta(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        if self.patience and self.keep != "best":
+            raise ValueError('training.patience needs training.keep = "best", because the last epoch has no competitor')
+
+
+class CalibrationRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Section 2.4 and the temperature of the recording's answer."""
+
+    head: Literal["svm", "softmax"] = "svm"
+    svm_c: Positive = 0.1  # 4.3
+    platt_folds: Annotated[int, Meta(ge=2)] = 5
+    held_out: Share = 0.15  # share of training groups kept from the network for the temperature; 0: none
+
+
+class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All choices of a model; travels inside its bundle."""
+
+    audio: AudioRecipe = AudioRecipe()
+    features: FeatureRecipe = FeatureRecipe()
+    network: NetworkRecipe = NetworkRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    calibration: CalibrationRecipe = CalibrationRecipe()
+
+    @classmethod
+    def paper(cls) -> Self:
+        """The paper as printed."""
+        return cls(network=NetworkRecipe(attention_scale="printed"), calibration=CalibrationRecipe(held_out=0.0))
+
+    @classmethod
+    def small(cls) -> Self:
+        """A quarter of the paper's width, for a laptop: minutes, not hours."""
+        return cls(
+            network=NetworkRecipe(filters=(16, 32, 64), hidden=32),
+            training=TrainingRecipe(epochs=30, batch_size=50, learning_rate=1e-3),
+        )
+
+    def with_settings(self, settings: Iterable[str]) -> Self:
+        """A copy with `key=value` settings applied, such as "training.epochs=30"; strings need no quotes.
+
+        Raises `RecipeError` for an unknown key (naming the nearest) or a value outside its range.
+        """
+        tree = msgspec.to_builtins(self)
+        for setting in settings:
+            key, equals, text = setting.partition("=")
+            section, dot, name = key.strip().partition(".")
+            if not equals or not dot:
+                raise RecipeError(f"--set {setting!r}: expected section.key=value, for example training.epochs=30")
+            if section not in tree or name not in tree[section]:
+                raise RecipeError(_unknown(key.strip()))
+            tree[section][name] = _toml_value(text.strip())
+        return type(self).from_dict(tree)
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> Self:
+        """Build and validate from nested dictionaries; missing keys take the values of `Recipe()`."""
+        try:
+            return msgspec.convert(tree, cls, strict=True)
+        except msgspec.ValidationError as error:
+            raise RecipeError(_explain(str(error))) from None
+
+    @classmethod
+    def load(cls, name_or_path: str) -> Self:
+        """A preset by name ("paper", "default", "small") or a TOML file, which may start from one by `base = "small"`."""
+        presets = {"paper": cls.paper, "default": cls, "small": cls.small}
+        if name_or_path in presets:
+            return presets[name_or_path]()
+        path = Path(name_or_path)
+        try:
+            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RecipeError(
+                f"recipe {name_or_path!r}: neither a preset ({', '.join(presets)}) nor a file that can be read ({error.strerror})"
+            ) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"recipe {name_or_path}: not valid TOML: {error}") from None
+        base = tree.pop("base", "default")
+        if base not in presets:
+            raise RecipeError(f"recipe {name_or_path}: base = {base!r}, allowed are {', '.join(presets)}")
+        merged = msgspec.to_builtins(presets[base]())
+        for section, values in tree.items():
+            if isinstance(values, dict) and isinstance(merged.get(section), dict):
+                merged[section] |= values
+            else:
+                merged[section] = values
+        try:
+            return cls.from_dict(merged)
+        except RecipeError as error:
+            raise RecipeError(f"recipe {name_or_path}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested dictionaries of plain values, as written into bundles and logs."""
+        return msgspec.to_builtins(self)
+
+
+def _keys() -> list[str]:
+    tree = msgspec.to_builtins(Recipe())
+    return [f"{section}.{name}" for section, values in tree.items() for name in values]
+
+
+def _unknown(key: str) -> str:
+    keys = _keys()
+    names = [k.partition(".")[2] for k in keys]
+    near = difflib.get_close_matches(key, keys, 1, 0.5)
+    if not near:  # right name in the wrong section
+        same = difflib.get_close_matches(key.rpartition(".")[2], names, 1, 0.6)
+        near = [keys[names.index(same[0])]] if same else []
+    hint = f"did you mean {near[0]!r}?" if near else f"sections are {', '.join(msgspec.to_builtins(Recipe()))}"
+    return f"unknown recipe key {key!r}; {hint}"
+
+
+def _explain(message: str) -> str:
+    """Turn msgspec's message into ours: name the key first, and the nearest one when it is unknown."""
+    where = re.search(r" - at `\$\.?([^`]*)`", message)
+    path = where.group(1) if where else ""
+    text = message[: where.start()] if where else message
+    unknown = re.search(r"unknown field `([^`]*)`", text)
+    if unknown:
+        return _unknown(f"{path}.{unknown.group(1)}" if path else unknown.group(1))
+    return f"recipe value {path}: {text}" if path else text
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

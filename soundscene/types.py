@@ -1,0 +1,87 @@
+"""The words of the project as types: frozen dataclasses and shape aliases.
+
+Order of axes is PyTorch's: channel x band x frame (the paper writes M x T x K for band x frame x channel).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64
+
+Samples = Float32[np.ndarray, " sample"]
+"""Mono block at the recipe's rate, finite, nominally in [-1, 1]."""
+
+Images = Float32[np.ndarray, "segment 2 band frame"]
+"""Log spectrogram of each segment; channel 0 as recorded, channel 1 with the background noise subtracted."""
+
+LogPosterior = Float64[np.ndarray, "*batch scene"]
+"""Natural logarithms of probabilities; logsumexp over the last axis is 0."""
+
+
+@dataclass(frozen=True)
+class SegmentImages:
+    """What the front-end makes of a stretch of sound.
+
+    images [segment, 2, band, frame]; start_s [segment], seconds from the start of the recording;
+    silent [segment], true where every sample of the segment is exactly zero (digital silence).
+    """
+
+    images: Images
+    start_s: Float64[np.ndarray, " segment"]
+    silent: Bool[np.ndarray, " segment"]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A row of a manifest. `group` is the unit of independence; `line` is its line in the CSV (0: none)."""
+
+    path: Path
+    scene: str
+    group: str
+    line: int = 0
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Recordings to learn from and recordings to be tested on; no group stands on both sides."""
+
+    train: tuple[Recording, ...]
+    test: tuple[Recording, ...]
+
+
+@dataclass(frozen=True)
+class SegmentPrediction:
+    """Posterior [scene] of one segment, from start_s to end_s (seconds)."""
+
+    start_s: float
+    end_s: float
+    posterior: Float[np.ndarray, " scene"]
+
+
+@dataclass(frozen=True)
+class ScenePrediction:
+    """The answer for one recording: what command line, page and API all show.
+
+    source: the path, or a name for an array; scenes: names in the order of `posterior` [scene];
+    segments: one per 2-second piece that voted; notes: what may make the answer worse (low rate, silence).
+    """
+
+    source: str
+    duration_s: float
+    scenes: tuple[str, ...]
+    posterior: Float[np.ndarray, " scene"]
+    segments: tuple[SegmentPrediction, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def scene(self) -> str:
+        """Name of the most probable scene."""
+        return self.scenes[int(np.argmax(self.posterior))]
+
+    @property
+    def probability(self) -> float:
+        """Probability of the most probable scene."""
+        return float(np.max(self.posterior))
