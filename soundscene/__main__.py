@@ -1,0 +1,5 @@
+"""python -m soundscene."""
+
+from soundscene.cli import main
+
+main()

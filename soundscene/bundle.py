@@ -1,0 +1,150 @@
+"""ModelBundle: everything from sample rate to scene names in one .safetensors file.
+
+The header holds the recipe, the scenes, the temperatures and where the model comes from as JSON; the tensors are the
+network (with its standardisation) and the SVM. There is no pickle in it, so opening a stranger's file runs nothing.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from soundscene.errors import BundleError, RecipeError
+from soundscene.network.models import Network, build_network
+from soundscene.network.svm import CalibratedSVM
+from soundscene.recipe import Recipe
+from soundscene.types import LogPosterior
+
+FORMAT = "soundscene bundle"
+VERSION = 1
+BATCH = 64  # segments computed at once in prediction
+
+Head = Literal["svm", "softmax"]
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A trained model.
+
+    recipe; scenes in the order of every posterior; network in evaluation mode; svm; temperature of each head for the
+    recording's answer (1: none was fitted); provenance: versions, corpus, split, epoch, notes.
+    """
+
+    recipe: Recipe
+    scenes: tuple[str, ...]
+    network: Network
+    svm: CalibratedSVM
+    temperature: dict[str, float]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @torch.inference_mode()
+    def embed(self, images: Float32[np.ndarray, "segment 2 band frame"]) -> Float32[np.ndarray, "segment embedding"]:
+        """Embeddings of images from the front-end."""
+        pieces = torch.from_numpy(np.ascontiguousarray(images)).split(BATCH)
+        device = self.network.softmax.weight.device
+        found = [self.network.embed(piece.to(device).contiguous(memory_format=torch.channels_last)) for piece in pieces]
+        width = self.network.softmax.in_features
+        return torch.cat(found).float().cpu().numpy() if found else np.zeros((0, width), np.float32)
+
+    @torch.inference_mode()
+    def classify(self, embeddings: Float32[np.ndarray, "segment embedding"], head: Head) -> LogPosterior:
+        """Log posterior [segment, scene] of embeddings, by the softmax layer or the calibrated SVM."""
+        x = torch.from_numpy(embeddings).to(self.network.softmax.weight.device)
+        logits = self.network.softmax(x) if head == "softmax" else self.svm(x)
+        return torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
+
+    def save(self, path: Path) -> None:
+        """Write the bundle beside `path`, then rename, so that no half file ever carries the name."""
+        tensors = {f"network/{name}": t for name, t in self.network.state_dict().items()}
+        tensors |= {f"svm/{name}": t for name, t in self.svm.state_dict().items()}
+        tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        header = {
+            "version": VERSION,
+            "recipe": self.recipe.to_dict(),
+            "scenes": self.scenes,
+            "temperature": self.temperature,
+            "provenance": self.provenance,
+            "sha256": _digest(tensors),
+        }
+        beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(save(tensors, {"format": FORMAT, "bundle": json.dumps(header, sort_keys=True)}))
+            os.replace(beside, path)
+        except (OSError, SafetensorError) as error:
+            beside.unlink(missing_ok=True)
+            raise BundleError(f"{path}: cannot be written ({error}); is the folder there, writable, and not full?") from None
+
+    @classmethod
+    def load(cls, path: Path) -> "ModelBundle":
+        """Read a bundle.
+
+        Raises: `BundleError` for a file that is missing, damaged, foreign, or of a newer version.
+        """
+        header, tensors = _read(path)
+        try:
+            recipe = Recipe.from_dict(header["recipe"])
+            scenes = tuple(header["scenes"])
+            with torch.random.fork_rng(devices=[]):
+                network = build_network(recipe, len(scenes))
+            svm = CalibratedSVM(network.softmax.in_features, len(scenes))
+            network.load_state_dict(_part(tensors, "network/"))
+            svm.load_state_dict(_part(tensors, "svm/"))
+            temperature = {str(k): float(v) for k, v in header["temperature"].items()}
+            provenance = dict(header["provenance"])
+        except (RecipeError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BundleError(f"{path}: its header and its tensors do not agree ({reason}); train the model again") from None
+        return cls(recipe, scenes, network.eval(), svm.eval(), temperature, provenance)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a file that has been proven to be a whole bundle of a version we know."""
+    if not path.exists():
+        raise BundleError(f"{path}: no such file; `soundscene train MANIFEST --out {path}` would make it")
+    if path.is_dir():
+        raise BundleError(f"{path}: is a folder, expected a .safetensors file")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise BundleError(f"{path}: damaged or not a .safetensors file ({error}); copy it again") from None
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if metadata.get("format") != FORMAT:
+        raise BundleError(f"{path}: a .safetensors file, but not a model of soundscene; `soundscene train` makes one")
+    try:
+        header = json.loads(metadata["bundle"])
+        version = int(header["version"])
+    except (KeyError, TypeError, ValueError):
+        raise BundleError(f"{path}: its header is damaged; copy the file again") from None
+    if version > VERSION:
+        raise BundleError(
+            f"{path}: written in format {version}, this soundscene reads up to {VERSION}; upgrade soundscene to use it"
+        )
+    if header.get("sha256") != _digest(tensors):
+        raise BundleError(f"{path}: its tensors differ from what was saved (checksum); copy the file again")
+    return header, tensors
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and bytes; safetensors itself notices a short file but not a flipped bit."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name}{tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()

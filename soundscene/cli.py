@@ -1,0 +1,219 @@
+"""The command line: it parses, calls one function of the package, and prints; it decides nothing.
+
+Errors that a user can cause become one line on stderr and exit code 2; `predict` goes on past broken files and then
+exits with 3. A traceback means a bug of ours.
+"""
+
+import json
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from soundscene.errors import SceneError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+RecipeOption = Annotated[str, typer.Option("--recipe", help="small, default, paper, or a TOML file.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change one value, as training.epochs=30. Repeatable.")]
+TestOption = Annotated[str | None, typer.Option("--test", help="Rows kept for testing, as fold=1; any column will do.")]
+WorkersOption = Annotated[int, typer.Option(min=1, help="Threads that read sound.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command()
+def scan(folder: Path, manifest: Annotated[Path, typer.Option("--out", help="CSV to write.")]) -> None:
+    """Write a manifest (CSV) of a folder that holds one folder per scene."""
+    from soundscene.data.manifest import scan as scan_folder
+
+    found, notes = scan_folder(folder)
+    found.write(manifest)
+    for note in notes:
+        _note(note)
+    out.print(f"{manifest}: {len(found.recordings)} recordings of {len(found.scenes)} scenes", highlight=False)
+
+
+@app.command()
+def train(
+    manifest: Path,
+    model: Annotated[Path, typer.Option("--out", help="Model file (.safetensors) to write.")],
+    test: TestOption = None,
+    recipe: RecipeOption = "small",
+    settings: SetOption = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "32-true",
+    workers: WorkersOption = os.cpu_count() or 1,
+) -> None:
+    """Train a model on a manifest; killed, the same command goes on where it stopped."""
+    from soundscene.pipeline import train_on_manifest
+    from soundscene.recipe import Recipe
+    from soundscene.training.device import make_fabric
+
+    chosen = Recipe.load(recipe).with_settings(settings or [])
+    fabric = make_fabric(device, precision)
+    with _bar("reading sound") as reading, _bar("training", " loss {task.fields[loss]:.4f}") as training:
+
+        def epoch(row: dict[str, float]) -> None:
+            training(int(row["epoch"]), chosen.training.epochs, loss=row["loss"])
+
+        bundle = train_on_manifest(
+            manifest, model, chosen, test=test, fabric=fabric, workers=workers, reading=reading, training=epoch
+        )
+    for note in bundle.provenance["notes"]:
+        _note(note)
+    if fabric.global_rank == 0:
+        facts = bundle.provenance
+        out.print(
+            f"{model}: {len(bundle.scenes)} scenes, {sum(facts['recordings'].values())} recordings trained on, "
+            f"{facts['held_out_recordings']} held out, epoch {facts['epoch']}, {facts['seconds']} s",
+            highlight=False,
+        )
+
+
+@app.command()
+def evaluate(
+    model: Path,
+    manifest: Path,
+    test: TestOption = None,
+    workers: WorkersOption = os.cpu_count() or 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a model on a manifest, by segment and by recording, with the softmax layer and with the SVM."""
+    from soundscene.bundle import ModelBundle
+    from soundscene.pipeline import as_dict, evaluate_on_manifest
+    from soundscene.tables import confusion_table, score_table
+
+    bundle = ModelBundle.load(model)
+    with _bar("reading sound") as reading:
+        result = evaluate_on_manifest(bundle, manifest, test=test, workers=workers, reading=reading)
+    for note in result.notes:
+        _note(note)
+    if result.n_trained_on:
+        _note(
+            f"{result.n_trained_on} of {result.n_recordings} recordings were in the model's training: the figures flatter; "
+            "use --test with the part that training left out"
+        )
+    if as_json:
+        _print_json(as_dict(result))
+        return
+    out.print(score_table(result))
+    out.print(confusion_table(result, bundle.recipe.calibration.head))
+
+
+@app.command()
+def predict(
+    model: Path,
+    paths: list[Path],
+    form: Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="How to print.")] = "table",
+    as_json: JsonOption = False,
+    head: Annotated[Literal["svm", "softmax"] | None, typer.Option(help="By default the recipe's.")] = None,
+    segments: Annotated[bool, typer.Option("--segments", help="A row per 2-second segment too (csv, json).")] = False,
+) -> None:
+    """Name the scene of files and of all files in folders; broken files are named at the end (exit code 3)."""
+    from soundscene.data.folders import sound_files
+    from soundscene.predict import load
+    from soundscene.tables import PredictionPrinter
+
+    predictor = load(model, head)
+    printer = PredictionPrinter("json" if as_json else form, segments, sys.stdout, predictor.scenes)
+    broken: list[str] = []
+    for path in sound_files(paths):
+        try:
+            answer = predictor.predict(path)
+        except SceneError as error:
+            broken.append(str(error))
+            continue
+        for note in answer.notes:
+            _note(f"{answer.source}: {note}")
+        printer.add(answer)
+    printer.finish(broken)
+    for message in broken:
+        err.print(f"soundscene: {message}", markup=False)
+    if broken:
+        err.print(f"soundscene: {len(broken)} file(s) could not be used", markup=False)
+        raise typer.Exit(3)
+
+
+@app.command()
+def info(model: Path, as_json: JsonOption = False) -> None:
+    """Tell what a model file holds: scenes, recipe, and where it comes from."""
+    from soundscene.bundle import ModelBundle
+    from soundscene.tables import bundle_facts
+
+    bundle = ModelBundle.load(model)
+    facts = bundle_facts(bundle)
+    if as_json:
+        _print_json(facts)
+        return
+    table = Table(show_header=False, box=None)
+    for key, value in facts.items():
+        table.add_row(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    out.print(table)
+
+
+@app.command()
+def demo(
+    corpus: Annotated[
+        Path | None, typer.Option(help="A folder per scene of real recordings, instead of rendered sound.")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--out", help="Where to put sound, models and picture.")] = Path("demo-out"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the rendered sound and the training.")] = 0,
+) -> None:
+    """Render ten scenes, train on them, and show what the models say of recordings they never heard."""
+    from soundscene.demo import run_demo
+
+    run_demo(corpus, folder, seed, out, _bar)
+
+
+@contextmanager
+def _bar(what: str, more: str = ""):
+    """A progress bar as a callable (done, in all, **fields); it appears with the first call."""
+    columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
+    if more:
+        columns.append(TextColumn(more))
+    bar = Progress(*columns, console=err, transient=not err.is_terminal)
+    task = None
+
+    def update(done: int, total: int, **fields: Any) -> None:
+        nonlocal task
+        if task is None:
+            bar.start()
+            task = bar.add_task(what, total=total, **fields)
+        bar.update(task, completed=done, total=total, **fields)
+
+    try:
+        yield update
+    finally:
+        bar.stop()
+
+
+def _note(text: str) -> None:
+    err.print(f"note: {text}", markup=False)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; `SceneError` becomes one line and exit code 2."""
+    try:
+        app(arguments, standalone_mode=True)
+    except SceneError as error:
+        err.print(f"soundscene: {' '.join(str(error).split())}", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("soundscene: stopped; the same command goes on where a training stopped", markup=False)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""All images of a corpus in one array, computed once by several threads.
+
+Decoding, FFTs, matrix products and the compiled noise tracker all release Python's lock, so threads share the machine
+as well as processes would, without copying images between them.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from soundscene.data.audio import AudioFile
+from soundscene.errors import AudioError, ManifestError
+from soundscene.recipe import Recipe
+from soundscene.signal.frontend import FrontEnd
+from soundscene.types import Images, Recording, SegmentImages
+
+SHOWN = 10  # broken files named in one message
+
+
+@dataclass(frozen=True)
+class CorpusImages:
+    """The segments of many recordings.
+
+    recordings; images [segment, 2, band, frame]; recording [segment], index into `recordings`; start_s [segment];
+    silent [segment], true for digital silence; regular [segment], true for the pieces that a prediction would use, false
+    for additional overlapping ones that only training sees; content_hash, duration_s and notes of each recording.
+    """
+
+    recordings: tuple[Recording, ...]
+    images: Images
+    recording: Int64[np.ndarray, " segment"]
+    start_s: Float64[np.ndarray, " segment"]
+    silent: Bool[np.ndarray, " segment"]
+    regular: Bool[np.ndarray, " segment"]
+    content_hash: tuple[str, ...]
+    duration_s: tuple[float, ...]
+    notes: tuple[tuple[str, ...], ...]
+
+    @property
+    def voting(self) -> Bool[np.ndarray, " segment"]:
+        """Regular segments that are not digital silence: they answer and calibrate (docs/decisions/0010)."""
+        return self.regular & ~self.silent
+
+    def labels(self, scenes: Sequence[str]) -> Int64[np.ndarray, " segment"]:
+        """Index of each segment's scene in `scenes`."""
+        of_recording = np.array([scenes.index(r.scene) for r in self.recordings], dtype=np.int64)
+        return of_recording[self.recording]
+
+    def groups(self) -> list[str]:
+        """Group of each segment."""
+        return [self.recordings[i].group for i in self.recording]
+
+    def take(self, recordings: Sequence[Recording]) -> "CorpusImages":
+        """The same, of some of the recordings, in their order."""
+        place = {r.path: i for i, r in enumerate(self.recordings)}
+        chosen = [place[r.path] for r in recordings]
+        where = [np.flatnonzero(self.recording == i) for i in chosen]
+        index = np.concatenate(where) if where else np.zeros(0, dtype=np.int64)
+        return CorpusImages(
+            recordings=tuple(recordings),
+            images=self.images[index],
+            recording=np.repeat(np.arange(len(chosen)), [len(w) for w in where]),
+            start_s=self.start_s[index],
+            silent=self.silent[index],
+            regular=self.regular[index],
+            content_hash=tuple(self.content_hash[i] for i in chosen),
+            duration_s=tuple(self.duration_s[i] for i in chosen),
+            notes=tuple(self.notes[i] for i in chosen),
+        )
+
+
+def corpus_images(
+    recordings: Sequence[Recording],
+    recipe: Recipe,
+    segment_hop_s: float | None = None,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> CorpusImages:
+    """Read all recordings and make their images.
+
+    Arguments: segment_hop_s: distance of segments in seconds, by default their length; workers: threads; progress:
+    called with (recordings done, recordings in all).
+
+    Raises: `ManifestError` that names every recording that could not be read, after trying all.
+    """
+    front_end = FrontEnd(recipe.audio, recipe.features, segment_hop_s)
+    results: list[tuple[SegmentImages, AudioFile]] = []
+    broken: list[str] = []
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = [pool.submit(_read, recording, recipe, front_end) for recording in recordings]
+        for done, (recording, job) in enumerate(zip(recordings, jobs, strict=True), 1):
+            try:
+                results.append(job.result())
+            except AudioError as error:
+                broken.append(f"line {recording.line}: {error}" if recording.line else str(error))
+            if progress:
+                progress(done, len(recordings))
+    if broken:
+        more = f"; and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
+        raise ManifestError(
+            f"{len(broken)} of {len(recordings)} recordings cannot be used, repair them or take their rows out: "
+            + "; ".join(broken[:SHOWN])
+            + more
+        )
+    return _join(recordings, results, recipe)
+
+
+def _read(recording: Recording, recipe: Recipe, front_end: FrontEnd) -> tuple[SegmentImages, AudioFile]:
+    """Images of one recording, and its file for duration, hash and notes."""
+    file = AudioFile(recording.path, recipe.audio)
+    stream = front_end.stream()
+    pieces = [stream.push(block) for block in file.blocks()]
+    pieces.append(stream.flush())
+    return join_segments(pieces), file
+
+
+def join_segments(pieces: Sequence[SegmentImages]) -> SegmentImages:
+    """Successive outputs of a stream as one."""
+    return SegmentImages(
+        np.concatenate([p.images for p in pieces]),
+        np.concatenate([p.start_s for p in pieces]),
+        np.concatenate([p.silent for p in pieces]),
+    )
+
+
+def _join(
+    recordings: Sequence[Recording], results: Sequence[tuple[SegmentImages, AudioFile]], recipe: Recipe
+) -> CorpusImages:
+    segments = join_segments([r[0] for r in results])
+    return CorpusImages(
+        recordings=tuple(recordings),
+        images=segments.images,
+        recording=np.repeat(np.arange(len(results)), [len(r[0].start_s) for r in results]),
+        start_s=segments.start_s,
+        silent=segments.silent,
+        regular=np.concatenate([_regular(r[0].start_s, recipe.audio.segment_s, recipe.audio.last_piece) for r in results]),
+        content_hash=tuple(r[1].content_hash for r in results),
+        duration_s=tuple(r[1].duration_s for r in results),
+        notes=tuple(r[1].notes for r in results),
+    )
+
+
+def _regular(start_s: Float64[np.ndarray, " segment"], segment_s: float, last_piece: float) -> Bool[np.ndarray, " segment"]:
+    """Which of one recording's segments a prediction would use: whole multiples of the length, and the last piece."""
+    rest = start_s / segment_s - np.round(start_s / segment_s)
+    regular = np.abs(rest) < 1e-6
+    last_regular = start_s[regular][-1]
+    regular[-1] |= start_s[-1] - last_regular >= last_piece * segment_s - 1e-6
+    return regular

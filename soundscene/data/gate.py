@@ -1,0 +1,137 @@
+"""The gate that every sound passes, from a file or from an array: what is refused, what is noted, what comes out.
+
+Out come mono float32 samples at the recipe's rate. Errors name the source, what was found, what is allowed and the likely
+cause; notes say what may make an answer worse. See docs/decisions/0020-decoding-and-resampling.md.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+from jaxtyping import Float32, Shaped
+
+from soundscene.errors import AudioError
+from soundscene.recipe import AudioRecipe
+from soundscene.types import Samples
+
+_LOWEST_HZ, _HIGHEST_HZ = 1000, 768000
+_MUCH_SILENCE = 0.5  # share of a recording from which on digital silence is noted
+_UNSCALED = 8.0  # peak above which samples are rather unscaled integers than loud
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What is known once a sound has been read to its end.
+
+    duration_s: of the decoded samples; content_hash: of the mono samples at the source's rate in 16 bits.
+    """
+
+    duration_s: float
+    notes: tuple[str, ...]
+    content_hash: str
+
+
+class Gate:
+    """Takes [sample, channel] blocks at the source's rate, gives mono blocks at the recipe's rate; push and flush.
+
+    name: the source in messages; sample_rate: of the source, Hz; audio: None to judge and hash only;
+    holds_float: the source stores floating point, so that samples beyond +-1 are possible and not a decoder's overshoot.
+    Raises `AudioError` from `push` or `flush` when the sound cannot be used.
+    """
+
+    def __init__(self, name: str, sample_rate: int, audio: AudioRecipe | None, holds_float: bool) -> None:
+        if not _LOWEST_HZ <= sample_rate <= _HIGHEST_HZ:
+            raise AudioError(
+                f"{name}: a sample rate of {sample_rate} Hz is not plausible, allowed are {_LOWEST_HZ} to {_HIGHEST_HZ} Hz; "
+                "is the header damaged, or the rate given in kHz?"
+            )
+        self._name, self._rate, self._audio, self._holds_float = name, sample_rate, audio, holds_float
+        self._resampler = None
+        if audio is not None and audio.sample_rate != sample_rate:
+            self._resampler = soxr.ResampleStream(sample_rate, audio.sample_rate, 1, dtype="float32", quality="HQ")
+        self._piece = max(1, sample_rate // 10)  # silence is judged by 0.1 s: quiet 16-bit sound has single zeros
+        self._hash = hashlib.sha256()
+        self._n_in = self._n_out = self._n_silent = self._n_leading = 0
+        self._peak = 0.0
+
+    def push(self, block: Float32[np.ndarray, "native channel"]) -> Samples:
+        """The next samples in, what is ready by now out. Blocks may have any length; the output does not depend on it."""
+        self._refuse_non_finite(block)
+        self._peak = max(self._peak, float(np.abs(block).max(initial=0.0)))
+        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        self._count_silence(mono)
+        self._n_in += len(mono)
+        # 16 bits, so that WAV, FLAC and a 24-bit master of the same samples agree; the rate is left out on purpose:
+        # the same samples under another rate are no new recording either.
+        self._hash.update(np.rint(mono * 32768.0).clip(-32768, 32767).astype("<i2").tobytes())
+        return self._resample(mono, last=False)
+
+    def flush(self) -> Samples:
+        """The rest of the samples, after the last push; refuses what is too short or silent as a whole."""
+        if not self._n_in:
+            raise AudioError(f"{self._name}: holds no samples; was the recording or the export interrupted?")
+        if self._n_leading == self._n_in:
+            raise AudioError(f"{self._name}: {self._why_silent()}")
+        rest = self._resample(np.zeros(0, np.float32), last=True)
+        if self._audio is not None and self._n_out < self._audio.segment_samples:
+            raise AudioError(
+                f"{self._name}: lasts {self._n_in / self._rate:.3f} s, the recipe needs at least one segment of "
+                f"{self._audio.segment_s:.3f} s (audio.segment_s); leave the file out, or train with shorter segments"
+            )
+        return rest
+
+    def heard(self) -> Heard:
+        """What is known after `flush`."""
+        return Heard(self._n_in / self._rate, self._notes(), self._hash.hexdigest())
+
+    def _resample(self, mono: Float32[np.ndarray, " native"], last: bool) -> Samples:
+        if self._resampler is not None:
+            mono = self._resampler.resample_chunk(mono, last=last)
+        self._n_out += len(mono)
+        return mono
+
+    def _refuse_non_finite(self, block: Float32[np.ndarray, "sample channel"]) -> None:
+        finite = np.isfinite(block)
+        if finite.all():
+            return
+        sample, channel = np.argwhere(~finite)[0]
+        raise AudioError(
+            f"{self._name}: holds {block[sample, channel]} at {(self._n_in + sample) / self._rate:.3f} s "
+            f"(channel {channel + 1}), samples must be finite; did the program that wrote it divide by zero?"
+        )
+
+    def _count_silence(self, mono: Samples) -> None:
+        if self._n_leading == self._n_in:
+            self._n_leading += int(np.argmax(mono != 0)) if mono.any() else len(mono)
+        whole = len(mono) // self._piece * self._piece
+        pieces: Shaped[np.ndarray, "piece sample"] = mono[:whole].reshape(-1, self._piece)
+        self._n_silent += self._piece * int(np.count_nonzero(~pieces.any(axis=1)))
+        if not mono[whole:].any():
+            self._n_silent += len(mono) - whole
+
+    def _why_silent(self) -> str:
+        if self._peak:
+            return "its channels cancel each other when mixed to mono; is the polarity of one inverted?"
+        return (
+            f"digital silence: all {self._n_in} samples are exactly zero; was the microphone muted, or the wrong "
+            "input recorded?"
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = []
+        if self._audio is not None and self._rate < self._audio.sample_rate:
+            top, edge = self._audio.sample_rate / 2, self._rate / 2
+            notes.append(
+                f"sampled at {self._rate} Hz, below the recipe's {self._audio.sample_rate} Hz: nothing above {edge:g} Hz, "
+                f"so the bands from {edge:g} to {top:g} Hz stay empty and the answer may be wrong"
+            )
+        if self._n_silent > _MUCH_SILENCE * self._n_in:
+            notes.append(
+                f"{self._n_silent / self._n_in:.0%} is digital silence (samples exactly zero), "
+                f"of it {self._n_leading / self._rate:.2f} s at the start"
+            )
+        if self._holds_float and self._peak > 1.0:
+            cause = "; were integers converted without scaling?" if self._peak > _UNSCALED else ", kept as they are"
+            notes.append(f"peak {self._peak:.4g}, samples are expected within -1 to 1{cause}")
+        return tuple(notes)

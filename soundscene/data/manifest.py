@@ -1,0 +1,281 @@
+"""Corpora as CSV files: which recording was made in which scene, and which recordings belong together.
+
+A manifest has the columns `path` (relative to the CSV, or absolute) and `scene`, optionally `group` (the unit of
+independence: place, day, device, original recording) and any others, such as `fold`, which are carried along.
+See docs/decisions/0021-manifest-and-leakage.md.
+"""
+
+import csv
+import difflib
+import io
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from soundscene.data.splits import check_leakage
+from soundscene.errors import ManifestError
+from soundscene.types import Recording, Split
+
+AUDIO_SUFFIXES = frozenset(
+    {".wav", ".wave", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf"}
+    | {".m4a", ".aac", ".mp4", ".mov", ".mka", ".mkv", ".webm"}  # by PyAV
+)
+_MANY = 10  # values listed in a message
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The rows of a corpus; `scenes` are their scenes, sorted (left out, they are found)."""
+
+    path: Path
+    recordings: tuple[Recording, ...]
+    scenes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.recordings:
+            raise ManifestError(f"{self.path}: holds no recordings; at least one row below the header is needed")
+        found = tuple(sorted({recording.scene for recording in self.recordings}))
+        if self.scenes not in ((), found):
+            raise ManifestError(f"{self.path}: the scenes given are {self.scenes}, those of the recordings {found}")
+        object.__setattr__(self, "scenes", found)
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Manifest":
+        """Read and check a CSV file (UTF-8, comma separated); every file in it must exist.
+
+        Raises `ManifestError` that names the file and the line.
+        """
+        path = Path(path)
+        rows = _rows(path, _text(path))
+        header = _header(path, next(rows, (1, []))[1])
+        recordings = [_recording(path, header, line, cells) for line, cells in rows]
+        _refuse_doubled(path, recordings)
+        return cls(path, tuple(recordings))
+
+    def write(self, path: str | Path) -> None:
+        """Write a CSV file that `read` gives back: all or nothing, by way of a temporary file beside it.
+
+        Files below the CSV's folder get relative paths, others absolute ones.
+        """
+        path = Path(path)
+        cells = [{"path": _relative(r.path, path.parent), "scene": r.scene} for r in self.recordings]
+        for recording, row in zip(self.recordings, cells, strict=True):
+            row.update(recording.columns)
+            if "group" not in row and recording.group != row["path"]:  # otherwise it is its own group when read again
+                row["group"] = recording.group
+        columns = list(dict.fromkeys(name for row in cells for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(cells)
+        _replace(path, text.getvalue())
+
+    def split(self, column: str, value: str) -> Split:
+        """Test on the rows whose `column` is exactly the text `value`, train on all others.
+
+        Raises `ManifestError` for an unknown column or value, when nothing is left to train on, when a scene would be
+        tested that training never saw, or when a group would stand on both sides.
+        """
+        values = Counter(_value(recording, column) for recording in self.recordings)
+        if None in values and len(values) == 1:
+            names = dict.fromkeys(["path", "scene", "group", *(n for r in self.recordings for n in r.columns)])
+            raise ManifestError(f"{self.path}: no column {column!r}; there are {', '.join(names)}{_nearest(column, names)}")
+        if value not in values:
+            raise ManifestError(f"{self.path}: no row has {column} = {value!r}; there are {_counted(values)}")
+        split = Split(
+            train=tuple(r for r in self.recordings if _value(r, column) != value),
+            test=tuple(r for r in self.recordings if _value(r, column) == value),
+        )
+        where = f"{self.path}: testing on {column}={value}"
+        if not split.train:
+            raise ManifestError(f"{where} leaves no recordings to train on, because every row has this value")
+        unseen = sorted({r.scene for r in split.test} - {r.scene for r in split.train})
+        if unseen:
+            raise ManifestError(
+                f"{where} would test scenes that training never saw: {', '.join(unseen)}; use a column whose every value "
+                "leaves recordings of each scene"
+            )
+        check_leakage(split, None)
+        return split
+
+
+def parse_test(text: str) -> tuple[str, str]:
+    """Column and value of a test part written `column=value`, such as "fold=1"; raises `ManifestError`."""
+    column, equals, value = (part.strip() for part in text.partition("="))
+    if not (column and equals and value):
+        raise ManifestError(f"test part {text!r}: expected column=value, for example fold=1")
+    return column, value
+
+
+def scan(folder: str | Path) -> tuple[Manifest, tuple[str, ...]]:
+    """A manifest from a folder with one subfolder for each scene, and notes on what to know about it.
+
+    Files may lie deeper inside a scene's folder; hidden ones are skipped. Each file is its own group.
+    Raises `ManifestError` when there is no subfolder with sound files.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise ManifestError(f"{folder}: {what}; a folder with one subfolder for each scene is wanted")
+    recordings, n_other, loose = [], 0, []
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            for file in walk(entry):
+                if file.suffix.lower() in AUDIO_SUFFIXES:
+                    recordings.append(Recording(file, entry.name, file.relative_to(folder).as_posix()))
+                else:
+                    n_other += 1
+        elif entry.suffix.lower() in AUDIO_SUFFIXES:
+            loose.append(entry.name)
+        else:
+            n_other += 1
+    if not recordings:
+        hint = f"; {len(loose)} sound files lie in it directly, without a scene" if loose else ""
+        raise ManifestError(f"{folder}: no subfolder holds sound files, one for each scene is wanted{hint}")
+    manifest = Manifest(folder / "manifest.csv", tuple(recordings))
+    return manifest, _scan_notes(manifest, loose, n_other)
+
+
+def _scan_notes(manifest: Manifest, loose: Sequence[str], n_other: int) -> tuple[str, ...]:
+    notes = [
+        "without a column 'group' each file counts as an independent recording; if several were cut from one, give them "
+        "the same group, or the figures will flatter"
+    ]
+    if loose:
+        some = ", ".join(loose[:_MANY]) + (", ..." if len(loose) > _MANY else "")
+        notes.append(f"left out, because they lie in no scene's folder: {some}")
+    if n_other:
+        notes.append(f"left out, because their suffix is none of a sound file: {n_other} files")
+    if len(manifest.scenes) == 1:
+        notes.append(f"only one scene, {manifest.scenes[0]}: nothing can be told apart")
+    return tuple(notes)
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder, sorted, hidden ones left out."""
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except IsADirectoryError:
+        raise ManifestError(
+            f"{path}: is a directory; the CSV file itself is wanted, for example manifest.csv in it"
+        ) from None
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: does not exist") from None
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ManifestError(
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8 "
+            '(in spreadsheet programs: "CSV UTF-8")'
+        ) from None
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """First line number and stripped cells of each row; blank lines are skipped."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise ManifestError(f"{path}, line {line}: not valid CSV: {error}") from None
+        if cells is None:
+            return
+        if any(cell.strip() for cell in cells):
+            yield line, [cell.strip() for cell in cells]
+
+
+def _header(path: Path, names: list[str]) -> list[str]:
+    if not names:
+        raise ManifestError(
+            f"{path}: is empty; a header with the columns path and scene is wanted, then a row for each file"
+        )
+    for wanted in ("path", "scene"):
+        if wanted not in names:
+            only = names[0] if len(names) == 1 else ""
+            hint = next((f"; the separator must be ',', not {s!r}" for s in ";\t|" if s in only), _nearest(wanted, names))
+            raise ManifestError(f"{path}, line 1: no column {wanted!r}; there are {', '.join(names)}{hint}")
+    doubled = [name for name, n in Counter(names).items() if n > 1]
+    if doubled:
+        raise ManifestError(f"{path}, line 1: column {doubled[0]!r} stands twice; each name is allowed once")
+    return names
+
+
+def _recording(path: Path, header: list[str], line: int, cells: list[str]) -> Recording:
+    where = f"{path}, line {line}"
+    if len(cells) != len(header):
+        hint = "put quotes around text that holds a comma" if len(cells) > len(header) else "is the row complete?"
+        raise ManifestError(f"{where}: {len(cells)} cells, the header has {len(header)}; {hint}")
+    row = dict(zip(header, cells, strict=True))
+    name, scene = row.pop("path"), row.pop("scene")
+    if not name or not scene:
+        raise ManifestError(f"{where}: the {'scene' if name else 'path'} is empty; every row needs a path and a scene")
+    file = path.parent / name
+    if not file.exists():
+        hint = "separate folders by /, not by \\" if "\\" in name else f"paths are relative to {path.parent}"
+        raise ManifestError(f"{where}: {name} does not exist; {hint}")
+    return Recording(file, scene, row.get("group") or name, line, row)
+
+
+def _refuse_doubled(path: Path, recordings: list[Recording]) -> None:
+    lines: dict[str, int] = {}
+    for recording in recordings:
+        first = lines.setdefault(os.path.abspath(recording.path), recording.line)
+        if first != recording.line:
+            raise ManifestError(
+                f"{path}, line {recording.line}: {recording.path.name} already stands in line {first}; "
+                "each file is allowed once"
+            )
+
+
+# --- writing and messages ---------------------------------------------------------------------------------------------
+
+
+def _relative(file: Path, folder: Path) -> str:
+    file, folder = Path(os.path.abspath(file)), Path(os.path.abspath(folder))
+    return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = ""
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=path.parent, delete=False) as file:
+            temporary = file.name
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise ManifestError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _value(recording: Recording, column: str) -> str | None:
+    given = {"scene": recording.scene, "group": recording.group}
+    return given.get(column, recording.columns.get(column))
+
+
+def _counted(values: Counter[str | None]) -> str:
+    some = [f"{value} ({n})" for value, n in values.most_common(_MANY)]
+    return ", ".join(some) + (f" and {len(values) - _MANY} more" if len(values) > _MANY else "")
+
+
+def _nearest(wanted: str, names: Sequence[str] | dict[str, None]) -> str:
+    near = difflib.get_close_matches(wanted.lower(), list(names), 1, 0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,118 @@
+"""Parts of a corpus to learn from and to be tested on, by whole group: nothing is tested on what it has heard."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from soundscene.errors import ManifestError
+from soundscene.types import Recording, Split
+
+
+def check_leakage(split: Split, content_hashes: Mapping[Path, str] | None) -> None:
+    """Refuse a split in which a group, or the same sound, stands on both sides.
+
+    content_hashes: by path (`data.audio.content_hash`; a recording without one is compared by group only); None: all are.
+    Raises `ManifestError` that names both rows.
+    """
+    trained = {recording.group: recording for recording in split.train}
+    for recording in split.test:
+        if twin := trained.get(recording.group):
+            raise ManifestError(
+                f"group {recording.group!r} stands in training ({_row(twin)}) and in the test part ({_row(recording)}); "
+                "a group must be on one side only, or the figures flatter"
+            )
+    if content_hashes is None:
+        return
+    heard = {content_hashes[r.path]: r for r in split.train if r.path in content_hashes}
+    for recording in split.test:
+        if twin := heard.get(content_hashes.get(recording.path, "")):
+            raise ManifestError(
+                f"the same sound stands in training ({_row(twin)}) and in the test part ({_row(recording)}); remove one, "
+                "or give both the same group"
+            )
+
+
+def hold_out(
+    recordings: Sequence[Recording], share: float, generator: np.random.Generator
+) -> tuple[tuple[Recording, ...], tuple[Recording, ...], tuple[str, ...]]:
+    """Set whole groups aside, about `share` (0 to 1) of the groups of each scene: (kept, held, notes).
+
+    Of a scene at least one group is held where it has two or more, at least one is kept, and never more than half of its
+    recordings are held. A group of several scenes goes as a whole. Notes name the scenes that have none held.
+    """
+    if not 0 <= share < 1:
+        raise ManifestError(f"a share of {share} cannot be held out, allowed is 0 <= share < 1")
+    scenes: dict[str, Counter[str]] = {}  # of each group, its recordings by scene
+    for recording in recordings:
+        scenes.setdefault(recording.group, Counter())[recording.scene] += 1
+    n_groups = Counter(scene for counts in scenes.values() for scene in counts)
+    n_recordings = Counter(recording.scene for recording in recordings)
+    wanted = {scene: max(1, round(share * n)) if share and n > 1 else 0 for scene, n in n_groups.items()}
+    held: set[str] = set()
+    held_groups: Counter[str] = Counter()
+    held_recordings: Counter[str] = Counter()
+    names = sorted(scenes)
+    for index in generator.permutation(len(names)):  # one pass: it ends, whatever the groups look like
+        counts = scenes[names[index]]
+        if all(held_groups[s] < wanted[s] and 2 * (held_recordings[s] + n) <= n_recordings[s] for s, n in counts.items()):
+            held.add(names[index])
+            held_groups.update(counts.keys())
+            held_recordings.update(counts)
+    missed = [s for s in sorted(n_groups) if share and not held_groups[s]]
+    notes = tuple(f"scene {s!r}: none of its {n_groups[s]} group(s) can be held out" for s in missed)
+    kept = tuple(recording for recording in recordings if recording.group not in held)
+    return kept, tuple(recording for recording in recordings if recording.group in held), notes
+
+
+def group_folds(
+    groups: Sequence[str] | np.ndarray,
+    labels: Sequence[str] | Sequence[int] | np.ndarray,
+    n_folds: int,
+    rng: np.random.Generator,
+) -> tuple[Int64[np.ndarray, " recording"], int, tuple[str, ...]]:
+    """The fold (from 0) of each recording for cross-validation by group, stratified by label; (folds, number, notes).
+
+    The number of folds is reduced to the groups of the label that has fewest, and a note says so. Greedy: the largest
+    group first, each into the fold where its labels are rarest. Raises `ManifestError` when some label cannot stand in
+    two folds, so that it would be missing from a training part.
+    """
+    if not len(groups):
+        raise ManifestError("cross-validation by group: there are no recordings")
+    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    label_names, label_of = np.unique(np.asarray(labels), return_inverse=True)
+    counts = np.zeros((group_of.max() + 1, len(label_names)))  # [group, label]
+    np.add.at(counts, (group_of, label_of), 1)
+    fewest = int(np.argmin((counts > 0).sum(axis=0)))
+    n_groups = int((counts[:, fewest] > 0).sum())
+    if n_groups < 2 or n_folds < 2:
+        raise ManifestError(
+            f"cross-validation by group needs 2 folds or more, and 2 groups or more of each scene; "
+            f"asked for {n_folds} folds, {str(label_names[fewest])!r} has {n_groups} group(s)"
+        )
+    notes = ()
+    if n_groups < n_folds:
+        notes = (f"{n_groups} folds instead of {n_folds}: {str(label_names[fewest])!r} has only {n_groups} groups",)
+        n_folds = n_groups
+    weights = counts / counts.sum(axis=0)
+    order = rng.permutation(len(counts))  # groups of one size in random order
+    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
+    filled = np.zeros((n_folds, len(label_names)))
+    fold_of = np.zeros(len(counts), np.int64)
+    for group in order:
+        crowded = filled @ weights[group]  # how much of this group's labels each fold already has
+        fold_of[group] = np.lexsort((filled.sum(axis=1), crowded))[0]
+        filled[fold_of[group]] += weights[group]
+    lone = np.flatnonzero((filled > 0).sum(axis=0) < 2)
+    if len(lone):
+        raise ManifestError(
+            f"the groups of {str(label_names[lone[0]])!r} all fall into one fold, because they hold other scenes too; "
+            "ask for fewer folds, or use smaller groups"
+        )
+    return fold_of[group_of], n_folds, notes
+
+
+def _row(recording: Recording) -> str:
+    return f"line {recording.line}, {recording.path.name}" if recording.line else str(recording.path)

@@ -1,0 +1,172 @@
+"""What `make demo` does: a corpus, two networks with two heads each, predictions, and a picture of the attention."""
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from soundscene.bundle import ModelBundle
+from soundscene.data.corpus import CorpusImages, corpus_images
+from soundscene.data.manifest import Manifest, scan
+from soundscene.data.splits import check_leakage, group_folds
+from soundscene.errors import AudioError
+from soundscene.explain import attention_picture
+from soundscene.pipeline import Evaluation, evaluate_on_images
+from soundscene.predict import load
+from soundscene.recipe import Recipe
+from soundscene.render.corpus import render_corpus
+from soundscene.systems.neural import HEADS, train
+from soundscene.training.device import make_fabric
+from soundscene.types import Recording, Split
+
+N_PER_SCENE = 30
+DURATION_S = 6.0
+TEST_FOLD = "1"
+NAMES = {"att-crnn": "Att-CRNN", "cnn": "CNN baseline"}
+
+Bar = Callable[..., AbstractContextManager[Callable[..., None]]]
+"""A context that gives (done, in all, **fields) -> None; the command line's progress bar."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found: evaluation by network, the model's file, the picture, seconds in all."""
+
+    evaluations: dict[str, Evaluation]
+    model: Path
+    picture: Path
+    seconds: float
+
+
+def run_demo(
+    corpus: Path | None,
+    folder: Path,
+    seed: int,
+    out: Console,
+    bar: Bar,
+    recipe: Recipe | None = None,
+    n_per_scene: int = N_PER_SCENE,
+) -> DemoResult:
+    """Train on four fifths of a corpus, tell how well the models do on the rest, and leave everything in `folder`.
+
+    Arguments: corpus: a folder per scene of real recordings, by default rendered ones; seed: of rendering and training;
+    out: where to print; recipe: by default `Recipe.small()`; n_per_scene: rendered recordings of each scene.
+
+    Raises: `SceneError` for a corpus that cannot be used.
+    """
+    started = time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = (recipe or Recipe.small()).with_settings([f"training.seed={seed}"])
+    split = _corpus(corpus, folder, seed, out, n_per_scene)
+    with bar("reading sound") as reading:
+        hop = recipe.training.segment_hop_s
+        training = corpus_images(split.train, recipe, hop, progress=reading)
+        testing = corpus_images(split.test, recipe)
+    hashes = dict(zip(split.train, training.content_hash, strict=True)) | dict(
+        zip(split.test, testing.content_hash, strict=True)
+    )
+    check_leakage(split, {recording.path: value for recording, value in hashes.items()})
+    out.print(f"\n{len(split.train)} recordings to learn from, {len(split.test)} that no model hears before the test")
+    evaluations, models = {}, {}
+    for kind, name in NAMES.items():
+        models[kind] = folder / f"{kind}.safetensors"
+        bundle = _train(recipe.with_settings([f"network.kind={kind}"]), training, name, bar)
+        bundle.save(models[kind])
+        evaluations[kind] = evaluate_on_images(bundle, testing)
+    out.print(_table(evaluations, split, testing, rendered=corpus is None))
+    _predict(models["att-crnn"], split, out)
+    picture = folder / "attention.png"
+    sound = _one_that_is_right(models["att-crnn"], testing)
+    attention_picture(ModelBundle.load(models["att-crnn"]), sound, picture)
+    seconds = time.perf_counter() - started
+    out.print(f"\nWhat the network listened to: {picture} (of {sound.name})")
+    out.print(f"Try it: soundscene predict {models['att-crnn']} YOUR_FILES    ({seconds:.0f} s)", highlight=False)
+    return DemoResult(evaluations, models["att-crnn"], picture, seconds)
+
+
+def _corpus(corpus: Path | None, folder: Path, seed: int, out: Console, n_per_scene: int) -> Split:
+    """Rendered recordings, or the user's: by the fold column of a manifest.csv in the folder, or by seeded folds."""
+    if corpus is None:
+        out.print(
+            f"Rendering {n_per_scene} recordings of {DURATION_S:g} s for each of ten scenes. The sound is SYNTHETIC: the "
+            "figures below show\nthat everything works, not how well it works on real recordings."
+        )
+        shutil.rmtree(folder / "corpus", ignore_errors=True)
+        return Manifest.read(render_corpus(folder / "corpus", n_per_scene, DURATION_S, seed)).split("fold", TEST_FOLD)
+    listed = corpus / "manifest.csv"
+    if listed.exists():
+        manifest = Manifest.read(listed)
+        if all("fold" in r.columns for r in manifest.recordings):
+            out.print(f"{listed}: testing on its fold {TEST_FOLD}", highlight=False)
+            return manifest.split("fold", TEST_FOLD)
+    else:
+        manifest, notes = scan(corpus)
+        for note in notes:
+            out.print(f"note: {note}", highlight=False)
+    rows = manifest.recordings
+    groups, scenes = [r.group for r in rows], [r.scene for r in rows]
+    fold, _, notes = group_folds(groups, scenes, 5, np.random.default_rng(seed))
+    for note in notes:
+        out.print(f"note: {note}", highlight=False)
+    return Split(_where(rows, fold != 0), _where(rows, fold == 0))
+
+
+def _where(rows: tuple[Recording, ...], chosen: np.ndarray) -> tuple[Recording, ...]:
+    return tuple(row for row, taken in zip(rows, chosen, strict=True) if taken)
+
+
+def _train(recipe: Recipe, corpus: CorpusImages, name: str, bar: Bar) -> ModelBundle:
+    with bar(f"training {name}", " loss {task.fields[loss]:.4f}") as training:
+
+        def epoch(row: dict[str, float], network: Any) -> None:
+            training(int(row["epoch"]), recipe.training.epochs, loss=row["loss"])
+
+        return train(recipe, corpus, fabric=make_fabric("cpu"), observer=epoch, provenance={"manifest": "demo"}).bundle
+
+
+def _table(evaluations: dict[str, Evaluation], split: Split, testing: CorpusImages, rendered: bool) -> Table:
+    sound = "SYNTHETIC sound" if rendered else "your recordings"
+    table = Table(title=f"accuracy on {len(split.test)} recordings never heard ({sound})", title_justify="left", box=SIMPLE)
+    for name in ("network", "head", "2-s segment", "recording", "log loss", "ECE"):
+        table.add_column(name, justify="left" if name in ("network", "head") else "right")
+    for kind, evaluation in evaluations.items():
+        for head in HEADS:
+            scores = evaluation.scores[head]
+            table.add_row(
+                NAMES[kind], head, f"{scores.segment.accuracy:.1%}", f"{scores.recording.accuracy:.1%}",
+                f"{scores.calibrated.log_loss:.2f}", f"{scores.calibrated.calibration_error:.2f}",
+            )  # fmt: skip
+    return table
+
+
+def _predict(model: Path, split: Split, out: Console) -> None:
+    """A few files through the public way in, from the saved bundle."""
+    predictor = load(model)
+    table = Table(title=f"soundscene predict {model.name} ...", title_justify="left", box=SIMPLE)
+    for name in ("file", "true scene", "answer", "probability"):
+        table.add_column(name)
+    step = max(1, len(split.test) // 5)
+    for recording in split.test[::step][:6]:
+        answer = predictor.predict(recording.path)
+        table.add_row(recording.path.name, recording.scene, answer.scene, f"{answer.probability:.2f}")
+    out.print(table)
+
+
+def _one_that_is_right(model: Path, testing: CorpusImages) -> Path:
+    """A test recording whose scene was named rightly, or the first one if none was."""
+    predictor = load(model)
+    for recording in testing.recordings:
+        try:
+            if predictor.predict(recording.path).scene == recording.scene:
+                return recording.path
+        except AudioError:  # digital silence
+            continue
+    return testing.recordings[0].path

@@ -1,0 +1,110 @@
+"""The two networks of the paper: Att-CRNN (Figure 1) and the CNN baseline (section 4.4).
+
+Both answer the same two calls: `embed` gives what the softmax layer and the SVM read, `forward` the logits of the
+softmax layer. Both standardise their input themselves, so that an image from the front-end is all they need.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from soundscene.errors import RecipeError
+from soundscene.network.attention import SpatioTemporalAttentionPool
+from soundscene.network.blocks import POOL, BidirectionalGRU, ConvStack, Standardise
+from soundscene.recipe import Recipe
+
+N_CHANNELS = 2  # K
+
+
+class AttCRNN(nn.Module):
+    """Convolutions, bidirectional GRUs, spatio-temporal attention pooling, softmax layer.
+
+    Shape: images [batch, 2, band, frame] -> logits [batch, scene]; embedding [batch, 2H].
+    """
+
+    def __init__(self, recipe: Recipe, n_scenes: int) -> None:
+        super().__init__()
+        sizes = recipe.network
+        self.standardise = Standardise(recipe.features.n_bands, recipe.features.clamp)
+        self.convolutions = ConvStack(sizes.filters, sizes.conv_dropout)
+        n_features = recipe.features.n_bands // POOL**3 * sizes.filters[-1]
+        self.recurrent = BidirectionalGRU(n_features, sizes.hidden, sizes.recurrent_dropout)
+        self.attention = SpatioTemporalAttentionPool(
+            2 * sizes.hidden, n_frames(recipe), sizes.attention, sizes.attention_scale
+        )
+        self.softmax = nn.Linear(2 * sizes.hidden, n_scenes)
+
+    def recur(self, standardised: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch frame recurrent"]:
+        """Recurrent output Z of equation (1)."""
+        return self.recurrent(self.convolutions(standardised).transpose(1, 2))
+
+    def embed(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch embedding"]:
+        """Final feature vector x of equation (9)."""
+        return self.attention(self.recur(self.standardise(images)))
+
+    def attend(
+        self, images: Float[Tensor, "batch 2 band frame"]
+    ) -> tuple[Float[Tensor, "batch recurrent"], Float[Tensor, "batch frame"]]:
+        """Spatial and temporal attention vectors; their outer product is the mask A of equation (8)."""
+        return self.attention.attend(self.recur(self.standardise(images)))
+
+    def from_standardised(self, standardised: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch scene"]:
+        """Logits of images that are standardised already: training mixes after standardisation."""
+        return self.softmax(self.attention(self.recur(standardised)))
+
+    def forward(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch scene"]:
+        return self.softmax(self.embed(images))
+
+
+class CNNBaseline(nn.Module):
+    """The convolutional stack with global max pooling over what is left of bands and frames (section 4.4).
+
+    Shape: images [batch, 2, band, frame] -> logits [batch, scene]; embedding [batch, filters[-1]].
+    """
+
+    def __init__(self, recipe: Recipe, n_scenes: int) -> None:
+        super().__init__()
+        sizes = recipe.network
+        self.standardise = Standardise(recipe.features.n_bands, recipe.features.clamp)
+        self.convolutions = ConvStack(sizes.filters, sizes.conv_dropout)
+        self.softmax = nn.Linear(sizes.filters[-1], n_scenes)
+
+    def pool(self, standardised: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch embedding"]:
+        """Largest value of each filter over bands and frames."""
+        return self.convolutions.blocks(standardised).amax(dim=(2, 3))
+
+    def embed(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch embedding"]:
+        """Globally max-pooled feature vector."""
+        return self.pool(self.standardise(images))
+
+    def from_standardised(self, standardised: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch scene"]:
+        """Logits of images that are standardised already: training mixes after standardisation."""
+        return self.softmax(self.pool(standardised))
+
+    def forward(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch scene"]:
+        return self.softmax(self.embed(images))
+
+
+Network = AttCRNN | CNNBaseline
+
+
+def n_frames(recipe: Recipe) -> int:
+    """T: frames of a segment, 44100 // 551 = 80."""
+    return recipe.audio.segment_samples // recipe.features.hop
+
+
+def build_network(recipe: Recipe, n_scenes: int) -> Network:
+    """The network of a recipe, freshly initialised from PyTorch's global generator, in channels-last layout.
+
+    Channels-last is PyTorch's fast layout for convolutions on processors as on graphics cards; it changes no result
+    beyond rounding.
+
+    Raises: `RecipeError` when three poolings by 4 do not divide the bands.
+    """
+    if recipe.features.n_bands % POOL**3:
+        raise RecipeError(
+            f"recipe value features.n_bands: {recipe.features.n_bands} is not a multiple of {POOL**3}, "
+            "which three poolings by 4 need (Table 1)"
+        )
+    model = AttCRNN if recipe.network.kind == "att-crnn" else CNNBaseline
+    return model(recipe, n_scenes).to(memory_format=torch.channels_last)

@@ -1,0 +1,182 @@
+"""What each command does, as one function: train from a manifest, evaluate on a manifest, predict many files."""
+
+import csv
+import io
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning_fabric import Fabric
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+
+from soundscene.bundle import Head, ModelBundle
+from soundscene.data.audio import content_hash
+from soundscene.data.corpus import CorpusImages, corpus_images
+from soundscene.data.manifest import Manifest, parse_test
+from soundscene.data.splits import check_leakage
+from soundscene.errors import AudioError, ManifestError
+from soundscene.network.models import Network
+from soundscene.recipe import Recipe
+from soundscene.scoring.metrics import Metrics, evaluate
+from soundscene.systems.neural import HEADS, Trained, answer, train
+from soundscene.types import Split
+
+Progress = Callable[[int, int], None]
+"""Called with (done, in all)."""
+
+HASH_DIGITS = 16  # of each training recording, kept in the bundle, so that an evaluation can tell what the model has heard
+
+
+@dataclass(frozen=True)
+class HeadScores:
+    """Metrics of one head: of segments, of recordings by the product rule, and of the same after the temperature."""
+
+    segment: Metrics
+    recording: Metrics
+    calibrated: Metrics
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores by head; scenes in the order of the confusion matrices; how many of the recordings the model was trained on."""
+
+    scores: dict[Head, HeadScores]
+    scenes: tuple[str, ...]
+    n_recordings: int
+    n_trained_on: int
+    notes: tuple[str, ...]
+
+
+def train_on_manifest(
+    manifest: Path,
+    out: Path,
+    recipe: Recipe,
+    *,
+    test: str | None = None,
+    fabric: Fabric | None = None,
+    workers: int = 2,
+    reading: Progress | None = None,
+    training: Callable[[dict[str, float]], None] | None = None,
+) -> ModelBundle:
+    """Train on the rows of a manifest that `test` ("fold=1") leaves, and save the bundle as `out`.
+
+    Beside it, in `out`.run/: a checkpoint that the same command resumes from, history.csv and TensorBoard's events.
+
+    Raises: `SceneError` of any kind, before anything is trained where it can be known before.
+    """
+    fabric = fabric or Fabric(devices=1)
+    listed = Manifest.read(manifest)
+    split = listed.split(*parse_test(test)) if test else Split(listed.recordings, ())
+    corpus = corpus_images(split.train, recipe, recipe.training.segment_hop_s, workers, reading)
+    _guard(split, corpus)
+    run = out.with_name(f"{out.name}.run")
+    checkpoint = run / "checkpoint.safetensors"
+    provenance = {
+        "manifest": manifest.name,
+        "test": test or "none: trained on all rows",
+        "trained_on": sorted(h[:HASH_DIGITS] for h in corpus.content_hash),
+    }
+    log = TensorBoardLogger(run, name="", version="tensorboard") if fabric.global_rank == 0 else None
+
+    def observe(row: dict[str, float], network: Network) -> None:
+        if log:
+            log.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=int(row["epoch"]))
+        if training:
+            training(row)
+
+    result = train(recipe, corpus, fabric=fabric, checkpoint=checkpoint, observer=observe, provenance=provenance)
+    if log:
+        log.finalize("success")
+        _write_history(run / "history.csv", result)
+        result.bundle.save(out)
+        checkpoint.unlink(missing_ok=True)  # the bundle is what it was for
+    fabric.barrier()
+    return result.bundle
+
+
+def _guard(split: Split, corpus: CorpusImages) -> None:
+    """The leakage guard by content; the test part is decoded for it. What cannot be read there is for the evaluation to say."""
+    hashes = {r.path: h for r, h in zip(corpus.recordings, corpus.content_hash, strict=True)}
+    for recording in split.test:
+        with suppress(AudioError):
+            hashes[recording.path] = content_hash(recording.path)
+    check_leakage(split, hashes)
+
+
+def _write_history(path: Path, result: Trained) -> None:
+    text = io.StringIO()
+    table = csv.DictWriter(text, fieldnames=list(result.history[0]))
+    table.writeheader()
+    table.writerows(result.history)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    beside.write_text(text.getvalue(), encoding="utf-8")
+    os.replace(beside, path)
+
+
+def evaluate_on_manifest(
+    bundle: ModelBundle, manifest: Path, *, test: str | None = None, workers: int = 2, reading: Progress | None = None
+) -> Evaluation:
+    """Score a model, with both heads, on the rows that `test` ("fold=1") names, or on all rows.
+
+    Raises: `ManifestError` for a scene that the model does not know.
+    """
+    listed = Manifest.read(manifest)
+    recordings = listed.split(*parse_test(test)).test if test else listed.recordings
+    for recording in recordings:
+        if recording.scene not in bundle.scenes:
+            raise ManifestError(
+                f"{manifest}, line {recording.line}: scene {recording.scene!r} is not one of the model's "
+                f"({', '.join(bundle.scenes)})"
+            )
+    corpus = corpus_images(recordings, bundle.recipe, None, workers, reading)
+    return evaluate_on_images(bundle, corpus)
+
+
+def evaluate_on_images(bundle: ModelBundle, corpus: CorpusImages) -> Evaluation:
+    """Score a model, with both heads, on images of a corpus; recordings of nothing but digital silence are left out."""
+    audible = [r for i, r in enumerate(corpus.recordings) if corpus.voting[corpus.recording == i].any()]
+    notes = _notes(corpus, len(audible))
+    corpus = corpus.take(audible)
+    truth = np.array([bundle.scenes.index(r.scene) for r in corpus.recordings], dtype=np.int64)
+    n = len(bundle.scenes)
+    scores: dict[Head, HeadScores] = {}
+    for head in HEADS:
+        said = answer(bundle, corpus, head)
+        scores[head] = HeadScores(
+            evaluate(said.segment, truth[said.recording_of], n),
+            evaluate(said.recording, truth, n),
+            evaluate(said.calibrated, truth, n),
+        )
+    heard = set(bundle.provenance.get("trained_on", ()))
+    n_heard = sum(h[:HASH_DIGITS] in heard for h in corpus.content_hash)
+    return Evaluation(scores, bundle.scenes, len(audible), n_heard, notes)
+
+
+def _notes(corpus: CorpusImages, n_audible: int) -> tuple[str, ...]:
+    notes = [f"{r.path.name}: {note}" for r, rows in zip(corpus.recordings, corpus.notes, strict=True) for note in rows]
+    if n_audible < len(corpus.recordings):
+        notes.append(f"{len(corpus.recordings) - n_audible} recordings of digital silence were left out")
+    return tuple(notes)
+
+
+def as_dict(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation as plain values for JSON."""
+
+    def plain(metrics: Metrics) -> dict[str, Any]:
+        names = ("n", "accuracy", "macro_f1", "macro_precision", "log_loss", "calibration_error")
+        return {name: getattr(metrics, name) for name in names} | {"confusion": metrics.confusion.tolist()}
+
+    return {
+        "scenes": list(evaluation.scenes),
+        "recordings": evaluation.n_recordings,
+        "trained_on": evaluation.n_trained_on,
+        "heads": {
+            head: {"segment": plain(s.segment), "recording": plain(s.recording), "calibrated": plain(s.calibrated)}
+            for head, s in evaluation.scores.items()
+        },
+        "notes": list(evaluation.notes),
+    }

@@ -1,0 +1,118 @@
+"""How good a posterior is: pure functions of log posterior and truth, after one check of both.
+
+Conventions, everywhere: the predicted scene is the most probable one, the first of equals. A macro average runs over all
+scenes of the posterior's last axis; a scene that is neither true nor predicted counts as zero (scikit-learn's
+`labels=range(n_scenes), zero_division=0`), so a table never improves because a split lacks a scene.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Int64
+from scipy.special import logsumexp
+
+CALIBRATION_BINS = 15
+PROBABILITY_FLOOR = 1e-15  # a certain error costs 34.5 nats, not infinity, which no mean survives
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Scores of `n` answers, shares in [0, 1]; log_loss in nats; confusion [true scene, predicted scene] in counts."""
+
+    n: int
+    accuracy: float
+    macro_f1: float
+    macro_precision: float
+    log_loss: float
+    calibration_error: float
+    confusion: Int64[np.ndarray, "scene scene"]
+
+
+def evaluate(
+    log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"], n_scenes: int
+) -> Metrics:
+    """All metrics at once.
+
+    log_posterior [recording, scene]: natural logs, logsumexp 0; truth [recording]: scene numbers; n_scenes: length of the
+    scene axis, so that a posterior of another corpus cannot slip in.
+    Raises ValueError where `validate` does.
+    """
+    validate(log_posterior, truth, n_scenes)
+    return Metrics(
+        n=len(truth),
+        accuracy=accuracy(log_posterior, truth),
+        macro_f1=macro_f1(log_posterior, truth),
+        macro_precision=macro_precision(log_posterior, truth),
+        log_loss=log_loss(log_posterior, truth),
+        calibration_error=expected_calibration_error(log_posterior, truth),
+        confusion=confusion(log_posterior, truth),
+    )
+
+
+def validate(
+    log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"], n_scenes: int
+) -> None:
+    """Raise ValueError unless the arrays can be scored; the functions below trust them.
+
+    There must be an answer, every row a log posterior (no NaN, logsumexp within 1e-4 of 0; -inf is allowed) of n_scenes
+    scenes, and every truth one of them.
+    """
+    if len(truth) == 0:
+        raise ValueError("nothing to score: 0 answers; is the test part empty?")
+    if log_posterior.shape[1] != n_scenes:
+        raise ValueError(f"log posterior has {log_posterior.shape[1]} scenes, expected {n_scenes}: made by another model?")
+    if not 0 <= truth.min() <= truth.max() < n_scenes:
+        raise ValueError(f"truth holds scenes {truth.min()} to {truth.max()}, allowed are 0 to {n_scenes - 1}")
+    excess = np.abs(logsumexp(log_posterior.astype(np.float64), axis=1))
+    if not (excess < 1e-4).all():  # false for NaN too
+        row = int(np.argmax(np.where(np.isnan(excess), np.inf, excess)))
+        raise ValueError(
+            f"row {row} of the log posterior has logsumexp {excess[row]:.3g} off 0, allowed is 1e-4: "
+            "are these probabilities, unnormalised scores, or the output of a diverged network?"
+        )
+
+
+def accuracy(log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]) -> float:
+    """Share of answers whose most probable scene is the true one."""
+    return float(np.mean(log_posterior.argmax(axis=1) == truth))
+
+
+def macro_f1(log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]) -> float:
+    """Unweighted mean over scenes of F1 = 2 hits / (true + predicted)."""
+    counts = confusion(log_posterior, truth)
+    return float(np.mean(2 * np.diag(counts) / np.maximum(counts.sum(axis=0) + counts.sum(axis=1), 1)))
+
+
+def macro_precision(log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]) -> float:
+    """Unweighted mean over scenes of precision = hits / predicted; a scene that is never predicted has precision 0."""
+    counts = confusion(log_posterior, truth)
+    return float(np.mean(np.diag(counts) / np.maximum(counts.sum(axis=0), 1)))
+
+
+def log_loss(log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]) -> float:
+    """Mean of -ln p(true scene), nats; probabilities below 1e-15 count as 1e-15."""
+    of_truth = log_posterior[np.arange(len(truth)), truth].astype(np.float64)
+    return float(-np.mean(np.maximum(of_truth, np.log(PROBABILITY_FLOOR))))
+
+
+def expected_calibration_error(
+    log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]
+) -> float:
+    """Mean gap between the top probability and the share of right answers, over 15 equal-width bins of it.
+
+    Bins are (i/15, (i+1)/15]; each counts by its number of answers. With few answers the figure is biased upwards: compare
+    it only between systems on the same test part. Source: Guo et al. 2017, equation (3).
+    """
+    top = np.exp(log_posterior.max(axis=1).astype(np.float64))
+    gap = top - (log_posterior.argmax(axis=1) == truth)
+    bins = np.clip(np.ceil(top * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+    return float(np.abs(np.bincount(bins, weights=gap)).sum() / len(truth))
+
+
+def confusion(
+    log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]
+) -> Int64[np.ndarray, "scene scene"]:
+    """Counts [true scene, predicted scene]."""
+    n_scenes = log_posterior.shape[1]
+    cells = truth.astype(np.int64) * n_scenes + log_posterior.argmax(axis=1)
+    return np.bincount(cells, minlength=n_scenes**2).reshape(n_scenes, n_scenes)

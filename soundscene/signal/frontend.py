@@ -1,0 +1,105 @@
+"""Samples -> images: the one composition that training, prediction and streams all use."""
+
+import numpy as np
+
+from soundscene.errors import AudioError, RecipeError
+from soundscene.recipe import AudioRecipe, FeatureRecipe
+from soundscene.signal.features import LogSpectrogram
+from soundscene.signal.noise import TwoChannelStream
+from soundscene.signal.segments import SegmentStream, Starts, Waves
+from soundscene.types import Samples, SegmentImages
+
+_BLOCK = 1 << 17  # samples worked on at a time (6 s): what a push takes beside its images does not grow with its size
+
+
+class FrontEnd:
+    """From mono samples to two-channel log spectrograms of segments (sections 2.1 and 4.2 of the paper).
+
+    segment_hop_s: seconds from one segment's start to the next (default: segments do not overlap).
+    A whole recording is one push and a flush, so a file, a microphone and an array of samples go the same way.
+    """
+
+    def __init__(self, audio: AudioRecipe, features: FeatureRecipe, segment_hop_s: float | None = None) -> None:
+        hop = audio.segment_samples if segment_hop_s is None else round(segment_hop_s * audio.sample_rate)
+        if hop < 1:
+            raise RecipeError(f"segments every {segment_hop_s} s: must be at least one sample at {audio.sample_rate} Hz")
+        self.audio = audio
+        self.features = features
+        self.segment_hop = hop
+        self.log_spectrogram = LogSpectrogram(audio, features)
+
+    def __call__(self, samples: Samples) -> SegmentImages:
+        """Images of a whole recording; none if it is shorter than one segment."""
+        stream = self.stream()
+        return _joined([stream.push(samples), stream.flush()])
+
+    def stream(self) -> "FrontEndStream":
+        """A fresh stream for one recording."""
+        return FrontEndStream(self)
+
+
+class FrontEndStream:
+    """One recording, block by block, in constant memory; every cut into blocks gives bit-identical images."""
+
+    def __init__(self, front_end: FrontEnd) -> None:
+        audio = front_end.audio
+        self._sample_rate = audio.sample_rate
+        self._log_spectrogram = front_end.log_spectrogram
+        self._two_channels = TwoChannelStream(audio.sample_rate, audio.noise_window, audio.noise_hop)
+        self._segments = SegmentStream(audio.sample_rate, audio.segment_samples, front_end.segment_hop, audio.last_piece)
+        self._n = 0  # samples so far
+        self._flushed = False
+        self._nothing = self._images(np.empty((0, 2, audio.segment_samples), np.float32), np.empty(0))
+
+    def push(self, samples: Samples) -> SegmentImages:
+        """Images of the segments that these samples complete.
+
+        Raises `AudioError` at a sample that is not finite: it would stay in the noise estimate for ever.
+        """
+        self._open()
+        pieces = []
+        for at in range(0, len(samples), _BLOCK):
+            block = samples[at : at + _BLOCK]
+            self._check(block)
+            self._n += len(block)
+            channels = self._two_channels.push(block)
+            if channels.shape[1] == 0:
+                continue
+            waves, start_s = self._segments.push(channels)
+            if len(waves):
+                pieces.append(self._images(waves, start_s))
+        return _joined(pieces) if pieces else self._nothing
+
+    def flush(self) -> SegmentImages:
+        """Images of what was left, the last piece among them; the stream is spent."""
+        self._open()
+        self._flushed = True
+        return _joined(
+            [self._images(*self._segments.push(self._two_channels.flush())), self._images(*self._segments.flush())]
+        )
+
+    def _images(self, waves: Waves, start_s: Starts) -> SegmentImages:
+        return SegmentImages(self._log_spectrogram(waves), start_s, ~waves[:, 0].any(axis=1))
+
+    def _check(self, block: Samples) -> None:
+        finite = np.isfinite(block)
+        if not finite.all():
+            at = int(np.argmin(finite))
+            raise AudioError(
+                f"sample {self._n + at} ({(self._n + at) / self._sample_rate:.3f} s) is {block[at]}; samples must be finite "
+                f"numbers, nominally from -1 to 1: a damaged recording, or a division by zero before"
+            )
+
+    def _open(self) -> None:
+        if self._flushed:
+            raise RuntimeError("this stream was flushed; take a new one from FrontEnd.stream() for each recording")
+
+
+def _joined(pieces: list[SegmentImages]) -> SegmentImages:
+    if len(pieces) == 1:
+        return pieces[0]
+    return SegmentImages(
+        np.concatenate([piece.images for piece in pieces]),
+        np.concatenate([piece.start_s for piece in pieces]),
+        np.concatenate([piece.silent for piece in pieces]),
+    )

@@ -1,0 +1,54 @@
+"""Cut a stream of two channels into segments of one length."""
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from soundscene.signal.stft import SampleQueue
+
+Waves = Float32[np.ndarray, "segment 2 segment_sample"]
+Starts = Float64[np.ndarray, " segment"]
+
+
+class SegmentStream:
+    """Segments [segment, 2, sample] and their start times in seconds: push two channels, flush at the end.
+
+    samples: length of a segment; hop: samples from one start to the next (default: `samples`); last_piece: share of a
+    segment that the uncovered rest must fill to be used, in (0, 1]. The last segment then ends with the recording, so
+    it overlaps the one before; a recording shorter than one segment gives none. Start times never decrease.
+    """
+
+    def __init__(self, sample_rate: int, samples: int, hop: int | None = None, last_piece: float = 0.5) -> None:
+        self._sample_rate = sample_rate
+        self._samples = samples
+        self._hop = samples if hop is None else hop
+        self._last_piece = last_piece
+        self._next = 0  # first sample of the next segment
+        self._covered = 0  # end of the last one
+        self._queue = SampleQueue(2)
+        if samples < 1 or self._hop < 1:
+            raise ValueError(f"segments of {samples} samples every {self._hop}: both must be at least 1")
+
+    def push(self, channels: Float32[np.ndarray, "2 sample"]) -> tuple[Waves, Starts]:
+        """The segments that these samples complete."""
+        self._queue.append(channels)
+        starts = range(self._next, self._queue.end - self._samples + 1, self._hop)
+        cut = self._cut(starts)
+        if starts:
+            self._next = starts[-1] + self._hop
+            self._covered = starts[-1] + self._samples
+        # One segment's length is kept even where the next segment begins later: the last piece may reach back so far.
+        self._queue.drop(min(self._next, self._queue.end - self._samples))
+        return cut
+
+    def flush(self) -> tuple[Waves, Starts]:
+        """The last piece, if the rule grants it; else nothing."""
+        end = self._queue.end
+        rest = end - max(self._covered, self._next)  # what a hop longer than a segment skips is not missed here either
+        enough = end >= self._samples and rest >= self._last_piece * self._samples
+        return self._cut(range(end - self._samples, end - self._samples + int(enough)))
+
+    def _cut(self, starts: range) -> tuple[Waves, Starts]:
+        waves = np.empty((len(starts), 2, self._samples), np.float32)
+        for i, start in enumerate(starts):
+            waves[i] = self._queue.view(start, start + self._samples)
+        return waves, np.array(starts, np.float64) / self._sample_rate

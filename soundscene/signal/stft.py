@@ -1,0 +1,165 @@
+"""Frame grids and the short-time Fourier transform as a stream: push blocks of any size, flush at the end.
+
+Every stream gives bit-identical results for every way of cutting its input into blocks.
+"""
+
+import numpy as np
+import scipy.fft
+from jaxtyping import Complex128, Float32, Float64, Inexact, Int
+
+# pocketfft transforms as many rows at once as a SIMD register holds and the rest one by one. Multiples of 8 doubles
+# (the widest register there is) leave no rest, so a spectrum cannot depend on how many neighbours it was computed with.
+ROWS = 8
+
+
+def hann(n: int) -> Float64[np.ndarray, " tap"]:
+    """Periodic Hann window of `n` taps: 0.5 - 0.5 cos(2 pi i / n)."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
+
+
+def root_hamming(n: int) -> Float64[np.ndarray, " tap"]:
+    """Square root of the periodic Hamming window of `n` taps, scaled so that its squares, `n / 2` apart, add to one.
+
+    Used for analysis and for synthesis, it gives the input back where the spectrum is left alone.
+    """
+    return np.sqrt((0.54 - 0.46 * np.cos(2 * np.pi * np.arange(n) / n)) / 1.08)
+
+
+def mirror(start: int, stop: int, n: int) -> Int[np.ndarray, " index"]:
+    """Indices start .. stop - 1 into `n` samples that go on as their mirror image, the samples at both ends doubled.
+
+    The rule of Kaldi (snip_edges=false) and of VOICEBOX's `v_enframe`; indices may lie any number of lengths outside.
+    """
+    index = np.arange(start, stop) % (2 * n)
+    return np.where(index < n, index, 2 * n - 1 - index)
+
+
+def owned_frames(n: int, hop: int) -> int:
+    """Frames of a piece of `n` samples when frame t owns samples [hop t, hop (t + 1)): n // hop."""
+    return n // hop
+
+
+def owned_start(window: int, hop: int) -> int:
+    """First sample (negative) of the window of frame 0 when it is centred on the samples that the frame owns."""
+    return hop // 2 - window // 2
+
+
+class SampleQueue:
+    """Samples [row, sample] from `start` to `end`, counted from the start of the recording.
+
+    Takes memory for what it holds, not for what has passed; appending costs a constant time a sample on average.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.start = 0
+        self.end = 0
+        self._first = 0  # where sample `start` lies in _held
+        self._held = np.empty((rows, 1024), np.float32)
+
+    def append(self, block: Float32[np.ndarray, "row sample"]) -> None:
+        """Add samples at the end."""
+        size = self.end - self.start
+        new = block.shape[1]
+        if self._first + size + new > self._held.shape[1]:
+            # Move to the front only into a buffer at least twice as large as its content: else a queue that is nearly
+            # full would be moved for every sample, and one-sample pushes would cost quadratic time.
+            room = max(self._held.shape[1], 2 * (size + new))
+            moved = np.empty((self._held.shape[0], room), np.float32)
+            moved[:, :size] = self._held[:, self._first : self._first + size]
+            self._held, self._first = moved, 0
+        at = self._first + size
+        self._held[:, at : at + new] = block
+        self.end += new
+
+    def view(self, start: int, stop: int) -> Float32[np.ndarray, "row sample"]:
+        """Samples start .. stop - 1, all of which must be held; valid until the next `append`."""
+        at = self._first + start - self.start
+        return self._held[:, at : at + stop - start]
+
+    def drop(self, start: int) -> None:
+        """Forget the samples before `start`."""
+        start = min(max(start, self.start), self.end)
+        self._first += start - self.start
+        self.start = start
+
+
+class StftStream:
+    """Spectra [frame, bin] of frames that begin at sample 0, hop, 2 hop, ...
+
+    window: the taps, at least `hop` of them; bins = window / 2 + 1, no zero padding.
+    """
+
+    def __init__(self, window: Float64[np.ndarray, " tap"], hop: int) -> None:
+        self._window = window
+        self._hop = hop
+        self._next = 0  # first sample of the next frame
+        self._queue = SampleQueue(1)
+
+    def push(self, samples: Float32[np.ndarray, " sample"]) -> Complex128[np.ndarray, "frame bin"]:
+        """Spectra of the frames that these samples complete."""
+        self._queue.append(samples[None])
+        taps = len(self._window)
+        n = max(0, (self._queue.end - self._next - taps) // self._hop + 1)
+        if n == 0:
+            return np.empty((0, taps // 2 + 1), np.complex128)
+        stop = self._next + (n - 1) * self._hop + taps
+        held = self._queue.view(self._next, stop)[0]
+        frames = np.lib.stride_tricks.sliding_window_view(held, taps)[:: self._hop]
+        spectra = self._spectra(frames)
+        self._next += n * self._hop
+        self._queue.drop(self._next)
+        return spectra
+
+    def flush(self) -> Complex128[np.ndarray, "frame bin"]:
+        """The spectrum of one more frame, completed by reflection, if some sample lies in no frame so far; else nothing."""
+        taps = len(self._window)
+        covered = self._next - self._hop + taps if self._next else 0
+        total = self._queue.end
+        if total <= covered:
+            return np.empty((0, taps // 2 + 1), np.complex128)
+        # Here either no sample was dropped (next = 0), or the frame holds more samples than it lacks: hop <= taps / 2.
+        rest = self._queue.view(self._next, total)[0]
+        return self._spectra(rest[mirror(0, taps, len(rest))][None])
+
+    def _spectra(self, frames: Float32[np.ndarray, "frame tap"]) -> Complex128[np.ndarray, "frame bin"]:
+        n = len(frames)
+        rows = np.zeros((-(-n // ROWS) * ROWS, len(self._window)))
+        np.multiply(frames, self._window, out=rows[:n])
+        return np.asarray(scipy.fft.rfft(rows))[:n]
+
+
+class OverlapAddStream:
+    """The way back: samples from spectra of frames that overlap by one half.
+
+    window: the taps, an even number; each output sample is the sum of the two frames that hold it.
+    """
+
+    def __init__(self, window: Float64[np.ndarray, " tap"]) -> None:
+        self._window = window
+        self._hop = len(window) // 2
+        self._tail = np.zeros(self._hop)
+
+    def push(self, spectra: Complex128[np.ndarray, "frame bin"]) -> Float64[np.ndarray, " sample"]:
+        """The samples that no later frame can change: hop for each frame."""
+        n = len(spectra)
+        if n == 0:
+            return np.empty(0)
+        rows = np.zeros((-(-n // ROWS) * ROWS, spectra.shape[1]), np.complex128)
+        rows[:n] = spectra
+        frames = np.asarray(scipy.fft.irfft(rows, len(self._window)))[:n]
+        frames *= self._window
+        first, second = frames[:, : self._hop], frames[:, self._hop :]
+        samples = first.copy()
+        samples[0] += self._tail
+        samples[1:] += second[:-1]
+        self._tail = second[-1].copy()
+        return samples.reshape(-1)
+
+    def flush(self) -> Float64[np.ndarray, " sample"]:
+        """The second half of the last frame."""
+        return self._tail
+
+
+def power(spectra: Inexact[np.ndarray, "frame bin"]) -> Inexact[np.ndarray, "frame bin"]:
+    """|X|^2 of complex spectra, unscaled."""
+    return np.square(spectra.real) + np.square(spectra.imag)

@@ -1,0 +1,185 @@
+"""Embeddings -> linear SVM -> Platt's probabilities -> `CalibratedSVM` (section 2.4): scikit-learn's only way in.
+
+Which SVM and why: docs/decisions/0030-which-svm.md.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int, Int64, Shaped
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from soundscene.errors import TrainingError
+from soundscene.network.svm import CalibratedSVM
+
+Fold = tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"]]  # training and test side; folds differ in size
+
+_MAX_ITERATIONS = 10_000  # of liblinear; 13 are usual
+_ATTEMPTS = 5  # shuffles tried for each number of folds
+_DEAD = 1e-6  # a feature whose deviation is below this share of its size is rounding noise of float32
+
+
+def fit_svm(
+    embeddings: Float32[np.ndarray, "segment feature"],
+    labels: Int[np.ndarray, " segment"],
+    groups: Sequence[str] | Shaped[np.ndarray, " segment"],
+    n_scenes: int,
+    c: float,
+    folds: int,
+    seed: int,
+) -> tuple[CalibratedSVM, tuple[str, ...]]:
+    """Standardise, fit a one-vs-rest linear SVM on all segments, and Platt's sigmoids on decisions cross-validated by group.
+
+    embeddings [segment, feature]: of the training part, without mixing; labels [segment]: scene numbers below n_scenes;
+    groups [segment]: the unit that no fold may cut; c: the SVM's trade-off; folds: cross-validation folds wanted;
+    seed: order in which groups are dealt to folds.
+
+    Returns the classifier and notes for the report, one for each compromise:
+    fewer folds, where the groups do not permit as many; a scene with one group has that group cut into runs of segments,
+    so that the scene stays in the training side of each fold; a scene with one segment has it twice; a scene without any
+    gets probability zero. Cross-validation by segment is the last resort.
+    Raises TrainingError for NaN, for less than two scenes and for labels outside the scenes.
+    Source: section 2.4, C = 0.1 from section 4.3; Platt 1999.
+    """
+    present = _check(embeddings, labels, groups, n_scenes, folds)
+    features = embeddings.astype(np.float64)
+    alive = features.std(axis=0) > _DEAD * np.abs(features).max(axis=0)
+    features[:, ~alive] = 0.0  # standardising them would blow noise up to the size of the others
+    notes = (
+        [] if alive.any() else ["all embeddings are equal: the network has collapsed, and the SVM answers with the priors"]
+    )
+    if len(present) < n_scenes:
+        absent = sorted(set(range(n_scenes)) - set(present.tolist()))
+        notes.append(f"scenes {_list(absent)} have no training segment and get probability zero")
+    labels, units, rows, unit_notes = _units(labels.astype(np.int64), groups, present, folds)
+    splits, split_notes = _folds(labels, units, folds, seed)
+    model = CalibratedClassifierCV(
+        # Primal: a unique optimum without random order, and as fast as the dual on 256 features.
+        make_pipeline(StandardScaler(), LinearSVC(C=c, dual=False, max_iter=_MAX_ITERATIONS)),  # pyright: ignore[reportArgumentType]
+        method="sigmoid",
+        cv=splits,
+        ensemble=False,  # one set of weights  # pyright: ignore[reportArgumentType]
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit(features[rows], labels)
+    if any(issubclass(w.category, ConvergenceWarning) for w in caught):
+        notes.append("the SVM stopped before it converged")
+    return _export(model, embeddings.shape[1], n_scenes), (*notes, *unit_notes, *split_notes)
+
+
+def _check(
+    embeddings: Float32[np.ndarray, "segment feature"],
+    labels: Int[np.ndarray, " segment"],
+    groups: Sequence[str] | Shaped[np.ndarray, " segment"],
+    n_scenes: int,
+    folds: int,
+) -> Int64[np.ndarray, " present"]:
+    present = np.unique(labels).astype(np.int64)
+    if len(groups) != len(labels):
+        raise ValueError(f"{len(groups)} groups for {len(labels)} segments: each segment needs the group of its recording")
+    if folds < 2:
+        raise ValueError(f"folds must be 2 or more, got {folds}")
+    if present.size and not 0 <= present[0] <= present[-1] < n_scenes:
+        raise TrainingError(f"labels hold scenes {present[0]} to {present[-1]}, allowed are 0 to {n_scenes - 1}")
+    if len(present) < 2:
+        raise TrainingError(
+            f"the SVM needs segments of two scenes or more, got {len(present)}: "
+            "is the training part empty, or are all its recordings labelled with one scene?"
+        )
+    if not np.isfinite(embeddings).all():
+        raise TrainingError("embeddings hold NaN or infinity: the network has diverged; try a lower training.learning_rate")
+    return present
+
+
+def _units(
+    labels: Int64[np.ndarray, " segment"],
+    groups: Sequence[str] | Shaped[np.ndarray, " segment"],
+    present: Int64[np.ndarray, " present"],
+    folds: int,
+) -> tuple[Int64[np.ndarray, " row"], Int64[np.ndarray, " row"], Int64[np.ndarray, " row"], list[str]]:
+    """What is dealt to folds: groups, but for the scenes that have only one. Returns labels, units and segments by row."""
+    units = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+    rows = np.arange(len(labels))
+    lone, single = [], []
+    for scene in present:
+        members = np.flatnonzero(labels == scene)
+        if len(np.unique(units[members])) > 1:
+            continue
+        if len(members) == 1:
+            single.append(int(scene))
+            rows = np.append(rows, members)
+            labels, units = np.append(labels, scene), np.append(units, units.max() + 1)
+            continue
+        lone.append(int(scene))
+        # Runs, not single segments: neighbours in time are the most alike, so few of them should face each other.
+        n_runs = min(folds, len(members))
+        units[members] = units.max() + 1 + np.arange(len(members)) * n_runs // len(members)
+    notes = []
+    if lone:
+        notes.append(
+            f"scenes {_list(lone)} have one group each, which was cut for Platt's sigmoids: their probabilities flatter"
+        )
+    if single:
+        notes.append(f"scenes {_list(single)} have one segment each, which stood on both sides: their probabilities flatter")
+    return labels, units, rows, notes
+
+
+def _folds(
+    labels: Int64[np.ndarray, " row"], units: Int64[np.ndarray, " row"], folds: int, seed: int
+) -> tuple[list[Fold], list[str]]:
+    """Folds by unit with every scene in every training side; as many as possible, in a bounded number of attempts."""
+    largest = int(np.unique(labels, return_counts=True)[1].max())
+    for n_folds in range(min(folds, len(np.unique(units)), largest), 1, -1):
+        for attempt in range(_ATTEMPTS):
+            splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=(seed + attempt) % 2**32)
+            with warnings.catch_warnings():
+                # A scene with fewer segments than folds is no harm: decisions are pooled, so that a test side may lack it.
+                warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+                splits = list(splitter.split(labels, labels, units))
+            if _usable(splits, labels):
+                note = f"Platt's sigmoids had {n_folds} folds instead of {folds}, because the groups do not permit more"
+                return splits, [note] if n_folds < folds else []
+    # Two segments a scene are there by construction, so two folds by segment always exist.
+    splits = list(StratifiedKFold(2).split(labels, labels))
+    return splits, ["Platt's sigmoids were cross-validated by segment, because no folds by group exist: they flatter"]
+
+
+def _usable(splits: list[Fold], labels: Int64[np.ndarray, " row"]) -> bool:
+    n_present = len(np.unique(labels))
+    return all(len(test) > 0 and len(np.unique(labels[train])) == n_present for train, test in splits)
+
+
+def _export(model: Any, n_features: int, n_scenes: int) -> CalibratedSVM:
+    """Fold the scaler into the weights and copy scikit-learn's numbers into buffers.
+
+    `Any`, because the stubs of scikit-learn do not know what a fitted CalibratedClassifierCV holds.
+    """
+    fitted = model.calibrated_classifiers_[0]
+    scaler, svm = fitted.estimator[0], fitted.estimator[1]
+    weight = svm.coef_ / scaler.scale_
+    bias = svm.intercept_ - weight @ scaler.mean_
+    slope = np.array([sigmoid.a_ for sigmoid in fitted.calibrators])
+    offset = np.array([sigmoid.b_ for sigmoid in fitted.calibrators])
+    if len(model.classes_) == 2:
+        # One sigmoid for the second scene; the first has 1 - p, the sigmoid of the opposite argument. The two add up to
+        # one, so that the division by their sum changes nothing.
+        weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
+        slope, offset = np.concatenate([slope, slope]), np.concatenate([-offset, offset])
+    head = CalibratedSVM(n_features, n_scenes)
+    head.offset.fill_(torch.inf)  # scenes without a segment; the others follow
+    for buffer, value in ((head.weight, weight), (head.bias, bias), (head.slope, slope), (head.offset, offset)):
+        buffer[torch.from_numpy(model.classes_)] = torch.from_numpy(value)
+    return head
+
+
+def _list(scenes: list[int]) -> str:
+    return ", ".join(map(str, scenes))

@@ -1,0 +1,37 @@
+"""One Fabric for a training: device, precision, and the processes that torchrun may have started."""
+
+import os
+
+from lightning_fabric import Fabric
+
+from soundscene.errors import TrainingError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
+    """Fabric for one process, or for all that torchrun started (then gradients are averaged by DDP).
+
+    Arguments: device: auto, cpu, cuda or mps; precision: 32-true, bf16-mixed or 16-mixed.
+
+    Raises: `TrainingError` for a device or precision that is unknown or not there.
+    """
+    if device not in DEVICES:
+        raise TrainingError(f"device {device!r}: allowed are {', '.join(DEVICES)}")
+    if precision not in PRECISIONS:
+        raise TrainingError(f"precision {precision!r}: allowed are {', '.join(PRECISIONS)}")
+    world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    try:
+        fabric = Fabric(
+            accelerator=device,
+            precision=precision,  # type: ignore[arg-type]
+            devices=local,
+            num_nodes=world // local,
+            strategy="ddp" if world > 1 else "auto",
+        )
+        fabric.launch()
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TrainingError(f"device {device!r} cannot be used here ({reason}); --device cpu always works") from None
+    return fabric

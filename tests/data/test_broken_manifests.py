@@ -1,0 +1,255 @@
+"""Broken manifests, folders and splits: each is answered by one sentence, pinned here, and never by a traceback."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soundscene.data.audio import content_hash
+from soundscene.data.manifest import Manifest, parse_test, scan
+from soundscene.data.splits import check_leakage, group_folds, hold_out
+from soundscene.errors import ManifestError
+from soundscene.types import Recording
+from tests.data.sounds import noise, sound, text
+
+# name, content of the CSV (a.wav and b.wav exist beside it), the message after its path
+MANIFESTS: list[tuple[str, str | bytes, str]] = [
+    ("empty", "", ": is empty; a header with the columns path and scene is wanted, then a row for each file"),
+    ("blank", "\n \n", ": is empty; a header with the columns path and scene is wanted, then a row for each file"),
+    ("header only", "path,scene\n", ": holds no recordings; at least one row below the header is needed"),
+    ("no scene", "path,group\na.wav,1\n", ", line 1: no column 'scene'; there are path, group"),
+    (
+        "no path, but near",
+        "Path,scene\na.wav,x\n",
+        ", line 1: no column 'path'; there are Path, scene; did you mean 'Path'?",
+    ),
+    ("no header", "a.wav,park\nb.wav,bus\n", ", line 1: no column 'path'; there are a.wav, park"),
+    (
+        "semicolons",
+        "path;scene\na.wav;x\n",
+        ", line 1: no column 'path'; there are path;scene; the separator must be ',', not ';'",
+    ),
+    (
+        "column twice",
+        "path,scene,fold,fold\na.wav,x,1,1\n",
+        ", line 1: column 'fold' stands twice; each name is allowed once",
+    ),
+    (
+        "file twice",
+        "path,scene\na.wav,x\nb.wav,x\n./a.wav,y\n",
+        ", line 4: a.wav already stands in line 2; each file is allowed once",
+    ),
+    ("no such file", "path,scene\na.wav,x\n\nc.wav,x\n", ", line 4: c.wav does not exist; paths are relative to {folder}"),
+    ("backslashes", "path,scene\nx\\a.wav,x\n", ", line 2: x\\a.wav does not exist; separate folders by /, not by \\"),
+    ("path empty", "path,scene\n,x\n", ", line 2: the path is empty; every row needs a path and a scene"),
+    ("scene empty", "path,scene\na.wav, \n", ", line 2: the scene is empty; every row needs a path and a scene"),
+    ("too few cells", "path,scene,fold\na.wav,x,1\nb.wav,x\n", ", line 3: 2 cells, the header has 3; is the row complete?"),
+    (
+        "too many cells",
+        "path,scene\na.wav,park, by night\n",
+        ", line 2: 3 cells, the header has 2; put quotes around text that holds a comma",
+    ),
+    ("quote not closed", 'path,scene\n"a.wav,x\n', ", line 2: not valid CSV: unexpected end of data"),
+    (
+        "Latin-1",
+        "path,scene\na.wav,café\n".encode("latin-1"),
+        ', line 2: byte 0xe9 is not UTF-8; save the file as UTF-8 (in spreadsheet programs: "CSV UTF-8")',
+    ),
+    (
+        "UTF-16",
+        "path,scene\n".encode("utf-16"),
+        ', line 1: byte 0xff is not UTF-8; save the file as UTF-8 (in spreadsheet programs: "CSV UTF-8")',
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), [row[1:] for row in MANIFESTS], ids=[row[0] for row in MANIFESTS])
+def test_broken_manifest(tmp_path: Path, content: str | bytes, message: str) -> None:
+    text(tmp_path / "a.wav", "")
+    text(tmp_path / "b.wav", "")
+    path = text(tmp_path / "m.csv", content)
+    with pytest.raises(ManifestError) as error:
+        Manifest.read(path)
+    assert str(error.value) == f"{path}{message.replace('{folder}', str(tmp_path))}"
+
+
+def test_manifest_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError) as error:
+        Manifest.read(tmp_path)
+    assert str(error.value) == f"{tmp_path}: is a directory; the CSV file itself is wanted, for example manifest.csv in it"
+    with pytest.raises(ManifestError) as error:
+        Manifest.read(tmp_path / "absent.csv")
+    assert str(error.value) == f"{tmp_path / 'absent.csv'}: does not exist"
+    with pytest.raises(ManifestError) as error:
+        Manifest.read(text(tmp_path / "file", "") / "m.csv")
+    assert str(error.value) == f"{tmp_path / 'file' / 'm.csv'}: cannot be read (Not a directory)"
+
+
+def test_manifest_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path / "m.csv", (Recording(tmp_path / "a.wav", "x", "a.wav"),))
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(ManifestError) as error:
+        manifest.write(tmp_path / "taken")
+    assert str(error.value) == f"{tmp_path / 'taken'}: cannot be written (Is a directory)"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
+
+
+def test_scenes_that_do_not_fit_the_recordings(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"the scenes given are \('y',\), those of the recordings \('x',\)"):
+        Manifest(tmp_path / "m.csv", (Recording(tmp_path / "a.wav", "x", "a.wav"),), ("y",))
+
+
+# name, files of the folder, the message after its path
+FOLDERS: list[tuple[str, list[str], str]] = [
+    ("nothing", [], ": no subfolder holds sound files, one for each scene is wanted"),
+    ("hidden only", ["park/.a.wav", ".bus/b.wav"], ": no subfolder holds sound files, one for each scene is wanted"),
+    (
+        "no subfolders",
+        ["a.wav", "b.flac"],
+        ": no subfolder holds sound files, one for each scene is wanted; 2 sound files lie in it directly, without a scene",
+    ),
+]
+
+
+def tree(folder: Path, files: list[str]) -> Path:
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        text(folder / name, "")
+    return folder
+
+
+@pytest.mark.parametrize(("files", "message"), [row[1:] for row in FOLDERS], ids=[row[0] for row in FOLDERS])
+def test_folder_without_scenes(tmp_path: Path, files: list[str], message: str) -> None:
+    with pytest.raises(ManifestError) as error:
+        scan(tree(tmp_path, files))
+    assert str(error.value) == f"{tmp_path}{message}"
+
+
+def test_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError) as error:
+        scan(tmp_path / "absent")
+    assert str(error.value) == f"{tmp_path / 'absent'}: does not exist; a folder with one subfolder for each scene is wanted"
+    with pytest.raises(ManifestError) as error:
+        scan(text(tmp_path / "a.wav", ""))
+    assert str(error.value) == f"{tmp_path / 'a.wav'}: is a file; a folder with one subfolder for each scene is wanted"
+
+
+def corpus(rows: list[tuple[str, str, str]]) -> Manifest:
+    """Rows of scene, group and fold, as of lines 2, 3, ..."""
+    recordings = [
+        Recording(Path(f"{line}.wav"), scene, group, line, {"group": group, "fold": fold})
+        for line, (scene, group, fold) in enumerate(rows, 2)
+    ]
+    return Manifest(Path("m.csv"), tuple(recordings))
+
+
+FOUR = [("park", "a", "1"), ("park", "b", "2"), ("bus", "c", "1"), ("bus", "d", "2")]
+
+# name, rows, column and value to test on, the message
+SPLITS: list[tuple[str, list[tuple[str, str, str]], str, str, str]] = [
+    ("column", FOUR, "Fold", "1", "m.csv: no column 'Fold'; there are path, scene, group, fold; did you mean 'fold'?"),
+    ("value", FOUR, "fold", "01", "m.csv: no row has fold = '01'; there are 1 (2), 2 (2)"),
+    (
+        "one of many values",
+        [("park", str(n), str(n)) for n in range(13)],
+        "fold",
+        "x",
+        "m.csv: no row has fold = 'x'; there are "
+        "0 (1), 1 (1), 2 (1), 3 (1), 4 (1), 5 (1), 6 (1), 7 (1), 8 (1), 9 (1) and 3 more",
+    ),
+    (
+        "nothing to train on",
+        [("park", "a", "1"), ("bus", "b", "1")],
+        "fold",
+        "1",
+        "m.csv: testing on fold=1 leaves no recordings to train on, because every row has this value",
+    ),
+    (
+        "unseen scene",
+        [*FOUR, ("tram", "e", "1")],
+        "fold",
+        "1",
+        "m.csv: testing on fold=1 would test scenes that training never saw: tram; use a column whose every value leaves "
+        "recordings of each scene",
+    ),
+    (
+        "scene as a test",
+        FOUR,
+        "scene",
+        "bus",
+        "m.csv: testing on scene=bus would test scenes that training never saw: bus; use a column whose every value leaves "
+        "recordings of each scene",
+    ),
+    (
+        "group on both sides",
+        [*FOUR, ("bus", "d", "1")],
+        "fold",
+        "1",
+        "group 'd' stands in training (line 5, 5.wav) and in the test part (line 6, 6.wav); a group must be on one side "
+        "only, or the figures flatter",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rows", "column", "value", "message"), [row[1:] for row in SPLITS], ids=[row[0] for row in SPLITS])
+def test_impossible_split(rows: list[tuple[str, str, str]], column: str, value: str, message: str) -> None:
+    with pytest.raises(ManifestError) as error:
+        corpus(rows).split(column, value)
+    assert str(error.value) == message
+
+
+def test_same_sound_on_both_sides(tmp_path: Path) -> None:
+    x = (noise() * 32768).astype(np.int16)  # integers, because writers round floats differently
+    one, other = sound(tmp_path / "one.wav", x), sound(tmp_path / "other.flac", x)
+    text(tmp_path / "m.csv", "path,scene,fold\none.wav,park,1\nother.flac,park,2\n")
+    split = Manifest.read(tmp_path / "m.csv").split("fold", "1")
+    check_leakage(split, None)
+    check_leakage(split, {})  # nothing known about either
+    with pytest.raises(ManifestError) as error:
+        check_leakage(split, {path: content_hash(path) for path in (one, other)})
+    assert str(error.value) == (
+        "the same sound stands in training (line 3, other.flac) and in the test part (line 2, one.wav); remove one, or give "
+        "both the same group"
+    )
+    sound(other, noise(seed=1))
+    check_leakage(split, {path: content_hash(path) for path in (one, other)})
+
+
+@pytest.mark.parametrize("given", ["fold", "fold=", "=1", "", "fold:1"])
+def test_unreadable_test_part(given: str) -> None:
+    with pytest.raises(ManifestError) as error:
+        parse_test(given)
+    assert str(error.value) == f"test part {given!r}: expected column=value, for example fold=1"
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, np.nan])
+def test_impossible_share(share: float) -> None:
+    with pytest.raises(ManifestError) as error:
+        hold_out(corpus(FOUR).recordings, share, np.random.default_rng(0))
+    assert str(error.value) == f"a share of {share} cannot be held out, allowed is 0 <= share < 1"
+
+
+def test_impossible_cross_validation() -> None:
+    impossible: list[tuple[Callable[[], object], str]] = [
+        (
+            lambda: group_folds(["a", "b", "b"], ["park", "bus", "bus"], 3, np.random.default_rng(0)),
+            "cross-validation by group needs 2 folds or more, and 2 groups or more of each scene; asked for 3 folds, "
+            "'bus' has 1 group(s)",
+        ),
+        (
+            lambda: group_folds(["a", "b"], ["bus", "bus"], 1, np.random.default_rng(0)),
+            "cross-validation by group needs 2 folds or more, and 2 groups or more of each scene; asked for 1 folds, "
+            "'bus' has 2 group(s)",
+        ),
+        (  # three groups that share a scene two by two: no two folds can hold each scene on both sides
+            lambda: group_folds(list("aabbcc"), ["park", "bus", "bus", "tram", "tram", "park"], 2, np.random.default_rng(0)),
+            "the groups of 'tram' all fall into one fold, because they hold other scenes too; ask for fewer folds, or use "
+            "smaller groups",
+        ),
+        (lambda: group_folds([], [], 5, np.random.default_rng(0)), "cross-validation by group: there are no recordings"),
+    ]
+    for attempt, message in impossible:
+        with pytest.raises(ManifestError) as error:
+            attempt()
+        assert str(error.value) == message
