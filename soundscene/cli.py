@@ -7,6 +7,7 @@ exits with 3. A traceback means a bug of ours.
 import json
 import os
 import sys
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from soundscene.errors import SceneError
+from soundscene.errors import AudioWarning, SceneError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 out = Console(soft_wrap=True)
@@ -205,6 +206,7 @@ def _print_json(value: Any) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; `SceneError` becomes one line and exit code 2."""
+    warnings.simplefilter("ignore", AudioWarning)  # printed as notes
     try:
         app(arguments, standalone_mode=True)
     except SceneError as error:

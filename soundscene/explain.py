@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 
 from soundscene.bundle import ModelBundle
 from soundscene.data.audio import AudioFile
-from soundscene.data.corpus import join_segments
 from soundscene.errors import AudioError, BundleError
 from soundscene.network.models import AttCRNN
 from soundscene.signal.filterbanks import gammatone_centres_hz, mel_centres_hz
-from soundscene.signal.frontend import FrontEnd
+from soundscene.signal.frontend import FrontEnd, join_segments
 from soundscene.types import SegmentImages
 
 CHANNELS = ("as recorded", "background noise subtracted")

@@ -99,7 +99,7 @@ def train_on_manifest(
 
 
 def _guard(split: Split, corpus: CorpusImages) -> None:
-    """The leakage guard by content; the test part is decoded for it. What cannot be read there is for the evaluation to say."""
+    """The leakage guard by content; a test recording that cannot be read is for the evaluation to complain about."""
     hashes = {r.path: h for r, h in zip(corpus.recordings, corpus.content_hash, strict=True)}
     for recording in split.test:
         with suppress(AudioError):

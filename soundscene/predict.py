@@ -1,5 +1,6 @@
 """Predictor: a path, an array with its rate, or a list of them -> `ScenePrediction`."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,10 +9,9 @@ from jaxtyping import Shaped
 
 from soundscene.bundle import BATCH, Head, ModelBundle
 from soundscene.data.audio import AudioArray, AudioFile
-from soundscene.data.corpus import join_segments
-from soundscene.errors import AudioError
+from soundscene.errors import AudioError, AudioWarning
 from soundscene.scoring.fusion import product, temper
-from soundscene.signal.frontend import FrontEnd
+from soundscene.signal.frontend import FrontEnd, join_segments
 from soundscene.types import ScenePrediction, SegmentImages, SegmentPrediction
 
 Source = str | Path | tuple[Shaped[np.ndarray, "..."], int]
@@ -44,7 +44,10 @@ class Predictor:
         return self.predict(source)  # type: ignore[arg-type]
 
     def predict(self, source: Source) -> ScenePrediction:
-        """Answer for one source; memory does not grow with its length beyond one posterior per segment."""
+        """Answer for one source; memory does not grow with its length beyond one posterior per segment.
+
+        Raises: `AudioError`; warns by `AudioWarning` of what may make the answer worse (it is in `notes` too).
+        """
         if isinstance(source, tuple):
             samples, sample_rate = source
             sound = AudioArray(np.asarray(samples), sample_rate, self.bundle.recipe.audio)
@@ -69,6 +72,8 @@ class Predictor:
             SegmentPrediction(start, start + length, np.exp(row)) for start, row in zip(starts, log_posterior, strict=True)
         )
         notes = (*sound.notes, f"{n_silent} segment(s) of digital silence did not vote") if n_silent else sound.notes
+        for note in notes:
+            warnings.warn(f"{name}: {note}", AudioWarning, stacklevel=2)
         return ScenePrediction(name, sound.duration_s, self.scenes, np.exp(fused), tuple(segments), notes)
 
     def _pieces(self, sound: AudioFile | AudioArray) -> Iterator[SegmentImages]:

@@ -6,10 +6,11 @@ page in `docs/decisions/` shows why. `Recipe.small()` is for a laptop. Validatio
 
 import difflib
 import re
+import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -17,8 +18,8 @@ from msgspec import Meta, Struct
 from soundscene.errors import RecipeError
 
 Count = Annotated[int, Meta(ge=1)]
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]  # TOML can say inf
+NotNegative = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 
 
@@ -98,7 +99,7 @@ class CalibrationRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     head: Literal["svm", "softmax"] = "svm"
     svm_c: Positive = 0.1  # 4.3
     platt_folds: Annotated[int, Meta(ge=2)] = 5
-    held_out: Share = 0.15  # share of training groups kept from the network for the temperature; 0: none
+    held_out: Share = 0.1  # share of training groups kept from the network for the temperature; 0: none
 
 
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,19 +112,19 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     calibration: CalibrationRecipe = CalibrationRecipe()
 
     @classmethod
-    def paper(cls) -> Self:
+    def paper(cls) -> "Recipe":
         """The paper as printed."""
         return cls(network=NetworkRecipe(attention_scale="printed"), calibration=CalibrationRecipe(held_out=0.0))
 
     @classmethod
-    def small(cls) -> Self:
+    def small(cls) -> "Recipe":
         """A quarter of the paper's width, for a laptop: minutes, not hours."""
         return cls(
             network=NetworkRecipe(filters=(16, 32, 64), hidden=32),
-            training=TrainingRecipe(epochs=30, batch_size=50, learning_rate=1e-3),
+            training=TrainingRecipe(epochs=30, batch_size=50, learning_rate=3e-3, schedule="cosine"),
         )
 
-    def with_settings(self, settings: Iterable[str]) -> Self:
+    def with_settings(self, settings: Iterable[str]) -> "Recipe":
         """A copy with `key=value` settings applied, such as "training.epochs=30"; strings need no quotes.
 
         Raises `RecipeError` for an unknown key (naming the nearest) or a value outside its range.
@@ -140,7 +141,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return type(self).from_dict(tree)
 
     @classmethod
-    def from_dict(cls, tree: dict[str, Any]) -> Self:
+    def from_dict(cls, tree: dict[str, Any]) -> "Recipe":
         """Build and validate from nested dictionaries; missing keys take the values of `Recipe()`."""
         try:
             return msgspec.convert(tree, cls, strict=True)
@@ -148,7 +149,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise RecipeError(_explain(str(error))) from None
 
     @classmethod
-    def load(cls, name_or_path: str) -> Self:
+    def load(cls, name_or_path: str) -> "Recipe":
         """A preset by name ("paper", "default", "small") or a TOML file, which may start from one by `base = "small"`."""
         presets = {"paper": cls.paper, "default": cls, "small": cls.small}
         if name_or_path in presets:
@@ -158,12 +159,12 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             tree = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise RecipeError(
-                f"recipe {name_or_path!r}: neither a preset ({', '.join(presets)}) nor a file that can be read ({error.strerror})"
+                f"recipe {name_or_path!r}: neither a preset ({', '.join(presets)}) nor a readable file ({error.strerror})"
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RecipeError(f"recipe {name_or_path}: not valid TOML: {error}") from None
         base = tree.pop("base", "default")
-        if base not in presets:
+        if not isinstance(base, str) or base not in presets:
             raise RecipeError(f"recipe {name_or_path}: base = {base!r}, allowed are {', '.join(presets)}")
         merged = msgspec.to_builtins(presets[base]())
         for section, values in tree.items():
@@ -205,6 +206,10 @@ def _explain(message: str) -> str:
     unknown = re.search(r"unknown field `([^`]*)`", text)
     if unknown:
         return _unknown(f"{path}.{unknown.group(1)}" if path else unknown.group(1))
+    if text.startswith("Invalid enum value"):
+        section, _, name = path.partition(".")
+        words = get_args(get_type_hints(get_type_hints(Recipe)[section])[name])
+        text += f"; allowed are {', '.join(words)}"
     return f"recipe value {path}: {text}" if path else text
 
 

@@ -44,7 +44,7 @@ class AudioFile:
     def blocks(self) -> Iterator[Samples]:
         """Blocks [sample] of mono samples at the recipe's rate; together they are the recording.
 
-        Raises `AudioError` as soon as the sound turns out to be unusable; warns by `AudioWarning`, once, at the end.
+        Raises `AudioError` as soon as the sound turns out to be unusable; what may only harm the answer is in `notes`.
         """
         return self._reading.blocks()
 
@@ -79,7 +79,7 @@ class AudioArray:
     def blocks(self) -> Iterator[Samples]:
         """Blocks [sample] of mono samples at the recipe's rate; together they are the recording.
 
-        Raises `AudioError` as soon as the sound turns out to be unusable; warns by `AudioWarning`, once, at the end.
+        Raises `AudioError` as soon as the sound turns out to be unusable; what may only harm the answer is in `notes`.
         """
         return self._reading.blocks()
 
@@ -100,17 +100,23 @@ class AudioArray:
 
 
 class _Reading:
-    """What files and arrays share: passes blocks on, keeps what is known at the end, and warns of it once."""
+    """What files and arrays share: passes blocks on and keeps what is known at the end.
+
+    Only `whole` warns: a program that reads many files, in threads, shows `notes` in its own way.
+    """
 
     def __init__(self, name: str, start: Callable[[], _Reader]) -> None:
         self._name, self._start = name, start
         self._heard: Heard | None = None
 
     def blocks(self) -> Iterator[Samples]:
-        heard = yield from self._start()
-        first, self._heard = self._heard is None, heard
-        for note in heard.notes if first else ():
-            warnings.warn(f"{self._name}: {note}", AudioWarning, stacklevel=2)
+        self._heard = yield from self._start()
+
+    def whole(self) -> Samples:
+        samples = np.concatenate(list(self.blocks()))
+        for note in self.heard.notes:
+            warnings.warn(f"{self._name}: {note}", AudioWarning, stacklevel=3)
+        return samples
 
     @property
     def heard(self) -> Heard:
@@ -121,7 +127,7 @@ class _Reading:
 
 def read_samples(path: str | Path, audio: AudioRecipe) -> Samples:
     """The whole recording [sample], mono at the recipe's rate; raises `AudioError`, warns by `AudioWarning`."""
-    return np.concatenate(list(AudioFile(path, audio).blocks()))
+    return _Reading(str(path), partial(_file_blocks, Path(path), audio)).whole()
 
 
 def gate_array(samples: Shaped[np.ndarray, "..."], sample_rate: int, audio: AudioRecipe, name: str = "array") -> Samples:
@@ -129,7 +135,7 @@ def gate_array(samples: Shaped[np.ndarray, "..."], sample_rate: int, audio: Audi
 
     Raises `AudioError`, warns by `AudioWarning`, as a file would; integers are scaled to [-1, 1).
     """
-    return np.concatenate(list(AudioArray(samples, sample_rate, audio, name).blocks()))
+    return _Reading(name, partial(_array_blocks, as_channels(samples, name), sample_rate, audio, name)).whole()
 
 
 def content_hash(path: str | Path) -> str:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64, Int64
 from soundscene.data.audio import AudioFile
 from soundscene.errors import AudioError, ManifestError
 from soundscene.recipe import Recipe
-from soundscene.signal.frontend import FrontEnd
+from soundscene.signal.frontend import FrontEnd, join_segments
 from soundscene.types import Images, Recording, SegmentImages
 
 SHOWN = 10  # broken files named in one message
@@ -115,15 +115,6 @@ def _read(recording: Recording, recipe: Recipe, front_end: FrontEnd) -> tuple[Se
     pieces = [stream.push(block) for block in file.blocks()]
     pieces.append(stream.flush())
     return join_segments(pieces), file
-
-
-def join_segments(pieces: Sequence[SegmentImages]) -> SegmentImages:
-    """Successive outputs of a stream as one."""
-    return SegmentImages(
-        np.concatenate([p.images for p in pieces]),
-        np.concatenate([p.start_s for p in pieces]),
-        np.concatenate([p.silent for p in pieces]),
-    )
 
 
 def _join(

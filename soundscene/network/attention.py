@@ -22,6 +22,7 @@ class AttentionScore(nn.Module):
         self.context = nn.Parameter(0.1 * torch.randn(size))
 
     def forward(self, vectors: Float[Tensor, "batch vector n_in"]) -> Float[Tensor, "batch vector"]:
+        """Weights of the vectors, (4) or (5)."""
         return torch.softmax(torch.tanh(self.project(vectors)) @ self.context, dim=-1)
 
 
@@ -56,6 +57,7 @@ class SpatioTemporalAttentionPool(nn.Module):
         return self.spatial(z.transpose(1, 2)), self.temporal(z)
 
     def forward(self, z: Float[Tensor, "batch frame recurrent"]) -> Float[Tensor, "batch recurrent"]:
+        """Feature vector x of equation (9), or of its mean-preserving form."""
         spatial, temporal = self.attend(z)
         mask = temporal[:, :, None] * spatial[:, None, :]  # (8), transposed: frame x recurrent
         if self.scale == "printed":

@@ -45,6 +45,7 @@ class Standardise(nn.Module):
         self.inverse_deviation.copy_(1.0 / deviation[..., None])
 
     def forward(self, images: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch channel band frame"]:
+        """Images in deviations from the mean of the training part."""
         return ((images - self.mean) * self.inverse_deviation).clamp(-self.clamp, self.clamp)
 
 
@@ -67,6 +68,7 @@ class ConvBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "batch n_in band frame"]) -> Float[Tensor, "batch n_out pooled frame"]:
+        """One row pair of Table 1."""
         x = torch.relu(self.convolution(self.pad(x)))
         return self.dropout(self.pool(self.norm(x)))
 
@@ -88,6 +90,7 @@ class ConvStack(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch feature frame"]:
+        """Convolutional output O, one column a frame."""
         return self.blocks(images).flatten(1, 2)
 
 
@@ -95,7 +98,8 @@ class BidirectionalGRU(nn.Module):
     """Two bidirectional GRU layers and the projection of equations (1)-(3).
 
     Dropout is applied to the input of each layer and to the output of the last ("commonly applied to their inputs
-    and outputs", section 4.3). Each layer reads both directions of the one below, PyTorch's stack.
+    and outputs", section 4.3). Each layer reads both directions of the one below, PyTorch's stack. The reset gate acts
+    after the recurrent product, as in cuDNN and PyTorch; reference [23] applies it before, which no fast kernel does.
 
     Shape: o [batch, frame, F] -> z [batch, frame, 2H].
     """
@@ -108,6 +112,7 @@ class BidirectionalGRU(nn.Module):
         self.projection = nn.Linear(2 * hidden, 2 * hidden)
 
     def forward(self, o: Float[Tensor, "batch frame feature"]) -> Float[Tensor, "batch frame recurrent"]:
+        """Recurrent output Z, one row a frame."""
         both, _ = self.gru(self.dropout(o))
         forward, backward = self.dropout(both).split(self.hidden, dim=-1)
         return self.projection(torch.cat((backward, forward), dim=-1))  # (1): backward first, as printed

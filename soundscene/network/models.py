@@ -53,6 +53,7 @@ class AttCRNN(nn.Module):
         return self.softmax(self.attention(self.recur(standardised)))
 
     def forward(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch scene"]:
+        """Logits of images as the front-end makes them."""
         return self.softmax(self.embed(images))
 
 
@@ -82,6 +83,7 @@ class CNNBaseline(nn.Module):
         return self.softmax(self.pool(standardised))
 
     def forward(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch scene"]:
+        """Logits of images as the front-end makes them."""
         return self.softmax(self.embed(images))
 
 

@@ -36,10 +36,10 @@ def render_recording(scene: str, duration_s: float, sample_rate: int, generator:
     if not 8000 <= sample_rate <= 192000:
         raise RecipeError(f"cannot render at {sample_rate} Hz; the sample rate goes from 8000 to 192000 Hz")
     take = Take(round(duration_s * sample_rate), sample_rate, generator)
-    snr_db = generator.uniform(3, 15)
+    snr_db = generator.uniform(-4, 9)
     mixture = SCENES[scene](take) * np.float32(10 ** (snr_db / 20)) + _background(take)
     coloured = unit_rms(_through_room_and_device(take, mixture))
-    level_db = generator.uniform(-32, -22)
+    level_db = generator.uniform(-31, -23)
     scaled = coloured * np.float32(10 ** (level_db / 20))
     return scaled * np.float32(min(1.0, 0.95 / float(np.abs(scaled).max())))
 
@@ -47,7 +47,7 @@ def render_recording(scene: str, duration_s: float, sample_rate: int, generator:
 def _background(take: Take) -> Samples:
     """What any place may add: noise of random tilt that drifts, mains hum, and a few bumps; noise of unit RMS."""
     draw = take.generator
-    noise = coloured_noise(take, 40.0, take.highest_hz, draw.uniform(-6, -1))
+    noise = coloured_noise(take, 40.0, take.highest_hz, draw.uniform(-5, -2))
     noise = noise * np.exp(draw.uniform(0, 0.3) * slow_curve(take, 0.5))
     # one second of hum repeats exactly, because mains and rate are whole numbers of Hz
     mains = 2 * np.pi * (50 if draw.random() < 0.5 else 60) * np.arange(take.sample_rate) / take.sample_rate
@@ -72,7 +72,7 @@ def _through_room_and_device(take: Take, samples: Samples) -> Samples:
     room[0] += 1
     octave = np.log2(np.maximum(fft.rfftfreq(n_fft, 1 / take.sample_rate), 30) / 30)
     knots = np.arange(0, 13)
-    gain_db = np.interp(octave, knots, draw.normal(0, 2.5, knots.size)) + draw.uniform(-1, 1) * (octave - 5)
+    gain_db = np.interp(octave, knots, draw.normal(0, 1.5, knots.size)) + draw.uniform(-0.7, 0.7) * (octave - 5)
     gain = (10 ** (np.clip(gain_db, -30, 30) / 20)).astype(np.float32)
     spectrum = np.asarray(fft.rfft(samples, n_fft)) * np.asarray(fft.rfft(room, n_fft)) * gain
     return np.asarray(fft.irfft(spectrum, n_fft))[: take.n_samples]

@@ -54,8 +54,8 @@ class LogSpectrogram:
             windows = np.lib.stride_tricks.sliding_window_view(longer, taps, axis=1)[:, :: self._hop]
             np.multiply(windows, self._window, out=frames[:, :, :taps])
             spectra = np.asarray(scipy.fft.rfft(frames))
-            power = np.square(spectra.real)
-            power += np.square(spectra.imag)
+            power = np.square(np.real(spectra))
+            power += np.square(np.imag(spectra))
             for channel in range(2):
                 np.matmul(self._filters, power[channel].T, out=image[channel])
         np.maximum(images, self._floor, out=images)

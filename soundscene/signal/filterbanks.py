@@ -50,8 +50,9 @@ def mel_filters(
     empty = np.flatnonzero(filters.sum(axis=1) == 0)
     if len(empty):
         raise RecipeError(
-            f"{n_bands} mel bands from {low_hz:g} to {high_hz:g} Hz: band {empty[0]} at {centre[empty[0], 0]:.0f} Hz lies between "
-            f"two bins of {sample_rate / n_fft:.1f} Hz (n_fft = {n_fft} at {sample_rate} Hz); use fewer bands or a larger n_fft"
+            f"{n_bands} mel bands from {low_hz:g} to {high_hz:g} Hz: band {empty[0]} at {centre[empty[0], 0]:.0f} Hz lies "
+            f"between two bins of {sample_rate / n_fft:.1f} Hz (n_fft = {n_fft} at {sample_rate} Hz); use fewer bands or a "
+            f"larger n_fft"
         )
     return filters * (2 / (right - left))
 
@@ -104,5 +105,6 @@ def _bins_hz(sample_rate: int, n_fft: int) -> Float64[np.ndarray, " bin"]:
 def _check_range(low_hz: float, high_hz: float, sample_rate: int) -> None:
     if not 0 <= low_hz < high_hz <= sample_rate / 2:
         raise RecipeError(
-            f"bands from {low_hz:g} to {high_hz:g} Hz: expected 0 <= low < high <= {sample_rate / 2:g} Hz, half the sample rate"
+            f"bands from {low_hz:g} to {high_hz:g} Hz: expected 0 <= low < high <= {sample_rate / 2:g} Hz, half the sample "
+            f"rate; a lower rate has fewer bands"
         )

@@ -1,5 +1,7 @@
 """Samples -> images: the one composition that training, prediction and streams all use."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from soundscene.errors import AudioError, RecipeError
@@ -31,7 +33,7 @@ class FrontEnd:
     def __call__(self, samples: Samples) -> SegmentImages:
         """Images of a whole recording; none if it is shorter than one segment."""
         stream = self.stream()
-        return _joined([stream.push(samples), stream.flush()])
+        return join_segments([stream.push(samples), stream.flush()])
 
     def stream(self) -> "FrontEndStream":
         """A fresh stream for one recording."""
@@ -68,18 +70,18 @@ class FrontEndStream:
             waves, start_s = self._segments.push(channels)
             if len(waves):
                 pieces.append(self._images(waves, start_s))
-        return _joined(pieces) if pieces else self._nothing
+        return join_segments(pieces) if pieces else self._nothing
 
     def flush(self) -> SegmentImages:
         """Images of what was left, the last piece among them; the stream is spent."""
         self._open()
         self._flushed = True
-        return _joined(
+        return join_segments(
             [self._images(*self._segments.push(self._two_channels.flush())), self._images(*self._segments.flush())]
         )
 
     def _images(self, waves: Waves, start_s: Starts) -> SegmentImages:
-        return SegmentImages(self._log_spectrogram(waves), start_s, ~waves[:, 0].any(axis=1))
+        return SegmentImages(self._log_spectrogram(waves), start_s, np.asarray(~waves[:, 0].any(axis=1)))
 
     def _check(self, block: Samples) -> None:
         finite = np.isfinite(block)
@@ -95,7 +97,8 @@ class FrontEndStream:
             raise RuntimeError("this stream was flushed; take a new one from FrontEnd.stream() for each recording")
 
 
-def _joined(pieces: list[SegmentImages]) -> SegmentImages:
+def join_segments(pieces: Sequence[SegmentImages]) -> SegmentImages:
+    """What several pushes gave, as one; at least one piece."""
     if len(pieces) == 1:
         return pieces[0]
     return SegmentImages(

@@ -6,6 +6,7 @@ spectrogram as the first. (Multiplying power spectra by gain^2 instead differs b
 """
 
 import math
+from typing import cast, no_type_check
 
 import numba
 import numpy as np
@@ -30,9 +31,9 @@ _BATCH = 128  # frames worked on at a time: a few MB, whatever the size of a pus
 def noise_window(sample_rate: int) -> int:
     """Window length in samples, about 32 ms, whose half is a fast FFT length: 704 at 22050 Hz, 512 at 16 kHz.
 
-    The reference rounds to 706 = 2 x 353 at 22050 Hz, and 353 is prime: its FFTs take 3.5 times as long.
+    The reference rounds to 706 = 2 x 353 at 22050 Hz, and 353 is prime: its FFTs take 4 times as long.
     """
-    return 2 * int(scipy.fft.prev_fast_len(int(NOISE_HOP_S * sample_rate)))
+    return 2 * cast(int, scipy.fft.prev_fast_len(int(NOISE_HOP_S * sample_rate)))
 
 
 def subtraction_gain(
@@ -49,6 +50,7 @@ def subtraction_gain(
 
 
 @numba.njit(cache=True, error_model="numpy")
+@no_type_check
 def _gain(power, noise, gain):
     for t in range(power.shape[0]):
         sum_y = sum_n = 0.0

@@ -5,7 +5,7 @@ Every stream gives bit-identical results for every way of cutting its input into
 
 import numpy as np
 import scipy.fft
-from jaxtyping import Complex128, Float32, Float64, Inexact, Int
+from jaxtyping import Complex128, Float32, Float64, Int
 
 # pocketfft transforms as many rows at once as a SIMD register holds and the rest one by one. Multiples of 8 doubles
 # (the widest register there is) leave no rest, so a spectrum cannot depend on how many neighbours it was computed with.
@@ -86,7 +86,7 @@ class SampleQueue:
 class StftStream:
     """Spectra [frame, bin] of frames that begin at sample 0, hop, 2 hop, ...
 
-    window: the taps, at least `hop` of them; bins = window / 2 + 1, no zero padding.
+    window: the taps, at least 2 hop of them; bins = window / 2 + 1, no zero padding.
     """
 
     def __init__(self, window: Float64[np.ndarray, " tap"], hop: int) -> None:
@@ -117,7 +117,7 @@ class StftStream:
         total = self._queue.end
         if total <= covered:
             return np.empty((0, taps // 2 + 1), np.complex128)
-        # Here either no sample was dropped (next = 0), or the frame holds more samples than it lacks: hop <= taps / 2.
+        # At least half of this frame is there (hop <= taps / 2), so its mirror image needs no sample dropped before.
         rest = self._queue.view(self._next, total)[0]
         return self._spectra(rest[mirror(0, taps, len(rest))][None])
 
@@ -160,6 +160,6 @@ class OverlapAddStream:
         return self._tail
 
 
-def power(spectra: Inexact[np.ndarray, "frame bin"]) -> Inexact[np.ndarray, "frame bin"]:
+def power(spectra: Complex128[np.ndarray, "frame bin"]) -> Float64[np.ndarray, "frame bin"]:
     """|X|^2 of complex spectra, unscaled."""
-    return np.square(spectra.real) + np.square(spectra.imag)
+    return np.square(np.real(spectra)) + np.square(np.imag(spectra))

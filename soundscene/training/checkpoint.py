@@ -57,10 +57,11 @@ def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:
     try:
         with safe_open(path, "pt") as file:
             header = json.loads(file.metadata()["state"])
+            owner = header["fingerprint"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{path}: not a checkpoint of ours ({error}); delete it to train from the start") from None
-    if header["fingerprint"] != fingerprint:
+    if owner != fingerprint:
         raise TrainingError(
             f"{path}: belongs to a training with another recipe or other recordings; finish that one, or delete the file"
         )

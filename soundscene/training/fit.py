@@ -24,7 +24,7 @@ from torch import Tensor
 from soundscene.errors import TrainingError
 from soundscene.network.blocks import Standardise
 from soundscene.network.models import Network, build_network
-from soundscene.recipe import Recipe
+from soundscene.recipe import Recipe, TrainingRecipe
 from soundscene.training.between_class import augment, draw_pairs, kl_divergence, mix_images, mix_labels, no_mixing
 from soundscene.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 
@@ -68,10 +68,12 @@ def fit(
     file written after every epoch and resumed from if it is there, bit for bit on the same machine, threads and batch
     size; observer: see `Observer`.
 
-    Raises: `TrainingError` for a corpus of one scene, a foreign checkpoint, or a loss that is no longer finite.
+    Raises: `TrainingError` for a corpus of one scene, a foreign checkpoint, a loss that is no longer finite, more
+    processes than a batch has examples, or `training.keep` "best" without a validation part.
     """
     fabric = fabric or Fabric(devices=1)
     choices = recipe.training
+    _check(choices, epoch_size or len(training.labels), fabric.world_size, validation)
     mark = _fingerprint(recipe, training) if checkpoint else ""
     state = (load_checkpoint(checkpoint, mark) if checkpoint else None) or TrainingState()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -81,8 +83,9 @@ def fit(
         optimiser = torch.optim.Adam(network.parameters(), lr=choices.learning_rate)
         if state.epoch:
             network.load_state_dict(state.network)
-            optimiser.load_state_dict(optimiser.state_dict() | state.optimiser)
         model, optimiser = fabric.setup(network, optimiser)
+        if state.epoch:  # after setup, because the moments have to follow the weights to the device
+            optimiser.load_state_dict(optimiser.state_dict() | state.optimiser)
         model.mark_forward_method("from_standardised")
         on_device = LabelledImages(fabric.to_device(training.images), fabric.to_device(training.labels))
 
@@ -100,13 +103,24 @@ def fit(
             if choices.keep == "best" and _is_best(state.history):
                 state.best_epoch, state.best = state.epoch, _copy(network)
             if observer:
-                observer(row, network)
+                observer(dict(row), network)
             if checkpoint and fabric.global_rank == 0:
                 state.network, state.optimiser = _copy(network), optimiser.state_dict()
                 save_checkpoint(checkpoint, state, mark)
     if state.best:
         network.load_state_dict(state.best)
     return Fitted(network.eval(), state.best_epoch or state.epoch, state.history)
+
+
+def _check(choices: TrainingRecipe, n: int, n_processes: int, validation: LabelledImages | None) -> None:
+    """What would otherwise fail late, or as a loss that is not a number."""
+    if choices.keep == "best" and validation is None:
+        raise TrainingError('training.keep = "best" needs a validation part to choose the epoch by; there is none')
+    if n and n // math.ceil(n / choices.batch_size) < n_processes:
+        raise TrainingError(
+            f"{n_processes} processes cannot share batches of {choices.batch_size} out of {n} examples: every process "
+            "needs at least one of each batch; start fewer, or raise training.batch_size"
+        )
 
 
 def _train_epoch(
@@ -139,7 +153,9 @@ def _train_epoch(
         images = mix_images(one, other, ratio).contiguous(memory_format=torch.channels_last)
         targets = mix_labels(training.labels[first], training.labels[second], ratio, n_scenes)
         optimiser.zero_grad()
-        loss = kl_divergence(targets, model.from_standardised(images))
+        with fabric.autocast():  # by hand: Fabric enters it for a marked method under DDP only
+            logits = model.from_standardised(images)
+        loss = kl_divergence(targets, logits)
         fabric.backward(loss)
         optimiser.step()
         total += loss.detach() * len(part)

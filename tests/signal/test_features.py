@@ -58,7 +58,9 @@ def test_frames_lie_where_kaldis_lie():
         assert rms(db(np.maximum(ours, 1e-10)) - db(np.maximum(kaldi, 1e-10))) < 0.08
 
 
-@pytest.mark.parametrize(("kind", "centres"), [("mel", mel_centres_hz(64, 50.0, 11025.0)), ("gammatone", gammatone_centres_hz(RATE, 64, 50.0))])
+@pytest.mark.parametrize(
+    ("kind", "centres"), [("mel", mel_centres_hz(64, 50.0, 11025.0)), ("gammatone", gammatone_centres_hz(RATE, 64, 50.0))]
+)
 @pytest.mark.parametrize("hz", [120.0, 1000.0, 6000.0])
 def test_a_tone_lights_the_band_nearest_to_it_in_every_frame(kind, centres, hz):
     loudest = image(0.5 * np.sin(2 * np.pi * hz * np.arange(44100) / RATE), FeatureRecipe(kind=kind)).argmax(axis=0)
@@ -111,7 +113,9 @@ def test_images_do_not_depend_on_their_neighbours():
     assert log_spectrogram(segments[:0]).shape == (0, 2, 64, 80)
 
 
-@pytest.mark.parametrize(("rate", "window", "hop", "n_fft"), [(16000, 800, 400, 1024), (44100, 2204, 1103, 4096), (22050, 700, 300, 701)])
+@pytest.mark.parametrize(
+    ("rate", "window", "hop", "n_fft"), [(16000, 800, 400, 1024), (44100, 2204, 1103, 4096), (22050, 700, 300, 701)]
+)
 def test_other_rates_windows_and_hops(rate, window, hop, n_fft):
     samples = np.random.default_rng(2).normal(0, 0.1, rate).astype(np.float32)
     features = FeatureRecipe(window=window, hop=hop, n_fft=n_fft, n_bands=20)

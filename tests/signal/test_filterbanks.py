@@ -23,7 +23,8 @@ def test_mel_matrix_is_librosas_golden(n_fft):
 
 
 @pytest.mark.parametrize(
-    ("rate", "n_fft", "n_bands", "low", "high"), [(22050, 2048, 64, 50, None), (16000, 512, 40, 20, 7600), (48000, 4096, 128, 0, None)]
+    ("rate", "n_fft", "n_bands", "low", "high"),
+    [(22050, 2048, 64, 50, None), (16000, 512, 40, 20, 7600), (48000, 4096, 128, 0, None)],
 )
 def test_mel_matrix_is_librosas_live(rate, n_fft, n_bands, low, high):
     reference = librosa.filters.mel(sr=rate, n_fft=n_fft, n_mels=n_bands, fmin=low, fmax=high, dtype=np.float64)
@@ -42,7 +43,9 @@ def test_mel_scale_knows_its_anchors_and_its_inverse():
     np.testing.assert_allclose(hz_to_mel(np.array([0.0, 1000.0, 6400.0])), [0, 15, 42], rtol=1e-12)
     hz = np.linspace(0, 11025, 200)
     np.testing.assert_allclose(mel_to_hz(hz_to_mel(hz)), hz, atol=1e-9)
-    np.testing.assert_allclose(mel_centres_hz(64, 50.0, 11025.0), librosa.mel_frequencies(66, fmin=50, fmax=11025)[1:-1], rtol=1e-12)
+    np.testing.assert_allclose(
+        mel_centres_hz(64, 50.0, 11025.0), librosa.mel_frequencies(66, fmin=50, fmax=11025)[1:-1], rtol=1e-12
+    )
 
 
 def test_white_noise_is_flat_in_mel_because_every_triangle_has_area_one():
@@ -69,7 +72,7 @@ def cascade(band: int, samples: np.ndarray) -> np.ndarray:
     a0, a11, a12, a13, a14, a2, b0, b1, b2, gain = arrays("gammatone")["fcoefs"][band]
     sections = np.array([[a0, a1, a2, b0, b1, b2] for a1 in (a11, a12, a13, a14)])
     sections[0, :3] /= gain
-    return scipy.signal.sosfilt(sections, samples)
+    return np.asarray(scipy.signal.sosfilt(sections, samples))
 
 
 @pytest.mark.parametrize("band", [0, 1, 20, 40, 63])
@@ -80,11 +83,15 @@ def test_gammatone_matrix_is_the_spectrum_of_the_exact_cascades_impulse_response
     np.testing.assert_allclose(gammatone_filters(RATE, 16384, 64, 50.0)[band], response, rtol=0, atol=1e-9)
 
 
+def hann(n: int) -> np.ndarray:
+    return np.asarray(scipy.signal.get_window("hann", n))
+
+
 def fft_band_power(samples: np.ndarray) -> np.ndarray:
     """Mean-square band power [band, frame] by the matrix: bins but DC and Nyquist count twice."""
     twice = np.full(1025, 2.0)
     twice[[0, -1]] = 1
-    taps = scipy.signal.get_window("hann", 1102)
+    taps = hann(1102)
     frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float64), 1102)[::551] * taps
     power = np.abs(np.fft.rfft(frames, 2048)) ** 2 / (2048 * np.sum(taps**2))
     return (gammatone_filters(RATE, 2048, 64, 50.0) * twice) @ power.T
@@ -100,7 +107,7 @@ def test_gammatone_by_fft_is_near_the_time_domain_filterbank(signal):
     # Window matched, and delayed by the peak of the envelope t^3 exp(-2 pi b t): 3 / (2 pi b).
     centres = gammatone_centres_hz(RATE, 64, 50.0)
     delays = np.round(3 / (2 * np.pi * 1.019 * (centres / 9.26449 + 24.7)) * RATE).astype(int)
-    squares = scipy.signal.get_window("hann", 1102) ** 2
+    squares = hann(1102) ** 2
     matched = np.empty_like(ours)
     for band, delay in enumerate(delays):
         filtered = cascade(band, np.pad(wave(signal).astype(np.float64), (0, delay)))[delay:]
@@ -120,7 +127,10 @@ def test_a_chirp_climbs_the_bands_in_order(make):
 
 
 def test_a_band_without_a_bin_is_refused():
-    with pytest.raises(RecipeError, match=r"256 mel bands from 50 to 11025 Hz: band 0 at 63 Hz lies between two bins of 43.1 Hz \(n_fft = 512"):
+    with pytest.raises(
+        RecipeError,
+        match=r"256 mel bands from 50 to 11025 Hz: band 0 at 63 Hz lies between two bins of 43.1 Hz \(n_fft = 512",
+    ):
         mel_filters(RATE, 512, 256, 50.0)
 
 

@@ -51,7 +51,9 @@ def test_silence_and_dead_bins_stay_finite_and_come_close_to_the_reference_again
     noise, reference = noise_psd(edges[f"{name}_yf"], 0.025), edges[f"{name}_x"]
     assert np.isfinite(noise).all()
     assert (noise > 0).all()
-    np.testing.assert_array_equal(noise <= 10 * POWER_FLOOR, reference == 0)  # silent where the reference says 0, and only there
+    np.testing.assert_array_equal(
+        noise <= 10 * POWER_FLOOR, reference == 0
+    )  # silent where the reference says 0, and only there
     live = reference[-40:] > 0
     assert rms(db(noise[-40:][live] / reference[-40:][live])) < 1.0
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -8,11 +10,13 @@ def ramp(n: int) -> np.ndarray:
     return np.stack([np.arange(n), -np.arange(n)]).astype(np.float32)
 
 
-def cut(n: int, hop: int | None = None, last_piece: float = 0.5, blocks: list[int] | None = None) -> tuple[list[int], np.ndarray]:
+def cut(
+    n: int, hop: int | None = None, last_piece: float = 0.5, blocks: list[int] | None = None
+) -> tuple[list[int], np.ndarray]:
     """First samples of the segments of 100 that n samples give, and the segments."""
     stream = SegmentStream(10, 100, hop, last_piece)
     edges = np.cumsum([0, *(blocks or []), n])
-    pieces = [stream.push(ramp(n)[:, a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    pieces = [stream.push(ramp(n)[:, a:b]) for a, b in pairwise(edges)]
     pieces.append(stream.flush())
     waves = np.concatenate([piece[0] for piece in pieces])
     start_s = np.concatenate([piece[1] for piece in pieces])

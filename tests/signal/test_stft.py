@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from soundscene.signal.stft import OverlapAddStream, SampleQueue, StftStream, hann, mirror, owned_frames, owned_start, power, root_hamming
+from soundscene.signal.stft import (
+    OverlapAddStream,
+    SampleQueue,
+    StftStream,
+    hann,
+    mirror,
+    owned_frames,
+    owned_start,
+    power,
+    root_hamming,
+)
 from tests.golden import arrays, wave
 from tests.signal.reference import plain_power
 
@@ -80,3 +90,13 @@ def test_queue_holds_what_was_appended_and_stays_small():
     assert (queue.start, queue.end) == (98_500, 100_000)
     np.testing.assert_array_equal(queue.view(98_600, 98_603), [[98_600, 98_601, 98_602], [-98_600, -98_601, -98_602]])
     assert queue._held.shape[1] <= 2 * 1600
+
+
+def test_queue_moves_its_content_seldom_even_for_single_samples():
+    queue, moves = SampleQueue(1), 0
+    for _ in range(6000):
+        before = queue._held
+        queue.append(np.ones((1, 1), np.float32))
+        moves += queue._held is not before
+        queue.drop(queue.end - 1000)
+    assert moves <= 7  # at least 1000 appended samples between two moves: linear time
