@@ -177,17 +177,20 @@ def report(results: Path) -> None:
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
     first = rows[0]
     n = len({r["value"] for r in rows})
-    print(
-        f"\n### {first['corpus']}: {n} test parts by `{first['column']}`, recipe {first['recipe']} {' '.join(first['settings'])}"
-    )
-    print(
-        f"\nlast epoch ({first['epoch']}), seed {first['seed']}, {first['machine']}, threads {first['threads']}, torch {first['torch']}\n"
-    )
-    print(
-        "| system | head | segment acc. | recording acc. (by part) | macro F1 | log loss: segment; product -> tempered |",
-        end="",
-    )
-    print(" ECE: segment; product -> tempered | seconds a part |\n|---|---|---|---|---|---|---|---|")
+    recipe = f"{first['recipe']} {' '.join(first['settings'])}".strip()
+    print(f"\n### {first['corpus']}: {n} test parts by `{first['column']}`, recipe {recipe}")
+    machine = f"{first['machine']}, threads {first['threads']}, torch {first['torch']}"
+    print(f"\nlast epoch ({first['epoch']}), seed {first['seed']}, {machine}\n")
+    columns = [
+        "system",
+        "head",
+        "segment acc.",
+        "recording acc. (by part)",
+        "macro F1",
+        "log loss: segment; product -> tempered",
+    ]
+    columns += ["ECE: segment; product -> tempered", "seconds a part"]
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for system in sorted({r["system"] for r in rows}):
         mine = [r for r in rows if r["system"] == system]
         for head in HEADS:

@@ -131,9 +131,8 @@ def plot(results: Path, out: Path) -> None:
     figure.savefig(out, dpi=110)
     for row in rows:
         last = row["curve"][-1]
-        print(
-            f"| {row['width']} | {row['rate']:g} | {row['scale']} | {last['steps']} | {last['loss']:.3f} | {last['segment']:.3f} | {last['recording']:.3f} | {row['seconds']} |"
-        )
+        scores = f"{last['loss']:.3f} | {last['segment']:.3f} | {last['recording']:.3f}"
+        print(f"| {row['width']} | {row['rate']:g} | {row['scale']} | {last['steps']} | {scores} | {row['seconds']} |")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ network (with its standardisation) and the SVM. There is no pickle in it, so ope
 
 import hashlib
 import json
+import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -67,22 +69,26 @@ class ModelBundle:
         tensors = {f"network/{name}": t for name, t in self.network.state_dict().items()}
         tensors |= {f"svm/{name}": t for name, t in self.svm.state_dict().items()}
         tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        header = {
-            "version": VERSION,
-            "recipe": self.recipe.to_dict(),
-            "scenes": self.scenes,
-            "temperature": self.temperature,
-            "provenance": self.provenance,
-            "sha256": _digest(tensors),
-        }
+        header = json.dumps(
+            {
+                "version": VERSION,
+                "recipe": self.recipe.to_dict(),
+                "scenes": self.scenes,
+                "temperature": self.temperature,
+                "provenance": self.provenance,
+            },
+            sort_keys=True,
+        )
         beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(save(tensors, {"format": FORMAT, "bundle": json.dumps(header, sort_keys=True)}))
+            beside.write_bytes(save(tensors, {"format": FORMAT, "bundle": header, "sha256": _digest(header, tensors)}))
             os.replace(beside, path)
         except (OSError, SafetensorError) as error:
-            beside.unlink(missing_ok=True)
             raise BundleError(f"{path}: cannot be written ({error}); is the folder there, writable, and not full?") from None
+        finally:
+            with suppress(OSError):
+                beside.unlink()
 
     @classmethod
     def load(cls, path: Path) -> "ModelBundle":
@@ -93,15 +99,17 @@ class ModelBundle:
         header, tensors = _read(path)
         try:
             recipe = Recipe.from_dict(header["recipe"])
-            scenes = tuple(header["scenes"])
+            scenes = _scenes(header["scenes"])
             with torch.random.fork_rng(devices=[]):
                 network = build_network(recipe, len(scenes))
             svm = CalibratedSVM(network.softmax.in_features, len(scenes))
             network.load_state_dict(_part(tensors, "network/"))
             svm.load_state_dict(_part(tensors, "svm/"))
-            temperature = {str(k): float(v) for k, v in header["temperature"].items()}
+            temperature = _temperature(header["temperature"])
             provenance = dict(header["provenance"])
-        except (RecipeError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise BundleError(f"{path}: its header lacks {error}; train the model again") from None
+        except (RecipeError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise BundleError(f"{path}: its header and its tensors do not agree ({reason}); train the model again") from None
         return cls(recipe, scenes, network.eval(), svm.eval(), temperature, provenance)
@@ -132,19 +140,32 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise BundleError(
             f"{path}: written in format {version}, this soundscene reads up to {VERSION}; upgrade soundscene to use it"
         )
-    if header.get("sha256") != _digest(tensors):
-        raise BundleError(f"{path}: its tensors differ from what was saved (checksum); copy the file again")
+    if metadata.get("sha256") != _digest(metadata["bundle"], tensors):
+        raise BundleError(f"{path}: differs from what was saved (checksum); copy the file again")
     return header, tensors
+
+
+def _scenes(found: Any) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found) or len(set(found)) < len(found):
+        raise ValueError(f"scenes are {found!r}, expected different names")
+    return tuple(found)
+
+
+def _temperature(found: Any) -> dict[str, float]:
+    temperature = {head: float(found[head]) for head in get_args(Head)}
+    if not all(0 < value < math.inf for value in temperature.values()):
+        raise ValueError(f"temperatures are {temperature}, expected positive numbers")
+    return temperature
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and bytes; safetensors itself notices a short file but not a flipped bit."""
-    digest = hashlib.sha256()
+def _digest(header: str, tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over the header, names, shapes and bytes; safetensors itself notices a short file but not a flipped bit."""
+    digest = hashlib.sha256(header.encode())
     for name in sorted(tensors):
-        digest.update(f"{name}{tuple(tensors[name].shape)}".encode())
+        digest.update(f"{name}{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())
         digest.update(tensors[name].numpy().tobytes())
     return digest.hexdigest()

@@ -4,6 +4,7 @@ Errors that a user can cause become one line on stderr and exit code 2; `predict
 exits with 3. A traceback means a bug of ours.
 """
 
+import io
 import json
 import os
 import sys
@@ -15,13 +16,17 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from soundscene.errors import AudioWarning, SceneError
 
+CORES = os.cpu_count() or 1
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+# No markup and no emoji: names of files and scenes are the user's, and "[/x]" or ":car:" in them mean themselves.
+out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+CTRL_C = 130  # exit code into which typer turns KeyboardInterrupt
 
 RecipeOption = Annotated[str, typer.Option("--recipe", help="small, default, paper, or a TOML file.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change one value, as training.epochs=30. Repeatable.")]
@@ -39,7 +44,7 @@ def scan(folder: Path, manifest: Annotated[Path, typer.Option("--out", help="CSV
     found.write(manifest)
     for note in notes:
         _note(note)
-    out.print(f"{manifest}: {len(found.recordings)} recordings of {len(found.scenes)} scenes", highlight=False)
+    out.print(f"{manifest}: {len(found.recordings)} recordings of {len(found.scenes)} scenes")
 
 
 @app.command()
@@ -51,7 +56,7 @@ def train(
     settings: SetOption = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "32-true",
-    workers: WorkersOption = os.cpu_count() or 1,
+    workers: WorkersOption = CORES,
 ) -> None:
     """Train a model on a manifest; killed, the same command goes on where it stopped."""
     from soundscene.pipeline import train_on_manifest
@@ -74,8 +79,7 @@ def train(
         facts = bundle.provenance
         out.print(
             f"{model}: {len(bundle.scenes)} scenes, {sum(facts['recordings'].values())} recordings trained on, "
-            f"{facts['held_out_recordings']} held out, epoch {facts['epoch']}, {facts['seconds']} s",
-            highlight=False,
+            f"{facts['held_out_recordings']} held out, epoch {facts['epoch']}, {facts['seconds']} s"
         )
 
 
@@ -84,13 +88,13 @@ def evaluate(
     model: Path,
     manifest: Path,
     test: TestOption = None,
-    workers: WorkersOption = os.cpu_count() or 1,
+    workers: WorkersOption = CORES,
     as_json: JsonOption = False,
 ) -> None:
     """Score a model on a manifest, by segment and by recording, with the softmax layer and with the SVM."""
     from soundscene.bundle import ModelBundle
     from soundscene.pipeline import as_dict, evaluate_on_manifest
-    from soundscene.tables import confusion_table, score_table
+    from soundscene.tables import confusion_table, print_table, score_table
 
     bundle = ModelBundle.load(model)
     with _bar("reading sound") as reading:
@@ -105,8 +109,8 @@ def evaluate(
     if as_json:
         _print_json(as_dict(result))
         return
-    out.print(score_table(result))
-    out.print(confusion_table(result, bundle.recipe.calibration.head))
+    print_table(score_table(result), sys.stdout)
+    print_table(confusion_table(result, bundle.recipe.calibration.head), sys.stdout)
 
 
 @app.command()
@@ -123,10 +127,16 @@ def predict(
     from soundscene.predict import load
     from soundscene.tables import PredictionPrinter
 
+    if as_json and form == "csv":
+        raise typer.BadParameter("--json is --format json and contradicts --format csv; give one of them")
+    form = "json" if as_json else form
+    if segments and form == "table":
+        raise typer.BadParameter("--segments needs --format csv or json; the table has one row per file")
+    files = list(sound_files(paths))  # all of them first, so that a folder without sound loses no answer
     predictor = load(model, head)
-    printer = PredictionPrinter("json" if as_json else form, segments, sys.stdout, predictor.scenes)
+    printer = PredictionPrinter(form, segments, sys.stdout, predictor.scenes)
     broken: list[str] = []
-    for path in sound_files(paths):
+    for path in files:
         try:
             answer = predictor.predict(path)
         except SceneError as error:
@@ -137,9 +147,9 @@ def predict(
         printer.add(answer)
     printer.finish(broken)
     for message in broken:
-        err.print(f"soundscene: {message}", markup=False)
+        _complain(message)
     if broken:
-        err.print(f"soundscene: {len(broken)} file(s) could not be used", markup=False)
+        _complain(f"{len(broken)} file(s) could not be used")
         raise typer.Exit(3)
 
 
@@ -154,10 +164,9 @@ def info(model: Path, as_json: JsonOption = False) -> None:
     if as_json:
         _print_json(facts)
         return
-    table = Table(show_header=False, box=None)
-    for key, value in facts.items():
-        table.add_row(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-    out.print(table)
+    sections = {f"recipe.{name}": values for name, values in facts.pop("recipe").items()}
+    for key, value in (facts | sections).items():
+        out.print(f"{key:<26}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
 
 
 @app.command()
@@ -176,11 +185,17 @@ def demo(
 
 @contextmanager
 def _bar(what: str, more: str = ""):
-    """A progress bar as a callable (done, in all, **fields); it appears with the first call."""
+    """A progress bar as a callable (done, in all, **fields); it appears with the first call, on a terminal only.
+
+    It stops as soon as all is done, because older versions of rich draw only one bar at a time.
+    """
+    if not err.is_terminal:
+        yield lambda done, total, **fields: None
+        return
     columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
     if more:
         columns.append(TextColumn(more))
-    bar = Progress(*columns, console=err, transient=not err.is_terminal)
+    bar = Progress(*columns, console=err)
     task = None
 
     def update(done: int, total: int, **fields: Any) -> None:
@@ -189,32 +204,64 @@ def _bar(what: str, more: str = ""):
             bar.start()
             task = bar.add_task(what, total=total, **fields)
         bar.update(task, completed=done, total=total, **fields)
+        if done >= total:
+            bar.stop()
 
     try:
         yield update
     finally:
-        bar.stop()
+        if task is not None:
+            bar.stop()
 
 
 def _note(text: str) -> None:
-    err.print(f"note: {text}", markup=False)
+    err.print(f"note: {_one_line(text)}")
+
+
+def _complain(text: str) -> None:
+    err.print(f"soundscene: {_one_line(text)}")
+
+
+def _one_line(text: str) -> str:
+    """Line breaks, which file names may hold, as spaces."""
+    return " ".join(text.splitlines())
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201
+    print(json.dumps(value, indent=2))  # noqa: T201 (ASCII, so that every output can take it)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; `SceneError` becomes one line and exit code 2."""
     warnings.simplefilter("ignore", AudioWarning)  # printed as notes
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file name need not be text
     try:
-        app(arguments, standalone_mode=True)
+        app(arguments, prog_name="soundscene")
     except SceneError as error:
-        err.print(f"soundscene: {' '.join(str(error).split())}", markup=False)
+        _complain(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("soundscene: stopped; the same command goes on where a training stopped", markup=False)
-        sys.exit(130)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("soundscene"):
+            raise
+        _complain(f"{error}; what training, evaluation and pictures need comes with pip install soundscene[train,plot]")
+        sys.exit(2)
+    except SystemExit as end:
+        if end.code == CTRL_C:
+            _complain("stopped; the same command goes on where a training stopped")
+        raise
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Hand on what is left, unless the reader has gone: `| head` has read enough."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again, and complains, at its end
+        sys.exit(1)
 
 
 if __name__ == "__main__":

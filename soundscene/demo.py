@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from soundscene.bundle import ModelBundle
 from soundscene.data.corpus import CorpusImages, corpus_images
 from soundscene.data.manifest import Manifest, scan
 from soundscene.data.splits import check_leakage, group_folds
-from soundscene.errors import AudioError
+from soundscene.errors import AudioError, ManifestError
 from soundscene.explain import attention_picture
-from soundscene.pipeline import Evaluation, evaluate_on_images
+from soundscene.pipeline import evaluate_on_images
 from soundscene.predict import load
 from soundscene.recipe import Recipe
 from soundscene.render.corpus import render_corpus
+from soundscene.render.scenes import SCENES
+from soundscene.scoring.evaluation import Evaluation
 from soundscene.systems.neural import HEADS, train
 from soundscene.training.device import make_fabric
 from soundscene.types import Recording, Split
@@ -63,7 +65,10 @@ def run_demo(
     Raises: `SceneError` for a corpus that cannot be used.
     """
     started = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ManifestError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
     recipe = (recipe or Recipe.small()).with_settings([f"training.seed={seed}"])
     split = _corpus(corpus, folder, seed, out, n_per_scene)
     with bar("reading sound") as reading:
@@ -99,8 +104,10 @@ def _corpus(corpus: Path | None, folder: Path, seed: int, out: Console, n_per_sc
             f"Rendering {n_per_scene} recordings of {DURATION_S:g} s for each of ten scenes. The sound is SYNTHETIC: the "
             "figures below show\nthat everything works, not how well it works on real recordings."
         )
-        shutil.rmtree(folder / "corpus", ignore_errors=True)
-        return Manifest.read(render_corpus(folder / "corpus", n_per_scene, DURATION_S, seed)).split("fold", TEST_FOLD)
+        rendered = folder / "rendered"
+        if _is_rendered(rendered):
+            shutil.rmtree(rendered)
+        return Manifest.read(render_corpus(rendered, n_per_scene, DURATION_S, seed)).split("fold", TEST_FOLD)
     listed = corpus / "manifest.csv"
     if listed.exists():
         manifest = Manifest.read(listed)
@@ -117,6 +124,11 @@ def _corpus(corpus: Path | None, folder: Path, seed: int, out: Console, n_per_sc
     for note in notes:
         out.print(f"note: {note}", highlight=False)
     return Split(_where(rows, fold != 0), _where(rows, fold == 0))
+
+
+def _is_rendered(folder: Path) -> bool:
+    """Whether a folder is what an earlier demo left; anything else is the user's, and never deleted."""
+    return folder.is_dir() and {entry.name for entry in folder.iterdir()} == {*SCENES, "manifest.csv"}
 
 
 def _where(rows: tuple[Recording, ...], chosen: np.ndarray) -> tuple[Recording, ...]:
@@ -155,8 +167,9 @@ def _predict(model: Path, split: Split, out: Console) -> None:
         table.add_column(name)
     step = max(1, len(split.test) // 5)
     for recording in split.test[::step][:6]:
-        answer = predictor.predict(recording.path)
-        table.add_row(recording.path.name, recording.scene, answer.scene, f"{answer.probability:.2f}")
+        with suppress(AudioError):  # digital silence
+            answer = predictor.predict(recording.path)
+            table.add_row(recording.path.name, recording.scene, answer.scene, f"{answer.probability:.2f}")
     out.print(table)
 
 

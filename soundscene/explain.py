@@ -10,7 +10,7 @@ from jaxtyping import Float32, Float64
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from soundscene.bundle import ModelBundle
+from soundscene.bundle import BATCH, ModelBundle
 from soundscene.data.audio import AudioFile
 from soundscene.errors import AudioError, BundleError
 from soundscene.network.models import AttCRNN
@@ -31,8 +31,9 @@ def attention(
     if not isinstance(bundle.network, AttCRNN):
         raise BundleError("this model is the CNN baseline, which pools by its maximum and has no attention to show")
     with torch.inference_mode():
-        spatial, temporal = bundle.network.attend(torch.from_numpy(images))
-    return spatial.numpy(), temporal.numpy()
+        found = [bundle.network.attend(piece) for piece in torch.from_numpy(images).split(BATCH)]
+    spatial, temporal = (torch.cat(vectors).numpy() for vectors in zip(*found, strict=True))
+    return spatial, temporal
 
 
 def attention_picture(bundle: ModelBundle, sound: Path, out: Path, segment: int | None = None) -> int:
@@ -59,8 +60,11 @@ def attention_picture(bundle: ModelBundle, sound: Path, out: Path, segment: int 
     )
     figure = _figure(bundle, found, segment, spatial[segment], temporal[segment], title)
     beside = out.with_name(f"{out.name}.{os.getpid()}.tmp")
-    figure.savefig(beside, format="png", dpi=110)
-    os.replace(beside, out)
+    try:
+        figure.savefig(beside, format="png", dpi=110)
+        os.replace(beside, out)
+    finally:
+        beside.unlink(missing_ok=True)
     return segment
 
 
@@ -80,7 +84,7 @@ def _figure(
         figure = Figure(figsize=(10, 10), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(4, 2, width_ratios=(12, 1), height_ratios=(3, 3, 1.4, 3))
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title, fontsize=11, parse_math=False)  # "$" in a file name is no formula
         decibels = found.images[segment] * (10 / np.log(10))
         low, high = np.percentile(decibels, (2, 99.8))
         centres = _band_centres_hz(bundle)

@@ -5,7 +5,6 @@ import io
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,15 @@ import numpy as np
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
-from soundscene.bundle import Head, ModelBundle
+from soundscene.bundle import ModelBundle
 from soundscene.data.audio import content_hash
 from soundscene.data.corpus import CorpusImages, corpus_images
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.data.splits import check_leakage
-from soundscene.errors import AudioError, ManifestError
+from soundscene.errors import AudioError, BundleError, ManifestError
 from soundscene.network.models import Network
 from soundscene.recipe import Recipe
+from soundscene.scoring.evaluation import Evaluation, HeadScores
 from soundscene.scoring.metrics import Metrics, evaluate
 from soundscene.systems.neural import HEADS, Trained, answer, train
 from soundscene.types import Split
@@ -29,26 +29,6 @@ Progress = Callable[[int, int], None]
 """Called with (done, in all)."""
 
 HASH_DIGITS = 16  # of each training recording, kept in the bundle, so that an evaluation can tell what the model has heard
-
-
-@dataclass(frozen=True)
-class HeadScores:
-    """Metrics of one head: of segments, of recordings by the product rule, and of the same after the temperature."""
-
-    segment: Metrics
-    recording: Metrics
-    calibrated: Metrics
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores by head; scenes in the order of the confusion matrices; how many of the recordings the model was trained on."""
-
-    scores: dict[Head, HeadScores]
-    scenes: tuple[str, ...]
-    n_recordings: int
-    n_trained_on: int
-    notes: tuple[str, ...]
 
 
 def train_on_manifest(
@@ -69,11 +49,12 @@ def train_on_manifest(
     Raises: `SceneError` of any kind, before anything is trained where it can be known before.
     """
     fabric = fabric or Fabric(devices=1)
+    run = out.with_name(f"{out.name}.run")
+    _check_writable(out, run)
     listed = Manifest.read(manifest)
     split = listed.split(*parse_test(test)) if test else Split(listed.recordings, ())
     corpus = corpus_images(split.train, recipe, recipe.training.segment_hop_s, workers, reading)
     _guard(split, corpus)
-    run = out.with_name(f"{out.name}.run")
     checkpoint = run / "checkpoint.safetensors"
     provenance = {
         "manifest": manifest.name,
@@ -96,6 +77,19 @@ def train_on_manifest(
         checkpoint.unlink(missing_ok=True)  # the bundle is what it was for
     fabric.barrier()
     return result.bundle
+
+
+def _check_writable(out: Path, run: Path) -> None:
+    """Find out before hours of training, not after them, that the model cannot be put where it shall be."""
+    if out.is_dir():
+        raise BundleError(f"{out}: is a folder; name the model's file, for example {out / 'model.safetensors'}")
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleError(f"{out}: cannot be written there ({error.strerror}: {error.filename})") from None
+    for folder in (out.parent, run):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise BundleError(f"{out}: cannot be written there (no permission to write in {folder})")
 
 
 def _guard(split: Split, corpus: CorpusImages) -> None:
@@ -137,13 +131,18 @@ def evaluate_on_manifest(
 
 
 def evaluate_on_images(bundle: ModelBundle, corpus: CorpusImages) -> Evaluation:
-    """Score a model, with both heads, on images of a corpus; recordings of nothing but digital silence are left out."""
+    """Score a model, with both heads, on images of a corpus; recordings of nothing but digital silence are left out.
+
+    Raises: `ManifestError` when that leaves none.
+    """
     audible = [r for i, r in enumerate(corpus.recordings) if corpus.voting[corpus.recording == i].any()]
+    if not audible:
+        raise ManifestError("there is nothing to score: every segment of every recording is digital silence")
     notes = _notes(corpus, len(audible))
     corpus = corpus.take(audible)
     truth = np.array([bundle.scenes.index(r.scene) for r in corpus.recordings], dtype=np.int64)
     n = len(bundle.scenes)
-    scores: dict[Head, HeadScores] = {}
+    scores: dict[str, HeadScores] = {}
     for head in HEADS:
         said = answer(bundle, corpus, head)
         scores[head] = HeadScores(

@@ -1,7 +1,7 @@
 """Predictor: a path, an array with its rate, or a list of them -> `ScenePrediction`."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ class Predictor:
         """Names of the scenes, in the order of every posterior."""
         return self.bundle.scenes
 
-    def __call__(self, source: Source | Sequence[Source]) -> ScenePrediction | list[ScenePrediction]:
+    def __call__(self, source: Source | list[Source]) -> ScenePrediction | list[ScenePrediction]:
         """Answer for one source, or a list of answers for a list of sources.
 
         Raises: `AudioError` for a sound that cannot be used; the message says why.

@@ -10,8 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from soundscene.bundle import Head, ModelBundle
-from soundscene.pipeline import Evaluation
+from soundscene.scoring.evaluation import Evaluation
 from soundscene.types import ScenePrediction
+
+WIDE = 100_000  # characters
+
+
+def print_table(table: Table, stream: TextIO) -> None:
+    """As wide as it needs to be: a terminal wraps it, but no name is cut."""
+    Console(file=stream, width=WIDE, highlight=False, markup=False, emoji=False).print(table)
 
 
 def score_table(result: Evaluation) -> Table:
@@ -77,6 +84,7 @@ class PredictionPrinter:
                 best = int(posterior.argmax())
                 numbers = [f"{p:.6f}" for p in posterior]
                 self._csv.writerow([answer.source, f"{start:g}", f"{end:g}", self._scenes[best], numbers[best], *numbers])
+            self._stream.flush()  # whoever reads it through a pipe need not wait for the last file
         elif self._form == "json":
             self._documents.append(prediction_dict(answer, self._with_segments))
         else:
@@ -92,10 +100,10 @@ class PredictionPrinter:
     def finish(self, broken: Sequence[str]) -> None:
         """Print what waits for the end; `broken`: messages of the files without an answer."""
         if self._form == "json":
-            json.dump({"predictions": self._documents, "errors": list(broken)}, self._stream, ensure_ascii=False, indent=2)
+            json.dump({"predictions": self._documents, "errors": list(broken)}, self._stream, indent=2)
             self._stream.write("\n")
         elif self._form == "table" and self._table.row_count:
-            Console(file=self._stream, soft_wrap=True).print(self._table)
+            print_table(self._table, self._stream)
 
 
 def prediction_dict(answer: ScenePrediction, with_segments: bool) -> dict[str, Any]:

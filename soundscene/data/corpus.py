@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from soundscene.data.audio import AudioFile
-from soundscene.errors import AudioError, ManifestError
+from soundscene.errors import AudioError, ManifestError, RecipeError
 from soundscene.recipe import Recipe
 from soundscene.signal.frontend import FrontEnd, join_segments
 from soundscene.types import Images, Recording, SegmentImages
@@ -84,12 +84,19 @@ def corpus_images(
     Arguments: segment_hop_s: distance of segments in seconds, by default their length; workers: threads; progress:
     called with (recordings done, recordings in all).
 
-    Raises: `ManifestError` that names every recording that could not be read, after trying all.
+    Raises: `ManifestError` that names every recording that could not be read, after trying all; `RecipeError` for a hop
+    of which the segment's length is no multiple, since the pieces of a prediction would not be among the segments.
     """
     front_end = FrontEnd(recipe.audio, recipe.features, segment_hop_s)
+    if recipe.audio.segment_samples % front_end.segment_hop:
+        raise RecipeError(
+            f"recipe value training.segment_hop_s: {segment_hop_s} s are {front_end.segment_hop} samples, which do not "
+            f"divide the {recipe.audio.segment_samples} of a segment; allowed are its half, its quarter, and so on"
+        )
     results: list[tuple[SegmentImages, AudioFile]] = []
     broken: list[str] = []
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         jobs = [pool.submit(_read, recording, recipe, front_end) for recording in recordings]
         for done, (recording, job) in enumerate(zip(recordings, jobs, strict=True), 1):
             try:
@@ -98,6 +105,8 @@ def corpus_images(
                 broken.append(f"line {recording.line}: {error}" if recording.line else str(error))
             if progress:
                 progress(done, len(recordings))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for thousands of files
     if broken:
         more = f"; and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
         raise ManifestError(

@@ -109,4 +109,4 @@ def build_network(recipe: Recipe, n_scenes: int) -> Network:
             "which three poolings by 4 need (Table 1)"
         )
     model = AttCRNN if recipe.network.kind == "att-crnn" else CNNBaseline
-    return model(recipe, n_scenes).to(memory_format=torch.channels_last)
+    return model(recipe, n_scenes).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -72,7 +72,7 @@ def test_uniform_attention_in_mean_preserving_form_is_mean_pooling_of_tanh():
 
 
 def test_the_printed_form_is_the_mean_preserving_one_divided_by_2h_where_tanh_is_linear():
-    """1 / (2H T) of the mask against the 1 / T of the mean: only 1 / 2H is left, so the printed form is 256 times smaller."""
+    """1 / (2H T) of the mask against the 1 / T of the mean: a factor of 2H is left, 256 at full size."""
     printed, z = build("printed")
     preserving, _ = build("mean-preserving")
     z = 1e-6 * z
@@ -100,7 +100,7 @@ def test_another_number_of_frames_is_refused(n_frames):
 
 
 def test_attention_turns_to_what_the_context_vector_likes():
-    """One loud frame, a score that grows with loudness: that frame gets the largest weight, and more of it with a longer u."""
+    """One loud frame, a score that grows with loudness: that frame gets the largest weight, more with a longer u."""
     pool, _ = build("printed")
     with torch.no_grad():
         for layer in (pool.temporal, pool.spatial):

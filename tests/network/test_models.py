@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ def count(module):
     return sum(p.numel() for p in module.parameters())
 
 
-def build(*settings, recipe=TINY, n_scenes=3, seed=0):
+def build(*settings, recipe=TINY, n_scenes=3, seed=0) -> Any:
     torch.manual_seed(seed)
     return build_network(recipe.with_settings(settings), n_scenes).eval()
 

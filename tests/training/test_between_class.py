@@ -38,7 +38,7 @@ def test_the_second_is_uniform_among_the_segments_of_all_other_scenes():
     pairs = draw_pairs(SCENES, 40_000, seeded())
     for segment in (0, 7, 19):
         counts = torch.bincount(pairs.second[SCENES[pairs.first] == SCENES[segment]], minlength=20)
-        others = SCENES != SCENES[segment]
+        others = SCENES[segment] != SCENES
         assert (counts[~others] == 0).all()
         assert chisquare(counts[others]).pvalue > 0.01
 

@@ -103,10 +103,10 @@ def test_every_epoch_draws_anew():
 
 def test_the_global_generators_are_left_alone():
     torch.manual_seed(3)
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].tolist()  # noqa: NPY002
     run("training.epochs=1")
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
+    assert np.random.get_state(legacy=False)["state"]["key"].tolist() == before[1]  # noqa: NPY002
 
 
 def test_the_global_generator_decides_nothing():
@@ -153,7 +153,8 @@ def stop_after(epoch):
 
 
 @pytest.mark.parametrize(
-    "settings", [[], ["network.filters=[4, 8, 16]", "training.schedule=cosine", "training.gain_db=3"], ["training.keep=best"]]
+    "settings",
+    [[], ["network.filters=[4, 8, 16]", "training.schedule=cosine", "training.gain_db=3"], ["training.keep=best"]],
 )
 def test_interrupted_and_resumed_is_never_interrupted_bit_for_bit(tmp_path, settings):
     held = toy_images(30, seed=1)
@@ -201,7 +202,9 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, change):
     if change == "images":
         images = toy_images(seed=1)
     settings = ["training.epochs=2"] if change == "recipe" else ["training.epochs=1"]
-    with pytest.raises(TrainingError, match="belongs to a training with another recipe or other recordings; finish that one"):
+    with pytest.raises(
+        TrainingError, match="belongs to a training with another recipe or other recordings; finish that one"
+    ):
         run(*settings, images=images, checkpoint=path)
 
 
@@ -210,7 +213,9 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, change):
 
 def test_best_is_the_epoch_of_lowest_validation_log_loss():
     seen = {}
-    held = LabelledImages(toy_images(30, seed=1).images, toy_images(30).labels.roll(1))  # wrong labels: learning makes it worse
+    held = LabelledImages(
+        toy_images(30, seed=1).images, toy_images(30).labels.roll(1)
+    )  # wrong labels: learning makes it worse
     fitted = run(
         "training.keep=best",
         "training.epochs=6",
@@ -298,7 +303,9 @@ def test_a_loss_that_is_no_longer_finite_ends_the_training(tmp_path, cause):
 
 def test_one_scene_is_refused():
     images = toy_images()
-    with pytest.raises(TrainingError, match="between-class training needs segments of at least two scenes, this training part"):
+    with pytest.raises(
+        TrainingError, match="between-class training needs segments of at least two scenes, this training part"
+    ):
         run(images=LabelledImages(images.images, torch.zeros_like(images.labels)))
 
 

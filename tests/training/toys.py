@@ -14,6 +14,7 @@ TINY = Recipe.small().with_settings(
         "training.batch_size=12",
         "training.epochs=4",
         "training.learning_rate=0.01",
+        "training.schedule=constant",
     ]
 )
 N_SCENES = 3

@@ -1,0 +1,305 @@
+"""One file for a model: what comes back is what was saved, to the bit, and anything else is refused in one sentence."""
+
+import ast
+import errno
+import json
+import os
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+
+import soundscene
+from soundscene.bundle import BATCH, FORMAT, VERSION, ModelBundle, _digest
+from soundscene.errors import BundleError
+from soundscene.recipe import Recipe
+from soundscene.systems.neural import HEADS
+from tests.tiny import SCENES, TINY, blank_bundle
+
+IMAGES = np.random.default_rng(0).normal(-6, 3, (BATCH + 3, 2, 64, 80)).astype(np.float32)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    blank_bundle().save(tmp_path / "m.safetensors")
+    return tmp_path / "m.safetensors"
+
+
+# --- what comes back --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["att-crnn", "cnn"])
+def test_a_reloaded_model_predicts_bit_identically(tmp_path: Path, kind: str) -> None:
+    bundle = blank_bundle(TINY.with_settings([f"network.kind={kind}", "training.seed=7"]))
+    bundle.save(tmp_path / "m.safetensors")
+    before = torch.get_rng_state()
+    again = ModelBundle.load(tmp_path / "m.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)  # opening a model is nobody else's randomness
+    assert (again.recipe, again.scenes) == (bundle.recipe, bundle.scenes)
+    assert (again.temperature, again.provenance) == (bundle.temperature, bundle.provenance)
+    assert not again.network.training
+    embeddings = bundle.embed(IMAGES)
+    assert embeddings.std() > 0.01  # it does listen
+    np.testing.assert_array_equal(again.embed(IMAGES), embeddings)
+    for head in HEADS:
+        posterior = bundle.classify(embeddings, head)
+        np.testing.assert_allclose(np.exp(posterior).sum(axis=1), 1, rtol=1e-12)
+        np.testing.assert_array_equal(again.classify(embeddings, head), posterior)
+
+
+def test_the_two_heads_are_the_layer_and_the_svm() -> None:
+    bundle = blank_bundle()
+    embeddings = bundle.embed(IMAGES[:3])
+    logits = embeddings @ bundle.network.softmax.weight.detach().numpy().T + bundle.network.softmax.bias.detach().numpy()
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.exp(bundle.classify(embeddings, "softmax")), softmax, rtol=1e-5)
+    distance = embeddings @ bundle.svm.weight.numpy().T + bundle.svm.bias.numpy()
+    platt = 1 / (1 + np.exp(bundle.svm.slope.numpy() * distance + bundle.svm.offset.numpy()))
+    platt /= platt.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.exp(bundle.classify(embeddings, "svm")), platt, rtol=1e-5)
+    assert np.abs(softmax - platt).max() > 0.01
+
+
+def test_no_segment_gives_no_row() -> None:
+    bundle = blank_bundle()
+    assert bundle.classify(bundle.embed(IMAGES[:0]), "svm").shape == (0, 3)
+
+
+def test_a_file_is_a_header_of_json_and_plain_numbers_to_its_last_byte(path: Path) -> None:
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    metadata = header.pop("__metadata__")
+    assert set(metadata) == {"format", "bundle", "sha256"}
+    assert {entry["dtype"] for entry in header.values()} <= {"F32", "F64", "I64"}
+    assert 8 + length + max(entry["data_offsets"][1] for entry in header.values()) == len(data)
+    told = json.loads(metadata["bundle"])
+    assert told["version"] == VERSION
+    assert told["scenes"] == list(SCENES)
+    assert Recipe.from_dict(told["recipe"]) == TINY
+    assert told["provenance"]["notes"] == ["never trained"]
+
+
+def test_nothing_in_the_package_can_run_a_strangers_file() -> None:
+    for source in Path(soundscene.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom):
+                names += [node.module or "", *(f"{node.module}.{name}" for name in names)]
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                names.append(f"{node.value.id}.{node.attr}")
+            if isinstance(node, ast.keyword):
+                names.append(node.arg or "")
+            bad = {"pickle", "dill", "joblib", "cloudpickle", "marshal", "shelve", "allow_pickle"}
+            bad |= {"torch.load", "torch.save", "fabric.load", "fabric.save", "np.load"}
+            assert not bad & {name.partition(".")[0] for name in names}, source
+            assert not bad & set(names), source
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def crafted(path: Path, header: Callable[[dict[str, Any]], Any], tensors: Callable[[dict], Any] = lambda t: t) -> Path:
+    """The same file with another header or other tensors, and the right checksum for them."""
+    with safe_open(path, "pt") as file:
+        told = json.loads(file.metadata()["bundle"])
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    text, found = json.dumps(header(told)), tensors(found)
+    path.write_bytes(save(found, {"format": FORMAT, "bundle": text, "sha256": _digest(text, found)}))
+    return path
+
+
+def told(path: Path, change: dict[str, Any]) -> Path:
+    return crafted(path, lambda header: header | change)
+
+
+def recipe_with(path: Path, section: str, change: dict[str, Any]) -> Path:
+    return crafted(path, lambda h: h | {"recipe": h["recipe"] | {section: h["recipe"][section] | change}})
+
+
+def without(path: Path, key: str) -> Path:
+    return crafted(path, lambda header: {name: value for name, value in header.items() if name != key})
+
+
+def written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def flipped(path: Path, at: int, bit: int = 0) -> Path:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1 << bit
+    return written(path, bytes(data))
+
+
+def folder(path: Path) -> Path:
+    (path.parent / "folder").mkdir()
+    return path.parent / "folder"
+
+
+AGREE = "its header and its tensors do not agree"
+AGAIN = "train the model again"
+NO_SAFETENSORS = r": damaged or not a \.safetensors file \(.+\); copy it again"
+REFUSED: list[tuple[str, Callable[[Path], Path], str]] = [
+    ("missing", lambda p: p.parent / "n", ": no such file; `soundscene train MANIFEST --out {path}` would make it"),
+    ("folder", folder, r": is a folder, expected a \.safetensors file"),
+    ("below a file", lambda p: p / "m", ": no such file; `soundscene train MANIFEST --out {path}` would make it"),
+    ("empty", lambda p: written(p, b""), NO_SAFETENSORS),
+    ("text", lambda p: written(p, b"path,scene\na.wav,rain\n" * 99), NO_SAFETENSORS),
+    ("half", lambda p: written(p, p.read_bytes()[: p.stat().st_size // 2]), NO_SAFETENSORS),
+    ("one byte short", lambda p: written(p, p.read_bytes()[:-1]), NO_SAFETENSORS),
+    ("one byte too many", lambda p: written(p, p.read_bytes() + b"\0"), NO_SAFETENSORS),
+    ("bit of a weight", lambda p: flipped(p, -1), r": differs from what was saved \(checksum\); copy the file again"),
+    (
+        "bit of the recipe",
+        lambda p: flipped(p, p.read_bytes().index(b"22050")),
+        r": differs from what was saved \(checksum\); copy the file again",
+    ),
+    (
+        "foreign",
+        lambda p: written(p, save({"weight": torch.zeros(3)})),
+        r": a \.safetensors file, but not a model of soundscene; `soundscene train` makes one",
+    ),
+    (
+        "header no JSON",
+        lambda p: written(p, save({}, {"format": FORMAT, "bundle": '{"version": 1'})),
+        ": its header is damaged; copy the file again",
+    ),
+    ("header a list", lambda p: crafted(p, lambda h: [h]), ": its header is damaged; copy the file again"),
+    ("no header", lambda p: written(p, save({}, {"format": FORMAT})), ": its header is damaged; copy the file again"),
+    (
+        "newer",
+        lambda p: told(p, {"version": VERSION + 1, "recipe": {"quantum": {}}}),
+        f": written in format {VERSION + 1}, this soundscene reads up to {VERSION}; upgrade soundscene to use it",
+    ),
+    ("no temperature", lambda p: without(p, "temperature"), f": its header lacks 'temperature'; {AGAIN}"),
+    ("no temperature of the SVM", lambda p: told(p, {"temperature": {"softmax": 1}}), f": its header lacks 'svm'; {AGAIN}"),
+    (
+        "temperature zero",
+        lambda p: told(p, {"temperature": {"softmax": 1, "svm": 0}}),
+        rf": {AGREE} \(temperatures are {{{{'svm': 0.0, 'softmax': 1.0}}}}, expected positive numbers\); {AGAIN}",
+    ),
+    ("temperatures a list", lambda p: told(p, {"temperature": [1, 1]}), rf": {AGREE} \(list indices .+\); {AGAIN}"),
+    ("provenance a list", lambda p: told(p, {"provenance": [1]}), rf": {AGREE} \(.+\); {AGAIN}"),
+    (
+        "unknown recipe key",
+        lambda p: recipe_with(p, "features", {"n_band": 64}),
+        rf": {AGREE} \(unknown recipe key 'features.n_band'; did you mean 'features.n_bands'\?\); {AGAIN}",
+    ),
+    (
+        "recipe value out of range",
+        lambda p: recipe_with(p, "network", {"hidden": 0}),
+        rf": {AGREE} \(recipe value network.hidden: Expected `int` >= 1\); {AGAIN}",
+    ),
+    (
+        "tensors of another size",
+        lambda p: recipe_with(p, "network", {"hidden": 5}),
+        rf": {AGREE} \(Error\(s\) in loading state_dict for AttCRNN: size mismatch for .+\); {AGAIN}",
+    ),
+    (
+        "tensors of another network",
+        lambda p: recipe_with(p, "network", {"kind": "cnn"}),
+        rf": {AGREE} \(Error\(s\) in loading state_dict for CNNBaseline: Unexpected key.+\); {AGAIN}",
+    ),
+    (
+        "a tensor is gone",
+        lambda p: crafted(p, lambda h: h, lambda t: {n: v for n, v in t.items() if n != "svm/bias"}),
+        rf': {AGREE} \(Error\(s\) in loading state_dict for CalibratedSVM: Missing key.+"bias".+\); {AGAIN}',
+    ),
+    (
+        "a scene too many",
+        lambda p: told(p, {"scenes": ["a", "b", "c", "d"]}),
+        rf": {AGREE} \(Error\(s\) in loading state_dict for AttCRNN: size mismatch for softmax.weight.+\); {AGAIN}",
+    ),
+    (
+        "scenes as one text",
+        lambda p: told(p, {"scenes": "abc"}),
+        rf": {AGREE} \(scenes are 'abc', expected different names\); {AGAIN}",
+    ),
+    (
+        "a scene twice",
+        lambda p: told(p, {"scenes": ["a", "b", "b"]}),
+        rf": {AGREE} \(scenes are \['a', 'b', 'b'\], expected different names\); {AGAIN}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_anything_else_is_refused_in_one_sentence(path: Path, make: Callable[[Path], Path], message: str) -> None:
+    made = make(path)
+    with pytest.raises(BundleError) as refusal:
+        ModelBundle.load(made)
+    said = str(refusal.value)
+    assert re.fullmatch(re.escape(str(made)) + message.format(path=re.escape(str(made))), said), said
+    assert "\n" not in said
+
+
+def test_crafted_files_are_refused_for_what_was_crafted_and_nothing_else(path: Path) -> None:
+    assert ModelBundle.load(crafted(path, lambda header: header)).scenes == SCENES
+
+
+def test_no_bit_can_flip_unnoticed(path: Path) -> None:
+    whole = path.read_bytes()
+    (length,) = struct.unpack("<Q", whole[:8])
+    draws = np.random.default_rng(0)
+    places = [*range(8), *draws.integers(8, 8 + length, 200), *draws.integers(8 + length, len(whole), 50)]
+    for at in places:
+        flipped(path, int(at), int(draws.integers(8)))
+        with pytest.raises(BundleError):
+            ModelBundle.load(path)
+        path.write_bytes(whole)
+    ModelBundle.load(path)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = path.read_bytes()
+
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(BundleError) as refusal:
+        blank_bundle(scenes=("x", "y")).save(path)
+    assert str(refusal.value) == (
+        f"{path}: cannot be written ([Errno 28] No space left on device); is the folder there, writable, and not full?"
+    )
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == before
+
+
+def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        blank_bundle().save(tmp_path / "m.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError, match=r"file/m\.safetensors: cannot be written \(.+\); is the folder there, writable"):
+        blank_bundle().save(tmp_path / "file" / "m.safetensors")
+    (tmp_path / "m").mkdir()
+    with pytest.raises(BundleError, match=r"/m: cannot be written \(.*Is a directory"):
+        blank_bundle().save(tmp_path / "m")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "m"]
+
+
+def test_folders_are_made_and_an_old_model_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "m.safetensors"
+    blank_bundle().save(path)
+    blank_bundle(scenes=("x", "y")).save(path)
+    assert ModelBundle.load(path).scenes == ("x", "y")
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
