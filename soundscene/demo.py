@@ -75,10 +75,8 @@ def run_demo(
         hop = recipe.training.segment_hop_s
         training = corpus_images(split.train, recipe, hop, progress=reading)
         testing = corpus_images(split.test, recipe)
-    hashes = dict(zip(split.train, training.content_hash, strict=True)) | dict(
-        zip(split.test, testing.content_hash, strict=True)
-    )
-    check_leakage(split, {recording.path: value for recording, value in hashes.items()})
+    hashes = {r.path: h for c in (training, testing) for r, h in zip(c.recordings, c.content_hash, strict=True)}
+    check_leakage(split, hashes)
     out.print(f"\n{len(split.train)} recordings to learn from, {len(split.test)} that no model hears before the test")
     evaluations, models = {}, {}
     for kind, name in NAMES.items():

@@ -97,7 +97,7 @@ def test_places_and_rates_of_dropout():
     places = []
     for name, module in network.named_modules():
         if isinstance(module, nn.Dropout):
-            module.register_forward_hook(lambda m, _, out, name=name: places.append((name, m.p, tuple(out.shape[1:]))))
+            module.register_forward_hook(lambda m, _, out, name=name: places.append((name, m.p, *out.shape[1:])))
     network(torch.zeros(1, 2, 64, 80))
     assert places == [
         ("convolutions.blocks.0.dropout", 0.25, (64, 16, 80)),
