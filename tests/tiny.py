@@ -33,7 +33,7 @@ def blank_bundle(recipe: Recipe = TINY, scenes: tuple[str, ...] = SCENES) -> Mod
         network = build_network(recipe, len(scenes))
     network.standardise.fit(3 * torch.randn(8, 2, recipe.features.n_bands, 8, generator=draws) - 6)
     svm = CalibratedSVM(network.softmax.in_features, len(scenes))
-    svm.weight.copy_(torch.randn(svm.weight.shape, generator=draws, dtype=torch.float64))
+    svm.weight.copy_(5 * torch.randn(svm.weight.shape, generator=draws, dtype=torch.float64))
     svm.slope.fill_(-2.0)
     svm.offset.copy_(torch.randn(len(scenes), generator=draws, dtype=torch.float64))
     provenance = {"manifest": "none", "notes": ["never trained"], "trained_on": ["00ff"]}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float64, Int64
 from lightning_fabric import Fabric
 
 from soundscene.bundle import Head, ModelBundle
@@ -23,7 +23,6 @@ from soundscene.recipe import Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
 from soundscene.training.calibrate import fit_svm
 from soundscene.training.fit import LabelledImages, Observer, fit
-from soundscene.types import LogPosterior
 
 HEADS: tuple[Head, ...] = ("softmax", "svm")
 
@@ -36,10 +35,10 @@ class Answers:
     product rule over them; calibrated [recording, scene], the same tempered. All natural logs.
     """
 
-    segment: LogPosterior
+    segment: Float64[np.ndarray, "segment scene"]
     recording_of: Int64[np.ndarray, " segment"]
-    recording: LogPosterior
-    calibrated: LogPosterior
+    recording: Float64[np.ndarray, "recording scene"]
+    calibrated: Float64[np.ndarray, "recording scene"]
 
 
 @dataclass(frozen=True)

@@ -95,16 +95,17 @@ def test_places_and_rates_of_dropout():
     """Section 4.3: 0.25 in the convolutional layers, 0.1 at the inputs and outputs of the recurrent ones, nowhere else."""
     network = build(recipe=Recipe.paper(), n_scenes=19)
     places = []
-    for name, module in network.named_modules():
+    names = {module: name for name, module in network.named_modules()}
+    for module in names:
         if isinstance(module, nn.Dropout):
-            module.register_forward_hook(lambda m, _, out, name=name: places.append((name, m.p, *out.shape[1:])))
+            module.register_forward_hook(lambda m, _, out: places.append((names[m], m.p, *out.shape[1:])))
     network(torch.zeros(1, 2, 64, 80))
     assert places == [
-        ("convolutions.blocks.0.dropout", 0.25, (64, 16, 80)),
-        ("convolutions.blocks.1.dropout", 0.25, (128, 4, 80)),
-        ("convolutions.blocks.2.dropout", 0.25, (256, 1, 80)),
-        ("recurrent.dropout", 0.1, (80, 256)),  # input: o_t
-        ("recurrent.dropout", 0.1, (80, 256)),  # output: both directions
+        ("convolutions.blocks.0.dropout", 0.25, 64, 16, 80),
+        ("convolutions.blocks.1.dropout", 0.25, 128, 4, 80),
+        ("convolutions.blocks.2.dropout", 0.25, 256, 1, 80),
+        ("recurrent.dropout", 0.1, 80, 256),  # input: o_t
+        ("recurrent.dropout", 0.1, 80, 256),  # output: both directions
     ]
     assert network.recurrent.gru.dropout == 0.1  # between the two layers
     assert network.recurrent.gru.num_layers == 2

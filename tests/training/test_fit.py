@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 
 from soundscene.errors import TrainingError
+from soundscene.training import fit as loop
 from soundscene.training.device import make_fabric
 from soundscene.training.fit import Fitted, LabelledImages, fit
 from tests.training.toys import N_SCENES, TINY, toy_images
@@ -63,8 +64,6 @@ def test_standardisation_is_that_of_the_training_part():
 
 
 def test_an_epoch_has_as_many_examples_as_segments_or_as_asked_for(monkeypatch):
-    from soundscene.training import fit as loop
-
     sizes = []
     loss = loop.kl_divergence
     monkeypatch.setattr(loop, "kl_divergence", lambda y, a: (sizes.append(len(y)), loss(y, a))[1])
@@ -96,8 +95,15 @@ def test_another_seed_another_network():
     assert not torch.equal(weights(one)["softmax.weight"], weights(other)["softmax.weight"])
 
 
-def test_every_epoch_draws_anew():
-    """At a learning rate of almost nothing only the draws differ between epochs."""
+def test_every_epoch_draws_new_pairs():
+    """At a learning rate of almost nothing and without dropout only the pairs differ between epochs."""
+    still = ["training.learning_rate=1e-12", "training.epochs=3", "network.conv_dropout=0", "network.recurrent_dropout=0"]
+    assert len(set(losses(run(*still)))) == 3
+
+
+def test_every_epoch_draws_new_dropout(monkeypatch):
+    pairs = loop.draw_pairs(toy_images().labels, 30, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(loop, "draw_pairs", lambda *_: pairs)
     assert len(set(losses(run("training.learning_rate=1e-12", "training.epochs=3")))) == 3
 
 
@@ -272,8 +278,6 @@ def test_learning_rate_by_epoch(monkeypatch, schedule):
 
 def test_adam_has_the_usual_moments_and_no_weight_decay(monkeypatch):
     """Section 4.3 names Adam and its rate, nothing else: the defaults of its paper."""
-    from soundscene.training import fit as loop
-
     made = []
     adam = torch.optim.Adam
     monkeypatch.setattr(loop.torch.optim, "Adam", lambda *args, **kwargs: made.append(adam(*args, **kwargs)) or made[-1])

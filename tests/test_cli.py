@@ -1,0 +1,520 @@
+"""The command line from end to end; whatever a user does wrong is one line on stderr and exit code 2."""
+
+import csv
+import gc
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import grimp
+import numpy as np
+import pytest
+import typer
+from rich.console import Console
+from safetensors.torch import save
+
+from soundscene import cli
+from soundscene.bundle import ModelBundle
+from soundscene.cli import app, main
+from soundscene.data import manifest as manifest_module
+from soundscene.data.manifest import Manifest
+from soundscene.predict import Predictor
+from soundscene.tables import PredictionPrinter
+from tests.test_bundle import told
+from tests.tiny import RATE, SCENES, SETTINGS, TINY, blank_bundle, recording, write
+
+TINY_SET = [word for setting in SETTINGS for word in ("--set", setting)]
+
+
+def run(*arguments: str | Path) -> int:
+    """Exit code of a command line."""
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in arguments])
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+# --- from end to end --------------------------------------------------------------------------------------------------
+
+
+def test_scan_train_evaluate_predict_info(manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    listed, model = tmp_path / "all.csv", tmp_path / "m.safetensors"
+    assert run("scan", manifest.parent, "--out", listed) == 0
+    told = capfd.readouterr()
+    assert told.out == f"{listed}: 15 recordings of 3 scenes\n"
+    assert told.err.splitlines()[0].startswith("note: without a column 'group' each file counts as an independent")
+    assert Manifest.read(listed).scenes == SCENES
+
+    assert run("train", listed, "--out", model, "--device", "cpu", "--workers", "1", *TINY_SET) == 0
+    told = capfd.readouterr()
+    line = r": 3 scenes, 12 recordings trained on, 3 held out, epoch 2, [\d.]+ s\n"
+    assert re.fullmatch(re.escape(str(model)) + line, told.out)
+    assert told.err == "note: Platt's sigmoids had 4 folds instead of 5, because the groups do not permit more\n"
+
+    assert run("evaluate", model, listed) == 0
+    told = capfd.readouterr()
+    assert "15 of 15 recordings were in the model's training: the figures flatter; use --test" in told.err
+    for word in ("15 recordings, 3 scenes", "softmax", "svm", "1 night_crickets", "3 rain", "log loss"):
+        assert word in told.out
+
+    assert run("predict", model, manifest.parent / "rain" / "0.wav", manifest.parent / "office") == 0
+    told = capfd.readouterr()
+    rows = told.out.splitlines()
+    assert rows[0].split() == ["path", "scene", "probability", "next", "seconds"]
+    assert [row.split()[0] for row in rows[1:]] == [
+        str(manifest.parent / name) for name in ("rain/0.wav", *(f"office/{n}.wav" for n in range(5)))
+    ]
+    assert told.err == ""
+
+    assert run("info", model) == 0
+    facts = dict(line.split(maxsplit=1) for line in capfd.readouterr().out.splitlines())
+    assert json.loads(facts["scenes"]) == list(SCENES)
+    assert json.loads(facts["recipe.network"])["filters"] == [4, 4, 4]
+    assert facts["manifest"] == "all.csv"
+    assert "trained_on" not in facts  # hashes are for `evaluate`
+
+
+def test_evaluate_json_has_the_documented_keys(manifest: Path, model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", model, manifest, "--test", "fold=1", "--json") == 0
+    told = capfd.readouterr()
+    found = json.loads(told.out)
+    assert set(found) == {"scenes", "recordings", "trained_on", "heads", "notes"}
+    assert (found["recordings"], found["trained_on"], found["scenes"]) == (3, 0, list(SCENES))
+    assert np.sum(found["heads"]["svm"]["recording"]["confusion"]) == 3
+    assert told.err == ""
+
+
+def test_info_json_has_the_documented_keys(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("info", model, "--json") == 0
+    found = json.loads(capfd.readouterr().out)
+    wanted = {"scenes", "head", "parameters", "temperature", "recipe", "manifest", "test", "epoch", "seconds", "recordings"}
+    wanted |= {"segments", "silent_segments_left_out", "held_out_recordings", "notes", "device", "versions"}
+    assert set(found) == wanted
+    assert found["parameters"] == sum(p.numel() for p in ModelBundle.load(model).network.parameters())
+    assert found["recipe"] == json.loads(json.dumps(TINY.to_dict()))
+
+
+def test_predict_json_and_csv_say_what_the_predictor_says(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sound = write(tmp_path / "a.wav", recording("rain", 5.2, 9))
+    answer = Predictor(ModelBundle.load(model), "softmax").predict(sound)
+    assert run("predict", model, sound, "--json", "--segments", "--head", "softmax") == 0
+    found = json.loads(capfd.readouterr().out)
+    assert set(found) == {"predictions", "errors"}
+    (said,) = found["predictions"]
+    assert set(said) == {"path", "duration_s", "scene", "probability", "posterior", "notes", "segments"}
+    assert (said["path"], said["duration_s"], said["scene"]) == (str(sound), 5.2, answer.scene)
+    assert list(said["posterior"]) == list(SCENES)
+    np.testing.assert_array_equal(list(said["posterior"].values()), answer.posterior)
+    assert [s["start_s"] for s in said["segments"]] == pytest.approx([0, 2, 3.2])
+    assert set(said["segments"][0]) == {"start_s", "end_s", "posterior"}
+
+    assert run("predict", model, sound, "--format", "csv", "--segments", "--head", "softmax") == 0
+    rows = list(csv.DictReader(io.StringIO(capfd.readouterr().out)))
+    assert list(rows[0]) == ["path", "start_s", "end_s", "scene", "probability", *SCENES]
+    assert [(r["start_s"], r["end_s"]) for r in rows] == [("0", "5.2"), ("0", "2"), ("2", "4"), ("3.2", "5.2")]
+    for row, posterior in zip(rows, [answer.posterior, *(s.posterior for s in answer.segments)], strict=True):
+        np.testing.assert_allclose([float(row[s]) for s in SCENES], posterior, atol=6e-7)
+        assert row["scene"] == SCENES[int(posterior.argmax())]
+        assert row["probability"] == row[row["scene"]]
+
+    assert run("predict", model, sound, "--format", "csv") == 0
+    assert len(capfd.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_predict_goes_on_past_broken_files_and_names_them_at_the_end(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], form: str
+) -> None:
+    write(tmp_path / "b.wav", recording("rain", 2.2, 0))
+    write(tmp_path / "d.wav", recording("rain", 2.2, 1))
+    (tmp_path / "a.wav").write_text("no sound")
+    write(tmp_path / "c.wav", recording("rain", 1.5, 2))
+    gone = tmp_path / "gone.wav"
+    assert run("predict", model, gone, tmp_path, "--format", form) == 3
+    told = capfd.readouterr()
+    assert "b.wav" in told.out
+    assert "d.wav" in told.out
+    messages = [
+        f"{gone}: does not exist; is the path relative to another folder?",
+        f"{tmp_path / 'a.wav'}: is not a sound file but plain text",
+        f"{tmp_path / 'c.wav'}: lasts 1.500 s, the recipe needs at least one segment of 2.000 s (audio.segment_s); "
+        "leave the file out, or train with shorter segments",
+    ]
+    assert told.err.splitlines() == [f"soundscene: {m}" for m in (*messages, "3 file(s) could not be used")]
+    if form == "json":
+        assert json.loads(told.out)["errors"] == messages
+
+
+def test_what_may_harm_an_answer_is_noted(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sound = write(tmp_path / "a.wav", recording("rain", 6.0, 0), 16000)
+    assert run("predict", model, sound) == 0
+    assert capfd.readouterr().err == (
+        f"note: {sound}: sampled at 16000 Hz, below the recipe's 22050 Hz: nothing above 8000 Hz, "
+        "so the bands from 8000 to 11025 Hz stay empty and the answer may be wrong\n"
+    )
+
+
+def test_as_a_program(model: Path, tmp_path: Path) -> None:
+    write(tmp_path / "gr\u00fcn.wav", recording("rain", 2.2, 0))
+    (tmp_path / "broken.wav").write_text("no sound")
+    words = [sys.executable, "-m", "soundscene", "predict", str(model), "gr\u00fcn.wav", "broken.wav", "--format", "csv"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}  # an output that has no umlauts
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        "soundscene: broken.wav: is not a sound file but plain text",
+        "soundscene: 1 file(s) could not be used",
+    ]
+    assert done.stdout.splitlines()[1].startswith("gr\\xfcn.wav,0,2.2,")
+
+
+# --- one line and exit code 2 -----------------------------------------------------------------------------------------
+
+
+def text(path: Path, content: str) -> Path:
+    path.write_text(content)
+    return path
+
+
+def damaged(model: Path, folder: Path) -> Path:
+    path = folder / "damaged.safetensors"
+    path.write_bytes(model.read_bytes()[:-100])
+    return path
+
+
+def foreign(folder: Path) -> Path:
+    path = folder / "foreign.safetensors"
+    path.write_bytes(save({}))
+    return path
+
+
+def newer(model: Path, folder: Path) -> Path:
+    return told(Path(shutil.copy(model, folder / "newer.safetensors")), {"version": 2})
+
+
+def two_scenes(folder: Path) -> Path:
+    path = folder / "two.safetensors"
+    blank_bundle(scenes=("office", "rain")).save(path)
+    return path
+
+
+Words = list[str | Path]
+TRAIN: Words = ["--out", "m.safetensors", "--device", "cpu", *TINY_SET]
+BROKEN: list[tuple[str, Callable[[Path, Path, Path], Words], str]] = [
+    # name, words (manifest, model, an empty folder), message
+    ("manifest missing", lambda c, m, t: ["train", t / "no.csv", *TRAIN], r".*/no\.csv: does not exist"),
+    ("manifest a folder", lambda c, m, t: ["train", t, *TRAIN], r".*: is a directory; the CSV file itself is wanted.*"),
+    (
+        "column missing",
+        lambda c, m, t: ["train", text(t / "a.csv", "path,place\n"), *TRAIN],
+        r".*/a\.csv, line 1: no column 'scene'; there are path, place",
+    ),
+    (
+        "no such file in the manifest",
+        lambda c, m, t: ["train", text(t / "a.csv", "path,scene\n[/x].wav,bus\n"), *TRAIN],
+        r".*/a\.csv, line 2: \[/x\]\.wav does not exist; paths are relative to .*",
+    ),
+    (
+        "unknown key",
+        lambda c, m, t: ["train", c, *TRAIN, "--set", "training.epoch=3"],
+        r"unknown recipe key 'training\.epoch'; did you mean 'training\.epochs'\?",
+    ),
+    (
+        "value out of range",
+        lambda c, m, t: ["train", c, *TRAIN, "--set", "training.epochs=0"],
+        r"recipe value training\.epochs: Expected `int` >= 1",
+    ),
+    (
+        "value of another type",
+        lambda c, m, t: ["train", c, *TRAIN, "--set", "training.epochs=many"],
+        r"recipe value training\.epochs: Expected `int`, got `str`",
+    ),
+    (
+        "setting without =",
+        lambda c, m, t: ["train", c, *TRAIN, "--set", "epochs"],
+        r"--set 'epochs': expected section\.key=value, for example training\.epochs=30",
+    ),
+    (
+        "unknown recipe",
+        lambda c, m, t: ["train", c, *TRAIN, "--recipe", "big"],
+        r"recipe 'big': neither a preset \(paper, default, small\) nor a readable file \(No such file or directory\)",
+    ),
+    (
+        "recipe no TOML",
+        lambda c, m, t: ["train", c, *TRAIN, "--recipe", text(t / "r.toml", "epochs = = 3")],
+        r"recipe .*/r\.toml: not valid TOML: .*",
+    ),
+    (
+        "recipe with unknown section",
+        lambda c, m, t: ["train", c, *TRAIN, "--recipe", text(t / "r.toml", "[trainings]\nepochs = 3")],
+        r"recipe .*/r\.toml: unknown recipe key 'trainings'.*",
+    ),
+    (
+        "--test without =",
+        lambda c, m, t: ["train", c, *TRAIN, "--test", "fold"],
+        r"test part 'fold': expected column=value, for example fold=1",
+    ),
+    (
+        "--test of an unknown column",
+        lambda c, m, t: ["train", c, *TRAIN, "--test", "folds=1"],
+        r".*: no column 'folds'; there are path, scene, group, fold; did you mean 'fold'\?",
+    ),
+    (
+        "--test of an unknown value",
+        lambda c, m, t: ["train", c, *TRAIN, "--test", "fold=9"],
+        r".*: no row has fold = '9'; there are 1 \(3\), 2 \(3\), 3 \(3\), 4 \(3\), 5 \(3\)",
+    ),
+    (
+        "one scene",
+        lambda c, m, t: ["train", text(c.parent / "one.csv", "path,scene\nrain/0.wav,rain\nrain/1.wav,rain\n"), *TRAIN],
+        r"the training part holds 1 scene\(s\) \(rain\); at least two are needed to tell apart: .*",
+    ),
+    (
+        "unknown device",
+        lambda c, m, t: ["train", c, *TRAIN, "--device", "gpu"],
+        r"device 'gpu': allowed are auto, cpu, cuda, mps",
+    ),
+    (
+        "unknown precision",
+        lambda c, m, t: ["train", c, *TRAIN, "--precision", "64"],
+        r"precision '64': allowed are 32-true, bf16-mixed, 16-mixed",
+    ),
+    ("train into a folder", lambda c, m, t: ["train", c, "--out", t, *TINY_SET], r".*: is a folder; name the model's file.*"),
+    (
+        "a hop that does not divide",
+        lambda c, m, t: ["train", c, *TRAIN, "--set", "training.segment_hop_s=0.7"],
+        r"recipe value training\.segment_hop_s: 0\.7 s are 15435 samples, which do not divide the 44100 of a segment.*",
+    ),
+    ("model missing", lambda c, m, t: ["predict", t / "n", c], r".*/n: no such file; `soundscene train MANIFEST --out .*"),
+    ("model damaged", lambda c, m, t: ["predict", damaged(m, t), c], r".*: damaged or not a \.safetensors file \(.*"),
+    ("model foreign", lambda c, m, t: ["info", foreign(t)], r".*: a \.safetensors file, but not a model of soundscene; .*"),
+    ("model newer", lambda c, m, t: ["info", newer(m, t)], r".*: written in format 2, this soundscene reads up to 1; .*"),
+    ("model a folder", lambda c, m, t: ["evaluate", t, c], r".*: is a folder, expected a \.safetensors file"),
+    ("model a CSV", lambda c, m, t: ["evaluate", c, c], r".*: damaged or not a \.safetensors file \(.*"),
+    ("no sound in the folder", lambda c, m, t: ["predict", m, t], r".*: no sound files in this folder; known suffixes are .*"),
+    (
+        "evaluate on an unknown scene",
+        lambda c, m, t: ["evaluate", two_scenes(t), c],
+        r".*, line 2: scene 'night_crickets' is not one of the model's \(office, rain\)",
+    ),
+    (
+        "evaluate on broken files",
+        lambda c, m, t: ["evaluate", m, text(c.parent / "b.csv", "path,scene\nmanifest.csv,rain\nrain,rain\n")],
+        r"2 of 2 recordings cannot be used, .*: line 2: .*/manifest\.csv: is not a sound .*; line 3: .*/rain: is a directory.*",
+    ),
+    (
+        "scan an empty folder",
+        lambda c, m, t: ["scan", t, "--out", t / "m.csv"],
+        r".*: no subfolder holds sound files, one for each scene is wanted",
+    ),
+    ("scan a file", lambda c, m, t: ["scan", c, "--out", t / "m.csv"], r".*/manifest\.csv: is a file; a folder .* is wanted"),
+    (
+        "scan into no folder",
+        lambda c, m, t: ["scan", c.parent, "--out", t / "no" / "m.csv"],
+        r".*/no/m\.csv: cannot be written \(No such file or directory\)",
+    ),
+    ("demo on an empty folder", lambda c, m, t: ["demo", "--corpus", t, "--out", t / "o"], r".*: no subfolder holds sound.*"),
+    ("demo into a file", lambda c, m, t: ["demo", "--out", text(t / "f", "")], r".*/f: cannot be made \(File exists\); .*"),
+]
+
+
+@pytest.fixture
+def corpus(manifest: Path, tmp_path: Path) -> Path:
+    """A corpus in which a test may put further manifests; the files themselves are links."""
+    shutil.copytree(manifest.parent, tmp_path / "corpus", copy_function=os.link)
+    return tmp_path / "corpus" / "manifest.csv"
+
+
+@pytest.mark.parametrize(("words", "message"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN])
+def test_what_a_user_does_wrong_is_one_line(
+    corpus: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    words: Callable[[Path, Path, Path], Words],
+    message: str,
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run(*words(corpus, model, empty)) == 2
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert re.fullmatch(f"soundscene: {message}\n", told.err), told.err
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predict"], "Missing argument"),
+        (["listen"], "No such command 'listen'"),
+        (["train", "a.csv"], "Missing option '--out'"),
+        (["train", "a.csv", "--out", "m", "--epochs", "3"], "No such option: --epochs"),
+        (["train", "a.csv", "--out", "m", "--workers", "0"], "0 is not in the range x>=1"),
+        (["predict", "m", "a.wav", "--head", "tail"], "'tail' is not one of"),
+        (["predict", "m", "a.wav", "--json", "--format", "csv"], "--json is --format json and contradicts --format csv"),
+        (["predict", "m", "a.wav", "--segments"], "--segments needs --format csv or json; the table has one row per file"),
+    ],
+)
+def test_misuse_of_the_options_exits_with_2_and_points_to_the_help(
+    capfd: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert run(*words) == 2
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert message in told.err
+    assert "Usage: soundscene" in told.err
+    assert "--help" in told.err
+    assert "Traceback" not in told.err
+
+
+# --- names and streams as they come -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["[bold]a[red].wav", "a:car:.wav", "two\nlines.wav", "a  b.wav"])
+def test_file_names_are_printed_as_they_are(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    folder = tmp_path / "a["
+    sound = write(folder / "x]" / name, recording("rain", 2.2, 0))  # "[/x]" would close a tag that nobody opened
+    broken = text(folder / "x]" / f"broken {name}", "no sound")
+    assert run("predict", model, sound, broken) == 3
+    told = capfd.readouterr()
+    flat = str(broken).replace("\n", " ")
+    assert told.err == (
+        f"soundscene: {flat}: is not a sound file but plain text\nsoundscene: 1 file(s) could not be used\n"
+    )
+    for line in str(sound).splitlines():
+        assert line in told.out
+    assert run("predict", model, sound, "--format", "csv") == 0
+    assert [row[0] for row in csv.reader(io.StringIO(capfd.readouterr().out))] == ["path", str(sound)]
+    assert run("info", folder / "x]" / "m") == 2
+    assert capfd.readouterr().err.startswith(f"soundscene: {folder}/x]/m: no such file; ")
+
+
+def test_a_file_name_that_is_no_text_is_printed_escaped(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sound = write(tmp_path / os.fsdecode(b"caf\xe9.wav"), recording("rain", 2.2, 0))
+    assert run("predict", model, sound) == 0
+    assert f"{tmp_path}/caf\\udce9.wav" in capfd.readouterr().out
+    assert run("predict", model, sound, "--json") == 0
+    (said,) = json.loads(capfd.readouterr().out)["predictions"]
+    assert os.fsencode(said["path"]) == os.fsencode(sound)
+    assert run("predict", model, sound.with_name(sound.name + "x")) == 3
+    assert "caf\\udce9.wavx: does not exist" in capfd.readouterr().err
+
+
+def test_long_names_are_not_cut(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sound = write(tmp_path / ("x" * 200 + ".wav"), recording("rain", 2.2, 0))
+    assert run("predict", model, sound) == 0
+    rows = capfd.readouterr().out.splitlines()
+    assert len(rows) == 2
+    assert str(sound) in rows[1]
+
+
+def test_ctrl_c_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def stop(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifest_module, "scan", stop)
+    assert run("scan", tmp_path, "--out", tmp_path / "m.csv") == 130
+    assert capfd.readouterr().err == "soundscene: stopped; the same command goes on where a training stopped\n"
+
+
+def test_a_missing_extra_is_one_line_and_a_missing_part_of_ours_a_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    missing = "sklearn"
+
+    def lacking(*_: object) -> NoReturn:
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr(manifest_module, "scan", lacking)
+    assert run("scan", tmp_path, "--out", tmp_path / "m.csv") == 2
+    assert capfd.readouterr().err == (
+        "soundscene: No module named 'sklearn'; what training, evaluation and pictures need comes with "
+        "pip install soundscene[train,plot]\n"
+    )
+    missing = "soundscene.gone"
+    with pytest.raises(ModuleNotFoundError):
+        main(["scan", str(tmp_path), "--out", str(tmp_path / "m.csv")])
+
+
+def test_prediction_and_information_need_nothing_that_only_training_needs() -> None:
+    graph = grimp.build_graph("soundscene", include_external_packages=True, cache_dir=None)
+    for wanted in ("soundscene", "soundscene.predict", "soundscene.tables", "soundscene.bundle", "soundscene.data.folders"):
+        for extra in ("sklearn", "lightning_fabric", "tensorboard", "matplotlib"):
+            assert graph.find_shortest_chain(wanted, extra) is None, (wanted, extra)
+    assert graph.find_shortest_chain("soundscene.pipeline", "sklearn")  # else the names above would be wrong
+
+
+def test_a_reader_that_has_read_enough_is_no_error(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sound = write(tmp_path / "a.wav", recording("rain", 2.2, 0))
+    for form in ("csv", "table", "json"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with open(writer, "w") as gone:
+            monkeypatch.setattr(sys, "stdout", gone)
+            assert run("predict", model, sound, "--format", form) == 1
+    assert capfd.readouterr().err == ""
+
+
+def test_predictions_printed_as_csv_are_not_kept(model: Path) -> None:
+    printer = PredictionPrinter("csv", True, stream := io.StringIO(), SCENES)
+    answer = Predictor(ModelBundle.load(model)).predict((recording("rain", 2.2, 0), RATE))
+    gone = weakref.ref(answer)
+    printer.add(answer)
+    assert len(stream.getvalue().splitlines()) == 3  # already there
+    del answer
+    gc.collect()
+    assert gone() is None
+
+
+# --- the progress bar -------------------------------------------------------------------------------------------------
+
+
+def test_a_bar_is_drawn_on_terminals_only_and_only_if_there_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = {}
+    for terminal in (True, False):
+        for done in (False, True):
+            stream = io.StringIO()
+            console = Console(file=stream, force_terminal=terminal, width=100, stderr=True)
+            monkeypatch.setattr(cli, "err", console)
+            with cli._bar("reading") as reading, cli._bar("training", " loss {task.fields[loss]:.4f}") as training:
+                if done:
+                    reading(1, 2)
+                    reading(2, 2)
+                    training(3, 3, loss=0.25)
+            drawn[terminal, done] = stream.getvalue()
+    assert drawn[True, False] == drawn[False, False] == drawn[False, True] == ""
+    for word in ("reading", "2/2", "training", "3/3", "loss 0.2500"):
+        assert word in drawn[True, True]
+
+
+# --- the rules of the house -------------------------------------------------------------------------------------------
+
+
+def test_no_command_has_more_than_eight_options_and_each_is_explained() -> None:
+    group = typer.main.get_command(app)
+    commands = group.commands  # type: ignore[attr-defined]
+    assert set(commands) == {"scan", "train", "evaluate", "predict", "info", "demo"}
+    for name, command in commands.items():
+        options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+        assert len(options) <= 8, name
+        assert all(p.help for p in options), name
+        assert command.help, name
