@@ -35,7 +35,7 @@ $(READY): pyproject.toml constraints.txt
 
 # Resolve again on purpose: what is installed now becomes the pins of everybody.
 lock: $(READY)
-	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt  # the CPU build and the others share a version
 
 clean:
 	rm -rf $(VENV) demo-out

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -65,10 +66,10 @@ def train(
 
     chosen = Recipe.load(recipe).with_settings(settings or [])
     fabric = make_fabric(device, precision)
-    with _bar("reading sound") as reading, _bar("training", " loss {task.fields[loss]:.4f}") as training:
+    with _bar("reading sound") as reading, _bar("training") as training:
 
         def epoch(row: dict[str, float]) -> None:
-            training(int(row["epoch"]), chosen.training.epochs, loss=row["loss"])
+            training(int(row["epoch"]), chosen.training.epochs, f"loss {row['loss']:.4f}")
 
         bundle = train_on_manifest(
             manifest, model, chosen, test=test, fabric=fabric, workers=workers, reading=reading, training=epoch
@@ -184,26 +185,24 @@ def demo(
 
 
 @contextmanager
-def _bar(what: str, more: str = ""):
-    """A progress bar as a callable (done, in all, **fields); it appears with the first call, on a terminal only.
+def _bar(what: str) -> Iterator[Callable[..., None]]:
+    """A progress bar as a callable (done, in all, note=""); it appears with the first call, on a terminal only.
 
     It stops as soon as all is done, because older versions of rich draw only one bar at a time.
     """
     if not err.is_terminal:
-        yield lambda done, total, **fields: None
+        yield lambda done, total, note="": None
         return
     columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
-    if more:
-        columns.append(TextColumn(more))
-    bar = Progress(*columns, console=err)
+    bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=err)
     task = None
 
-    def update(done: int, total: int, **fields: Any) -> None:
+    def update(done: int, total: int, note: str = "") -> None:
         nonlocal task
         if task is None:
             bar.start()
-            task = bar.add_task(what, total=total, **fields)
-        bar.update(task, completed=done, total=total, **fields)
+            task = bar.add_task(what, total=total, note=note)
+        bar.update(task, completed=done, total=total, note=note)
         if done >= total:
             bar.stop()
 

@@ -35,7 +35,7 @@ TEST_FOLD = "1"
 NAMES = {"att-crnn": "Att-CRNN", "cnn": "CNN baseline"}
 
 Bar = Callable[..., AbstractContextManager[Callable[..., None]]]
-"""A context that gives (done, in all, **fields) -> None; the command line's progress bar."""
+"""A context that gives (done, in all, note="") -> None; the command line's progress bar."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def run_demo(
     evaluations, models = {}, {}
     for kind, name in NAMES.items():
         models[kind] = folder / f"{kind}.safetensors"
+        out.print(f"training the {name}, {recipe.training.epochs} epochs ...")
         bundle = _train(recipe.with_settings([f"network.kind={kind}"]), training, name, bar)
         bundle.save(models[kind])
         evaluations[kind] = evaluate_on_images(bundle, testing)
@@ -134,10 +135,10 @@ def _where(rows: tuple[Recording, ...], chosen: np.ndarray) -> tuple[Recording, 
 
 
 def _train(recipe: Recipe, corpus: CorpusImages, name: str, bar: Bar) -> ModelBundle:
-    with bar(f"training {name}", " loss {task.fields[loss]:.4f}") as training:
+    with bar(f"training {name}") as training:
 
         def epoch(row: dict[str, float], network: Any) -> None:
-            training(int(row["epoch"]), recipe.training.epochs, loss=row["loss"])
+            training(int(row["epoch"]), recipe.training.epochs, f"loss {row['loss']:.4f}")
 
         return train(recipe, corpus, fabric=make_fabric("cpu"), observer=epoch, provenance={"manifest": "demo"}).bundle
 

@@ -6,11 +6,10 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,7 +18,6 @@ import numpy as np
 import pytest
 import typer
 from rich.console import Console
-from safetensors.torch import save
 
 from soundscene import cli
 from soundscene.bundle import ModelBundle
@@ -28,19 +26,8 @@ from soundscene.data import manifest as manifest_module
 from soundscene.data.manifest import Manifest
 from soundscene.predict import Predictor
 from soundscene.tables import PredictionPrinter
-from tests.test_bundle import told
-from tests.tiny import RATE, SCENES, SETTINGS, TINY, blank_bundle, recording, write
-
-TINY_SET = [word for setting in SETTINGS for word in ("--set", setting)]
-
-
-def run(*arguments: str | Path) -> int:
-    """Exit code of a command line."""
-    with pytest.raises(SystemExit) as end:
-        main([str(word) for word in arguments])
-    assert isinstance(end.value.code, int)
-    return end.value.code
-
+from tests.command_line import TINY_SET, run
+from tests.tiny import RATE, SCENES, TINY, recording, text, write
 
 # --- from end to end --------------------------------------------------------------------------------------------------
 
@@ -178,208 +165,6 @@ def test_as_a_program(model: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[1].startswith("gr\\xfcn.wav,0,2.2,")
 
 
-# --- one line and exit code 2 -----------------------------------------------------------------------------------------
-
-
-def text(path: Path, content: str) -> Path:
-    path.write_text(content)
-    return path
-
-
-def damaged(model: Path, folder: Path) -> Path:
-    path = folder / "damaged.safetensors"
-    path.write_bytes(model.read_bytes()[:-100])
-    return path
-
-
-def foreign(folder: Path) -> Path:
-    path = folder / "foreign.safetensors"
-    path.write_bytes(save({}))
-    return path
-
-
-def newer(model: Path, folder: Path) -> Path:
-    return told(Path(shutil.copy(model, folder / "newer.safetensors")), {"version": 2})
-
-
-def two_scenes(folder: Path) -> Path:
-    path = folder / "two.safetensors"
-    blank_bundle(scenes=("office", "rain")).save(path)
-    return path
-
-
-Words = list[str | Path]
-TRAIN: Words = ["--out", "m.safetensors", "--device", "cpu", *TINY_SET]
-BROKEN: list[tuple[str, Callable[[Path, Path, Path], Words], str]] = [
-    # name, words (manifest, model, an empty folder), message
-    ("manifest missing", lambda c, m, t: ["train", t / "no.csv", *TRAIN], r".*/no\.csv: does not exist"),
-    ("manifest a folder", lambda c, m, t: ["train", t, *TRAIN], r".*: is a directory; the CSV file itself is wanted.*"),
-    (
-        "column missing",
-        lambda c, m, t: ["train", text(t / "a.csv", "path,place\n"), *TRAIN],
-        r".*/a\.csv, line 1: no column 'scene'; there are path, place",
-    ),
-    (
-        "no such file in the manifest",
-        lambda c, m, t: ["train", text(t / "a.csv", "path,scene\n[/x].wav,bus\n"), *TRAIN],
-        r".*/a\.csv, line 2: \[/x\]\.wav does not exist; paths are relative to .*",
-    ),
-    (
-        "unknown key",
-        lambda c, m, t: ["train", c, *TRAIN, "--set", "training.epoch=3"],
-        r"unknown recipe key 'training\.epoch'; did you mean 'training\.epochs'\?",
-    ),
-    (
-        "value out of range",
-        lambda c, m, t: ["train", c, *TRAIN, "--set", "training.epochs=0"],
-        r"recipe value training\.epochs: Expected `int` >= 1",
-    ),
-    (
-        "value of another type",
-        lambda c, m, t: ["train", c, *TRAIN, "--set", "training.epochs=many"],
-        r"recipe value training\.epochs: Expected `int`, got `str`",
-    ),
-    (
-        "setting without =",
-        lambda c, m, t: ["train", c, *TRAIN, "--set", "epochs"],
-        r"--set 'epochs': expected section\.key=value, for example training\.epochs=30",
-    ),
-    (
-        "unknown recipe",
-        lambda c, m, t: ["train", c, *TRAIN, "--recipe", "big"],
-        r"recipe 'big': neither a preset \(paper, default, small\) nor a readable file \(No such file or directory\)",
-    ),
-    (
-        "recipe no TOML",
-        lambda c, m, t: ["train", c, *TRAIN, "--recipe", text(t / "r.toml", "epochs = = 3")],
-        r"recipe .*/r\.toml: not valid TOML: .*",
-    ),
-    (
-        "recipe with unknown section",
-        lambda c, m, t: ["train", c, *TRAIN, "--recipe", text(t / "r.toml", "[trainings]\nepochs = 3")],
-        r"recipe .*/r\.toml: unknown recipe key 'trainings'.*",
-    ),
-    (
-        "--test without =",
-        lambda c, m, t: ["train", c, *TRAIN, "--test", "fold"],
-        r"test part 'fold': expected column=value, for example fold=1",
-    ),
-    (
-        "--test of an unknown column",
-        lambda c, m, t: ["train", c, *TRAIN, "--test", "folds=1"],
-        r".*: no column 'folds'; there are path, scene, group, fold; did you mean 'fold'\?",
-    ),
-    (
-        "--test of an unknown value",
-        lambda c, m, t: ["train", c, *TRAIN, "--test", "fold=9"],
-        r".*: no row has fold = '9'; there are 1 \(3\), 2 \(3\), 3 \(3\), 4 \(3\), 5 \(3\)",
-    ),
-    (
-        "one scene",
-        lambda c, m, t: ["train", text(c.parent / "one.csv", "path,scene\nrain/0.wav,rain\nrain/1.wav,rain\n"), *TRAIN],
-        r"the training part holds 1 scene\(s\) \(rain\); at least two are needed to tell apart: .*",
-    ),
-    (
-        "unknown device",
-        lambda c, m, t: ["train", c, *TRAIN, "--device", "gpu"],
-        r"device 'gpu': allowed are auto, cpu, cuda, mps",
-    ),
-    (
-        "unknown precision",
-        lambda c, m, t: ["train", c, *TRAIN, "--precision", "64"],
-        r"precision '64': allowed are 32-true, bf16-mixed, 16-mixed",
-    ),
-    ("train into a folder", lambda c, m, t: ["train", c, "--out", t, *TINY_SET], r".*: is a folder; name the model's file.*"),
-    (
-        "a hop that does not divide",
-        lambda c, m, t: ["train", c, *TRAIN, "--set", "training.segment_hop_s=0.7"],
-        r"recipe value training\.segment_hop_s: 0\.7 s are 15435 samples, which do not divide the 44100 of a segment.*",
-    ),
-    ("model missing", lambda c, m, t: ["predict", t / "n", c], r".*/n: no such file; `soundscene train MANIFEST --out .*"),
-    ("model damaged", lambda c, m, t: ["predict", damaged(m, t), c], r".*: damaged or not a \.safetensors file \(.*"),
-    ("model foreign", lambda c, m, t: ["info", foreign(t)], r".*: a \.safetensors file, but not a model of soundscene; .*"),
-    ("model newer", lambda c, m, t: ["info", newer(m, t)], r".*: written in format 2, this soundscene reads up to 1; .*"),
-    ("model a folder", lambda c, m, t: ["evaluate", t, c], r".*: is a folder, expected a \.safetensors file"),
-    ("model a CSV", lambda c, m, t: ["evaluate", c, c], r".*: damaged or not a \.safetensors file \(.*"),
-    ("no sound in the folder", lambda c, m, t: ["predict", m, t], r".*: no sound files in this folder; known suffixes are .*"),
-    (
-        "evaluate on an unknown scene",
-        lambda c, m, t: ["evaluate", two_scenes(t), c],
-        r".*, line 2: scene 'night_crickets' is not one of the model's \(office, rain\)",
-    ),
-    (
-        "evaluate on broken files",
-        lambda c, m, t: ["evaluate", m, text(c.parent / "b.csv", "path,scene\nmanifest.csv,rain\nrain,rain\n")],
-        r"2 of 2 recordings cannot be used, .*: line 2: .*/manifest\.csv: is not a sound .*; line 3: .*/rain: is a directory.*",
-    ),
-    (
-        "scan an empty folder",
-        lambda c, m, t: ["scan", t, "--out", t / "m.csv"],
-        r".*: no subfolder holds sound files, one for each scene is wanted",
-    ),
-    ("scan a file", lambda c, m, t: ["scan", c, "--out", t / "m.csv"], r".*/manifest\.csv: is a file; a folder .* is wanted"),
-    (
-        "scan into no folder",
-        lambda c, m, t: ["scan", c.parent, "--out", t / "no" / "m.csv"],
-        r".*/no/m\.csv: cannot be written \(No such file or directory\)",
-    ),
-    ("demo on an empty folder", lambda c, m, t: ["demo", "--corpus", t, "--out", t / "o"], r".*: no subfolder holds sound.*"),
-    ("demo into a file", lambda c, m, t: ["demo", "--out", text(t / "f", "")], r".*/f: cannot be made \(File exists\); .*"),
-]
-
-
-@pytest.fixture
-def corpus(manifest: Path, tmp_path: Path) -> Path:
-    """A corpus in which a test may put further manifests; the files themselves are links."""
-    shutil.copytree(manifest.parent, tmp_path / "corpus", copy_function=os.link)
-    return tmp_path / "corpus" / "manifest.csv"
-
-
-@pytest.mark.parametrize(("words", "message"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN])
-def test_what_a_user_does_wrong_is_one_line(
-    corpus: Path,
-    model: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    words: Callable[[Path, Path, Path], Words],
-    message: str,
-) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    monkeypatch.chdir(tmp_path)
-    assert run(*words(corpus, model, empty)) == 2
-    told = capfd.readouterr()
-    assert told.out == ""
-    assert re.fullmatch(f"soundscene: {message}\n", told.err), told.err
-    assert not (tmp_path / "m.safetensors").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["predict"], "Missing argument"),
-        (["listen"], "No such command 'listen'"),
-        (["train", "a.csv"], "Missing option '--out'"),
-        (["train", "a.csv", "--out", "m", "--epochs", "3"], "No such option: --epochs"),
-        (["train", "a.csv", "--out", "m", "--workers", "0"], "0 is not in the range x>=1"),
-        (["predict", "m", "a.wav", "--head", "tail"], "'tail' is not one of"),
-        (["predict", "m", "a.wav", "--json", "--format", "csv"], "--json is --format json and contradicts --format csv"),
-        (["predict", "m", "a.wav", "--segments"], "--segments needs --format csv or json; the table has one row per file"),
-    ],
-)
-def test_misuse_of_the_options_exits_with_2_and_points_to_the_help(
-    capfd: pytest.CaptureFixture[str], words: list[str], message: str
-) -> None:
-    assert run(*words) == 2
-    told = capfd.readouterr()
-    assert told.out == ""
-    assert message in told.err
-    assert "Usage: soundscene" in told.err
-    assert "--help" in told.err
-    assert "Traceback" not in told.err
-
-
 # --- names and streams as they come -----------------------------------------------------------------------------------
 
 
@@ -393,9 +178,7 @@ def test_file_names_are_printed_as_they_are(
     assert run("predict", model, sound, broken) == 3
     told = capfd.readouterr()
     flat = str(broken).replace("\n", " ")
-    assert told.err == (
-        f"soundscene: {flat}: is not a sound file but plain text\nsoundscene: 1 file(s) could not be used\n"
-    )
+    assert told.err == (f"soundscene: {flat}: is not a sound file but plain text\nsoundscene: 1 file(s) could not be used\n")
     for line in str(sound).splitlines():
         assert line in told.out
     assert run("predict", model, sound, "--format", "csv") == 0
@@ -456,7 +239,7 @@ def test_a_missing_extra_is_one_line_and_a_missing_part_of_ours_a_bug(
 def test_prediction_and_information_need_nothing_that_only_training_needs() -> None:
     graph = grimp.build_graph("soundscene", include_external_packages=True, cache_dir=None)
     for wanted in ("soundscene", "soundscene.predict", "soundscene.tables", "soundscene.bundle", "soundscene.data.folders"):
-        for extra in ("sklearn", "lightning_fabric", "tensorboard", "matplotlib"):
+        for extra in ("sklearn", "lightning_fabric", "matplotlib"):
             assert graph.find_shortest_chain(wanted, extra) is None, (wanted, extra)
     assert graph.find_shortest_chain("soundscene.pipeline", "sklearn")  # else the names above would be wrong
 
@@ -468,21 +251,24 @@ def test_a_reader_that_has_read_enough_is_no_error(
     for form in ("csv", "table", "json"):
         reader, writer = os.pipe()
         os.close(reader)
-        with open(writer, "w") as gone:
-            monkeypatch.setattr(sys, "stdout", gone)
-            assert run("predict", model, sound, "--format", form) == 1
+        gone = os.fdopen(writer, "w")
+        monkeypatch.setattr(sys, "stdout", gone)
+        assert run("predict", model, sound, "--format", form) == 1
+        with suppress(BrokenPipeError):
+            gone.close()
     assert capfd.readouterr().err == ""
 
 
-def test_predictions_printed_as_csv_are_not_kept(model: Path) -> None:
-    printer = PredictionPrinter("csv", True, stream := io.StringIO(), SCENES)
-    answer = Predictor(ModelBundle.load(model)).predict((recording("rain", 2.2, 0), RATE))
-    gone = weakref.ref(answer)
-    printer.add(answer)
-    assert len(stream.getvalue().splitlines()) == 3  # already there
-    del answer
-    gc.collect()
-    assert gone() is None
+def test_predictions_printed_as_csv_are_not_kept(model: Path, tmp_path: Path) -> None:
+    with (tmp_path / "a.csv").open("w") as stream:
+        printer = PredictionPrinter("csv", True, stream, SCENES)
+        answer = Predictor(ModelBundle.load(model)).predict((recording("rain", 2.2, 0), RATE))
+        gone = weakref.ref(answer)
+        printer.add(answer)
+        assert len((tmp_path / "a.csv").read_text().splitlines()) == 3  # already there
+        del answer
+        gc.collect()
+        assert gone() is None
 
 
 # --- the progress bar -------------------------------------------------------------------------------------------------
@@ -495,14 +281,14 @@ def test_a_bar_is_drawn_on_terminals_only_and_only_if_there_is_progress(monkeypa
             stream = io.StringIO()
             console = Console(file=stream, force_terminal=terminal, width=100, stderr=True)
             monkeypatch.setattr(cli, "err", console)
-            with cli._bar("reading") as reading, cli._bar("training", " loss {task.fields[loss]:.4f}") as training:
+            with cli._bar("reading") as reading, cli._bar("training") as training:
                 if done:
                     reading(1, 2)
                     reading(2, 2)
-                    training(3, 3, loss=0.25)
+                    training(3, 3, "loss 0.25")
             drawn[terminal, done] = stream.getvalue()
     assert drawn[True, False] == drawn[False, False] == drawn[False, True] == ""
-    for word in ("reading", "2/2", "training", "3/3", "loss 0.2500"):
+    for word in ("reading", "2/2", "training", "3/3", "loss 0.25"):
         assert word in drawn[True, True]
 
 

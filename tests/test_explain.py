@@ -11,13 +11,14 @@ import torch
 from soundscene import bundle as bundle_module
 from soundscene.errors import AudioError, BundleError
 from soundscene.explain import attention, attention_picture
+from soundscene.network.models import AttCRNN
 from soundscene.signal.frontend import FrontEnd
 from tests.tiny import RATE, TINY, blank_bundle, recording, write
 
 IMAGES = np.random.default_rng(0).normal(-6, 3, (5, 2, 64, 80)).astype(np.float32)
 
 
-def test_attention_vectors_are_distributions_of_the_networks_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_vectors_are_distributions_of_the_networks_own() -> None:
     bundle = blank_bundle()
     spatial, temporal = attention(bundle, IMAGES)
     assert (spatial.shape, temporal.shape) == ((5, 8), (5, 80))  # 2H recurrent features, T frames
@@ -25,16 +26,19 @@ def test_attention_vectors_are_distributions_of_the_networks_own(monkeypatch: py
         assert (vectors > 0).all()
         np.testing.assert_allclose(vectors.sum(axis=1), 1, rtol=1e-5)
         assert vectors.std(axis=1).min() > 0
+    network = bundle.network
+    assert isinstance(network, AttCRNN)
     # equations (8) and (9), scaled to keep the mean, give the embedding: so these are the vectors that decide
     with torch.inference_mode():
-        z = bundle.network.recur(bundle.network.standardise(torch.from_numpy(IMAGES))).numpy()  # pyright: ignore
+        z = network.recur(network.standardise(torch.from_numpy(IMAGES))).numpy()
     mask = temporal[:, :, None] * spatial[:, None, :]
     np.testing.assert_allclose(np.tanh(mask * 80 * 8 * z).mean(axis=1), bundle.embed(IMAGES), atol=1e-5)
 
 
 def test_a_long_recording_is_looked_at_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     bundle, seen = blank_bundle(), []
-    attend = bundle.network.attend  # pyright: ignore
+    assert isinstance(bundle.network, AttCRNN)
+    attend = bundle.network.attend
 
     def spied(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         seen.append(len(images))
@@ -49,9 +53,7 @@ def test_a_long_recording_is_looked_at_in_batches(monkeypatch: pytest.MonkeyPatc
 def test_the_baseline_has_no_attention_to_show() -> None:
     with pytest.raises(BundleError) as refusal:
         attention(blank_bundle(TINY.with_settings(["network.kind=cnn"])), IMAGES)
-    assert str(refusal.value) == (
-        "this model is the CNN baseline, which pools by its maximum and has no attention to show"
-    )
+    assert str(refusal.value) == ("this model is the CNN baseline, which pools by its maximum and has no attention to show")
 
 
 @pytest.mark.parametrize("kind", ["mel", "gammatone"])
@@ -68,7 +70,9 @@ def test_a_picture_is_a_png_of_the_segment_that_attention_is_choosiest_in(tmp_pa
     assert len(data) > 20_000
     assert int.from_bytes(data[16:20]) == int.from_bytes(data[20:24]) == 1100  # pixels
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", sound.name]
-    images = FrontEnd(bundle.recipe.audio, bundle.recipe.features)(np.round(samples * 32768).astype(np.float32) / 32768).images
+    images = FrontEnd(bundle.recipe.audio, bundle.recipe.features)(
+        np.round(samples * 32768).astype(np.float32) / 32768
+    ).images
     temporal = attention(bundle, images)[1].astype(np.float64)
     entropy = -(temporal * np.log(temporal)).sum(axis=1)
     assert drawn == int(np.argmin(entropy[:2]))  # the third is digital silence

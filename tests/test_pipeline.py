@@ -110,10 +110,10 @@ def test_the_same_sound_under_another_name_in_the_test_part_is_refused(
 
 def test_a_broken_test_file_is_left_to_the_evaluation(corpus: Path, tmp_path: Path) -> None:
     (corpus.parent / "rain/0.wav").write_text("no sound")  # of fold 1
-    bundle = train_on_manifest(
-        corpus, tmp_path / "m", TINY.with_settings(["training.epochs=1"]), test="fold=1", workers=1
-    )
-    with pytest.raises(ManifestError, match=r"^1 of 3 recordings cannot be used, .*: line 12: .*0\.wav: is not a sound file"):
+    bundle = train_on_manifest(corpus, tmp_path / "m", TINY.with_settings(["training.epochs=1"]), test="fold=1", workers=1)
+    with pytest.raises(
+        ManifestError, match=r"^1 of 3 recordings cannot be used, .*: line 12: .*0\.wav: is not a sound file"
+    ):
         evaluate_on_manifest(bundle, corpus, test="fold=1", workers=1)
 
 
@@ -177,9 +177,7 @@ def test_recordings_of_the_training_are_counted(manifest: Path, model: Path) -> 
 def test_a_scene_that_the_model_does_not_know_is_named_with_its_line(manifest: Path) -> None:
     with pytest.raises(ManifestError) as refusal:
         evaluate_on_manifest(blank_bundle(scenes=("office", "rain")), manifest)
-    assert str(refusal.value) == (
-        f"{manifest}, line 2: scene 'night_crickets' is not one of the model's (office, rain)"
-    )
+    assert str(refusal.value) == (f"{manifest}, line 2: scene 'night_crickets' is not one of the model's (office, rain)")
 
 
 def test_digital_silence_is_left_out_of_the_figures_with_a_note(manifest: Path, tmp_path: Path) -> None:

@@ -187,8 +187,14 @@ def test_the_size_of_batches_does_not_change_the_answer(
 def test_ten_minutes_need_no_more_memory_than_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict, "BATCH", 8)
     recipe = TINY.with_settings(
-        ["audio.sample_rate=8000", "audio.noise_window=256", "audio.noise_hop=128"]
-        + ["features.window=400", "features.hop=200", "features.n_fft=1024"]
+        [
+            "audio.sample_rate=8000",
+            "audio.noise_window=256",
+            "audio.noise_hop=128",
+            "features.window=400",
+            "features.hop=200",
+            "features.n_fft=1024",
+        ]
     )
     predictor = Predictor(blank_bundle(recipe))
     sizes = []

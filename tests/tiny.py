@@ -63,3 +63,8 @@ def write_corpus(folder: Path, n_per_scene: int = 5, seconds: float = 2.2) -> Pa
     manifest = folder / "manifest.csv"
     manifest.write_text("\n".join(rows) + "\n")
     return manifest
+
+
+def text(path: Path, content: str) -> Path:
+    path.write_text(content)
+    return path

@@ -260,10 +260,11 @@ def _replace(path: Path, text: str) -> None:
             temporary = file.name
             file.write(text)
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, UnicodeEncodeError) as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise ManifestError(f"{path}: cannot be written ({error.strerror})") from None
+        why = error.strerror if isinstance(error, OSError) else "a file's name is not valid Unicode; rename it"
+        raise ManifestError(f"{path}: cannot be written ({why})") from None
 
 
 def _value(recording: Recording, column: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from soundscene.errors import TrainingError
@@ -35,16 +35,25 @@ class TrainingState:
 
 
 def save_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
-    """Write the state beside `path`, then rename; `fingerprint` names the recipe and data it belongs to."""
+    """Write the state beside `path`, then rename; `fingerprint` names the recipe and data it belongs to.
+
+    Raises: `TrainingError` when the file cannot be written; the last one that was stays.
+    """
     tensors = {f"network/{name}": t for name, t in state.network.items()}
     tensors |= {f"best/{name}": t for name, t in state.best.items()}
     for index, moments in state.optimiser.get("state", {}).items():
         tensors |= {f"adam/{index}/{name}": torch.as_tensor(t) for name, t in moments.items()}
     header = {"epoch": state.epoch, "best_epoch": state.best_epoch, "history": state.history, "fingerprint": fingerprint}
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, beside, {"state": json.dumps(header)})
-    os.replace(beside, path)
+    try:
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(
+            save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, {"state": json.dumps(header)})
+        )
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise TrainingError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from None
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:

@@ -75,7 +75,9 @@ def test_overlapping_segments_are_for_training_and_the_regular_ones_are_those_of
         chosen = starts[dense.regular[mine]]
         wanted = plain.start_s[plain.recording == number]
         assert len(chosen) == len(wanted), seconds
-        assert np.all((wanted - chosen >= -1e-9) & (wanted - chosen < 0.1))  # the last piece on the grid, at most a hop early
+        assert np.all(
+            (wanted - chosen >= -1e-9) & (wanted - chosen < 0.1)
+        )  # the last piece on the grid, at most a hop early
     assert not dense.regular.all()
     same = np.isin(dense.start_s, plain.start_s) & dense.regular
     assert same.any()
@@ -89,7 +91,7 @@ def test_a_hop_that_misses_the_pieces_of_a_prediction_is_refused(recordings: lis
         "recipe value training.segment_hop_s: 0.15 s are 3308 samples, which do not divide the 4410 of a segment; "
         "allowed are its half, its quarter, and so on"
     )
-    with pytest.raises(RecipeError, match="segment_hop_s: 0.4 s are 8820 samples"):
+    with pytest.raises(RecipeError, match=r"segment_hop_s: 0\.4 s are 8820 samples"):
         corpus_images(recordings, SHORT, 0.4)
 
 
