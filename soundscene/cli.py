@@ -62,11 +62,12 @@ def train(
     """Train a model on a manifest; killed, the same command goes on where it stopped."""
     from soundscene.pipeline import train_on_manifest
     from soundscene.recipe import Recipe
-    from soundscene.training.device import make_fabric
+    from soundscene.training.device import close, make_fabric
 
     chosen = Recipe.load(recipe).with_settings(settings or [])
     fabric = make_fabric(device, precision)
-    with _bar("reading sound") as reading, _bar("training") as training:
+    first = fabric.global_rank == 0  # of the processes that torchrun may have started, one speaks
+    with _bar("reading sound", first) as reading, _bar("training", first) as training:
 
         def epoch(row: dict[str, float]) -> None:
             training(int(row["epoch"]), chosen.training.epochs, f"loss {row['loss']:.4f}")
@@ -74,10 +75,11 @@ def train(
         bundle = train_on_manifest(
             manifest, model, chosen, test=test, fabric=fabric, workers=workers, reading=reading, training=epoch
         )
-    for note in bundle.provenance["notes"]:
-        _note(note)
-    if fabric.global_rank == 0:
+    close(fabric)
+    if first:
         facts = bundle.provenance
+        for note in facts["notes"]:
+            _note(note)
         out.print(
             f"{model}: {len(bundle.scenes)} scenes, {sum(facts['recordings'].values())} recordings trained on, "
             f"{facts['held_out_recordings']} held out, epoch {facts['epoch']}, {facts['seconds']} s"
@@ -185,12 +187,12 @@ def demo(
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Callable[..., None]]:
+def _bar(what: str, shown: bool = True) -> Iterator[Callable[..., None]]:
     """A progress bar as a callable (done, in all, note=""); it appears with the first call, on a terminal only.
 
     It stops as soon as all is done, because older versions of rich draw only one bar at a time.
     """
-    if not err.is_terminal:
+    if not (shown and err.is_terminal):
         yield lambda done, total, note="": None
         return
     columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]

@@ -24,8 +24,8 @@ ONE_EPOCH = TINY.with_settings(["training.epochs=1"])
 
 
 @contextmanager
-def bar(what: str, more: str = "") -> Iterator[Callable[..., None]]:
-    yield lambda done, total, **fields: None
+def bar(what: str) -> Iterator[Callable[..., None]]:
+    yield lambda done, total, note="": None
 
 
 def told(corpus: Path | None, folder: Path, n_per_scene: int = 2) -> tuple[DemoResult, str]:

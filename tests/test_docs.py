@@ -34,7 +34,7 @@ def test_python_in_readme_is_valid() -> None:
 
 def test_commands_and_options_of_readme_exist() -> None:
     group = typer.main.get_group(app)
-    used = re.findall(r"^\S*soundscene (\w+)(.*)$", README, re.MULTILINE)
+    used = re.findall(r"^(?:\.venv/bin/)soundscene (\w+)(.*)$", README, re.MULTILINE)
     assert {name for name, _ in used} >= {"scan", "train", "evaluate", "predict", "info"}
     for name, rest in used:
         known = {option for parameter in group.commands[name].params for option in parameter.opts}

@@ -2,6 +2,7 @@
 
 import os
 
+import torch
 from lightning_fabric import Fabric
 
 from soundscene.errors import TrainingError
@@ -35,3 +36,10 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
         reason = " ".join(str(error).split())[:200]
         raise TrainingError(f"device {device!r} cannot be used here ({reason}); --device cpu always works") from None
     return fabric
+
+
+def close(fabric: Fabric) -> None:
+    """Let all processes of a training end together: one that exits first can abort those still talking to it."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        fabric.barrier()
+        torch.distributed.destroy_process_group()

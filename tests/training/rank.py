@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from soundscene.training.device import make_fabric
+from soundscene.training.device import close, make_fabric
 from soundscene.training.fit import fit
 from tests.training.toys import N_SCENES, TINY, toy_images
 
@@ -21,6 +21,7 @@ def main() -> None:
     facts = {"world": fabric.world_size, "losses": [row["loss"] for row in fitted.history]}
     weights = {name: tensor.contiguous() for name, tensor in fitted.network.state_dict().items()}
     save_file(weights, folder / f"{fabric.global_rank}.safetensors", {"facts": json.dumps(facts)})
+    close(fabric)
 
 
 if __name__ == "__main__":
