@@ -16,7 +16,7 @@ from rich.table import Table
 from soundscene.bundle import ModelBundle
 from soundscene.data.corpus import CorpusImages, corpus_images
 from soundscene.data.manifest import Manifest, scan
-from soundscene.data.splits import check_leakage, group_folds
+from soundscene.data.splits import check_leakage, deal_folds
 from soundscene.errors import AudioError, ManifestError
 from soundscene.explain import attention_picture
 from soundscene.pipeline import evaluate_on_images
@@ -27,7 +27,7 @@ from soundscene.render.scenes import SCENES
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.systems.neural import HEADS, train
 from soundscene.training.device import make_fabric
-from soundscene.types import Recording, Split
+from soundscene.types import Split
 
 N_PER_SCENE = 30
 DURATION_S = 6.0
@@ -117,21 +117,17 @@ def _corpus(corpus: Path | None, folder: Path, seed: int, out: Console, n_per_sc
         manifest, notes = scan(corpus)
         for note in notes:
             out.print(f"note: {note}", highlight=False)
-    rows = manifest.recordings
-    groups, scenes = [r.group for r in rows], [r.scene for r in rows]
-    fold, _, notes = group_folds(groups, scenes, 5, np.random.default_rng(seed))
+        if any("fold" in r.columns for r in manifest.recordings):
+            return manifest.split("fold", TEST_FOLD)
+    rows, notes = deal_folds(manifest.recordings, np.random.default_rng(seed))
     for note in notes:
         out.print(f"note: {note}", highlight=False)
-    return Split(_where(rows, fold != 0), _where(rows, fold == 0))
+    return Manifest(manifest.path, rows).split("fold", TEST_FOLD)
 
 
 def _is_rendered(folder: Path) -> bool:
     """Whether a folder is what an earlier demo left; anything else is the user's, and never deleted."""
     return folder.is_dir() and {entry.name for entry in folder.iterdir()} == {*SCENES, "manifest.csv"}
-
-
-def _where(rows: tuple[Recording, ...], chosen: np.ndarray) -> tuple[Recording, ...]:
-    return tuple(row for row, taken in zip(rows, chosen, strict=True) if taken)
 
 
 def _train(recipe: Recipe, corpus: CorpusImages, name: str, bar: Bar) -> ModelBundle:

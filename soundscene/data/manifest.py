@@ -15,7 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from soundscene.data.splits import check_leakage
+import numpy as np
+
+from soundscene.data.splits import check_leakage, deal_folds
 from soundscene.errors import ManifestError
 from soundscene.types import Recording, Split
 
@@ -113,7 +115,8 @@ def parse_test(text: str) -> tuple[str, str]:
 def scan(folder: str | Path) -> tuple[Manifest, tuple[str, ...]]:
     """A manifest from a folder with one subfolder for each scene, and notes on what to know about it.
 
-    Files may lie deeper inside a scene's folder; hidden ones are skipped. Each file is its own group.
+    Files may lie deeper inside a scene's folder; hidden ones are skipped. Each file is its own group. Five stratified
+    folds are dealt, so that `--test fold=1` works at once; with fewer files of a scene fewer, with one file none.
     Raises `ManifestError` when there is no subfolder with sound files.
     """
     folder = Path(folder)
@@ -137,14 +140,18 @@ def scan(folder: str | Path) -> tuple[Manifest, tuple[str, ...]]:
     if not recordings:
         hint = f"; {len(loose)} sound files lie in it directly, without a scene" if loose else ""
         raise ManifestError(f"{folder}: no subfolder holds sound files, one for each scene is wanted{hint}")
-    manifest = Manifest(folder / "manifest.csv", tuple(recordings))
-    return manifest, _scan_notes(manifest, loose, n_other)
+    try:
+        rows, notes = deal_folds(recordings, np.random.default_rng(0))
+    except ManifestError as error:
+        rows, notes = tuple(recordings), (f"no column 'fold' was made: {error}",)
+    manifest = Manifest(folder / "manifest.csv", rows)
+    return manifest, (*_scan_notes(manifest, loose, n_other), *notes)
 
 
 def _scan_notes(manifest: Manifest, loose: Sequence[str], n_other: int) -> tuple[str, ...]:
     notes = [
         "without a column 'group' each file counts as an independent recording; if several were cut from one, give them "
-        "the same group, or the figures will flatter"
+        "the same group and the same fold, or the figures will flatter"
     ]
     if loose:
         some = ", ".join(loose[:_MANY]) + (", ..." if len(loose) > _MANY else "")

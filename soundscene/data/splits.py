@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,15 @@ def group_folds(
             "ask for fewer folds, or use smaller groups"
         )
     return fold_of[group_of], n_folds, notes
+
+
+def deal_folds(
+    recordings: Sequence[Recording], rng: np.random.Generator, n_folds: int = 5
+) -> tuple[tuple[Recording, ...], tuple[str, ...]]:
+    """The recordings with a column `fold` ("1", "2", ...), and notes; dealt by `group_folds`, which raises `ManifestError`."""
+    folds, _, notes = group_folds([r.group for r in recordings], [r.scene for r in recordings], n_folds, rng)
+    columns = ({**r.columns, "fold": str(fold + 1)} for r, fold in zip(recordings, folds, strict=True))
+    return tuple(replace(r, columns=c) for r, c in zip(recordings, columns, strict=True)), notes
 
 
 def _row(recording: Recording) -> str:

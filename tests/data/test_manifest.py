@@ -134,10 +134,13 @@ def test_folder_by_scene(tmp_path: Path) -> None:
     assert all(r.path == tmp_path / r.group and r.scene == r.group.split("/")[0] for r in manifest.recordings)
     assert notes == (
         "without a column 'group' each file counts as an independent recording; if several were cut from one, give them "
-        "the same group, or the figures will flatter",
+        "the same group and the same fold, or the figures will flatter",
         "left out, because they lie in no scene's folder: lost.wav",
         "left out, because their suffix is none of a sound file: 2 files",
+        "2 folds instead of 5: 'tram' has only 2 groups",
     )
+    assert [r.columns["fold"] for r in manifest.recordings if r.scene == "park"] != ["1", "1", "1"]
+    assert {r.columns["fold"] for r in manifest.recordings} == {"1", "2"}  # two trams, so two folds, and a note
     manifest.write(manifest.path)
     assert [r.group for r in Manifest.read(manifest.path).recordings] == [r.group for r in manifest.recordings]
 
@@ -145,5 +148,7 @@ def test_folder_by_scene(tmp_path: Path) -> None:
 def test_folder_of_one_scene(tmp_path: Path) -> None:
     (tmp_path / "park").mkdir()
     text(tmp_path / "park" / "a.wav", "")
-    _, notes = scan(tmp_path)
-    assert notes[-1] == "only one scene, park: nothing can be told apart"
+    manifest, notes = scan(tmp_path)
+    assert notes[1] == "only one scene, park: nothing can be told apart"
+    assert notes[2].startswith("no column 'fold' was made: cross-validation by group needs 2 folds or more")
+    assert "fold" not in manifest.recordings[0].columns
