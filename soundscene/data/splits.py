@@ -118,7 +118,7 @@ def group_folds(
 def deal_folds(
     recordings: Sequence[Recording], rng: np.random.Generator, n_folds: int = 5
 ) -> tuple[tuple[Recording, ...], tuple[str, ...]]:
-    """The recordings with a column `fold` ("1", "2", ...) from `group_folds`, which may raise `ManifestError`, and its notes."""
+    """The recordings with a column `fold` ("1", "2", ...) by `group_folds`, and its notes; raises what it raises."""
     folds, _, notes = group_folds([r.group for r in recordings], [r.scene for r in recordings], n_folds, rng)
     columns = ({**r.columns, "fold": str(fold + 1)} for r, fold in zip(recordings, folds, strict=True))
     return tuple(replace(r, columns=c) for r, c in zip(recordings, columns, strict=True)), notes
