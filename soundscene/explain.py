@@ -47,7 +47,8 @@ def attention_picture(bundle: ModelBundle, sound: Path, out: Path, segment: int 
     found = join_segments([*(stream.push(block) for block in file.blocks()), stream.flush()])
     spatial, temporal = attention(bundle, found.images)
     if segment is None:
-        entropy = -(temporal * np.log(temporal + 1e-12)).sum(axis=1) + np.where(found.silent, np.inf, 0.0)
+        weight = temporal.astype(np.float64)
+        entropy = -(weight * np.log(weight + 1e-300)).sum(axis=1) + np.where(found.silent, np.inf, 0.0)
         segment = int(entropy.argmin())
     if not 0 <= segment < len(found.start_s):
         raise AudioError(f"{sound}: segment {segment}, allowed are 0 to {len(found.start_s) - 1}")
