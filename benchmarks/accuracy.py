@@ -26,7 +26,7 @@ from lightning_fabric import Fabric
 
 from soundscene.bundle import ModelBundle
 from soundscene.data.audio import gate_array, read_samples
-from soundscene.data.corpus import CorpusImages, corpus_images
+from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest
 from soundscene.data.splits import check_leakage
 from soundscene.pipeline import as_dict, evaluate_on_images
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> None:
             )
 
 
-def scores(bundle: ModelBundle, test: CorpusImages) -> dict[str, Any]:
+def scores(bundle: ModelBundle, test: Corpus) -> dict[str, Any]:
     """Metrics, and the recording posteriors from which pooled figures and paired differences are made."""
     truth = [bundle.scenes.index(r.scene) for r in test.recordings]
     posteriors = {}
@@ -120,7 +120,7 @@ def scores(bundle: ModelBundle, test: CorpusImages) -> dict[str, Any]:
     }
 
 
-def robust(bundle: ModelBundle, test: CorpusImages, gain: float, rate: int) -> dict[str, float]:
+def robust(bundle: ModelBundle, test: Corpus, gain: float, rate: int) -> dict[str, float]:
     """Accuracy by recording of each head when the test recordings are louder, softer, or of a lower rate."""
     audio = bundle.recipe.audio
     front_end = FrontEnd(audio, bundle.recipe.features)
@@ -138,22 +138,22 @@ def robust(bundle: ModelBundle, test: CorpusImages, gain: float, rate: int) -> d
     return {head: n / len(test.recordings) for head, n in right.items()}
 
 
-def cached_images(manifest: Manifest, recipe: Recipe, out: Path) -> CorpusImages:
+def cached_images(manifest: Manifest, recipe: Recipe, out: Path) -> Corpus:
     """Images of the whole corpus, kept as arrays in RESULTS so that processes that share the folder decode once."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / "images.npz"
     if path.exists():
         held = np.load(path)
         texts = json.loads(str(held["texts"]))
-        return CorpusImages(
+        return Corpus(
             manifest.recordings, held["images"], held["recording"], held["start_s"], held["silent"], held["regular"],
             tuple(texts["hash"]), tuple(texts["duration"]), tuple(tuple(n) for n in texts["notes"]),
         )  # fmt: skip
-    corpus = corpus_images(manifest.recordings, recipe, recipe.training.segment_hop_s)
+    corpus = read_corpus(manifest.recordings, recipe, recipe.training.segment_hop_s)
     texts = {"hash": corpus.content_hash, "duration": corpus.duration_s, "notes": corpus.notes}
     beside = out / f"images.{os.getpid()}.tmp.npz"
     np.savez(
-        beside, images=corpus.images, recording=corpus.recording, start_s=corpus.start_s, silent=corpus.silent,
+        beside, images=corpus.features, recording=corpus.recording, start_s=corpus.start_s, silent=corpus.silent,
         regular=corpus.regular, texts=np.array(json.dumps(texts)),
     )  # fmt: skip
     os.replace(beside, path)

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace, rate: float, scale: str) -> None:
         ]
     )
     truth = np.array([manifest.scenes.index(r.scene) for r in testing.recordings])
-    images = torch.from_numpy(testing.images[testing.voting])
+    images = torch.from_numpy(testing.features[testing.voting])
     recording = testing.recording[testing.voting]
     curve: list[dict[str, float]] = []
     started = time.perf_counter()
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace, rate: float, scale: str) -> None:
         print(path.stem, curve[-1], flush=True)
 
     labelled = LabelledImages(
-        torch.from_numpy(training.images[training.voting]),
+        torch.from_numpy(training.features[training.voting]),
         torch.from_numpy(training.labels(manifest.scenes)[training.voting]),
     )
     fit(recipe, labelled, len(manifest.scenes), fabric=Fabric(accelerator="cpu", devices=1), observer=watch)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from soundscene.bundle import ModelBundle
-from soundscene.data.corpus import CorpusImages, corpus_images
+from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest, scan
 from soundscene.data.splits import check_leakage, deal_folds
 from soundscene.errors import AudioError, ManifestError
@@ -73,8 +73,8 @@ def run_demo(
     split = _corpus(corpus, folder, seed, out, n_per_scene)
     with bar("reading sound") as reading:
         hop = recipe.training.segment_hop_s
-        training = corpus_images(split.train, recipe, hop, progress=reading)
-        testing = corpus_images(split.test, recipe)
+        training = read_corpus(split.train, recipe, hop, progress=reading)
+        testing = read_corpus(split.test, recipe)
     hashes = {r.path: h for c in (training, testing) for r, h in zip(c.recordings, c.content_hash, strict=True)}
     check_leakage(split, hashes)
     out.print(f"\n{len(split.train)} recordings to learn from, {len(split.test)} that no model hears before the test")
@@ -130,7 +130,7 @@ def _is_rendered(folder: Path) -> bool:
     return folder.is_dir() and {entry.name for entry in folder.iterdir()} == {*SCENES, "manifest.csv"}
 
 
-def _train(recipe: Recipe, corpus: CorpusImages, name: str, bar: Bar) -> ModelBundle:
+def _train(recipe: Recipe, corpus: Corpus, name: str, bar: Bar) -> ModelBundle:
     with bar(f"training {name}") as training:
 
         def epoch(row: dict[str, float], network: Any) -> None:
@@ -139,7 +139,7 @@ def _train(recipe: Recipe, corpus: CorpusImages, name: str, bar: Bar) -> ModelBu
         return train(recipe, corpus, fabric=make_fabric("cpu"), observer=epoch, provenance={"manifest": "demo"}).bundle
 
 
-def _table(evaluations: dict[str, Evaluation], split: Split, testing: CorpusImages, rendered: bool) -> Table:
+def _table(evaluations: dict[str, Evaluation], split: Split, testing: Corpus, rendered: bool) -> Table:
     sound = "SYNTHETIC sound" if rendered else "your recordings"
     table = Table(title=f"accuracy on {len(split.test)} recordings never heard ({sound})", title_justify="left", box=SIMPLE)
     for name in ("network", "head", "2-s segment", "recording", "log loss", "ECE"):
@@ -168,7 +168,7 @@ def _predict(model: Path, split: Split, out: Console) -> None:
     out.print(table)
 
 
-def _one_that_is_right(model: Path, testing: CorpusImages) -> Path:
+def _one_that_is_right(model: Path, testing: Corpus) -> Path:
     """A test recording whose scene was named rightly, or the first one if none was."""
     predictor = load(model)
     for recording in testing.recordings:

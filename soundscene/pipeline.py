@@ -14,7 +14,7 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from soundscene.bundle import ModelBundle
 from soundscene.data.audio import content_hash
-from soundscene.data.corpus import CorpusImages, corpus_images
+from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.data.splits import check_leakage
 from soundscene.errors import AudioError, BundleError, ManifestError
@@ -53,7 +53,7 @@ def train_on_manifest(
     _check_writable(out, run)
     listed = Manifest.read(manifest)
     split = listed.split(*parse_test(test)) if test else Split(listed.recordings, ())
-    corpus = corpus_images(split.train, recipe, recipe.training.segment_hop_s, workers, reading)
+    corpus = read_corpus(split.train, recipe, recipe.training.segment_hop_s, workers, reading)
     _guard(split, corpus)
     checkpoint = run / "checkpoint.safetensors"
     provenance = {
@@ -92,7 +92,7 @@ def _check_writable(out: Path, run: Path) -> None:
             raise BundleError(f"{out}: cannot be written there (no permission to write in {folder})")
 
 
-def _guard(split: Split, corpus: CorpusImages) -> None:
+def _guard(split: Split, corpus: Corpus) -> None:
     """The leakage guard by content; a test recording that cannot be read is for the evaluation to complain about."""
     hashes = {r.path: h for r, h in zip(corpus.recordings, corpus.content_hash, strict=True)}
     for recording in split.test:
@@ -126,11 +126,11 @@ def evaluate_on_manifest(
                 f"{manifest}, line {recording.line}: scene {recording.scene!r} is not one of the model's "
                 f"({', '.join(bundle.scenes)})"
             )
-    corpus = corpus_images(recordings, bundle.recipe, None, workers, reading)
+    corpus = read_corpus(recordings, bundle.recipe, None, workers, reading)
     return evaluate_on_images(bundle, corpus)
 
 
-def evaluate_on_images(bundle: ModelBundle, corpus: CorpusImages) -> Evaluation:
+def evaluate_on_images(bundle: ModelBundle, corpus: Corpus) -> Evaluation:
     """Score a model, with both heads, on images of a corpus; recordings of nothing but digital silence are left out.
 
     Raises: `ManifestError` when that leaves none.
@@ -155,7 +155,7 @@ def evaluate_on_images(bundle: ModelBundle, corpus: CorpusImages) -> Evaluation:
     return Evaluation(scores, bundle.scenes, len(audible), n_heard, notes)
 
 
-def _notes(corpus: CorpusImages, n_audible: int) -> tuple[str, ...]:
+def _notes(corpus: Corpus, n_audible: int) -> tuple[str, ...]:
     notes = [f"{r.path.name}: {note}" for r, rows in zip(corpus.recordings, corpus.notes, strict=True) for note in rows]
     if n_audible < len(corpus.recordings):
         notes.append(f"{len(corpus.recordings) - n_audible} recordings of digital silence were left out")

@@ -69,6 +69,8 @@ class NetworkRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     conv_dropout: Share = 0.25
     recurrent_dropout: Share = 0.1
     attention_scale: Literal["printed", "mean-preserving"] = "mean-preserving"
+    pooling: Literal["spatio-temporal", "temporal", "spatial", "mean"] = "spatio-temporal"  # the others for comparison
+    noise_subtracted: bool = True  # whether the network sees channel 1, the recording without its background noise
 
 
 class TrainingRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

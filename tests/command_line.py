@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from soundscene.cli import main
+from soundscene.cli.app import main
 from tests.tiny import SETTINGS
 
 TINY_SET = [word for setting in SETTINGS for word in ("--set", setting)]

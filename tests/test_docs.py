@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from soundscene.cli import app
+from soundscene.cli.app import app
 from soundscene.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,7 @@ import torch
 
 from soundscene import pipeline
 from soundscene.bundle import ModelBundle
-from soundscene.data.corpus import corpus_images
+from soundscene.data.corpus import read_corpus
 from soundscene.data.manifest import Manifest
 from soundscene.errors import BundleError, ManifestError
 from soundscene.pipeline import as_dict, evaluate_on_images, evaluate_on_manifest, train_on_manifest
@@ -152,10 +152,10 @@ def test_scores_are_those_of_the_predictions(manifest: Path, model: Path) -> Non
     bundle = ModelBundle.load(model)
     found = evaluate_on_manifest(bundle, manifest, workers=1)
     rows = Manifest.read(manifest).recordings
-    corpus = corpus_images(rows, bundle.recipe)
+    corpus = read_corpus(rows, bundle.recipe)
     truth = np.array([SCENES.index(r.scene) for r in rows])
     for head, scores in found.scores.items():
-        segment = bundle.classify(bundle.embed(corpus.images), "svm" if head == "svm" else "softmax")  # one each: 2.2 s
+        segment = bundle.classify(bundle.embed(corpus.features), "svm" if head == "svm" else "softmax")  # one each: 2.2 s
         assert scores.segment.accuracy == scores.recording.accuracy == np.mean(segment.argmax(axis=1) == truth)
         right = segment[np.arange(15), truth]
         assert scores.recording.log_loss == pytest.approx(-right.mean(), rel=1e-5)
@@ -186,13 +186,13 @@ def test_digital_silence_is_left_out_of_the_figures_with_a_note(manifest: Path, 
     silent = Recording(write(tmp_path / "late.wav", late), "rain", "late")
     slow = Recording(write(tmp_path / "slow.wav", recording("rain", 3.0, 9), 16000), "rain", "slow")
     bundle = blank_bundle()
-    found = evaluate_on_images(bundle, corpus_images([silent, slow, *Manifest.read(manifest).recordings[:2]], bundle.recipe))
+    found = evaluate_on_images(bundle, read_corpus([silent, slow, *Manifest.read(manifest).recordings[:2]], bundle.recipe))
     assert found.n_recordings == found.scores["svm"].recording.n == 3
     assert found.notes[0].startswith("late.wav: 99% is digital silence")
     assert found.notes[1].startswith("slow.wav: sampled at 16000 Hz, below the recipe's 22050 Hz")
     assert found.notes[2:] == ("1 recordings of digital silence were left out",)
     with pytest.raises(ManifestError) as refusal:
-        evaluate_on_images(bundle, corpus_images([silent], bundle.recipe))
+        evaluate_on_images(bundle, read_corpus([silent], bundle.recipe))
     assert str(refusal.value) == "there is nothing to score: every segment of every recording is digital silence"
 
 

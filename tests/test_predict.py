@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 import soundscene
 from soundscene import predict
 from soundscene.bundle import ModelBundle
-from soundscene.data.corpus import corpus_images, join_segments
+from soundscene.data.corpus import read_corpus, join_segments
 from soundscene.errors import AudioError, AudioWarning
 from soundscene.predict import Predictor
 from soundscene.systems.neural import HEADS, answer
@@ -154,7 +154,7 @@ def test_training_path_and_prediction_path_have_the_same_images_and_the_same_ans
 ) -> None:
     bundle = ModelBundle.load(model)
     files = [street, manifest.parent / "office/0.wav", write(street.with_name("b.wav"), recording("office", 5.0, 3), 16000)]
-    corpus = corpus_images([Recording(file, "rain", file.name) for file in files], bundle.recipe, workers=2)
+    corpus = read_corpus([Recording(file, "rain", file.name) for file in files], bundle.recipe, workers=2)
     for head in HEADS:
         predictor = Predictor(bundle, head)
         together = answer(bundle, corpus, head)

@@ -1,4 +1,4 @@
-"""All images of a corpus in one array, computed once by several threads.
+"""What a system reads of a corpus, in one array; the images of all its recordings, computed by several threads.
 
 Decoding, FFTs, matrix products and the compiled noise tracker all release Python's lock, so threads share the machine
 as well as processes would, without copying images between them.
@@ -9,28 +9,29 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from soundscene.data.audio import AudioFile
 from soundscene.errors import AudioError, ManifestError, RecipeError
 from soundscene.recipe import Recipe
 from soundscene.signal.frontend import FrontEnd, join_segments
-from soundscene.types import Images, Recording, SegmentImages
+from soundscene.types import Recording, SegmentImages
 
 SHOWN = 10  # broken files named in one message
 
 
 @dataclass(frozen=True)
-class CorpusImages:
+class Corpus:
     """The segments of many recordings.
 
-    recordings; images [segment, 2, band, frame]; recording [segment], index into `recordings`; start_s [segment];
+    recordings; features [segment, ...], what is read of each segment: the image [2, band, frame], or what another
+    representation makes of it (`data.store`); recording [segment], index into `recordings`; start_s [segment];
     silent [segment], true for digital silence; regular [segment], true for the pieces that a prediction would use, false
     for additional overlapping ones that only training sees; content_hash, duration_s and notes of each recording.
     """
 
     recordings: tuple[Recording, ...]
-    images: Images
+    features: Float32[np.ndarray, "segment ..."]
     recording: Int64[np.ndarray, " segment"]
     start_s: Float64[np.ndarray, " segment"]
     silent: Bool[np.ndarray, " segment"]
@@ -53,15 +54,15 @@ class CorpusImages:
         """Group of each segment."""
         return [self.recordings[i].group for i in self.recording]
 
-    def take(self, recordings: Sequence[Recording]) -> "CorpusImages":
+    def take(self, recordings: Sequence[Recording]) -> "Corpus":
         """The same, of some of the recordings, in their order."""
         place = {r.path: i for i, r in enumerate(self.recordings)}
         chosen = [place[r.path] for r in recordings]
         where = [np.flatnonzero(self.recording == i) for i in chosen]
         index = np.concatenate(where) if where else np.zeros(0, dtype=np.int64)
-        return CorpusImages(
+        return Corpus(
             recordings=tuple(recordings),
-            images=self.images[index],
+            features=self.features[index],
             recording=np.repeat(np.arange(len(chosen)), [len(w) for w in where]),
             start_s=self.start_s[index],
             silent=self.silent[index],
@@ -72,13 +73,13 @@ class CorpusImages:
         )
 
 
-def corpus_images(
+def read_corpus(
     recordings: Sequence[Recording],
     recipe: Recipe,
     segment_hop_s: float | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
-) -> CorpusImages:
+) -> Corpus:
     """Read all recordings and make their images.
 
     Arguments: segment_hop_s: distance of segments in seconds, by default their length; workers: threads; progress:
@@ -87,17 +88,12 @@ def corpus_images(
     Raises: `ManifestError` that names every recording that could not be read, after trying all; `RecipeError` for a hop
     of which the segment's length is no multiple, since the pieces of a prediction would not be among the segments.
     """
-    front_end = FrontEnd(recipe.audio, recipe.features, segment_hop_s)
-    if recipe.audio.segment_samples % front_end.segment_hop:
-        raise RecipeError(
-            f"recipe value training.segment_hop_s: {segment_hop_s} s are {front_end.segment_hop} samples, which do not "
-            f"divide the {recipe.audio.segment_samples} of a segment; allowed are its half, its quarter, and so on"
-        )
+    front_end = front_end_of(recipe, segment_hop_s)
     results: list[tuple[SegmentImages, AudioFile]] = []
     broken: list[str] = []
     pool = ThreadPoolExecutor(workers)
     try:
-        jobs = [pool.submit(_read, recording, recipe, front_end) for recording in recordings]
+        jobs = [pool.submit(read_segments, recording, recipe, front_end) for recording in recordings]
         for done, (recording, job) in enumerate(zip(recordings, jobs, strict=True), 1):
             try:
                 results.append(job.result())
@@ -117,7 +113,18 @@ def corpus_images(
     return _join(recordings, results, recipe)
 
 
-def _read(recording: Recording, recipe: Recipe, front_end: FrontEnd) -> tuple[SegmentImages, AudioFile]:
+def front_end_of(recipe: Recipe, segment_hop_s: float | None = None) -> FrontEnd:
+    """The front-end of a recipe; raises `RecipeError` for a hop that does not divide the segment's length."""
+    front_end = FrontEnd(recipe.audio, recipe.features, segment_hop_s)
+    if recipe.audio.segment_samples % front_end.segment_hop:
+        raise RecipeError(
+            f"recipe value training.segment_hop_s: {segment_hop_s} s are {front_end.segment_hop} samples, which do not "
+            f"divide the {recipe.audio.segment_samples} of a segment; allowed are its half, its quarter, and so on"
+        )
+    return front_end
+
+
+def read_segments(recording: Recording, recipe: Recipe, front_end: FrontEnd) -> tuple[SegmentImages, AudioFile]:
     """Images of one recording, and its file for duration, hash and notes."""
     file = AudioFile(recording.path, recipe.audio)
     stream = front_end.stream()
@@ -128,22 +135,22 @@ def _read(recording: Recording, recipe: Recipe, front_end: FrontEnd) -> tuple[Se
 
 def _join(
     recordings: Sequence[Recording], results: Sequence[tuple[SegmentImages, AudioFile]], recipe: Recipe
-) -> CorpusImages:
+) -> Corpus:
     segments = join_segments([r[0] for r in results])
-    return CorpusImages(
+    return Corpus(
         recordings=tuple(recordings),
-        images=segments.images,
+        features=segments.images,
         recording=np.repeat(np.arange(len(results)), [len(r[0].start_s) for r in results]),
         start_s=segments.start_s,
         silent=segments.silent,
-        regular=np.concatenate([_regular(r[0].start_s, recipe.audio.segment_s, recipe.audio.last_piece) for r in results]),
+        regular=np.concatenate([regular_segments(r[0].start_s, recipe.audio.segment_s, recipe.audio.last_piece) for r in results]),
         content_hash=tuple(r[1].content_hash for r in results),
         duration_s=tuple(r[1].duration_s for r in results),
         notes=tuple(r[1].notes for r in results),
     )
 
 
-def _regular(start_s: Float64[np.ndarray, " segment"], segment_s: float, last_piece: float) -> Bool[np.ndarray, " segment"]:
+def regular_segments(start_s: Float64[np.ndarray, " segment"], segment_s: float, last_piece: float) -> Bool[np.ndarray, " segment"]:
     """Which of one recording's segments a prediction would use: whole multiples of the length, and the last piece."""
     rest = start_s / segment_s - np.round(start_s / segment_s)
     regular = np.abs(rest) < 1e-6

@@ -26,24 +26,40 @@ class AttentionScore(nn.Module):
         return torch.softmax(torch.tanh(self.project(vectors)) @ self.context, dim=-1)
 
 
+class Uniform(nn.Module):
+    """No attention: every vector weighs the same. Shape: [batch, vector, n_in] -> weights [batch, vector]."""
+
+    def forward(self, vectors: Float[Tensor, "batch vector n_in"]) -> Float[Tensor, "batch vector"]:
+        """1 / number of vectors."""
+        return vectors.new_full(vectors.shape[:2], 1 / vectors.shape[1])
+
+
 class SpatioTemporalAttentionPool(nn.Module):
     """Pool the recurrent output by the outer product of a spatial and a temporal attention vector.
 
     Arguments: n_recurrent = 2H; n_frames = T, fixed, because spatial attention reads rows of Z of that length; size
     of both layers; scale: "printed" is equation (9), x_s = sum_t tanh(A_st Z_st), where A is about 1/(2H T) and tanh
     is linear; "mean-preserving" multiplies A by 2H T and takes the mean over time, so that uniform attention is the
-    mean of tanh(Z) (docs/decisions/0003).
+    mean of tanh(Z) (docs/decisions/0003); pooling: which of the two vectors are learnt, the other staying uniform; with
+    "mean" both do.
 
     Shape: z [batch, frame, 2H] -> x [batch, 2H].
     Raises: ValueError when z has another number of frames.
     """
 
-    def __init__(self, n_recurrent: int, n_frames: int, size: int, scale: Literal["printed", "mean-preserving"]) -> None:
+    def __init__(
+        self,
+        n_recurrent: int,
+        n_frames: int,
+        size: int,
+        scale: Literal["printed", "mean-preserving"],
+        pooling: Literal["spatio-temporal", "temporal", "spatial", "mean"] = "spatio-temporal",
+    ) -> None:
         super().__init__()
         self.n_frames = n_frames
         self.scale = scale
-        self.temporal = AttentionScore(n_recurrent, size)
-        self.spatial = AttentionScore(n_frames, size)
+        self.temporal = AttentionScore(n_recurrent, size) if "temporal" in pooling else Uniform()
+        self.spatial = AttentionScore(n_frames, size) if "spatio" in pooling or pooling == "spatial" else Uniform()
 
     def attend(
         self, z: Float[Tensor, "batch frame recurrent"]

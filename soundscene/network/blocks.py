@@ -17,7 +17,7 @@ class Standardise(nn.Module):
     The cut keeps digital silence, which sits on the floor of the logarithm some ten deviations below everything
     else, from ruling the batch norm of the first layer.
 
-    Shape: [batch, channel, band, frame] -> the same.
+    Shape: [batch, channel, band, frame] -> [batch, n_channels, band, frame]: channels beyond the first n are left out.
     """
 
     mean: Tensor
@@ -34,7 +34,7 @@ class Standardise(nn.Module):
         total = torch.zeros(self.mean.shape[:2], dtype=torch.float64)
         square = torch.zeros_like(total)
         for piece in images.split(1024):  # float64 without a float64 copy of the corpus
-            piece = piece.to("cpu", torch.float64)
+            piece = piece[:, : len(self.mean)].to("cpu", torch.float64)
             total += piece.sum(dim=(0, 3))
             square += piece.square().sum(dim=(0, 3))
         n = images.shape[0] * images.shape[3]
@@ -44,9 +44,9 @@ class Standardise(nn.Module):
         self.mean.copy_(mean[..., None])
         self.inverse_deviation.copy_(1.0 / deviation[..., None])
 
-    def forward(self, images: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch channel band frame"]:
+    def forward(self, images: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch kept band frame"]:
         """Images in deviations from the mean of the training part."""
-        return ((images - self.mean) * self.inverse_deviation).clamp(-self.clamp, self.clamp)
+        return ((images[:, : len(self.mean)] - self.mean) * self.inverse_deviation).clamp(-self.clamp, self.clamp)
 
 
 class ConvBlock(nn.Module):

@@ -13,8 +13,6 @@ from soundscene.network.attention import SpatioTemporalAttentionPool
 from soundscene.network.blocks import POOL, BidirectionalGRU, ConvStack, Standardise
 from soundscene.recipe import Recipe
 
-N_CHANNELS = 2  # K
-
 
 class AttCRNN(nn.Module):
     """Convolutions, bidirectional GRUs, spatio-temporal attention pooling, softmax layer.
@@ -25,16 +23,16 @@ class AttCRNN(nn.Module):
     def __init__(self, recipe: Recipe, n_scenes: int) -> None:
         super().__init__()
         sizes = recipe.network
-        self.standardise = Standardise(recipe.features.n_bands, recipe.features.clamp)
-        self.convolutions = ConvStack(sizes.filters, sizes.conv_dropout)
+        self.standardise = Standardise(recipe.features.n_bands, recipe.features.clamp, n_channels(recipe))
+        self.convolutions = ConvStack(sizes.filters, sizes.conv_dropout, n_channels(recipe))
         n_features = recipe.features.n_bands // POOL**3 * sizes.filters[-1]
         self.recurrent = BidirectionalGRU(n_features, sizes.hidden, sizes.recurrent_dropout)
         self.attention = SpatioTemporalAttentionPool(
-            2 * sizes.hidden, n_frames(recipe), sizes.attention, sizes.attention_scale
+            2 * sizes.hidden, n_frames(recipe), sizes.attention, sizes.attention_scale, sizes.pooling
         )
         self.softmax = nn.Linear(2 * sizes.hidden, n_scenes)
 
-    def recur(self, standardised: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch frame recurrent"]:
+    def recur(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch frame recurrent"]:
         """Recurrent output Z of equation (1)."""
         return self.recurrent(self.convolutions(standardised).transpose(1, 2))
 
@@ -48,7 +46,7 @@ class AttCRNN(nn.Module):
         """Spatial and temporal attention vectors; their outer product is the mask A of equation (8)."""
         return self.attention.attend(self.recur(self.standardise(images)))
 
-    def from_standardised(self, standardised: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch scene"]:
+    def from_standardised(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch scene"]:
         """Logits of images that are standardised already: training mixes after standardisation."""
         return self.softmax(self.attention(self.recur(standardised)))
 
@@ -66,11 +64,11 @@ class CNNBaseline(nn.Module):
     def __init__(self, recipe: Recipe, n_scenes: int) -> None:
         super().__init__()
         sizes = recipe.network
-        self.standardise = Standardise(recipe.features.n_bands, recipe.features.clamp)
-        self.convolutions = ConvStack(sizes.filters, sizes.conv_dropout)
+        self.standardise = Standardise(recipe.features.n_bands, recipe.features.clamp, n_channels(recipe))
+        self.convolutions = ConvStack(sizes.filters, sizes.conv_dropout, n_channels(recipe))
         self.softmax = nn.Linear(sizes.filters[-1], n_scenes)
 
-    def pool(self, standardised: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch embedding"]:
+    def pool(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch embedding"]:
         """Largest value of each filter over bands and frames."""
         return self.convolutions.blocks(standardised).amax(dim=(2, 3))
 
@@ -78,7 +76,7 @@ class CNNBaseline(nn.Module):
         """Globally max-pooled feature vector."""
         return self.pool(self.standardise(images))
 
-    def from_standardised(self, standardised: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch scene"]:
+    def from_standardised(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch scene"]:
         """Logits of images that are standardised already: training mixes after standardisation."""
         return self.softmax(self.pool(standardised))
 
@@ -93,6 +91,11 @@ Network = AttCRNN | CNNBaseline
 def n_frames(recipe: Recipe) -> int:
     """T: frames of a segment, 44100 // 551 = 80."""
     return recipe.audio.segment_samples // recipe.features.hop
+
+
+def n_channels(recipe: Recipe) -> int:
+    """K: channels of the image that the network reads, 2, or 1 without the noise-subtracted one."""
+    return 2 if recipe.network.noise_subtracted else 1
 
 
 def build_network(recipe: Recipe, n_scenes: int) -> Network:

@@ -1,57 +1,50 @@
 """The neural systems: train Att-CRNN or the CNN baseline to a bundle, and let a bundle answer for a corpus."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool
 from lightning_fabric import Fabric
 
 from soundscene.bundle import Head, ModelBundle
-from soundscene.data.corpus import CorpusImages
+from soundscene.data.corpus import Corpus, front_end_of, read_segments, regular_segments
 from soundscene.data.splits import hold_out
+from soundscene.data.store import Extract, Representation
 from soundscene.errors import RecipeError, TrainingError
 from soundscene.network.models import Network
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
+from soundscene.systems.system import Answer, Answers, Fitted, Loan, System
 from soundscene.training.calibrate import fit_svm
 from soundscene.training.fit import LabelledImages, Observer, fit
+from soundscene.types import Recording
 
 HEADS: tuple[Head, ...] = ("softmax", "svm")
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a bundle says of a corpus, by one head.
-
-    segment [segment, scene] and recording_of [segment], of voting segments only; recording [recording, scene], the
-    product rule over them; calibrated [recording, scene], the same tempered. All natural logs.
-    """
-
-    segment: Float64[np.ndarray, "segment scene"]
-    recording_of: Int64[np.ndarray, " segment"]
-    recording: Float64[np.ndarray, "recording scene"]
-    calibrated: Float64[np.ndarray, "recording scene"]
-
-
-@dataclass(frozen=True)
 class Trained:
-    """The bundle and one row of the history per epoch."""
+    """The bundle, one row of the history per epoch, and the recordings that were held out."""
 
     bundle: ModelBundle
     history: list[dict[str, float]]
+    held: tuple[Recording, ...] = ()
 
 
 def train(
     recipe: Recipe,
-    corpus: CorpusImages,
+    corpus: Corpus,
     *,
     fabric: Fabric | None = None,
     checkpoint: Path | None = None,
@@ -101,15 +94,15 @@ def train(
     }
     fitted.network.to("cpu")
     return Trained(
-        ModelBundle(recipe, scenes, fitted.network, svm, temperature, {**(provenance or {}), **facts}), fitted.history
+        ModelBundle(recipe, scenes, fitted.network, svm, temperature, {**(provenance or {}), **facts}), fitted.history, held
     )
 
 
-def answer(bundle: ModelBundle, corpus: CorpusImages, head: Head) -> Answers:
+def answer(bundle: ModelBundle, corpus: Corpus, head: Head) -> Answers:
     """Posteriors of all voting segments and of all recordings of a corpus."""
     voting = corpus.voting
     recording_of = corpus.recording[voting]
-    segment = bundle.classify(bundle.embed(corpus.images[voting]), head)
+    segment = bundle.classify(bundle.embed(corpus.features[voting]), head)
     recording = product_by_recording(segment, recording_of, len(corpus.recordings))
     return Answers(segment, recording_of, recording, temper(recording, bundle.temperature[head]))
 
@@ -127,11 +120,11 @@ def _check(recipe: Recipe, scenes: Sequence[str]) -> None:
         )
 
 
-def _labelled(corpus: CorpusImages, chosen: Bool[np.ndarray, " segment"], scenes: Sequence[str]) -> LabelledImages:
-    return LabelledImages(torch.from_numpy(corpus.images[chosen]), torch.from_numpy(corpus.labels(scenes)[chosen]))
+def _labelled(corpus: Corpus, chosen: Bool[np.ndarray, " segment"], scenes: Sequence[str]) -> LabelledImages:
+    return LabelledImages(torch.from_numpy(corpus.features[chosen]), torch.from_numpy(corpus.labels(scenes)[chosen]))
 
 
-def _check_audible(corpus: CorpusImages, scenes: Sequence[str]) -> None:
+def _check_audible(corpus: Corpus, scenes: Sequence[str]) -> None:
     heard = {scenes[i] for i in corpus.labels(scenes)[corpus.voting]}
     if silent := sorted(set(scenes) - heard):
         raise TrainingError(
@@ -141,12 +134,12 @@ def _check_audible(corpus: CorpusImages, scenes: Sequence[str]) -> None:
 
 
 def _fit_head(
-    bundle_recipe: Recipe, network: Network, part: CorpusImages, scenes: Sequence[str]
+    bundle_recipe: Recipe, network: Network, part: Corpus, scenes: Sequence[str]
 ) -> tuple[CalibratedSVM, tuple[str, ...]]:
     """SVM and Platt on the embeddings of the regular, unmixed segments of the training part (section 2.4)."""
     choices = bundle_recipe.calibration
     blank = CalibratedSVM(network.softmax.in_features, len(scenes))
-    embeddings = ModelBundle(bundle_recipe, tuple(scenes), network, blank, {}).embed(part.images[part.voting])
+    embeddings = ModelBundle(bundle_recipe, tuple(scenes), network, blank, {}).embed(part.features[part.voting])
     groups = [part.recordings[i].group for i in part.recording[part.voting]]
     return fit_svm(
         embeddings,
@@ -159,9 +152,58 @@ def _fit_head(
     )
 
 
-def _temperature(bundle: ModelBundle, held: CorpusImages, head: Head) -> float:
+def _temperature(bundle: ModelBundle, held: Corpus, head: Head) -> float:
     """Temperature of a head on recordings that neither network nor SVM has seen; 1 without any."""
     if not held.voting.any():
         return 1.0
     truth = np.array([bundle.scenes.index(r.scene) for r in held.recordings])
     return fit_temperature(answer(bundle, held, head).recording, truth)
+
+
+def system(recipe: Recipe, name: str, title: str) -> System:
+    """The network of a recipe as a system that an experiment can compare; softmax layer and SVM are its two heads."""
+    return System(name, title, images(recipe), recipe.to_dict(), partial(_fit_system, recipe))
+
+
+def images(recipe: Recipe) -> Representation:
+    """Two-channel images of segments, as `read_corpus` makes them."""
+    audio, features, hop_s = (
+        msgspec.to_builtins(recipe.audio),
+        msgspec.to_builtins(recipe.features),
+        recipe.training.segment_hop_s,
+    )
+    del features["clamp"]  # a matter of the network, not of the images
+    key = json.dumps({"audio": audio, "features": features, "segment_hop_s": hop_s}, sort_keys=True)
+    return Representation(f"images-{recipe.features.kind}", key, partial(_extract, recipe))
+
+
+def _extract(recipe: Recipe, recording: Recording) -> Extract:
+    found, file = read_segments(recording, recipe, front_end_of(recipe, recipe.training.segment_hop_s))
+    regular = regular_segments(found.start_s, recipe.audio.segment_s, recipe.audio.last_piece)
+    return Extract(
+        found.images, found.start_s, found.silent, regular, file.content_hash, float(file.duration_s), tuple(file.notes)
+    )
+
+
+def _fit_system(recipe: Recipe, corpus: Corpus, loan: Loan) -> Fitted:
+    recipe = recipe.with_settings([f"training.seed={loan.seed}"])
+    scenes = tuple(sorted({r.scene for r in corpus.recordings}))
+
+    def observe(row: dict[str, float], network: Network) -> None:
+        if loan.observer:
+            blank = CalibratedSVM(network.softmax.in_features, len(scenes))
+            so_far = ModelBundle(recipe, scenes, network, blank, {"softmax": 1.0})
+            loan.observer(row, lambda heard: {"softmax": answer(so_far, heard, "softmax")})
+
+    trained = train(recipe, corpus, fabric=loan.fabric, checkpoint=loan.checkpoint, observer=observe)
+    bundle = trained.bundle
+    answer_all: Answer = lambda heard: {head: answer(bundle, heard, head) for head in HEADS}  # noqa: E731
+    return Fitted(
+        answer_all,
+        bundle.provenance["epoch"],
+        trained.history,
+        lambda heard: bundle.embed(heard.features[heard.voting]),
+        trained.held,
+        tuple(bundle.provenance["notes"]),
+        bundle.save,
+    )

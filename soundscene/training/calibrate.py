@@ -76,6 +76,36 @@ def fit_svm(
     return _export(model, embeddings.shape[1], n_scenes), (*notes, *unit_notes, *split_notes)
 
 
+def choose_c(
+    embeddings: Float32[np.ndarray, "segment feature"],
+    labels: Int[np.ndarray, " segment"],
+    groups: Sequence[str] | Shaped[np.ndarray, " segment"],
+    candidates: Sequence[float],
+    folds: int,
+    seed: int,
+) -> float:
+    """The SVM's trade-off, out of candidates, that is right most often in cross-validation by group; the smallest of equals.
+
+    Arguments as in `fit_svm`, of the training part only; the scaler is fitted anew in each fold.
+    Raises TrainingError for NaN and for less than two scenes, ValueError for no candidate.
+    """
+    if not candidates:
+        raise ValueError("no candidate for C: at least one is needed")
+    present = _check(embeddings, labels, groups, int(labels.max(initial=-1)) + 1, folds)
+    labels, units, rows, _ = _units(labels.astype(np.int64), groups, present, folds)
+    features = embeddings.astype(np.float64)[rows]
+    right = dict.fromkeys(sorted(candidates), 0)
+    for train, test in _folds(labels, units, folds, seed)[0]:
+        scaler = StandardScaler().fit(features[train])
+        known, unknown = scaler.transform(features[train]), scaler.transform(features[test])
+        for c in right:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # `fit_svm` notes it for the one that is chosen
+                svm = LinearSVC(C=c, dual=False, max_iter=_MAX_ITERATIONS).fit(known, labels[train])  # pyright: ignore[reportArgumentType]
+            right[c] += int(np.count_nonzero(svm.predict(unknown) == labels[test]))
+    return max(right, key=lambda c: right[c])  # the first of equals
+
+
 def _check(
     embeddings: Float32[np.ndarray, "segment feature"],
     labels: Int[np.ndarray, " segment"],

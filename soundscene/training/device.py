@@ -38,6 +38,11 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     return fabric
 
 
+def started_by_torchrun() -> bool:
+    """Whether this process is one of several that train together."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def close(fabric: Fabric) -> None:
     """Let all processes of a training end together: one that exits first can abort those still talking to it."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():

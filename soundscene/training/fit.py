@@ -169,8 +169,8 @@ def _train_epoch(
 
 
 def _vary(
-    recipe: Recipe, images: Float32[Tensor, "batch 2 band frame"], standardise: Standardise, draws: torch.Generator
-) -> Float32[Tensor, "batch 2 band frame"]:
+    recipe: Recipe, images: Float32[Tensor, "batch channel band frame"], standardise: Standardise, draws: torch.Generator
+) -> Float32[Tensor, "batch channel band frame"]:
     """Gain and masks of the recipe."""
     choices = recipe.training
     return augment(images, choices.gain_db, choices.mask_bands, choices.mask_frames, standardise.inverse_deviation, draws)

@@ -10,7 +10,7 @@ import pytest
 
 from soundscene.data import corpus as corpus_module
 from soundscene.data.audio import read_samples
-from soundscene.data.corpus import CorpusImages, corpus_images
+from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.folders import sound_files
 from soundscene.errors import AudioError, ManifestError, RecipeError
 from soundscene.recipe import Recipe
@@ -32,20 +32,20 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Recording]:
     return rows
 
 
-def equal(one: CorpusImages, other: CorpusImages) -> None:
+def equal(one: Corpus, other: Corpus) -> None:
     assert one.recordings == other.recordings
     assert (one.content_hash, one.duration_s, one.notes) == (other.content_hash, other.duration_s, other.notes)
-    for name in ("images", "recording", "start_s", "silent", "regular"):
+    for name in ("features", "recording", "start_s", "silent", "regular"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 def test_images_are_those_of_each_recording_alone_in_the_order_of_the_manifest(recordings: list[Recording]) -> None:
-    found = corpus_images(recordings, SHORT, workers=2)
+    found = read_corpus(recordings, SHORT, workers=2)
     front_end = FrontEnd(SHORT.audio, SHORT.features)
     for number, recording in enumerate(recordings):
         alone = front_end(read_samples(recording.path, SHORT.audio))
         mine = found.recording == number
-        np.testing.assert_array_equal(found.images[mine], alone.images)
+        np.testing.assert_array_equal(found.features[mine], alone.images)
         np.testing.assert_array_equal(found.start_s[mine], alone.start_s)
         assert found.duration_s[number] == pytest.approx(SECONDS[number], abs=1e-3)
     assert found.regular.all()
@@ -53,20 +53,20 @@ def test_images_are_those_of_each_recording_alone_in_the_order_of_the_manifest(r
 
 
 def test_one_thread_and_two_give_the_same(recordings: list[Recording]) -> None:
-    equal(corpus_images(recordings, SHORT, 0.1, workers=1), corpus_images(recordings, SHORT, 0.1, workers=2))
+    equal(read_corpus(recordings, SHORT, 0.1, workers=1), read_corpus(recordings, SHORT, 0.1, workers=2))
 
 
 def test_progress_counts_every_recording(recordings: list[Recording]) -> None:
     seen = []
-    corpus_images(recordings, SHORT, workers=2, progress=lambda done, total: seen.append((done, total)))
+    read_corpus(recordings, SHORT, workers=2, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(n, len(recordings)) for n in range(1, len(recordings) + 1)]
 
 
 def test_overlapping_segments_are_for_training_and_the_regular_ones_are_those_of_a_prediction(
     recordings: list[Recording],
 ) -> None:
-    plain = corpus_images(recordings, SHORT)
-    dense = corpus_images(recordings, SHORT, 0.05 * 2)
+    plain = read_corpus(recordings, SHORT)
+    dense = read_corpus(recordings, SHORT, 0.05 * 2)
     for number, seconds in enumerate(SECONDS):
         mine = dense.recording == number
         starts = dense.start_s[mine]
@@ -86,26 +86,26 @@ def test_overlapping_segments_are_for_training_and_the_regular_ones_are_those_of
 
 def test_a_hop_that_misses_the_pieces_of_a_prediction_is_refused(recordings: list[Recording]) -> None:
     with pytest.raises(RecipeError) as refusal:
-        corpus_images(recordings, SHORT, 0.15)
+        read_corpus(recordings, SHORT, 0.15)
     assert str(refusal.value) == (
         "recipe value training.segment_hop_s: 0.15 s are 3308 samples, which do not divide the 4410 of a segment; "
         "allowed are its half, its quarter, and so on"
     )
     with pytest.raises(RecipeError, match=r"segment_hop_s: 0\.4 s are 8820 samples"):
-        corpus_images(recordings, SHORT, 0.4)
+        read_corpus(recordings, SHORT, 0.4)
 
 
 def test_silence_is_marked_and_does_not_vote(tmp_path: Path) -> None:
     samples = noise(0.6)
     samples[4410:8820] = 0
     rows = [Recording(sound(tmp_path / "a.wav", samples), "park", "a")]
-    found = corpus_images(rows, SHORT)
+    found = read_corpus(rows, SHORT)
     assert found.silent.tolist() == [False, True, False]
     assert found.voting.tolist() == [True, False, True]
 
 
 def test_labels_and_groups_are_those_of_the_recording(recordings: list[Recording]) -> None:
-    found = corpus_images(recordings, SHORT)
+    found = read_corpus(recordings, SHORT)
     scenes = ("bus", "park")
     for label, group, number in zip(found.labels(scenes), found.groups(), found.recording, strict=True):
         assert scenes[label] == recordings[number].scene
@@ -113,13 +113,13 @@ def test_labels_and_groups_are_those_of_the_recording(recordings: list[Recording
 
 
 def test_a_part_is_what_reading_the_part_alone_would_give(recordings: list[Recording]) -> None:
-    whole = corpus_images(recordings, SHORT, 0.1)
+    whole = read_corpus(recordings, SHORT, 0.1)
     for chosen in ([4, 1, 6], [0], list(range(len(recordings)))):
         rows = [recordings[i] for i in chosen]
-        equal(whole.take(rows), corpus_images(rows, SHORT, 0.1))
+        equal(whole.take(rows), read_corpus(rows, SHORT, 0.1))
     equal(whole.take([recordings[i] for i in (5, 4, 1)]).take([recordings[1]]), whole.take([recordings[1]]))
     nothing = whole.take([])
-    assert nothing.images.shape == (0, *whole.images.shape[1:])
+    assert nothing.features.shape == (0, *whole.features.shape[1:])
     assert len(nothing.voting) == len(nothing.groups()) == len(nothing.labels(("bus", "park"))) == 0
 
 
@@ -131,7 +131,7 @@ def test_every_broken_file_is_named_with_its_line(recordings: list[Recording], t
     rows.append(Recording(tmp_path / "gone.wav", "bus", "z"))  # of no CSV
     seen = []
     with pytest.raises(ManifestError) as refusal:
-        corpus_images(rows, SHORT, progress=lambda done, total: seen.append(done))
+        read_corpus(rows, SHORT, progress=lambda done, total: seen.append(done))
     assert seen == [1, 2, 3, 4, 5, 6]  # all were tried
     assert str(refusal.value) == (
         "3 of 6 recordings cannot be used, repair them or take their rows out: "
@@ -145,14 +145,14 @@ def test_every_broken_file_is_named_with_its_line(recordings: list[Recording], t
 def test_of_very_many_broken_files_ten_are_named(tmp_path: Path) -> None:
     rows = [Recording(tmp_path / f"{n}.wav", "bus", str(n), n) for n in range(1, 13)]
     with pytest.raises(ManifestError, match=r"^12 of 12 recordings .*line 10: [^;]*10\.wav.*; and 2 more$") as refusal:
-        corpus_images(rows, SHORT)
+        read_corpus(rows, SHORT)
     assert "line 11" not in str(refusal.value)
 
 
 def test_ctrl_c_does_not_wait_for_the_files_that_nobody_has_begun(
     recordings: list[Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, begun, lock = corpus_module._read, [], threading.Lock()
+    read, begun, lock = corpus_module.read_segments, [], threading.Lock()
 
     def slow(*arguments: object) -> object:
         with lock:
@@ -163,9 +163,9 @@ def test_ctrl_c_does_not_wait_for_the_files_that_nobody_has_begun(
     def stop(done: int, total: int) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(corpus_module, "_read", slow)
+    monkeypatch.setattr(corpus_module, "read_segments", slow)
     with pytest.raises(KeyboardInterrupt):
-        corpus_images(recordings * 20, SHORT, workers=1, progress=stop)
+        read_corpus(recordings * 20, SHORT, workers=1, progress=stop)
     assert len(begun) < 10
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from soundscene.data.corpus import CorpusImages
+from soundscene.data.corpus import Corpus
 from soundscene.errors import RecipeError, TrainingError
 from soundscene.systems import neural
 from soundscene.systems.neural import HEADS, answer, train
@@ -20,7 +20,7 @@ SCENES = ("bus", "cafe", "park")
 RECIPE = TINY.with_settings(["training.epochs=2", "calibration.held_out=0.25"])
 
 
-def toy_corpus(n_recordings: Sequence[int] = (8, 8, 8), n_segments: int = 2, per_group: int = 1) -> CorpusImages:
+def toy_corpus(n_recordings: Sequence[int] = (8, 8, 8), n_segments: int = 2, per_group: int = 1) -> Corpus:
     """Recordings without files; every value of a recording's images is near its own number, so that it is recognised."""
     draws = np.random.default_rng(0)
     rows = [
@@ -35,9 +35,9 @@ def toy_corpus(n_recordings: Sequence[int] = (8, 8, 8), n_segments: int = 2, per
         images[number == i, :, band : band + 20] += 6
     images[:, 0, 63, 0] = number  # the mark
     everywhere = np.ones(len(number), bool)
-    return CorpusImages(
+    return Corpus(
         recordings=tuple(rows),
-        images=images,
+        features=images,
         recording=number,
         start_s=np.tile(0.2 * np.arange(n_segments), len(rows)),
         silent=~everywhere,
@@ -176,7 +176,7 @@ def test_answers_are_products_over_the_voting_segments_of_each_recording() -> No
     for head, temperature in bundle.temperature.items():
         said = answer(bundle, corpus, "svm" if head == "svm" else "softmax")
         assert said.recording_of.tolist() == [0, 0, 0, 1, 1, *np.repeat([2, 3, 4, 5], 3)]
-        segments = bundle.classify(bundle.embed(corpus.images[3:6:2]), "svm" if head == "svm" else "softmax")
+        segments = bundle.classify(bundle.embed(corpus.features[3:6:2]), "svm" if head == "svm" else "softmax")
         total = segments.sum(axis=0)
         np.testing.assert_allclose(said.recording[1], total - logsumexp(total), atol=1e-5)
         cooled = said.recording[1] / temperature

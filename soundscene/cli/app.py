@@ -9,31 +9,28 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from soundscene.cli.experiment import experiment, report
+from soundscene.cli.options import (
+    CORES,
+    DeviceOption,
+    JsonOption,
+    PrecisionOption,
+    RecipeOption,
+    SetOption,
+    TestOption,
+    WorkersOption,
+)
+from soundscene.cli.terminal import bar, complain, out, print_json, tell
 from soundscene.errors import AudioWarning, SceneError
 
-CORES = os.cpu_count() or 1
-
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-# No markup and no emoji: names of files and scenes are the user's, and "[/x]" or ":car:" in them mean themselves.
-out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 CTRL_C = 130  # exit code into which typer turns KeyboardInterrupt
-
-RecipeOption = Annotated[str, typer.Option("--recipe", help="small, default, paper, or a TOML file.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change one value, as training.epochs=30. Repeatable.")]
-TestOption = Annotated[str | None, typer.Option("--test", help="Rows kept for testing, as fold=1; any column will do.")]
-WorkersOption = Annotated[int, typer.Option(min=1, help="Threads that read sound.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 @app.command()
@@ -44,7 +41,7 @@ def scan(folder: Path, manifest: Annotated[Path, typer.Option("--out", help="CSV
     found, notes = scan_folder(folder)
     found.write(manifest)
     for note in notes:
-        _note(note)
+        tell(note)
     out.print(f"{manifest}: {len(found.recordings)} recordings of {len(found.scenes)} scenes")
 
 
@@ -55,8 +52,8 @@ def train(
     test: TestOption = None,
     recipe: RecipeOption = "small",
     settings: SetOption = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "32-true",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "32-true",
     workers: WorkersOption = CORES,
 ) -> None:
     """Train a model on a manifest; killed, the same command goes on where it stopped."""
@@ -67,7 +64,7 @@ def train(
     chosen = Recipe.load(recipe).with_settings(settings or [])
     fabric = make_fabric(device, precision)
     first = fabric.global_rank == 0  # of the processes that torchrun may have started, one speaks
-    with _bar("reading sound", first) as reading, _bar("training", first) as training:
+    with bar("reading sound", first) as reading, bar("training", first) as training:
 
         def epoch(row: dict[str, float]) -> None:
             training(int(row["epoch"]), chosen.training.epochs, f"loss {row['loss']:.4f}")
@@ -79,7 +76,7 @@ def train(
     if first:
         facts = bundle.provenance
         for note in facts["notes"]:
-            _note(note)
+            tell(note)
         out.print(
             f"{model}: {len(bundle.scenes)} scenes, {sum(facts['recordings'].values())} recordings trained on, "
             f"{facts['held_out_recordings']} held out, epoch {facts['epoch']}, {facts['seconds']} s"
@@ -100,17 +97,17 @@ def evaluate(
     from soundscene.tables import confusion_table, print_table, score_table
 
     bundle = ModelBundle.load(model)
-    with _bar("reading sound") as reading:
+    with bar("reading sound") as reading:
         result = evaluate_on_manifest(bundle, manifest, test=test, workers=workers, reading=reading)
     for note in result.notes:
-        _note(note)
+        tell(note)
     if result.n_trained_on:
-        _note(
+        tell(
             f"{result.n_trained_on} of {result.n_recordings} recordings were in the model's training: the figures flatter; "
             "use --test with the part that training left out"
         )
     if as_json:
-        _print_json(as_dict(result))
+        print_json(as_dict(result))
         return
     print_table(score_table(result), sys.stdout)
     print_table(confusion_table(result, bundle.recipe.calibration.head), sys.stdout)
@@ -146,13 +143,13 @@ def predict(
             broken.append(str(error))
             continue
         for note in answer.notes:
-            _note(f"{answer.source}: {note}")
+            tell(f"{answer.source}: {note}")
         printer.add(answer)
     printer.finish(broken)
     for message in broken:
-        _complain(message)
+        complain(message)
     if broken:
-        _complain(f"{len(broken)} file(s) could not be used")
+        complain(f"{len(broken)} file(s) could not be used")
         raise typer.Exit(3)
 
 
@@ -165,7 +162,7 @@ def info(model: Path, as_json: JsonOption = False) -> None:
     bundle = ModelBundle.load(model)
     facts = bundle_facts(bundle)
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     sections = {f"recipe.{name}": values for name, values in facts.pop("recipe").items()}
     for key, value in (facts | sections).items():
@@ -183,53 +180,11 @@ def demo(
     """Render ten scenes, train on them, and show what the models say of recordings they never heard."""
     from soundscene.demo import run_demo
 
-    run_demo(corpus, folder, seed, out, _bar)
+    run_demo(corpus, folder, seed, out, bar)
 
 
-@contextmanager
-def _bar(what: str, shown: bool = True) -> Iterator[Callable[..., None]]:
-    """A progress bar as a callable (done, in all, note=""); it appears with the first call, on a terminal only.
-
-    It stops as soon as all is done, because older versions of rich draw only one bar at a time.
-    """
-    if not (shown and err.is_terminal):
-        yield lambda done, total, note="": None
-        return
-    columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
-    bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=err)
-    task = None
-
-    def update(done: int, total: int, note: str = "") -> None:
-        nonlocal task
-        if task is None:
-            bar.start()
-            task = bar.add_task(what, total=total, note=note)
-        bar.update(task, completed=done, total=total, note=note)
-        if done >= total:
-            bar.stop()
-
-    try:
-        yield update
-    finally:
-        if task is not None:
-            bar.stop()
-
-
-def _note(text: str) -> None:
-    err.print(f"note: {_one_line(text)}")
-
-
-def _complain(text: str) -> None:
-    err.print(f"soundscene: {_one_line(text)}")
-
-
-def _one_line(text: str) -> str:
-    """Line breaks, which file names may hold, as spaces."""
-    return " ".join(text.splitlines())
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))  # noqa: T201 (ASCII, so that every output can take it)
+app.command()(experiment)
+app.command()(report)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -241,16 +196,16 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments, prog_name="soundscene")
     except SceneError as error:
-        _complain(str(error))
+        complain(str(error))
         sys.exit(2)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("soundscene"):
             raise
-        _complain(f"{error}; what training, evaluation and pictures need comes with pip install soundscene[train,plot]")
+        complain(f"{error}; what training, evaluation and pictures need comes with pip install soundscene[train,plot]")
         sys.exit(2)
     except SystemExit as end:
         if end.code == CTRL_C:
-            _complain("stopped; the same command goes on where a training stopped")
+            complain("stopped; the same command goes on where a training stopped")
         raise
     finally:
         _flush()

@@ -1,0 +1,216 @@
+"""The splits of an experiment: from a manifest's column, dealt, or drawn; each with a name, and told for what they are.
+
+See docs/decisions/0051-splits.md.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool
+
+from soundscene.data.manifest import Manifest
+from soundscene.data.splits import check_leakage, group_folds
+from soundscene.errors import ManifestError
+from soundscene.types import Recording, Split
+
+MOST_SPLITS = 100  # each is a training of every system
+_TRIES = 200
+_MANY = 10  # scenes listed in a message
+
+
+@dataclass(frozen=True)
+class Design:
+    """Splits with names, and what kind of evidence they are.
+
+    splits: by name, in the order of the tables. kind: "once" where every recording is in at most one test part, so that
+    all answers may be counted together; "repeated" where it may be in several. text: where the splits come from, one
+    sentence for every table. Raises ValueError without splits, or for "once" where a recording is tested twice.
+    """
+
+    splits: Mapping[str, Split]
+    kind: Literal["once", "repeated"]
+    text: str
+
+    def __post_init__(self) -> None:
+        if not self.splits:
+            raise ValueError("a design holds at least one split")
+        if self.kind == "once" and repeats(self.splits):
+            raise ValueError("the kind is 'once', but a recording is tested in two splits")
+
+
+def by_column(manifest: Manifest, column: str) -> Design:
+    """Each value of a column (`fold`, `city`, `group`, ...) is the test part once, all other rows train.
+
+    Values are sorted as people count (2 before 10). Rows whose value is empty are never tested and always train.
+    Raises `ManifestError` for an unknown or empty column, more than 100 values, a group that stands under two values, and
+    a scene whose rows all have one value, because testing on it would test what training never saw.
+    """
+    values = [_value(recording, column) for recording in manifest.recordings]
+    parts = sorted({value for value in values if value}, key=natural)
+    if all(value is None for value in values):
+        manifest.split(column, "")  # raises, and names the columns there are
+    if not parts:
+        raise ManifestError(f"{manifest.path}: column {column!r} is empty in every row; a value makes a row part of a test")
+    if len(parts) > MOST_SPLITS:
+        raise ManifestError(
+            f"{manifest.path}: column {column!r} has {len(parts)} values, each would be a training; allowed are "
+            f"{MOST_SPLITS}: merge values, or let folds be dealt"
+        )
+    never_tested = sum(not value for value in values)
+    if len(parts) > 1 or never_tested:
+        _refuse_lone_scenes(manifest, column, values)
+    splits = {f"{column}={part}": manifest.split(column, part) for part in parts}
+    rest = f"; {never_tested} rows without a value only train" if never_tested else ""
+    return Design(splits, "once", f"the manifest's column {column}, {_parts(len(parts))}{rest}")
+
+
+def dealt_folds(manifest: Manifest, n_folds: int, seed: int) -> Design:
+    """Stratified folds of whole groups (`data.splits.group_folds`), each the test part once.
+
+    The same manifest and seed give the same folds, whatever the order of the rows. A scene with fewer groups than folds
+    reduces their number, and `text` says so. Raises `ManifestError` for a seed below 0, for less than 2 or more than 100
+    folds, and where a scene cannot stand in two folds.
+    """
+    _check_seed(seed)
+    if n_folds > MOST_SPLITS:
+        raise ManifestError(f"{n_folds} folds were asked for; allowed are 2 to {MOST_SPLITS}, each is a training")
+    groups, scenes = [r.group for r in manifest.recordings], [r.scene for r in manifest.recordings]
+    fold_of, n_dealt, notes = group_folds(groups, scenes, n_folds, np.random.default_rng(seed))
+    splits = {f"fold {fold + 1}": _split(manifest, fold_of == fold) for fold in range(n_dealt)}
+    text = f"{n_dealt} stratified folds by group, dealt with seed {seed} (not the data set's own)"
+    return Design(splits, "once", "; ".join([text, *notes]))
+
+
+def random_splits(manifest: Manifest, n_splits: int, train_share: float, seed: int) -> Design:
+    """Seeded stratified splits of whole groups, drawn independently of each other; every scene is on both sides of each.
+
+    train_share: between 0 and 1, of each scene's groups that many train (rounded; at least one group is on either side).
+    A group of several scenes goes as a whole, so that shares may then be missed. Split number i depends on the seed, i and
+    the groups only: not on the order of rows, nor on how many splits are asked for. Raises `ManifestError` for a number
+    outside its range, for a scene with a single group, and where groups of several scenes allow no split (or none was
+    found in 200 draws).
+    """
+    _check_seed(seed)
+    if not 1 <= n_splits <= MOST_SPLITS:
+        raise ManifestError(f"{n_splits} random splits were asked for; allowed are 1 to {MOST_SPLITS}, each is a training")
+    if not 0 < train_share < 1:
+        raise ManifestError(f"a share of {train_share:g} cannot train, allowed is 0 < share < 1")
+    scenes_of: dict[str, set[str]] = {}
+    for recording in manifest.recordings:
+        scenes_of.setdefault(recording.group, set()).add(recording.scene)
+    n_groups = Counter(scene for scenes in scenes_of.values() for scene in scenes)
+    lone = [scene for scene in manifest.scenes if n_groups[scene] == 1]
+    if lone:
+        raise ManifestError(
+            f"{manifest.path}: one group holds every recording of {_some(lone)}, and a group cannot stand on both sides of "
+            "a split; add recordings of another group, or leave the scene out"
+        )
+    splits = {}
+    for number in range(1, n_splits + 1):
+        # spawned by number: a stream of its own, whatever the other splits drew
+        generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+        tested = _draw(scenes_of, n_groups, train_share, generator)
+        if not tested:
+            raise ManifestError(
+                f"{manifest.path}: no split with every scene on both sides was found in {_TRIES} draws, because groups hold "
+                "several scenes; use smaller groups"
+            )
+        splits[f"split {number:02d}"] = _split(manifest, np.array([r.group in tested for r in manifest.recordings]))
+    text = (
+        f"{n_splits} stratified group splits drawn with seed {seed}, {100 * train_share:g} % of the groups for training "
+        "(not the data set's own)"
+    )
+    return Design(splits, "once" if n_splits == 1 else "repeated", text)
+
+
+def check(design: Design, content_hashes: Mapping[Path, str] | None) -> None:
+    """The guard `data.splits.check_leakage` on every split; its `ManifestError` names the split."""
+    for name, split in design.splits.items():
+        try:
+            check_leakage(split, content_hashes)
+        except ManifestError as error:
+            raise ManifestError(f"{name}: {error}") from None
+
+
+def repeats(splits: Mapping[str, Split]) -> bool:
+    """Whether some recording is in two test parts."""
+    paths = [recording.path for split in splits.values() for recording in split.test]
+    return len(set(paths)) < len(paths)
+
+
+def natural(text: str) -> tuple[list[str | int], str]:
+    """Key that sorts texts with numbers in them as people count: 2 before 10."""
+    pieces = re.split(r"([0-9]+)", text)  # text and digits take turns, so that like is compared with like
+    return [int(piece) if index % 2 else piece for index, piece in enumerate(pieces)], text
+
+
+def _value(recording: Recording, column: str) -> str | None:
+    given = {"scene": recording.scene, "group": recording.group}
+    return given.get(column, recording.columns.get(column))
+
+
+def _refuse_lone_scenes(manifest: Manifest, column: str, values: Sequence[str | None]) -> None:
+    found: dict[str, set[str]] = {}
+    for recording, value in zip(manifest.recordings, values, strict=True):
+        found.setdefault(recording.scene, set()).add(value or "")
+    lone = {scene: min(found[scene]) for scene in manifest.scenes if len(found[scene]) == 1 and found[scene] != {""}}
+    if lone:
+        some = _some([f"{scene} ({column}={value})" for scene, value in lone.items()])
+        own = column in ("scene", "group")  # never empty
+        hint = "" if own else f", or leave {column} empty in these: they then only train"
+        raise ManifestError(
+            f"{manifest.path}: all rows of a scene have the same {column}, so testing on it would test a scene that "
+            f"training never saw: {some}; add rows of it with another {column}{hint}"
+        )
+
+
+def _split(manifest: Manifest, tested: Bool[np.ndarray, " recording"]) -> Split:
+    pairs = list(zip(manifest.recordings, tested, strict=True))
+    return Split(tuple(r for r, test in pairs if not test), tuple(r for r, test in pairs if test))
+
+
+def _draw(
+    scenes_of: Mapping[str, Set[str]], n_groups: Mapping[str, int], train_share: float, generator: np.random.Generator
+) -> set[str]:
+    """Groups of a test part that leaves each scene on both sides; empty where none was found.
+
+    First a group is taken where all its scenes still want one, which meets the shares exactly if groups hold one scene.
+    Then one for each scene that was left out, if training keeps all its scenes. If that fails, another order is tried.
+    """
+    wanted = {scene: min(max(1, n - round(train_share * n)), n - 1) for scene, n in n_groups.items()}
+    names = sorted(scenes_of)
+    for _ in range(_TRIES):
+        order = [names[index] for index in generator.permutation(len(names))]
+        tested: set[str] = set()
+        counts: Counter[str] = Counter()
+        for group in order:
+            if all(counts[scene] < wanted[scene] for scene in scenes_of[group]):
+                tested.add(group)
+                counts.update(scenes_of[group])
+        for group in order:
+            scenes = scenes_of[group]
+            needed = any(not counts[scene] for scene in scenes)
+            if needed and all(counts[scene] < n_groups[scene] - 1 for scene in scenes):
+                tested.add(group)
+                counts.update(scenes)
+        if all(counts[scene] for scene in n_groups):
+            return tested
+    return set()
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise ManifestError(f"a seed of {seed} is not allowed; 0 or more is")
+
+
+def _parts(n: int) -> str:
+    return "1 part" if n == 1 else f"{n} parts"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MANY]) + (f" and {len(names) - _MANY} more" if len(names) > _MANY else "")

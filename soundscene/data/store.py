@@ -1,0 +1,245 @@
+"""What systems read of a corpus, on disk: computed once, by several processes, appended, and never half-written.
+
+A store is a folder for one representation. `values.bin` holds the float16 values of all segments one after another,
+`journal.jsonl` a line for each recording that is complete: its identity (path, size, time of change), where its values
+stand, and what else is known of it. A line is written after its values, so a killed run goes on behind the last line.
+float16 keeps 11 bits: what that does to an answer is measured in docs/decisions/0050-feature-store.md.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from filelock import FileLock
+from jaxtyping import Bool, Float32, Float64
+
+from soundscene.data.corpus import Corpus
+from soundscene.errors import AudioError, ManifestError, TrainingError
+from soundscene.types import Recording
+
+VERSION = 1  # of the code that makes values; another one is another store
+DTYPE = np.dtype("<f2")
+
+
+@dataclass(frozen=True)
+class Extract:
+    """What a representation makes of one recording.
+
+    features [segment, ...]; start_s, silent and regular [segment] as in `Corpus`; content_hash, duration_s and notes of the
+    file.
+    """
+
+    features: Float32[np.ndarray, "segment ..."]
+    start_s: Float64[np.ndarray, " segment"]
+    silent: Bool[np.ndarray, " segment"]
+    regular: Bool[np.ndarray, " segment"]
+    content_hash: str
+    duration_s: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Representation:
+    """A way to read recordings.
+
+    name: for people; key: everything that decides the values beside the sound (settings and a version); extract: recording
+    -> values, a function that other processes can be handed; raises `AudioError` for a file that cannot be used.
+    """
+
+    name: str
+    key: str
+    extract: Callable[[Recording], Extract]
+
+
+class FeatureStore:
+    """The values of one representation, for any number of recordings.
+
+    folder: holds the stores of all representations; a sub-folder with a name made from the key is this one's.
+    """
+
+    def __init__(self, folder: Path, representation: Representation) -> None:
+        digest = hashlib.sha256(f"{VERSION} {representation.key}".encode()).hexdigest()[:12]
+        self.representation = representation
+        self.folder = folder / f"{representation.name}-{digest}"
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._read_from = 0
+
+    def build(
+        self, recordings: Sequence[Recording], workers: int = 1, progress: Callable[[int, int], None] | None = None
+    ) -> dict[Path, str]:
+        """Compute what is missing; the recordings that cannot be used, by path, with the reason.
+
+        workers: processes (1: this one). What is complete stays, whatever happens to the rest.
+        Raises: `TrainingError` when a process was killed or the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / "lock"):
+                return self._build(recordings, workers, progress)
+        except OSError as error:
+            raise TrainingError(f"{self.folder}: cannot be written ({error.strerror or error}); is the disk full?") from None
+
+    def load(self, recordings: Sequence[Recording]) -> Corpus:
+        """The features of some recordings in memory, as float32.
+
+        Raises: `ManifestError` for a recording that is not in the store, or changed since.
+        """
+        self._read_journal()
+        rows = [self._rows.get(_identity(r)) for r in recordings]
+        for recording, row in zip(recordings, rows, strict=True):
+            if row is None:
+                raise ManifestError(f"{recording.path}: not in the store {self.folder}, or changed since; build it again")
+        found = [row for row in rows if row is not None]
+        shape = tuple(found[0]["shape"]) if found else (0,)
+        size = int(np.prod(shape))
+        counts = [row["count"] for row in found]
+        features = np.empty((sum(counts), *shape), np.float32)
+        at = 0
+        with ExitStack() as stack:
+            file = stack.enter_context((self.folder / "values.bin").open("rb")) if found else None
+            for row in found:
+                assert file is not None
+                file.seek(row["first"])
+                values = np.frombuffer(file.read(row["count"] * size * DTYPE.itemsize), DTYPE)
+                features[at : at + row["count"]] = values.reshape(row["count"], *shape)
+                at += row["count"]
+
+        def joined(name: str, dtype: type) -> Any:
+            return np.array([value for row in found for value in row[name]], dtype=dtype)
+
+        return Corpus(
+            recordings=tuple(recordings),
+            features=features,
+            recording=np.repeat(np.arange(len(found)), counts),
+            start_s=joined("start_s", np.float64),
+            silent=joined("silent", np.bool_),
+            regular=joined("regular", np.bool_),
+            content_hash=tuple(row["content_hash"] for row in found),
+            duration_s=tuple(row["duration_s"] for row in found),
+            notes=tuple(tuple(row["notes"]) for row in found),
+        )
+
+    def content_hashes(self, recordings: Sequence[Recording]) -> dict[Path, str]:
+        """Hash of the sound of each recording, for the leakage guard; raises nothing for those not in the store."""
+        self._read_journal()
+        rows = ((r.path, self._rows.get(_identity(r))) for r in recordings)
+        return {path: row["content_hash"] for path, row in rows if row is not None}
+
+    def _build(
+        self, recordings: Sequence[Recording], workers: int, progress: Callable[[int, int], None] | None
+    ) -> dict[Path, str]:
+        self._read_journal()
+        missing = list({key: r for r in recordings if (key := _identity(r)) not in self._rows}.values())
+        broken: dict[Path, str] = {}
+        end = max((row["first"] + _n_bytes(row) for row in self._rows.values()), default=0)
+        with (self.folder / "values.bin").open("ab") as values, (self.folder / "journal.jsonl").open("ab") as journal:
+            values.truncate(end)  # what a killed run left without a line
+            journal.truncate(self._read_from)
+            for done, (recording, extract) in enumerate(self._extracts(missing, workers), 1):
+                if isinstance(extract, Extract):
+                    end = _append(values, journal, end, recording, extract)
+                else:
+                    broken[recording.path] = extract
+                if progress:
+                    progress(done, len(missing))
+        self._read_journal()
+        return broken
+
+    def _extracts(self, recordings: Sequence[Recording], workers: int) -> Iterator[tuple[Recording, Extract | str]]:
+        """Each recording with its values, or with what is wrong with it, in order, few at a time."""
+        work = _Extraction(self.representation)
+        if workers == 1:
+            yield from ((recording, work(recording)) for recording in recordings)
+            return
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"))
+        jobs: deque[tuple[Recording, Future[Extract | str]]] = deque()
+        waiting = iter(recordings)
+        try:
+            while True:
+                while len(jobs) < 4 * workers and (recording := next(waiting, None)):
+                    jobs.append((recording, pool.submit(work, recording)))
+                if not jobs:
+                    return
+                recording, job = jobs.popleft()
+                yield recording, job.result()
+        except BrokenProcessPool:
+            raise TrainingError(
+                f"a process that read sound was killed (memory full?); what is complete in {self.folder} stays, and the "
+                "same command goes on from there, with fewer --workers if need be"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read_journal(self) -> None:
+        """Take in the lines that are complete and whose values are there."""
+        journal, values = self.folder / "journal.jsonl", self.folder / "values.bin"
+        if not (journal.exists() and values.exists()):
+            return
+        n_bytes = values.stat().st_size
+        with journal.open("rb") as file:
+            file.seek(self._read_from)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                row = json.loads(line)
+                if row["first"] + _n_bytes(row) > n_bytes:
+                    return
+                self._rows[row["identity"]] = row
+                self._read_from += len(line)
+
+
+@dataclass(frozen=True)
+class _Extraction:
+    """The work of a process: errors of the sound come back as text, because one file must not end the others."""
+
+    representation: Representation
+
+    def __call__(self, recording: Recording) -> Extract | str:
+        try:
+            return self.representation.extract(recording)
+        except AudioError as error:
+            return f"line {recording.line}: {error}" if recording.line else str(error)
+
+
+def _append(values: BinaryIO, journal: BinaryIO, first: int, recording: Recording, extract: Extract) -> int:
+    """Values, then their line; the place behind them."""
+    values.write(np.ascontiguousarray(extract.features, DTYPE).data)
+    values.flush()
+    row = {
+        "identity": _identity(recording),
+        "first": first,
+        "count": len(extract.features),
+        "shape": extract.features.shape[1:],
+        "start_s": extract.start_s.tolist(),
+        "silent": extract.silent.tolist(),
+        "regular": extract.regular.tolist(),
+        "content_hash": extract.content_hash,
+        "duration_s": extract.duration_s,
+        "notes": extract.notes,
+    }
+    journal.write(json.dumps(row).encode() + b"\n")
+    journal.flush()
+    return first + _n_bytes(row)
+
+
+def _n_bytes(row: dict[str, Any]) -> int:
+    return row["count"] * int(np.prod(row["shape"])) * DTYPE.itemsize
+
+
+def _identity(recording: Recording) -> str:
+    """A file as it was when it was read: another size or time of change is another recording."""
+    try:
+        facts = os.stat(recording.path)
+    except OSError as error:
+        raise ManifestError(f"{recording.path}: cannot be read ({error.strerror})") from None
+    return f"{facts.st_size} {facts.st_mtime_ns} {recording.path.resolve()}"

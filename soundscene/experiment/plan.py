@@ -1,0 +1,181 @@
+"""What an experiment is going to do, as one JSON file: recordings, splits, systems, seeds. A run folder holds one plan.
+
+A folder may grow by systems and seeds; other recordings, splits or recipes are another experiment and need another folder.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from soundscene.errors import RecipeError, SceneError, TrainingError
+from soundscene.recipe import Recipe
+from soundscene.systems.catalogue import SystemSpec
+from soundscene.types import Recording, Split
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training: a system on a split with a seed."""
+
+    system: str
+    split: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its result, free of anything a file system dislikes."""
+        return f"{_safe(self.system)}__{_safe(self.split)}__seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run folder is about.
+
+    corpus: its name in tables; root: folder that the paths of `recordings` are relative to; recordings: (path, scene,
+    group) of each; splits: name -> (rows to train on, rows to test on); design and text as in `data.designs.Design`;
+    left_out: recordings that could not be used, with the reason; threads: of one training.
+    """
+
+    corpus: str
+    root: str
+    recordings: tuple[tuple[str, str, str], ...]
+    design: Literal["once", "repeated"]
+    text: str
+    splits: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    recipe: dict[str, Any]
+    systems: tuple[SystemSpec, ...]
+    seeds: tuple[int, ...]
+    threads: int
+    precision: str = "32-true"
+    litis: bool = False
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    format: int = field(default=FORMAT)
+
+    def tasks(self) -> tuple[Task, ...]:
+        """All trainings: every system on the first split, then on the second, so that an early look sees them all."""
+        return tuple(Task(spec.name, split, seed) for seed in self.seeds for split in self.splits for spec in self.systems)
+
+    def spec(self, system: str) -> SystemSpec:
+        """The system of that name."""
+        return next(spec for spec in self.systems if spec.name == system)
+
+    def base_recipe(self) -> Recipe:
+        """The recipe that all systems start from."""
+        return Recipe.from_dict(self.recipe)
+
+    def all_recordings(self) -> tuple[Recording, ...]:
+        """The rows, as recordings; `Recording.path` is what can be opened from here."""
+        return tuple(Recording(Path(self.root) / path, scene, group) for path, scene, group in self.recordings)
+
+    def split(self, name: str) -> Split:
+        """Recordings of a split."""
+        rows = self.all_recordings()
+        train, test = self.splits[name]
+        return Split(tuple(rows[i] for i in train), tuple(rows[i] for i in test))
+
+    def write(self, folder: Path) -> None:
+        """Write plan.json beside, then rename."""
+        path = folder / "plan.json"
+        beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            beside.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1))
+            os.replace(beside, path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise TrainingError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+    @classmethod
+    def read(cls, folder: Path) -> "Plan":
+        """The plan of a run folder.
+
+        Raises: `TrainingError` for a folder without one, or with a damaged one.
+        """
+        path = folder / "plan.json"
+        try:
+            plan = msgspec.json.decode(path.read_bytes(), type=cls)
+        except OSError as error:
+            raise TrainingError(
+                f"{folder}: holds no experiment ({error.strerror}: plan.json); `soundscene experiment MANIFEST --out "
+                f"{folder}` makes one"
+            ) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise TrainingError(
+                f"{path}: damaged or not ours ({error}); choose another folder, or delete this one"
+            ) from None
+        if plan.format > FORMAT:
+            raise TrainingError(f"{path}: format {plan.format} is newer than this soundscene, which knows {FORMAT}")
+        return plan
+
+    def joined(self, earlier: "Plan", folder: Path) -> "Plan":
+        """This plan with the systems and seeds that the folder already has.
+
+        Raises: `TrainingError` when anything else differs, naming it.
+        """
+        for name in ("recordings", "splits", "recipe", "precision"):
+            if getattr(self, name) != getattr(earlier, name):
+                what = _difference(getattr(earlier, name), getattr(self, name))
+                raise TrainingError(
+                    f"{folder}: holds an experiment with other {name} ({what}); give the same ones, or choose another --out"
+                )
+        known = {spec.name: spec for spec in earlier.systems}
+        for spec in self.systems:
+            if spec != known.setdefault(spec.name, spec):
+                raise TrainingError(f"{folder}: holds a system {spec.name!r} with other settings; choose another --out")
+        systems = tuple(dict.fromkeys((*earlier.systems, *self.systems)))
+        return replace(self, systems=systems, seeds=tuple(sorted({*earlier.seeds, *self.seeds})))
+
+
+def make_plan(
+    corpus: str,
+    root: Path,
+    recordings: Sequence[Recording],
+    splits: Mapping[str, Split],
+    recipe: Recipe,
+    systems: Sequence[SystemSpec],
+) -> Plan:
+    """A plan with one seed and one thread; `dataclasses.replace` changes what is to be different.
+
+    Raises: `RecipeError` for systems or settings that cannot be built, before anything is computed.
+    """
+    for spec in systems:
+        try:
+            recipe.with_settings(spec.settings)
+        except SceneError as error:
+            raise RecipeError(f"system {spec.name}: {error}") from None
+    names = [Task(spec.name, "", 0).name for spec in systems] + [Task("", split, 0).name for split in splits]
+    if len(set(names)) < len(names):
+        raise RecipeError(f"two systems or two splits would have files of one name: {', '.join(sorted(names))}")
+    row = {r.path: i for i, r in enumerate(recordings)}
+    numbered = {
+        name: (tuple(row[r.path] for r in split.train), tuple(row[r.path] for r in split.test))
+        for name, split in splits.items()
+    }
+    plain = json.loads(json.dumps(recipe.to_dict()))  # as it comes back from the file: lists, not tuples
+    rows = tuple((os.path.relpath(r.path, root), r.scene, r.group) for r in recordings)
+    return Plan(corpus, str(root.resolve()), rows, "once", "", numbered, plain, tuple(systems), (recipe.training.seed,), 1)
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.=+,-]", "_", name)
+
+
+def _difference(one: Any, other: Any) -> str:
+    """The first place where two plain values differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in dict.fromkeys((*one, *other)):
+            if one.get(key) != other.get(key):
+                return f"{key}: {_difference(one.get(key), other.get(key))}"
+    return f"{_short(one)} there, {_short(other)} now"
+
+
+def _short(value: Any) -> str:
+    return f"{len(value)} of them" if isinstance(value, list | tuple) and len(value) > 3 else json.dumps(value)

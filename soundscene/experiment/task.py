@@ -1,0 +1,165 @@
+"""One task from corpus to result: fit on the training part, watch the test part without a say, answer for it."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from lightning_fabric import Fabric
+
+from soundscene.data.corpus import Corpus
+from soundscene.data.store import FeatureStore
+from soundscene.experiment.plan import Plan, Task
+from soundscene.experiment.results import Said, SplitResult
+from soundscene.scoring.metrics import accuracy, log_loss
+from soundscene.systems.catalogue import build
+from soundscene.systems.system import Answer, Answers, Fitted, Loan, Observer, System
+
+VERSIONS = ("soundscene", "torch", "numpy", "scikit-learn")
+
+
+def run_task(
+    plan: Plan,
+    task: Task,
+    corpora: tuple[Corpus, Corpus],
+    work: Path | None = None,
+    fabric: Fabric | None = None,
+    listener: Observer | None = None,
+) -> tuple[SplitResult, Fitted]:
+    """Fit a system on one corpus and let it answer for the other.
+
+    corpora: training part, test part; work: folder for what a killed training goes on from; listener: called after each
+    epoch with its row, test accuracy and test log loss by segment included.
+    """
+    started = time.perf_counter()
+    system = build(plan.spec(task.system), plan.base_recipe())
+    training, testing = corpora
+    scenes = tuple(sorted({r.scene for r in training.recordings}))
+    truth = np.array([scenes.index(r.scene) for r in testing.recordings], np.int64)
+    diary = _Diary(work / "diary.jsonl" if work else None)
+
+    def observe(row: dict[str, float], so_far: Answer) -> None:
+        row = row | _watch(so_far(testing), truth)
+        diary.add(row)
+        if listener:
+            listener(row, so_far)
+
+    fitted = system.fit(training, Loan(task.seed, fabric, work / "checkpoint.safetensors" if work else None, observe))
+    history = [row | diary.row(row["epoch"]) for row in fitted.history]
+    facts = _facts(plan, training, testing, history, time.perf_counter() - started)
+    return _result(plan, task, system, fitted, corpora, truth, history, facts), fitted
+
+
+def read_parts(plan: Plan, task: Task, store: Path) -> tuple[Corpus, Corpus]:
+    """Training and test part of a task from the store."""
+    system = build(plan.spec(task.system), plan.base_recipe())
+    split = plan.split(task.split)
+    features = FeatureStore(store, system.representation)
+    return features.load(split.train), features.load(split.test)
+
+
+class _Diary:
+    """Rows of the epochs on disk, because a training that resumes does not repeat the epochs before the kill."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._rows: dict[float, dict[str, float]] = {}
+        if path and path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                with suppress(json.JSONDecodeError):  # the line that was being written when the kill came
+                    row = json.loads(line)
+                    self._rows[row["epoch"]] = row
+
+    def add(self, row: dict[str, float]) -> None:
+        self._rows[row["epoch"]] = row
+        if self._path:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def row(self, epoch: float) -> dict[str, float]:
+        return self._rows.get(epoch, {})
+
+
+def _watch(said: Mapping[str, Answers], truth: Int64[np.ndarray, " recording"]) -> dict[str, float]:
+    """How the test part fares, by segment where there are some; looked at, never acted on."""
+    first = next(iter(said.values()))
+    if len(first.segment) == 0:
+        return {"test_accuracy": accuracy(first.recording, truth), "test_log_loss": log_loss(first.recording, truth)}
+    of_segment = truth[first.recording_of]
+    return {"test_accuracy": accuracy(first.segment, of_segment), "test_log_loss": log_loss(first.segment, of_segment)}
+
+
+def _result(
+    plan: Plan,
+    task: Task,
+    system: System,
+    fitted: Fitted,
+    corpora: tuple[Corpus, Corpus],
+    truth: Int64[np.ndarray, " recording"],
+    history: list[dict[str, float]],
+    facts: dict[str, object],
+) -> SplitResult:
+    training, testing = corpora
+    scenes = tuple(sorted({r.scene for r in training.recordings}))
+    said = fitted.answer(testing)
+    of_held = fitted.answer(training.take(fitted.held)) if fitted.held else {}
+    voting = testing.voting
+    return SplitResult(
+        system=task.system,
+        title=system.title,
+        split=task.split,
+        seed=task.seed,
+        choices=dict(system.choices),
+        scenes=scenes,
+        recordings=tuple(os.path.relpath(r.path, plan.root) for r in testing.recordings),
+        groups=tuple(r.group for r in testing.recordings),
+        truth=truth,
+        duration_s=np.array(testing.duration_s, np.float64),
+        recording_of=testing.recording[voting].astype(np.int64),
+        start_s=testing.start_s[voting],
+        heads={
+            head: Said(
+                one.segment.astype(np.float32),
+                one.recording,
+                one.calibrated,
+                of_held[head].recording if fitted.held else np.zeros((0, len(scenes))),
+            )
+            for head, one in said.items()
+        },
+        held_recordings=tuple(os.path.relpath(r.path, plan.root) for r in fitted.held),
+        held_truth=np.array([scenes.index(r.scene) for r in fitted.held], np.int64),
+        embedding=fitted.embed(testing) if fitted.embed else np.zeros((int(voting.sum()), 0), np.float32),
+        epoch=fitted.epoch,
+        history=history,
+        notes=fitted.notes,
+        facts=facts,
+    )
+
+
+def _facts(
+    plan: Plan, training: Corpus, testing: Corpus, history: list[dict[str, float]], seconds: float
+) -> dict[str, object]:
+    epochs = sum(row.get("seconds", 0.0) for row in history)
+    return {
+        "seconds": round(seconds, 2),  # of this process; epochs before a kill are in epoch_seconds only
+        "epoch_seconds": round(epochs, 2),
+        "segments_trained_per_second": round(len(history) * int(training.voting.sum()) / epochs, 1) if epochs else 0.0,
+        "training_recordings": len(training.recordings),
+        "training_segments": int(training.voting.sum()),
+        "test_segments": int(testing.voting.sum()),
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "device": _device(),
+        "versions": {name: version(name) for name in VERSIONS},
+    }
+
+
+def _device() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() and torch.cuda.is_initialized() else "cpu"

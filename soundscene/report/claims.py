@@ -1,0 +1,150 @@
+"""What a report asks: the paper's claims as pairs of contestants, tested together as one family."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64
+
+from soundscene.experiment.results import SplitResult
+from soundscene.report.contestants import Contestant, Part, find
+from soundscene.scoring.comparisons import Comparison, corrected, evidence_once, evidence_repeated
+
+Measure = Literal["recording accuracy", "segment accuracy"]
+MEASURES: tuple[Measure, ...] = ("recording accuracy", "segment accuracy")
+
+ATTENTION = "Recurrent layers with attention beat the CNN"
+FEATURES = "Two features together beat one"
+SYSTEMS = "All networks together beat the Att-CRNNs together"
+HEADS = "The SVM beats the softmax layer"
+VARIANTS = "The system beats its variant"
+EARLIER = "Att-CRNN beats the earlier systems"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That first is better than second, in recording or segment accuracy."""
+
+    question: str
+    first: Contestant
+    second: Contestant
+    measure: Measure
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Scores of both on one split, mean over the seeds of each; an answer is a recording or a segment."""
+
+    first: Float64[np.ndarray, " answer"]
+    second: Float64[np.ndarray, " answer"]
+    groups: list[str]
+
+
+def claims(among: Sequence[Contestant]) -> list[Claim]:
+    """The claims that the contestants at hand allow, in a fixed order; what is missing is not asked about."""
+    found: list[Claim] = []
+    heads = tuple(dict.fromkeys(c.head for c in among))
+    systems = [c for c in among if c.kind == "system"]
+
+    def ask(question: str, first: tuple[str, str], second: tuple[str, str], measure: Measure = "recording accuracy") -> None:
+        one, other = find(among, *first), find(among, *second)
+        if one is not None and other is not None:
+            found.append(Claim(question, one, other, measure))
+
+    features = [c.name.removeprefix("att-crnn-") for c in among if c.name.startswith("att-crnn-") and not c.base]
+    for feature in dict.fromkeys(features):  # "fusion" is one of them
+        for head in heads:
+            for measure in MEASURES:
+                ask(ATTENTION, (f"att-crnn-{feature}", head), (f"cnn-{feature}", head), measure)
+    for kind in ("att-crnn", "cnn"):
+        for head in heads:
+            fusion = find(among, f"{kind}-fusion", head)
+            for member in fusion.members if fusion else ():
+                ask(FEATURES, (f"{kind}-fusion", head), (member, head))
+    for head in heads:
+        ask(SYSTEMS, ("all-fusion", head), ("att-crnn-fusion", head))
+    for name in dict.fromkeys(c.name for c in systems if not c.base):
+        ask(HEADS, (name, "svm"), (name, "softmax"))
+    for variant in systems:
+        ask(VARIANTS, (variant.base, variant.head), (variant.name, variant.head))
+    for earlier in systems:
+        if earlier.name in ("hog", "mfcc-dnn"):
+            ask(EARLIER, ("att-crnn-mel", "svm"), (earlier.name, earlier.head))
+    return found
+
+
+def compare(
+    among: Sequence[Contestant],
+    design: Literal["once", "repeated"],
+    test_per_train: float,
+    n: int = 10_000,
+) -> list[Comparison]:
+    """Test every claim; Holm's correction runs over all of them.
+
+    design: "once" where every group stands in one test part, "repeated" for random splits; test_per_train: as in
+    `evidence_repeated`, not used for "once"; n: draws of bootstrap and sign flips. A single random split tests every group
+    once and is treated so. Answers are first averaged over the seeds of each contestant, so seeds need not be the same;
+    only splits that both have count, and a claim without any is left out. The draws depend on the claim alone, so
+    that further systems do not change them.
+    """
+    made = []
+    for claim in claims(among):
+        pairs = _pairs(claim)
+        if not pairs:
+            continue
+        groups = [group for pair in pairs for group in pair.groups]
+        if design == "repeated" and len(pairs) > 1:
+            difference = np.array([pair.first.mean() - pair.second.mean() for pair in pairs])
+            evidence = evidence_repeated(difference, test_per_train)
+        else:
+            names = f"{claim.question} {claim.first.label} {claim.second.label} {claim.measure}"
+            first, second = (np.concatenate(side) for side in zip(*((p.first, p.second) for p in pairs), strict=True))
+            evidence = evidence_once(first, second, groups, np.random.default_rng([*names.encode()]), n)
+        made.append(
+            Comparison(
+                question=claim.question,
+                first=claim.first.label,
+                second=claim.second.label,
+                measure=claim.measure,
+                difference=evidence.difference,
+                p=evidence.p,
+                p_holm=float("nan"),
+                smallest=evidence.smallest,
+                n_splits=len(pairs),
+                n_groups=len(set(groups)),
+            )
+        )
+    return corrected(made)
+
+
+def share_tested(results: Sequence[SplitResult]) -> float:
+    """Test recordings for each training recording, mean over the results: what `compare` needs for random splits.
+
+    0.0 where no result tells how many recordings it was trained on.
+    """
+    trained = [(len(r.recordings), r.facts["training_recordings"]) for r in results if r.facts.get("training_recordings")]
+    return float(np.mean([test / train for test, train in trained])) if trained else 0.0
+
+
+def _pairs(claim: Claim) -> list[_Pair]:
+    pairs = []
+    for split in claim.first.splits:
+        of_first, of_second = ([p for p in c.parts if p.split == split] for c in (claim.first, claim.second))
+        if not of_second:
+            continue
+        if claim.measure == "recording accuracy":
+            first, second = (np.mean([p.correct for p in parts], axis=0) for parts in (of_first, of_second))
+            pairs.append(_Pair(first, second, list(of_first[0].groups)))
+        elif _same_segments([*of_first, *of_second]):
+            first, second = (np.mean([p.segment_correct for p in parts], axis=0) for parts in (of_first, of_second))
+            pairs.append(_Pair(first, second, of_first[0].segment_groups))
+    return pairs
+
+
+def _same_segments(parts: Sequence[Part]) -> bool:
+    """Whether all of them answered the same segments, and at least one."""
+    first = parts[0]
+    return len(first.segment) > 0 and all(
+        np.array_equal(p.recording_of, first.recording_of) and np.array_equal(p.start_s, first.start_s) for p in parts
+    )

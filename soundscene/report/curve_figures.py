@@ -1,0 +1,189 @@
+"""Figures over epochs, over seconds heard and over confidence."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from soundscene.report.contestants import Contestant
+from soundscene.report.drawing import SMALL_PT, WIDTH_IN, legend_below, look, styled
+from soundscene.scoring.curves import EpochCurve, Heard, Reliability, epoch_curve, reliability
+
+MARKS = 8  # markers on a curve
+FEW = 10  # answers in a bin, below which its share is hardly worth a point
+
+
+@styled
+def epochs_figure(systems: Sequence[Contestant]) -> Figure:
+    """Figure 2: segment accuracy on the test part against epoch, by the softmax layer, systems over one another.
+
+    Left the first part (first split, first seed) as in the paper, right the mean over all parts; one panel where there is
+    one part. A ring marks the epoch that was tested.
+    """
+    n_parts = max(len(system.parts) for system in systems)
+    figure = Figure(figsize=(WIDTH_IN, 3.0), layout="constrained")
+    panels = figure.subplots(1, 2 if n_parts > 1 else 1, sharey=True, squeeze=False)[0]
+    handles = []
+    for number, system in enumerate(systems):
+        first = system.parts[0]
+        handles.append(_curve(panels[0], epoch_curve([first.history]), number))
+        tested = [100 * row["test_accuracy"] for row in first.history if row["epoch"] == first.epoch]
+        if tested:
+            panels[0].plot([first.epoch], tested, "o", markersize=9, color="black", markerfacecolor="none", clip_on=False)
+        if n_parts > 1:
+            _curve(panels[1], epoch_curve([part.history for part in system.parts]), number)
+    shown = systems[0].parts[0]
+    panels[0].set(title=f"split {shown.split}, seed {shown.seed}", ylabel="test segment accuracy, %")
+    if n_parts > 1:
+        panels[1].set(title=f"mean of {n_parts} (splits and seeds)")
+    for panel in panels:
+        _label_epochs(panel)
+    legend_below(figure, handles, [system.title for system in systems])
+    return figure
+
+
+@styled
+def training_figure(contestant: Contestant) -> Figure:
+    """Losses and accuracies of one system by epoch: mean over parts as a line, lowest to highest as a band.
+
+    Above: loss on mixed training examples, equation (12), log loss on held-out training groups and on the test part, in
+    nats.
+    Below: segment accuracy of the latter two. A line at each epoch that was tested.
+    """
+    figure = Figure(figsize=(WIDTH_IN, 4.8), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    histories = [part.history for part in contestant.parts]
+    handles: dict[str, Line2D] = {}
+    columns = (
+        *((above, "loss", "training (mixed examples)", 0), (above, "validation_log_loss", "held-out training groups", 1)),
+        *((above, "test_log_loss", "test part", 2), (below, "validation_accuracy", "held-out training groups", 1)),
+        (below, "test_accuracy", "test part", 2),
+    )
+    for panel, key, label, number in columns:
+        curve = epoch_curve(histories, key)
+        if len(curve.epoch):
+            scale = 100 if panel is below else 1
+            handles[label] = _curve(panel, curve, number, scale)
+            panel.fill_between(
+                curve.epoch, scale * curve.low, scale * curve.high, color=look(number).color, alpha=0.15, linewidth=0
+            )
+    for epoch in sorted({part.epoch for part in contestant.parts}):
+        for panel in (above, below):
+            handles["tested epoch"] = panel.axvline(epoch, color="#777777", linewidth=0.9)
+    above.set(ylabel="loss, nats")
+    above.set_ylim(bottom=0)
+    below.set(ylabel="segment accuracy, %")
+    _label_epochs(below)
+    legend_below(figure, list(handles.values()), list(handles))
+    return figure
+
+
+@styled
+def seconds_figure(curves: Sequence[tuple[str, Heard]]) -> Figure:
+    """Recording accuracy against seconds heard from the start; a ring where more sound gains less than half a point.
+
+    curves: label and numbers of each contestant.
+    """
+    figure = Figure(figsize=(WIDTH_IN, 3.2), layout="constrained")
+    axis = figure.subplots()
+    handles, labels = [], []
+    for number, (label, heard) in enumerate(curves):
+        drawn = look(number)
+        handles += axis.plot(
+            heard.seconds, 100 * heard.accuracy, color=drawn.color, linestyle=drawn.dashes, marker=drawn.marker,
+            markersize=4, clip_on=False,
+        )  # fmt: skip
+        enough = float(heard.accuracy[np.searchsorted(heard.seconds, heard.enough_s)])
+        axis.plot([heard.enough_s], [100 * enough], "o", markersize=11, color="black", markerfacecolor="none", clip_on=False)
+        labels.append(f"{label} (enough: {heard.enough_s:g} s)")
+    axis.set(xlabel="seconds heard from the start, at most", ylabel="recording accuracy, %")
+    axis.set_xlim(left=0)
+    legend_below(figure, handles, labels)
+    return figure
+
+
+@styled
+def reliability_figure(heads: Sequence[Contestant]) -> Figure:
+    """How often an answer of a given top probability is right, and how many such answers there are (bars, log scale).
+
+    heads: the same system with each head, a row each. Columns: segments, recordings by the product rule, recordings after
+    the temperature; a column that no head has is left out. On the diagonal, probabilities are what they claim.
+    """
+    columns = [
+        (name, [of(head) for head in heads])
+        for name, of in (
+            ("segments", _of_segments),
+            ("recordings, product rule", _of_recordings),
+            ("recordings, tempered", _of_tempered),
+        )
+    ]
+    columns = [(name, found) for name, found in columns if any(found)]
+    figure = Figure(figsize=(WIDTH_IN, 0.4 + 2.9 * len(heads)), layout="constrained")
+    axes = figure.subplots(
+        2 * len(heads), len(columns), sharex=True, squeeze=False, height_ratios=(3, 1) * len(heads)
+    )  # fmt: skip
+    for column, (name, found) in enumerate(columns):
+        for row, (head, bins) in enumerate(zip(heads, found, strict=True)):
+            upper, lower = axes[2 * row : 2 * row + 2, column]
+            if bins is None:
+                upper.set_axis_off()
+                lower.set_axis_off()
+                continue
+            _reliability_panel(upper, lower, bins)
+            upper.set_title(f"{name}\n{head.head}")
+            if column == 0:
+                upper.set_ylabel("share of right answers")
+                lower.set_ylabel("answers")
+        axes[-1, column].set_xlabel("top probability")
+    return figure
+
+
+def _reliability_panel(upper: Axes, lower: Axes, bins: Reliability) -> None:
+    used = bins.count > 0
+    upper.plot([0, 1], [0, 1], color="#777777", linewidth=0.9, linestyle="dashed")
+    upper.plot(bins.confidence[used], bins.accuracy[used], color="#777777", linewidth=0.9, clip_on=False)
+    for chosen, face in ((bins.count >= FEW, "black"), (used & (bins.count < FEW), "white")):
+        upper.plot(
+            bins.confidence[chosen], bins.accuracy[chosen], "o", color="black", markerfacecolor=face, clip_on=False
+        )  # fmt: skip
+    upper.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    upper.text(0.04, 0.96, f"ECE {100 * bins.error:.1f} %\nn = {bins.count.sum()}", va="top", fontsize=SMALL_PT)
+    n_bins = len(bins.count)
+    lower.bar((np.arange(n_bins) + 0.5) / n_bins, np.where(used, bins.count, np.nan), 0.85 / n_bins, color="#888888")
+    top = int(np.ceil(np.log10(max(bins.count.max(), 2))))
+    lower.set_yscale("log")
+    ticks = [10**power for power in range(0, top + 1, max(1, top // 2))]
+    lower.set_yticks(ticks, [str(tick) for tick in ticks])
+    lower.set_yticks([], minor=True)
+    lower.set_ylim(0.6, 10**top)
+
+
+def _of_segments(head: Contestant) -> Reliability | None:
+    return reliability(head.segment_log_posterior(), head.segment_truth()) if head.has_segments else None
+
+
+def _of_recordings(head: Contestant) -> Reliability:
+    return reliability(head.log_posterior(calibrated=False), head.truth())
+
+
+def _of_tempered(head: Contestant) -> Reliability | None:
+    return reliability(head.log_posterior(calibrated=True), head.truth()) if head.tempered else None
+
+
+def _curve(axis: Axes, curve: EpochCurve, number: int, scale: float = 100.0) -> Line2D:
+    drawn, n = look(number), len(curve.epoch)
+    step = max(1, n // MARKS)
+    (line,) = axis.plot(
+        curve.epoch, scale * curve.mean, color=drawn.color, linestyle=drawn.dashes, marker=drawn.marker,
+        markevery=(min(number % step, n - 1), step) if n else None,
+    )  # fmt: skip
+    return line
+
+
+def _label_epochs(axis: Axes) -> None:
+    axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axis.set_xlim(left=0)

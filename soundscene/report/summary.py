@@ -1,0 +1,135 @@
+"""What a report says at its top, in sentences: what was run, how it was tested, which claims hold, and what is missing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from soundscene.experiment.results import SplitResult
+from soundscene.report.contestants import Contestant, Fusion
+from soundscene.report.tables import Setting
+from soundscene.scoring.comparisons import Comparison
+from soundscene.scoring.intervals import Interval
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a report says of a run besides its results.
+
+    corpus: its name; splits_text: how the splits were made, a clause such as "5 folds by group"; design: "once" where every
+    group stands in one test part, "repeated" for random splits of one corpus; machine, threads: where and with how many it
+    ran; n_recordings, n_groups, scenes: of the corpus; missing: tasks without a result, in words; notes: further lines;
+    fusions, bases: as in `contestants`; litis: whether the published numbers belong beside these; main: name and head of the
+    contestant that the figures of one contestant show (the first contestant where it is not there).
+    """
+
+    corpus: str
+    splits_text: str
+    design: Literal["once", "repeated"]
+    machine: str
+    threads: int
+    n_recordings: int
+    n_groups: int
+    scenes: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    fusions: Mapping[str, Fusion] = field(default_factory=dict)
+    bases: Mapping[str, str] = field(default_factory=dict)
+    litis: bool = False
+    main: tuple[str, str] = ("att-crnn-mel", "svm")
+
+
+def setting(facts: RunFacts, results: Sequence[SplitResult]) -> Setting:
+    """How the numbers came about, for the line under every table."""
+    data = f"{facts.corpus}, {facts.n_recordings} recordings, {facts.n_groups} groups, {len(facts.scenes)} scenes"
+    seeds = ", ".join(str(seed) for seed in sorted({r.seed for r in results}))
+    return Setting(data, facts.splits_text, tested_epoch(results), seeds, f"{facts.machine}, {facts.threads} threads")
+
+
+def tested_epoch(results: Sequence[SplitResult]) -> str:
+    """Which epoch was tested, in words."""
+    trained = [r for r in results if r.epoch]
+    if not trained:
+        return "none (no system has epochs)"
+    epochs = sorted({r.epoch for r in trained})
+    told = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+    if all(not r.history or r.epoch == r.history[-1]["epoch"] for r in trained):
+        return f"the last of each training ({told})"
+    return f"{told}; where it is not the last of a training, it was chosen on held-out training groups"
+
+
+def lead(
+    facts: RunFacts,
+    results: Sequence[SplitResult],
+    main: Contestant,
+    interval: Interval,
+    comparisons: Sequence[Comparison],
+) -> list[str]:
+    """The paragraphs at the top; interval: of the main contestant's recording accuracy."""
+    titles = list(dict.fromkeys(r.title for r in results))
+    n_splits, seeds = len({r.split for r in results}), sorted({r.seed for r in results})
+    corpus = (
+        f"{facts.corpus}: {_count(facts.n_recordings, 'recording')} of {_count(len(facts.scenes), 'scene')} in "
+        f"{_count(facts.n_groups, 'group')}. Splits: {facts.splits_text}; {_count(n_splits, 'split')} with results. "
+        f"{_count(len(titles), 'system')}: {', '.join(titles)}. Seeds: {', '.join(map(str, seeds))}."
+    )
+    score = (
+        f"{main.label} names the right scene for {100 * interval.estimate:.1f} % of the test recordings "
+        f"(95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f}, over groups; all splits and seeds "
+        "together). Which system stands here does not depend on its score."
+    )
+    tested = (
+        f"Tested epoch: {tested_epoch(results)}. Nothing was chosen by test recordings: epoch, temperature and settings "
+        "come from training parts alone."
+    )
+    return [corpus, score, *verdicts(comparisons), tested, *_limits(facts, n_splits), *facts.notes]
+
+
+def verdicts(comparisons: Sequence[Comparison]) -> list[str]:
+    """How many comparisons of each question hold, are reversed, or are undecided."""
+    if not comparisons:
+        return ["No comparison: the run holds no two systems that a claim is about, on the same split."]
+    told = []
+    for question in dict.fromkeys(c.question for c in comparisons):
+        asked = [c.verdict for c in comparisons if c.question == question]
+        counts = [(kind, asked.count(kind)) for kind in ("holds", "reversed", "undecided")]
+        told.append(f"{question}: {', '.join(f'{kind} {n}' for kind, n in counts if n)} of {len(asked)}")
+    text = (
+        f"{_count(len(comparisons), 'paired comparison')}, at 5 % after Holm's correction over all of them. "
+        f"{'; '.join(told)}. Undecided is a verdict: a run of this size cannot tell the two apart, which does not make "
+        "them equal."
+    )
+    return [text]
+
+
+def warnings(facts: RunFacts, untested: bool) -> list[str]:
+    """What the reader must know before anything else; untested: claims could not be tested for want of training sizes."""
+    told = []
+    if facts.missing:
+        told.append(
+            f"This report is incomplete: {_count(len(facts.missing), 'task')} of the run without a result. The numbers "
+            f"below are of the others only, and splits may differ between systems. Missing: {'; '.join(facts.missing)}."
+        )
+    if untested:
+        told.append(
+            "No claim was tested: over random splits the test needs to know how many recordings a training part has, and no "
+            "result of this run says it."
+        )
+    return told
+
+
+def _limits(facts: RunFacts, n_splits: int) -> list[str]:
+    if n_splits == 1:
+        return [
+            "There is one split, so no spread over splits can be given; intervals are over the groups of its test part and "
+            "say nothing of other training parts."
+        ]
+    if facts.design == "repeated":
+        return [
+            "The splits are random and share recordings, so their figures are not independent: comparisons use a test that "
+            "corrects for it. Intervals of single accuracies resample groups and leave the choice of training part out."
+        ]
+    return []
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
