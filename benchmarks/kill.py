@@ -1,10 +1,11 @@
 """Kill an experiment at random moments, let it finish, and compare everything with a run that was left alone.
 
-    python benchmarks/kill.py MANIFEST --reference RUN --out RUN2 [--kills 10] [--seed 0] -- [options of soundscene experiment]
+    python benchmarks/kill.py MANIFEST --reference RUN --out RUN2 [--kills 10] [--seed 0] -- [options of soundscene
+    experiment]
 
-RUN is made by the same command without kills if it is not there yet. A kill is SIGKILL to the run's own process; the processes
-that it had started must end by themselves. Compared are all arrays of all results, bit for bit, histories but for their seconds,
-models but for their seconds, and the tables of the report.
+RUN is made by the same command without kills if it is not there yet. A kill is SIGKILL to the run's own process; the
+processes that it had started must end by themselves. Compared are all arrays of all results, bit for bit, histories but for
+their seconds, models but for their seconds, and the tables of the report.
 """
 
 import argparse
@@ -105,7 +106,9 @@ def _look(out: Path) -> tuple[int, int, int]:
 def differences(one: Path, other: Path) -> list[str]:
     """What differs between two runs, one line each; nothing if they are the same."""
     plans = Plan.read(one), Plan.read(other)
-    found = [f"plan: {name}" for name in ("splits", "systems", "seeds", "recipe") if _of(plans[0], name) != _of(plans[1], name)]
+    found = [
+        f"plan: {name}" for name in ("splits", "systems", "seeds", "recipe") if _of(plans[0], name) != _of(plans[1], name)
+    ]
     results, missing = RunFolder(one).read_results(plans[0])
     again, missing_again = RunFolder(other).read_results(plans[1])
     found += [f"{path}: {task.name} has no result" for path, m in ((one, missing), (other, missing_again)) for task in m]

@@ -37,11 +37,12 @@ def experiment(
     from soundscene.experiment.request import from_litis, from_manifest, read_seeds
     from soundscene.experiment.run import Means, run_experiment
     from soundscene.recipe import Recipe
+    from soundscene.systems.catalogue import split_names
     from soundscene.training.device import close, make_fabric, started_by_torchrun
 
     if (manifest is None) == (litis is None):
         raise typer.BadParameter("give a manifest, or --litis FOLDER, and not both")
-    names, numbers = systems.split(","), read_seeds(seeds)
+    names, numbers = split_names(systems), read_seeds(seeds)
     chosen = Recipe.load(recipe or ("small" if litis is None else "default")).with_settings(settings or [])
     fabric = make_fabric(device, precision) if started_by_torchrun() else None
     first = fabric is None or fabric.global_rank == 0

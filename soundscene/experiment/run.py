@@ -81,7 +81,7 @@ def run_experiment(
 
     Raises: `SceneError` of any kind, before anything is trained, for what can be known before.
     """
-    if means.workers < 1 or (means.threads or 1) < 1:
+    if means.workers < 1 or (means.threads is not None and means.threads < 1):
         raise TrainingError(f"workers {means.workers}, threads {means.threads}: at least one each is needed")
     folder = RunFolder(out, means.results)
     alone = means.fabric is None or means.fabric.global_rank == 0

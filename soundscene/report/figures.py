@@ -14,7 +14,7 @@ from soundscene.scoring.intervals import Interval
 from soundscene.scoring.metrics import confusion
 
 LETTER_IN = 0.62 * SMALL_PT / 72  # of a digit
-BARS = (("#222222", ""), ("#ffffff", ""), ("#999999", ""), ("#ffffff", "////"), ("#dddddd", "...."), ("#777777", "xxxx"))
+BARS = (("#222222", ""), ("#ffffff", ""), ("#888888", ""), ("#ffffff", "////"), ("#d0d0d0", ""), ("#ffffff", "xxxx"))
 VERDICTS = {"holds": ("o", "black"), "reversed": ("s", "black"), "undecided": ("o", "white")}
 
 

@@ -96,8 +96,8 @@ def _accuracy(found: Findings) -> Section:
     picture = _picture(
         "splits",
         "Recording accuracy by split",
-        f"Rings: one a split and seed ({len(found.main.parts)} for {found.main.label}). Diamond and grey bar: accuracy of all "
-        "answers together and its 95 % interval, groups resampled; the same numbers at the right.",
+        f"Rings: one a split and seed ({len(found.main.parts)} for {found.main.label}). Diamond and grey bar: accuracy of "
+        "all answers together and its 95 % interval, groups resampled; the same numbers at the right.",
         split_figure(found.among, found.intervals),
     )
     return Section("Accuracy", text, (found.tables["table2"], found.tables["table3"]), (picture,))

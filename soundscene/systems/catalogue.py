@@ -1,5 +1,6 @@
 """The systems that an experiment can name, and the paper's ablations as variants of one of them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -47,7 +48,7 @@ ABLATIONS = {
 def specs(names: Sequence[str], ablate: str | None = None) -> tuple[SystemSpec, ...]:
     """The systems of these names, and the ablations of one of them.
 
-    A name may carry settings of its own, which make it a variant: "att-crnn-mel:training.epochs=60,network.hidden=64".
+    A name may carry settings of its own, which make it a variant: "att-crnn-mel:training.epochs=60:network.hidden=64".
     Raises: `RecipeError` for a name that is not known.
     """
     chosen = [_named(name) for name in names]
@@ -58,6 +59,11 @@ def specs(names: Sequence[str], ablate: str | None = None) -> tuple[SystemSpec, 
             for name, (title, setting) in ABLATIONS.items()
         ]
     return tuple(dict.fromkeys(chosen))
+
+
+def split_names(text: str) -> list[str]:
+    """Names parted by commas, where those inside brackets belong to a value."""
+    return [name.strip() for name in re.split(r",(?![^\[]*\])", text)]
 
 
 def build(spec: SystemSpec, recipe: Recipe) -> System:
@@ -76,7 +82,7 @@ def _named(name: str) -> SystemSpec:
         raise RecipeError(f"system {plain!r}: allowed are {', '.join(spec.name for spec in SYSTEMS)}")
     if not settings:
         return found
-    extra = tuple(settings.split(","))
+    extra = tuple(settings.split(":"))
     return SystemSpec(
         f"{plain}+{'+'.join(extra)}", f"{found.title}, {', '.join(extra)}", found.room, (*found.settings, *extra), plain
     )

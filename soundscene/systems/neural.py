@@ -99,10 +99,18 @@ def train(
 
 
 def answer(bundle: ModelBundle, corpus: Corpus, head: Head) -> Answers:
-    """Posteriors of all voting segments and of all recordings of a corpus."""
+    """Posteriors of all voting segments and of all recordings of a corpus.
+
+    Raises: `TrainingError` for a network whose training has diverged.
+    """
     voting = corpus.voting
     recording_of = corpus.recording[voting]
     segment = bundle.classify(bundle.embed(corpus.features[voting]), head)
+    if np.isnan(segment).any():
+        raise TrainingError(
+            f"the answers of the network are no numbers: the training has diverged; the learning rate "
+            f"{bundle.recipe.training.learning_rate:g} may be too high, try a tenth of it (--set training.learning_rate=...)"
+        )
     recording = product_by_recording(segment, recording_of, len(corpus.recordings))
     return Answers(segment, recording_of, recording, temper(recording, bundle.temperature[head]))
 

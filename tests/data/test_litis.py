@@ -242,7 +242,7 @@ def test_part_files_in_many_ways_of_writing(tmp_path: Path) -> None:
     files = {
         "split10_test.txt": "bus1.wav\nmetro-paris1.wav\n\n# of the fast train\ntrain-tgv1.wav\n",
         "test_2.csv": "data_rouen/bus1.wav,0\nC:\\d\\metro-paris1.wav , 9\n'train-tgv1';17\n",
-        "Split03_Test.TSV": "bus1\t1\nMETRO-PARIS1.WAV\t10\r\ntrain-tgv1.flac 18\n",
+        "rouen19_Split03_Test.TSV": "bus1\t1\nMETRO-PARIS1.WAV\t10\r\ntrain-tgv1.flac 18\n",
         "split03_learn.txt": "\ufeffbus2 1\nmetro-paris2 10\ntrain-tgv2 18\n",
         "1_train.lst": "\n".join(rest),
         "1_test.lst": "\n".join(tests),

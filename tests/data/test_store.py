@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from soundscene.data.corpus import read_corpus
-from soundscene.data.manifest import Manifest
 from soundscene.data.store import Extract, FeatureStore, Representation
 from soundscene.errors import AudioError, ManifestError, TrainingError
 from soundscene.systems.neural import images
@@ -136,7 +135,7 @@ def test_a_killed_process_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file")
-    with pytest.raises(TrainingError, match="store.*: cannot be written"):
+    with pytest.raises(TrainingError, match=r"store.*: cannot be written"):
         FeatureStore(tmp_path / "store", images(TINY)).build([])
 
 

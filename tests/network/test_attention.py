@@ -114,3 +114,23 @@ def test_attention_turns_to_what_the_context_vector_likes():
     with torch.no_grad():
         pool.temporal.context.mul_(4)
     assert pool.temporal(z)[0, 3] > weights[3]
+
+
+@pytest.mark.parametrize("scale", ["printed", "mean-preserving"])
+def test_ablated_vectors_are_uniform_and_their_layers_are_gone(scale):
+    z = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for pooling, layers in {
+        "spatio-temporal": {"temporal", "spatial"},
+        "temporal": {"temporal"},
+        "spatial": {"spatial"},
+        "mean": set(),
+    }.items():
+        pool = SpatioTemporalAttentionPool(6, 5, 4, scale, pooling).double()
+        assert {name.partition(".")[0] for name in pool.state_dict()} == layers
+        spatial, temporal = pool.attend(z)
+        assert torch.allclose(spatial, torch.full_like(spatial, 1 / 6)) == ("spatial" not in layers)
+        assert torch.allclose(temporal, torch.full_like(temporal, 1 / 5)) == ("temporal" not in layers)
+        if pooling == "mean":
+            factor = 1 / 30 if scale == "printed" else 1.0
+            mean = torch.tanh(factor * z).sum(1) if scale == "printed" else torch.tanh(z).mean(1)
+            torch.testing.assert_close(pool(z), mean)

@@ -162,3 +162,15 @@ def test_the_seed_of_the_global_generator_decides_the_weights():
     one, same, other = (build(seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["softmax.weight"], other["softmax.weight"])
+
+
+@pytest.mark.parametrize("kind", ["att-crnn", "cnn"])
+def test_without_the_noise_subtracted_channel_nothing_reads_it(kind):
+    images = 3 * torch.randn(4, 2, 64, 8, generator=torch.Generator().manual_seed(3)) - 6
+    other = images.clone()
+    other[:, 1] = 0
+    for setting, same in (("true", False), ("false", True)):
+        network = build(f"network.kind={kind}", f"network.noise_subtracted={setting}")
+        network.standardise.fit(images)
+        assert network.convolutions.blocks[0].convolution.in_channels == (1 if same else 2)
+        assert torch.equal(network(images), network(other)) == same

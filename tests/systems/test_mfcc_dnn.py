@@ -34,12 +34,12 @@ SMALL = Choices(hidden=(16, 16), epochs=3)
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Corpus]:
-    """Training part (eight recordings a scene) and test part (two) of rendered sound, one segment each and a last piece."""
+    """Training part (eight recordings a scene) and test part (four) of rendered sound, one segment each and a last piece."""
     folder = tmp_path_factory.mktemp("mfcc")
-    listed = Manifest.read(write_corpus(folder / "sound", 10, 3.1)).recordings
+    listed = Manifest.read(write_corpus(folder / "sound", 12, 3.1)).recordings
     store = FeatureStore(folder / "store", DNN.representation)
     assert store.build(listed) == {}
-    test = tuple(r for r in listed if r.path.stem in ("0", "5"))
+    test = tuple(r for r in listed if int(r.path.stem) >= 8)
     return store.load(tuple(r for r in listed if r not in test)), store.load(test)
 
 
@@ -120,8 +120,8 @@ def test_it_learns_three_scenes(rendered: tuple[Corpus, Corpus]) -> None:
     fitted = DNN.fit(training, Loan(0))
     said = fitted.answer(test)["softmax"]
     truth = np.array([SCENES.index(r.scene) for r in test.recordings])
-    assert np.mean(said.recording.argmax(axis=1) == truth) >= 5 / 6  # chance is 1 / 3
-    assert np.mean(said.segment.argmax(axis=1) == truth[said.recording_of]) >= 0.75
+    assert np.mean(said.recording.argmax(axis=1) == truth) >= 2 / 3  # 8 of 12; chance reaches that in 2 of 100
+    assert np.mean(said.segment.argmax(axis=1) == truth[said.recording_of]) >= 0.6
     assert fitted.history[-1]["loss"] < 0.5 * fitted.history[0]["loss"]
     assert fitted.epoch == Choices().epochs == len(fitted.history)
 
@@ -193,10 +193,10 @@ def test_silent_segments_do_not_vote_and_a_silent_recording_answers_with_equal_p
     full, said = fitted.answer(test)["softmax"], fitted.answer(replace(test, silent=silent))["softmax"]
     assert np.exp(said.calibrated[1]) == pytest.approx(1 / 3)
     assert len(said.segment) == len(full.segment) - 3
-    assert said.recording_of.tolist() == [0, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert said.recording_of.tolist() == [0, *np.repeat(np.arange(2, 12), 2)]
     assert said.recording[0] == pytest.approx(full.segment[1])
     nobody = fitted.answer(replace(test, silent=np.ones_like(silent)))["softmax"]
-    assert np.exp(nobody.calibrated) == pytest.approx(np.full((6, 3), 1 / 3))
+    assert np.exp(nobody.calibrated) == pytest.approx(np.full((12, 3), 1 / 3))
 
 
 def test_the_observer_sees_every_epoch_and_changes_nothing(rendered: tuple[Corpus, Corpus]) -> None:

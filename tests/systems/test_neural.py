@@ -13,6 +13,7 @@ from soundscene.data.corpus import Corpus
 from soundscene.errors import RecipeError, TrainingError
 from soundscene.systems import neural
 from soundscene.systems.neural import HEADS, answer, train
+from soundscene.systems.system import Loan
 from soundscene.types import Recording
 from tests.training.toys import TINY
 
@@ -219,3 +220,44 @@ def test_the_best_epoch_needs_somebody_to_choose_it() -> None:
     assert str(refusal.value) == (
         'training.keep = "best": no group can be held out to choose the epoch by; keep the last epoch'
     )
+
+
+def test_as_a_system_it_gives_what_training_and_answering_give(tmp_path: Path) -> None:
+    corpus = toy_corpus()
+    seen: list[tuple[float, set[str]]] = []
+    recipe = RECIPE.with_settings(["training.seed=3"])
+    system = neural.system(RECIPE, "att-crnn-mel", "Att-CRNN (log-mel)")
+    assert (system.name, system.title, system.choices) == ("att-crnn-mel", "Att-CRNN (log-mel)", RECIPE.to_dict())
+
+    def observe(row: dict[str, float], so_far: Any) -> None:
+        said = so_far(corpus)
+        seen.append((row["epoch"], set(said)))
+        assert np.allclose(logsumexp(said["softmax"].segment, axis=1), 0)
+
+    fitted = system.fit(corpus, Loan(3, None, None, observe))
+    direct = train(recipe, corpus)
+    assert seen == [(1.0, {"softmax"}), (2.0, {"softmax"})]
+    assert fitted.held == direct.held
+    assert len(fitted.held) == 6
+    assert fitted.epoch == 2
+    assert [row["loss"] for row in fitted.history] == [row["loss"] for row in direct.history]
+    for head in HEADS:
+        for name in ("segment", "recording_of", "recording", "calibrated"):
+            expected = getattr(answer(direct.bundle, corpus, head), name)
+            np.testing.assert_array_equal(getattr(fitted.answer(corpus)[head], name), expected)
+    assert fitted.embed is not None
+    assert fitted.embed(corpus).shape == (48, 2 * RECIPE.network.hidden)
+    assert fitted.save is not None
+    fitted.save(tmp_path / "model")
+    assert neural.ModelBundle.load(tmp_path / "model").scenes == SCENES
+
+
+def test_what_the_images_depend_on_is_in_the_key_and_nothing_else() -> None:
+    def key(*settings: str) -> str:
+        return neural.images(RECIPE.with_settings(settings)).key
+
+    for same in ("network.kind=cnn", "network.noise_subtracted=false", "training.epochs=9", "features.clamp=3.0"):
+        assert key(same) == key()
+    for other in ("features.kind=gammatone", "features.n_bands=128", "audio.noise_hop=100", "training.segment_hop_s=0.1"):
+        settings = [other, "audio.noise_window=200"] if "noise_hop" in other else [other]
+        assert key(*settings) != key()

@@ -1,0 +1,123 @@
+"""A plan: what it says, that it survives a file, and what may be joined to it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from soundscene.errors import RecipeError, TrainingError
+from soundscene.experiment.plan import Plan, Task, make_plan
+from soundscene.recipe import Recipe
+from soundscene.systems.catalogue import ABLATIONS, SYSTEMS, SystemSpec, build, specs, split_names
+from soundscene.types import Recording, Split
+from tests.tiny import TINY
+
+ROOT = Path("/corpus")
+ROWS = tuple(Recording(ROOT / f"{scene}/{i}.wav", scene, f"{scene}{i}", line=9) for scene in "ab" for i in range(4))
+SPLITS = {
+    f"fold={f}": Split(
+        tuple(r for i, r in enumerate(ROWS) if i % 2 != f), tuple(r for i, r in enumerate(ROWS) if i % 2 == f)
+    )
+    for f in (0, 1)
+}
+
+
+def made(recipe: Recipe = TINY, systems: str = "att-crnn-mel,cnn-mel", ablate: str | None = None) -> Plan:
+    return make_plan("toys", ROOT, ROWS, SPLITS, recipe, specs(systems.split(","), ablate))
+
+
+def test_a_plan_names_every_training_once_and_gives_its_recordings_back(tmp_path: Path) -> None:
+    plan = replace(made(), seeds=(0, 5))
+    assert len(plan.tasks()) == 2 * 2 * 2
+    assert plan.tasks()[0] == Task("att-crnn-mel", "fold=0", 0)
+    assert [r.path for r in plan.split("fold=1").test] == [r.path for r in SPLITS["fold=1"].test]
+    assert [(r.scene, r.group) for r in plan.split("fold=0").train] == [(r.scene, r.group) for r in SPLITS["fold=0"].train]
+    assert plan.base_recipe() == TINY
+    plan.write(tmp_path)
+    assert Plan.read(tmp_path) == plan
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_names_of_files_are_safe_and_cannot_meet() -> None:
+    assert Task("a/b:c", "city=são paulo/..", 1).name == "a_b_c__city=s_o_paulo_..__seed1"
+    with pytest.raises(RecipeError, match="two systems or two splits would have files of one name"):
+        make_plan("toys", ROOT, ROWS, {"a/b": SPLITS["fold=0"], "a:b": SPLITS["fold=1"]}, TINY, specs(["cnn-mel"]))
+
+
+def test_a_folder_may_grow_by_systems_and_seeds_only(tmp_path: Path) -> None:
+    earlier = made(systems="cnn-mel")
+    later = replace(made(systems="att-crnn-mel", ablate="att-crnn-mel"), seeds=(2,))
+    joined = later.joined(earlier, tmp_path)
+    assert [s.name for s in joined.systems][:3] == ["cnn-mel", "att-crnn-mel", "att-crnn-mel+no-mixing"]
+    assert joined.seeds == (0, 2)
+    recipe = made(TINY.with_settings(["training.epochs=9"]))
+    with pytest.raises(TrainingError, match=r"with other recipe \(training: epochs: 2 there, 9 now\); give the same ones"):
+        recipe.joined(earlier, tmp_path)
+    with pytest.raises(TrainingError, match="with other splits"):
+        replace(earlier, splits={"fold=0": earlier.splits["fold=0"]}).joined(earlier, tmp_path)
+    with pytest.raises(TrainingError, match="holds a system 'cnn-mel' with other settings"):
+        replace(earlier, systems=(replace(earlier.systems[0], settings=()),)).joined(earlier, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"holds no experiment \(No such file or directory: plan.json\); `soundscene experiment MANIFEST"),
+        (b"{}", "plan.json: damaged or not ours"),
+        (b"\xff", "plan.json: damaged or not ours"),
+    ],
+)
+def test_a_folder_without_a_plan_is_one_line(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "plan.json").write_bytes(content)
+    with pytest.raises(TrainingError, match=message) as caught:
+        Plan.read(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_newer_plan_is_refused(tmp_path: Path) -> None:
+    replace(made(), format=99).write(tmp_path)
+    with pytest.raises(TrainingError, match="format 99 is newer than this soundscene, which knows 1"):
+        Plan.read(tmp_path)
+
+
+def test_systems_are_known_by_name() -> None:
+    assert [s.name for s in specs([s.name for s in SYSTEMS])] == [s.name for s in SYSTEMS]
+    with pytest.raises(RecipeError, match="system 'att-crnn': allowed are att-crnn-mel, att-crnn-gammatone, cnn-mel"):
+        specs(["att-crnn"])
+    name = "cnn-mel:training.epochs=9:network.filters=[1,2,3]"
+    assert split_names(f"hog, {name},att-crnn-mel") == ["hog", name, "att-crnn-mel"]
+    (variant,) = specs([name])
+    assert variant == SystemSpec(
+        "cnn-mel+training.epochs=9+network.filters=[1,2,3]",
+        "CNN baseline (log-mel), training.epochs=9, network.filters=[1,2,3]",
+        "neural",
+        ("network.kind=cnn", "features.kind=mel", "training.epochs=9", "network.filters=[1,2,3]"),
+        "cnn-mel",
+    )
+    with pytest.raises(RecipeError, match=r"system cnn-mel\+training.epoch=9: unknown recipe key 'training.epoch'"):
+        make_plan("toys", ROOT, ROWS, SPLITS, TINY, specs(["cnn-mel:training.epoch=9"]))
+
+
+def test_each_ablation_takes_one_thing_away() -> None:
+    base, *variants = specs(["att-crnn-mel"], "att-crnn-mel")
+    assert len(variants) == len(ABLATIONS) == 5
+    assert all(v.base == "att-crnn-mel" for v in variants)
+    built = [build(v, TINY) for v in (base, *variants)]
+    assert len({b.representation.key for b in built}) == 1, "all read the same store"
+    changed = []
+    for variant in built[1:]:
+        rows = [
+            f"{section}.{key}={value}"
+            for section, values in variant.choices.items()
+            for key, value in values.items()
+            if value != built[0].choices[section][key]
+        ]
+        changed.append(rows)
+    assert changed == [
+        ["training.mixing=none"],
+        ["network.noise_subtracted=False"],
+        ["network.pooling=temporal"],
+        ["network.pooling=spatial"],
+        ["network.pooling=mean"],
+    ]

@@ -1,0 +1,270 @@
+"""A run from its request to its results: failures, broken recordings, a second run, and a resumed training."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from lightning_fabric import Fabric
+
+from benchmarks.kill import differences, unlike
+from soundscene.data.corpus import read_corpus
+from soundscene.data.manifest import Manifest
+from soundscene.errors import ManifestError, TrainingError
+from soundscene.experiment.folder import RunFolder
+from soundscene.experiment.plan import Plan, Task
+from soundscene.experiment.request import from_manifest
+from soundscene.experiment.results import SplitResult
+from soundscene.experiment.run import Means, Outcome, Request, run_experiment
+from soundscene.experiment.shelf import Shelf
+from soundscene.experiment.task import read_parts, run_task
+from soundscene.experiment.worker import Event, do
+from soundscene.recipe import Recipe
+from soundscene.systems.catalogue import SystemSpec
+from soundscene.systems.neural import HEADS, answer, train
+from tests.tiny import TINY, text, write_corpus
+
+FABRIC = Fabric(accelerator="cpu", devices=1)
+MEANS = Means(workers=1, threads=1, device="cpu")
+
+
+def request(manifest: Path, *systems: str, recipe: Recipe = TINY, splits: str = "by=part") -> Request:
+    return from_manifest(manifest, splits, systems or ("att-crnn-mel",), recipe=recipe)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifteen recordings; `part` 1 and 2 are each tested once, the rest only trains."""
+    path = write_corpus(tmp_path_factory.mktemp("sound"))
+    header, *rows = path.read_text().splitlines()
+    parts = [row + "," + {"1": "1", "2": "2"}.get(row[-1], "") for row in rows]
+    path.write_text("\n".join([header + ",part", *parts]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome, list[tuple[Task, Event]]]:
+    out = tmp_path_factory.mktemp("run") / "run"
+    told: list[tuple[Task, Event]] = []
+    outcome = run_experiment(request(manifest, "att-crnn-mel", "cnn-mel"), out, MEANS, told=lambda t, e: told.append((t, e)))
+    return out, outcome, told
+
+
+def test_every_system_on_every_split_has_a_result_and_a_model(finished: tuple[Path, Outcome, list]) -> None:
+    out, outcome, told = finished
+    assert (outcome.n_done, outcome.failures) == (4, {})
+    names = {f"{s}__part={p}__seed0" for s in ("att-crnn-mel", "cnn-mel") for p in "12"}
+    assert {p.stem for p in (out / "results").iterdir()} == {p.stem for p in (out / "models").iterdir()} == names
+    assert not list((out / "work").iterdir())
+    assert [(t.system, t.split, e.kind) for t, e in told] == [
+        (system, split, kind)
+        for split in ("part=1", "part=2")
+        for system in ("att-crnn-mel", "cnn-mel")
+        for kind in ("epoch", "epoch", "done")
+    ]
+    assert {"test_accuracy", "test_log_loss", "loss", "epoch"} <= set(told[0][1].numbers)
+
+
+def test_a_result_is_what_training_and_answering_by_hand_give(finished: tuple[Path, Outcome, list], manifest: Path) -> None:
+    """Through the store, so with images of float16; everything else bit for bit."""
+    out, outcome, _ = finished
+    listed = Manifest.read(manifest)
+    split = listed.split("part", "2")
+    recipe = TINY.with_settings(["network.kind=cnn"])
+    parts = [read_corpus(part, recipe) for part in (split.train, split.test)]
+    training, testing = (replace(p, features=p.features.astype(np.float16).astype(np.float32)) for p in parts)
+    trained = train(recipe, training)
+    results, _ = RunFolder(out).read_results(outcome.plan)
+    (found,) = [r for r in results if (r.system, r.split) == ("cnn-mel", "part=2")]
+    truth = [trained.bundle.scenes.index(r.scene) for r in testing.recordings]
+    assert found.truth.tolist() == truth
+    assert found.recordings == tuple(str(r.path.relative_to(manifest.parent)) for r in split.test)
+    assert found.held_recordings == tuple(str(r.path.relative_to(manifest.parent)) for r in trained.held)
+    for head in HEADS:
+        said = answer(trained.bundle, testing, head)
+        np.testing.assert_array_equal(found.heads[head].segment, said.segment.astype(np.float32))
+        np.testing.assert_array_equal(found.heads[head].calibrated, said.calibrated)
+        held = answer(trained.bundle, training.take(trained.held), head).recording
+        np.testing.assert_array_equal(found.heads[head].held, held)
+    assert found.start_s.tolist() == [0.0] * 3
+    last = answer(replace(trained.bundle, temperature={"softmax": 1.0}), testing, "softmax").segment.argmax(axis=1) == truth
+    assert found.history[-1]["test_accuracy"] == last.mean()
+    assert [row["loss"] for row in found.history] == [row["loss"] for row in trained.history]
+
+
+def test_given_again_nothing_is_trained_and_systems_may_be_added(
+    finished: tuple[Path, Outcome, list], manifest: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished[0], out)
+    told: list[tuple[Task, Event]] = []
+    again = run_experiment(request(manifest, "cnn-mel"), out, MEANS, told=lambda t, e: told.append((t, e)))
+    assert (again.n_done, told) == (4, [])
+    more = run_experiment(request(manifest, "mfcc-dnn"), out, MEANS, told=lambda t, e: told.append((t, e)))
+    assert (more.n_done, more.failures) == (6, {})
+    assert {t.system for t, _ in told} == {"mfcc-dnn"}
+    with pytest.raises(TrainingError, match=r"holds an experiment with other recipe \(training: seed: 0 there, 4 now\)"):
+        run_experiment(request(manifest, recipe=TINY.with_settings(["training.seed=4"])), out, MEANS)
+
+
+def test_a_failing_task_does_not_end_the_others(manifest: Path, tmp_path: Path) -> None:
+    systems = ("cnn-mel:training.learning_rate=1e30", "cnn-mel")
+    outcome = run_experiment(request(manifest, *systems), tmp_path / "run", Means(2, 1, "cpu"))
+    assert outcome.n_done == 2
+    bad = [f"cnn-mel+training.learning_rate=1e30__part={p}__seed0" for p in "12"]
+    assert sorted(outcome.failures) == bad
+    assert all("the training has diverged; the learning rate 1e+30 may be too high" in why for why in outcome.failures.values())
+
+
+def test_a_crash_and_a_killed_process_are_told_and_the_run_goes_on(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system whose room does not exist crashes; one whose process dies says nothing at all."""
+    from soundscene.experiment import runner
+
+    asked = request(manifest, "cnn-mel")
+    broken = SystemSpec("broken", "Broken", "neural", ("network.kind=cnn",))
+    out = tmp_path / "run"
+    folder = RunFolder(out)
+    monkeypatch.setattr(runner, "work_in_process", _kills_itself_if_broken)
+    outcome = run_experiment(replace(asked, systems=(broken, *asked.systems)), out, MEANS)
+    assert outcome.n_done == 2
+    killed = "was killed by signal 9 (memory full?); the same command goes on with it"
+    assert killed in outcome.failures["broken__part=1__seed0"]
+    assert "ValueError: a bug (all of it: " in outcome.failures["broken__part=2__seed0"]
+    log = folder.path / "work" / "broken__part=2__seed0" / "error.log"
+    assert "Traceback" in log.read_text()
+
+
+def _kills_itself_if_broken(folder: RunFolder, plan: Plan, task: Task, device: str, gpu: int | None, line: object) -> None:
+    import os
+
+    from soundscene.experiment import worker
+
+    if task.system == "broken" and task.split == "part=1":
+        os.kill(os.getpid(), 9)
+    if task.system == "broken":
+
+        def bug(*arguments: object, **rest: object) -> None:
+            raise ValueError("a bug")
+
+        worker.run_task = bug  # type: ignore[assignment]
+    worker.work_in_process(folder, plan, task, device, gpu, line)  # type: ignore[arg-type]
+
+
+def test_two_runs_in_one_folder_are_refused(manifest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    with FileLock(out / "lock"), pytest.raises(TrainingError, match="another run is working in it; wait for its end, or"):
+        run_experiment(request(manifest), out, MEANS)
+
+
+def test_unusable_recordings_are_named_or_left_out(manifest: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sound"
+    shutil.copytree(manifest.parent, folder)
+    text(folder / "rain" / "3.wav", "this is no sound")
+    asked = request(folder / "manifest.csv", "cnn-mel")
+    with pytest.raises(ManifestError, match=r"1 of 15 recordings cannot be used; .* --skip-broken .*3\.wav"):
+        run_experiment(asked, tmp_path / "run", MEANS)
+    outcome = run_experiment(replace(asked, skip_broken=True), tmp_path / "run", MEANS)
+    assert outcome.n_done == 2
+    assert len(outcome.plan.recordings) == 14
+    assert outcome.plan.left_out[0].startswith("rain/3.wav: ")
+    for number in (1, 2, 4):
+        text(folder / "rain" / f"{number}.wav", "nor is this")
+    with pytest.raises(
+        TrainingError, match=r"split part=1: .* cannot be used the scenes rain are left in the test part only"
+    ):
+        run_experiment(replace(asked, skip_broken=True), tmp_path / "run2", MEANS)
+
+
+def test_the_same_sound_on_both_sides_is_refused(manifest: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sound"
+    shutil.copytree(manifest.parent, folder)
+    shutil.copy(folder / "rain" / "0.wav", folder / "rain" / "4.wav")
+    with pytest.raises(ManifestError, match="part=1: the same sound stands in training"):
+        run_experiment(request(folder / "manifest.csv"), tmp_path / "run", MEANS)
+
+
+@pytest.mark.parametrize("when", ["before the diary", "after the diary", "between two lines"])
+def test_a_half_trained_task_ends_as_if_nothing_had_been(
+    finished: tuple[Path, Outcome, list], tmp_path: Path, when: str
+) -> None:
+    out, outcome, _ = finished
+    task = outcome.plan.tasks()[0]
+    corpora = read_parts(outcome.plan, task, out / "store")
+    whole, _ = run_task(outcome.plan, task, corpora, None, FABRIC)
+
+    def kill(row: dict[str, float], so_far: Callable) -> None:
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_task(outcome.plan, task, corpora, tmp_path, FABRIC, kill)
+    diary = tmp_path / "diary.jsonl"
+    lines = diary.read_text().splitlines(keepends=True)
+    assert len(lines) == 2, "the second epoch was written down, but its checkpoint was not"
+    diary.write_text({"before the diary": lines[0], "after the diary": "".join(lines)}.get(when, lines[0] + lines[1][:20]))
+    resumed, _ = run_task(outcome.plan, task, corpora, tmp_path, FABRIC)
+    assert unlike(whole, resumed) == []
+
+
+def test_seeds_and_places_for_results(manifest: Path, tmp_path: Path) -> None:
+    """Results may stand anywhere that fsspec knows; the folder remembers where."""
+    asked = replace(request(manifest, "cnn-mel"), seeds=(0, 1))
+    plan = run_experiment(asked, tmp_path / "here", MEANS).plan
+    run_experiment(asked, tmp_path / "there", replace(MEANS, results=f"file://{tmp_path}/elsewhere"))
+    assert not (tmp_path / "there" / "results").exists()
+    assert len(list((tmp_path / "elsewhere").glob("*.safetensors"))) == 4
+    assert differences(tmp_path / "here", tmp_path / "there") == []
+    results, missing = RunFolder(tmp_path / "there").read_results(plan)
+    assert [(r.seed, r.split) for r in results] == [(s, f"part={p}") for s in (0, 1) for p in (1, 2)]
+    assert missing == []
+    assert unlike(results[0], results[2]) != [], "another seed is another training"
+
+
+def test_shelves_show_whole_results_only(tmp_path: Path) -> None:
+    for place in (str(tmp_path / "a b"), "memory://shelf/run"):
+        shelf = Shelf(place)
+        assert shelf.names() == set()
+        shelf.write("one", b"content")
+        assert (shelf.names(), shelf.read("one")) == ({"one"}, b"content")
+    (tmp_path / "a b" / "two.safetensors.77.tmp").write_bytes(b"half")
+    assert Shelf(tmp_path / "a b").names() == {"one"}
+    with pytest.raises(TrainingError, match="nowhere://x: results cannot be kept there"):
+        Shelf("nowhere://x")
+
+
+def test_a_damaged_result_is_named(finished: tuple[Path, Outcome, list], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished[0], out)
+    path = out / "results" / "cnn-mel__part=1__seed0.safetensors"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(TrainingError, match=r"^cnn-mel__part=1__seed0: not a result of ours, or damaged .*; delete it"):
+        RunFolder(out).read_results(finished[1].plan)
+
+
+def test_one_process_does_the_same_task(finished: tuple[Path, Outcome, list], tmp_path: Path) -> None:
+    """`do` is what a worker process and torchrun's processes call."""
+    out = tmp_path / "run"
+    shutil.copytree(finished[0], out)
+    plan, folder = finished[1].plan, RunFolder(out)
+    task = plan.tasks()[1]
+    path = out / "results" / f"{task.name}.safetensors"
+    before = SplitResult.from_bytes(path.read_bytes(), "before")
+    path.unlink()
+    rows: list[dict[str, float]] = []
+    event = do(folder, plan, task, FABRIC, rows.append)
+    assert event.kind == "done"
+    assert event.numbers["svm"] == float((before.heads["svm"].recording.argmax(1) == before.truth).mean())
+    assert [row["epoch"] for row in rows] == [1.0, 2.0]
+    assert unlike(before, SplitResult.from_bytes(path.read_bytes(), "after")) == []
+
+
+@pytest.mark.parametrize("means", [replace(MEANS, workers=0), replace(MEANS, threads=0)])
+def test_numbers_that_cannot_be(manifest: Path, tmp_path: Path, means: Means) -> None:
+    with pytest.raises(TrainingError, match="at least one each is needed"):
+        run_experiment(request(manifest), tmp_path / "run", means)
