@@ -9,7 +9,6 @@ their seconds, models but for their seconds, and the tables of the report.
 """
 
 import argparse
-import os
 import signal
 import subprocess
 import sys
@@ -29,12 +28,16 @@ TIMES = ("seconds",)  # of a history's row: the only thing that may differ
 
 @dataclass(frozen=True)
 class Killed:
-    """What a kill met: seconds after the process began to work, finished results, tasks half-trained, segments stored."""
+    """What a kill met: seconds after the process began to work, finished results, tasks half-trained, recordings stored.
+
+    session: of the process and all that it had started.
+    """
 
     after_s: float
     n_results: int
     n_half: int
     stored: int
+    session: int
 
 
 def main() -> None:
@@ -74,11 +77,11 @@ def command(manifest: Path, out: Path, options: Sequence[str]) -> list[str]:
 
 def kill_often(manifest: Path, out: Path, options: Sequence[str], n: int, longest_s: float, seed: int) -> list[Killed]:
     """Start the run n times and kill it each time, at a moment drawn uniformly after its folder has begun to change."""
-    draws = np.random.default_rng(seed)
+    draws, quiet = np.random.default_rng(seed), subprocess.DEVNULL
     kills = []
     for _ in range(n):
         before = _look(out)
-        process = subprocess.Popen(command(manifest, out, options), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command(manifest, out, options), stdout=quiet, stderr=quiet, start_new_session=True)
         while process.poll() is None and _look(out) == before:  # still importing
             time.sleep(0.02)
         after = float(draws.uniform(0, longest_s))
@@ -89,7 +92,7 @@ def kill_often(manifest: Path, out: Path, options: Sequence[str], n: int, longes
             break  # nothing is left to kill
         process.send_signal(signal.SIGKILL)
         process.wait()
-        kills.append(Killed(after, *_look(out)))
+        kills.append(Killed(after, *_look(out), process.pid))
     return kills
 
 
@@ -134,17 +137,17 @@ def _of(plan: Plan, name: str) -> object:
     return getattr(plan, name)
 
 
-def orphans(out: Path) -> list[int]:
-    """Processes that still work in a run folder."""
+def orphans(sessions: Sequence[int]) -> list[str]:
+    """What still runs in sessions whose first process was killed."""
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
+        if entry.name.isdigit():
             try:
-                links = [os.readlink(link) for link in (entry / "fd").iterdir()]
-            except OSError:
-                continue
-            if any(link.startswith(str(out.resolve())) for link in links):
-                found.append(int(entry.name))
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[3]) in sessions and fields[0] != "Z":
+                    found.append((entry / "cmdline").read_text().replace("\0", " "))
+            except (OSError, IndexError):
+                continue  # it has just ended
     return found
 
 

@@ -1,7 +1,7 @@
 """`soundscene experiment` and `soundscene report`: every system on every split, and what came of it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -73,13 +73,14 @@ def report(
     run: Annotated[Path, typer.Argument(help="Folder of an experiment, finished or not.")],
     folder: Annotated[Path | None, typer.Option("--out", help="By default RUN/report.")] = None,
     main: Annotated[str | None, typer.Option(help="System of the single pictures, as att-crnn-mel/svm.")] = None,
-    show: Annotated[Literal["summary", "all"], typer.Option(help="What is printed.")] = "summary",
+    fuse: Annotated[list[str] | None, typer.Option(help="Fuse stored results: NAME=SYSTEM+SYSTEM. Repeatable.")] = None,
+    tables: Annotated[bool, typer.Option("--tables", help="Print all tables, not the first only.")] = False,
 ) -> None:
     """Make tables (Markdown, CSV), figures and one self-contained HTML page of an experiment."""
     from soundscene.report.run import report_on_run
 
-    page, text, notes = report_on_run(run, folder or run / "report", main, show == "all")
-    for note in notes:
+    made = report_on_run(run, folder, main, fuse or [])
+    for note in made.notes:
         tell(note)
-    out.print(text)
-    out.print(f"{page}")
+    out.print(made.text if tables else "\n### ".join(made.text.split("\n### ")[:2]))
+    out.print(f"{made.page}")

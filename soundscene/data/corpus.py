@@ -133,9 +133,7 @@ def read_segments(recording: Recording, recipe: Recipe, front_end: FrontEnd) -> 
     return join_segments(pieces), file
 
 
-def _join(
-    recordings: Sequence[Recording], results: Sequence[tuple[SegmentImages, AudioFile]], recipe: Recipe
-) -> Corpus:
+def _join(recordings: Sequence[Recording], results: Sequence[tuple[SegmentImages, AudioFile]], recipe: Recipe) -> Corpus:
     segments = join_segments([r[0] for r in results])
     return Corpus(
         recordings=tuple(recordings),
@@ -143,14 +141,18 @@ def _join(
         recording=np.repeat(np.arange(len(results)), [len(r[0].start_s) for r in results]),
         start_s=segments.start_s,
         silent=segments.silent,
-        regular=np.concatenate([regular_segments(r[0].start_s, recipe.audio.segment_s, recipe.audio.last_piece) for r in results]),
+        regular=np.concatenate(
+            [regular_segments(r[0].start_s, recipe.audio.segment_s, recipe.audio.last_piece) for r in results]
+        ),
         content_hash=tuple(r[1].content_hash for r in results),
         duration_s=tuple(r[1].duration_s for r in results),
         notes=tuple(r[1].notes for r in results),
     )
 
 
-def regular_segments(start_s: Float64[np.ndarray, " segment"], segment_s: float, last_piece: float) -> Bool[np.ndarray, " segment"]:
+def regular_segments(
+    start_s: Float64[np.ndarray, " segment"], segment_s: float, last_piece: float
+) -> Bool[np.ndarray, " segment"]:
     """Which of one recording's segments a prediction would use: whole multiples of the length, and the last piece."""
     rest = start_s / segment_s - np.round(start_s / segment_s)
     regular = np.abs(rest) < 1e-6

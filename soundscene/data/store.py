@@ -10,6 +10,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -161,7 +162,7 @@ class FeatureStore:
         if workers == 1:
             yield from ((recording, work(recording)) for recording in recordings)
             return
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"))
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"), end_with_parent)
         jobs: deque[tuple[Recording, Future[Extract | str]]] = deque()
         waiting = iter(recordings)
         try:
@@ -196,6 +197,18 @@ class FeatureStore:
                     return
                 self._rows[row["identity"]] = row
                 self._read_from += len(line)
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it ends, even if that was killed and could tell nobody."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ except BaseException as error:
 def reach(address: str) -> None:
     """Find out whether a cluster answers, with the Ray and the Python that are used here.
 
-    address: "auto", "local", "HOST:PORT" or "ray://HOST:PORT". Ray tries in a process of its own, because it does not give up on
-    a wrong address for minutes, and cannot be stopped.
+    address: "auto", "local", "HOST:PORT" or "ray://HOST:PORT". Ray tries in a process of its own, because it does not give
+    up on a wrong address for minutes, and cannot be stopped.
     Raises: `TrainingError` with the likely cause, when it does not.
     """
     if address == "local":
@@ -37,8 +37,8 @@ def reach(address: str) -> None:
         tried = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, env=environment, check=False)
     except subprocess.TimeoutExpired:
         raise TrainingError(
-            f"cluster {address}: no Ray cluster answers there within {ANSWER_S:.0f} s; HOST:PORT is the port of the head (6379), for "
-            f"machines of the cluster only; from elsewhere it is ray://HOST:{CLIENT_PORT}"
+            f"cluster {address}: no Ray cluster answers there within {ANSWER_S:.0f} s; HOST:PORT is the port of the head "
+            f"(6379), for machines of the cluster only; from elsewhere it is ray://HOST:{CLIENT_PORT}"
         ) from None
     if tried.returncode:
         reason = " ".join(tried.stderr.rpartition("REASON ")[2].split())[:300]

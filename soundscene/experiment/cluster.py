@@ -62,8 +62,8 @@ def run_on_cluster(
     """Run tasks on a cluster; why each failed one failed, by name.
 
     address: "auto" or "HOST:PORT" of a cluster that this machine is part of, "ray://HOST:PORT" of any other, or "local" for
-    Ray on this machine. A task takes `plan.threads` CPUs and one GPU, with device "cuda" or with "auto" where the cluster has
-    any. Where `folder.results` is a URL the nodes write there, and models are not kept; otherwise the driver writes each
+    Ray on this machine. A task takes `plan.threads` CPUs and, with device "cuda" or with "auto" where the cluster has any,
+    one GPU. Where `folder.results` is a URL the nodes write there, and models are not kept; otherwise the driver writes each
     result and model as it arrives. `told` hears of ends, not of epochs.
 
     Raises: `TrainingError` when the cluster cannot be reached or has no node that could take a task.

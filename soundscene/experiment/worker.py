@@ -1,10 +1,8 @@
 """What a process does with one task, on this machine; it ends when the run that started it ends, however that ends."""
 
-import multiprocessing
 import os
 import shutil
 import signal
-import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from filelock import FileLock
 from lightning_fabric import Fabric
 from threadpoolctl import threadpool_limits
 
+from soundscene.data.store import end_with_parent
 from soundscene.errors import SceneError
 from soundscene.experiment.folder import RunFolder
 from soundscene.experiment.plan import Plan, Task
@@ -41,7 +40,7 @@ class Event:
 def work_in_process(folder: RunFolder, plan: Plan, task: Task, device: str, gpu: int | None, line: Connection) -> None:
     """Entry of a worker process: one task, told over `line`; nothing is raised."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the run decides
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    end_with_parent()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
     torch.set_num_threads(plan.threads)
@@ -91,10 +90,3 @@ def summary(result: SplitResult) -> dict[str, float]:
     """Recording accuracy by head, and seconds, for the line that is printed."""
     said = {head: float((one.recording.argmax(axis=1) == result.truth).mean()) for head, one in result.heads.items()}
     return said | {"seconds": float(result.facts["seconds"])}
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -22,6 +22,7 @@ from soundscene.experiment.run import Means, Outcome, Request, run_experiment
 from soundscene.experiment.shelf import Shelf
 from soundscene.experiment.task import read_parts, run_task
 from soundscene.experiment.worker import Event, do
+from soundscene.predict import load
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import SystemSpec
 from soundscene.systems.neural import HEADS, answer, train
@@ -116,7 +117,9 @@ def test_a_failing_task_does_not_end_the_others(manifest: Path, tmp_path: Path) 
     assert outcome.n_done == 2
     bad = [f"cnn-mel+training.learning_rate=1e30__part={p}__seed0" for p in "12"]
     assert sorted(outcome.failures) == bad
-    assert all("the training has diverged; the learning rate 1e+30 may be too high" in why for why in outcome.failures.values())
+    assert all(
+        "the training has diverged; the learning rate 1e+30 may be too high" in why for why in outcome.failures.values()
+    )
 
 
 def test_a_crash_and_a_killed_process_are_told_and_the_run_goes_on(
@@ -268,3 +271,20 @@ def test_one_process_does_the_same_task(finished: tuple[Path, Outcome, list], tm
 def test_numbers_that_cannot_be(manifest: Path, tmp_path: Path, means: Means) -> None:
     with pytest.raises(TrainingError, match="at least one each is needed"):
         run_experiment(request(manifest), tmp_path / "run", means)
+
+
+def test_the_model_of_a_task_answers_for_a_file_as_its_result_says(
+    finished: tuple[Path, Outcome, list], manifest: Path
+) -> None:
+    """The store keeps float16; 0.01 of a probability is the tolerance stated in docs/decisions/0050."""
+    out, outcome, _ = finished
+    results, _ = RunFolder(out).read_results(outcome.plan)
+    for result in results:
+        predictor = load(RunFolder(out).model(Task(result.system, result.split, 0)), "svm")
+        assert predictor.scenes == result.scenes
+        for number, path in enumerate(result.recordings):
+            said = predictor(manifest.parent / path)
+            np.testing.assert_allclose(said.posterior, np.exp(result.heads["svm"].calibrated[number]), atol=0.01)
+            mine = result.recording_of == number
+            segments = np.exp(result.heads["svm"].segment[mine])
+            np.testing.assert_allclose([s.posterior for s in said.segments], segments, atol=0.01)

@@ -1,0 +1,93 @@
+"""A report on a run folder: what its plan and its results say, in the words of the report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from soundscene.errors import TrainingError
+from soundscene.experiment.folder import RunFolder
+from soundscene.experiment.plan import Plan
+from soundscene.experiment.results import SplitResult
+from soundscene.report.contestants import Fusion
+from soundscene.report.summary import RunFacts
+from soundscene.report.write import write_report
+
+FUSIONS = (
+    Fusion("att-crnn-fusion", "Att-CRNN (fusion)", ("att-crnn-mel", "att-crnn-gammatone")),
+    Fusion("cnn-fusion", "CNN baseline (fusion)", ("cnn-mel", "cnn-gammatone")),
+    Fusion("all-fusion", "Att-CRNN + CNN (fusion)", ("att-crnn-mel", "att-crnn-gammatone", "cnn-mel", "cnn-gammatone")),
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where the page is, the tables as Markdown, and what the reader should know first."""
+
+    page: Path
+    text: str
+    notes: tuple[str, ...]
+
+
+def report_on_run(run: Path, out: Path | None = None, main: str | None = None, fuse: Sequence[str] = ()) -> Report:
+    """Tables, figures and page of the results that a run folder holds, finished or not.
+
+    out: RUN/report by default; main: system of the single pictures, as "att-crnn-mel/svm"; fuse: further fusions of stored
+    results, as "NAME=SYSTEM+SYSTEM". The paper's fusions are made wherever their members are there.
+    Raises: `TrainingError` for a folder without results, and for names that are not there.
+    """
+    plan = Plan.read(run)
+    results, missing = RunFolder(run).read_results(plan)
+    if not results:
+        raise TrainingError(f"{run}: none of its {len(plan.tasks())} trainings has a result yet; run the experiment first")
+    own = [_fusion(text) for text in fuse]
+    there = {r.system for r in results}
+    for fusion in own:
+        if unknown := [name for name in fusion.members if name not in there]:
+            raise TrainingError(
+                f"--fuse {fusion.name}: no results of {', '.join(unknown)}; there are {', '.join(sorted(there))}"
+            )
+    name, _, head = (main or "att-crnn-mel/svm").partition("/")
+    if main and not any(r.system == name and head in r.heads for r in results):
+        there_are = sorted({f"{r.system}/{head}" for r in results for head in r.heads})
+        raise TrainingError(f"--main {main}: allowed are {', '.join(there_are)}")
+    fusions = {f.name: f for f in (*FUSIONS, *own) if set(f.members) <= there}
+    facts = RunFacts(
+        corpus=plan.corpus,
+        splits_text=plan.text,
+        design=plan.design,
+        machine="; ".join(sorted({_machine(r) for r in results})),
+        threads=plan.threads,
+        n_recordings=len(plan.recordings),
+        n_groups=len({group for _, _, group in plan.recordings}),
+        scenes=tuple(sorted({scene for _, scene, _ in plan.recordings})),
+        missing=tuple(f"{t.system} on {t.split}, seed {t.seed}" for t in missing),
+        notes=(*plan.notes, *_left_out(plan)),
+        fusions=fusions,
+        bases={spec.name: spec.base for spec in plan.systems if spec.base},
+        litis=plan.litis,
+        main=(name, head),
+    )
+    folder = out or run / "report"
+    page = write_report(facts, results, folder)
+    notes = (f"{len(missing)} of {len(plan.tasks())} trainings have no result yet; the page says which",) if missing else ()
+    return Report(page, (folder / "tables.md").read_text(encoding="utf-8"), notes)
+
+
+def _fusion(text: str) -> Fusion:
+    name, equals, members = text.partition("=")
+    systems = tuple(members.split("+"))
+    if not (name and equals and len(systems) > 1 and all(systems)):
+        raise TrainingError(f"--fuse {text!r}: expected NAME=SYSTEM+SYSTEM, such as both=att-crnn-mel+hog")
+    return Fusion(name, name, systems)
+
+
+def _machine(result: SplitResult) -> str:
+    facts = result.facts
+    torch = facts.get("versions", {}).get("torch", "?")
+    return f"{facts.get('machine', '?')}, {facts.get('device', '?')}, PyTorch {torch}"
+
+
+def _left_out(plan: Plan) -> tuple[str, ...]:
+    if not plan.left_out:
+        return ()
+    return (f"{len(plan.left_out)} recordings could not be used and were left out: {'; '.join(plan.left_out)}.",)
