@@ -2,20 +2,19 @@
 
     python -m benchmarks.ray_cluster MANIFEST --out FOLDER [--kills 2] [--seed 0] -- [options of soundscene experiment]
 
-FOLDER/local is made by the same command without a cluster. Then, for each kill, a new cluster: a head that computes nothing and
-two nodes of `--cpus` CPUs; one node gets SIGKILL at a moment drawn uniformly from the time that the local run took, or as soon
-after it as a training runs there. Compared are all arrays of all results, bit for bit, and histories but for their seconds.
+FOLDER/local is made by the same command without a cluster. Then, for each kill, a new cluster: a head that computes nothing
+and two nodes of `--cpus` CPUs; one node gets SIGKILL at a moment drawn uniformly from the time that the local run took, or
+when next a training runs there. Compared are all arrays of all results, bit for bit, and histories but for their seconds.
 """
 
 import argparse
 import logging
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,9 @@ import numpy as np
 from benchmarks.kill import command, differences, run
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-from ray.cluster_utils import Cluster  # noqa: E402
+from ray.cluster_utils import Cluster
 
-AGENTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+TRIES = 5  # to start a node
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,10 @@ def main() -> None:
     bad = False
     for number in range(1, arguments.kills + 1):
         out = arguments.out / f"cluster-{number}"
-        with two_nodes(arguments.cpus) as (cluster, node):
+        with two_nodes(arguments.cpus) as cluster:
             started = time.perf_counter()
-            process = subprocess.Popen([*command(arguments.manifest, out, words), "--cluster", cluster.address])
+            process = subprocess.Popen([*command(arguments.manifest, out, words), "--cluster", str(cluster.address)])
+            node = next(iter(cluster.worker_nodes))
             kill = kill_node(cluster, node, float(draws.uniform(0, alone_s)), lambda: process.poll() is None)  # noqa: B023
             process.wait()
             wall_s = time.perf_counter() - started
@@ -71,17 +71,14 @@ def main() -> None:
 
 
 @contextmanager
-def two_nodes(cpus: int = 1) -> Iterator[tuple[Cluster, Any]]:
-    """A cluster of a head without CPUs and two nodes, and the node that may be killed; all its processes end with it.
-
-    The ports of each node's agents are chosen here: those that choose their own are given 15 s by Ray to do it, which a busy
-    machine exceeds.
-    """
+def two_nodes(cpus: int = 1) -> Iterator[Cluster]:
+    """A cluster of a head without CPUs and two nodes, its `worker_nodes`; all their processes end with it."""
     logging.getLogger("ray").setLevel(logging.ERROR)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **_agents()})
+    cluster = Cluster()
     try:
-        nodes = [cluster.add_node(num_cpus=cpus, **_agents()) for _ in range(2)]
-        yield cluster, nodes[0]
+        for of_node in (0, cpus, cpus):
+            _add_node(cluster, of_node)
+        yield cluster
     finally:
         cluster.shutdown()
 
@@ -91,34 +88,35 @@ def kill_node(cluster: Cluster, node: Any, after_s: float, going_on: Callable[[]
     started = time.monotonic()
     while going_on():
         passed = time.monotonic() - started
-        if passed > after_s and (tasks := tasks_on(node)):
+        if passed > after_s and (tasks := trainings_on(node)):
             cluster.remove_node(node, allow_graceful=False)
-            return Kill(passed, tasks)
+            return Kill(passed, tuple(tasks.values()))
         time.sleep(0.05)
     return None
 
 
-def tasks_on(node: Any) -> tuple[str, ...]:
-    """Names of the trainings that run on a node of this machine, which Ray gives their processes as titles."""
+def trainings_on(node: Any) -> dict[int, str]:
+    """Processes on a node of this machine that train, and what: Ray gives them the names of their tasks as titles."""
     (raylet,) = (info.process.pid for info in node.all_processes["raylet"])
-    names = []
+    names = {}
     for entry in Path("/proc").iterdir():
         try:
             if entry.name.isdigit() and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == raylet:
                 title = (entry / "cmdline").read_text().split("\0")[0].strip()
-                names += [title.removeprefix("ray::")] if "__seed" in title else []
+                if "__seed" in title:
+                    names[int(entry.name)] = title.removeprefix("ray::")
         except OSError:  # it ended meanwhile
             continue
-    return tuple(names)
+    return names
 
 
-def _agents() -> dict[str, int]:
-    """Free ports for what a node runs beside its work."""
-    doors = [socket.create_server(("", 0)) for _ in AGENTS]
-    ports = [door.getsockname()[1] for door in doors]
-    for door in doors:
-        door.close()
-    return dict(zip(AGENTS, ports, strict=True))
+def _add_node(cluster: Cluster, cpus: int) -> None:
+    """Start a node; on a busy machine Ray's own agents exceed the 15 s that Ray gives them, so there are some tries."""
+    for _ in range(TRIES - 1):
+        with suppress(Exception):
+            cluster.add_node(num_cpus=cpus, include_dashboard=False)
+            return
+    cluster.add_node(num_cpus=cpus, include_dashboard=False)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="Folder of an experiment, finished or not.")],
     folder: Annotated[Path | None, typer.Option("--out", help="By default RUN/report.")] = None,
     main: Annotated[str | None, typer.Option(help="System of the single pictures, as att-crnn-mel/svm.")] = None,
-    fuse: Annotated[list[str] | None, typer.Option(help="Fuse stored results: NAME=SYSTEM+SYSTEM. Repeatable.")] = None,
+    fuse: Annotated[list[str] | None, typer.Option(help="Fuse stored results: NAME=SYSTEM,SYSTEM. Repeatable.")] = None,
     tables: Annotated[bool, typer.Option("--tables", help="Print all tables, not the first only.")] = False,
 ) -> None:
     """Make tables (Markdown, CSV), figures and one self-contained HTML page of an experiment."""

@@ -12,6 +12,7 @@ from soundscene.report.contestants import Contestant
 from soundscene.report.drawing import SMALL_PT, WIDTH_IN, legend_below, look, styled
 from soundscene.scoring.curves import EpochCurve, Heard, Reliability, epoch_curve, reliability
 
+PANEL_IN = (2.15, 2.95)  # a panel of the reliability figure with all that belongs to it
 MARKS = 8  # markers on a curve
 FEW = 10  # answers in a bin, below which its share is hardly worth a point
 
@@ -65,7 +66,7 @@ def training_figure(contestant: Contestant) -> Figure:
     for panel, key, label, number in columns:
         curve = epoch_curve(histories, key)
         if len(curve.epoch):
-            scale = 100 if panel is below else 1
+            scale = 100.0 if panel is below else 1.0
             handles[label] = _curve(panel, curve, number, scale)
             panel.fill_between(
                 curve.epoch, scale * curve.low, scale * curve.high, color=look(number).color, alpha=0.15, linewidth=0
@@ -112,32 +113,30 @@ def reliability_figure(heads: Sequence[Contestant]) -> Figure:
     heads: the same system with each head, a row each. Columns: segments, recordings by the product rule, recordings after
     the temperature; a column that no head has is left out. On the diagonal, probabilities are what they claim.
     """
-    columns = [
-        (name, [of(head) for head in heads])
-        for name, of in (
-            ("segments", _of_segments),
-            ("recordings, product rule", _of_recordings),
-            ("recordings, tempered", _of_tempered),
-        )
-    ]
+    kinds = (
+        *(("segments", _of_segments), ("recordings, product rule", _of_recordings)),
+        ("recordings, tempered", _of_tempered),
+    )
+    columns = [(name, [of(head) for head in heads]) for name, of in kinds]
     columns = [(name, found) for name, found in columns if any(found)]
-    figure = Figure(figsize=(WIDTH_IN, 0.4 + 2.9 * len(heads)), layout="constrained")
-    axes = figure.subplots(
-        2 * len(heads), len(columns), sharex=True, squeeze=False, height_ratios=(3, 1) * len(heads)
-    )  # fmt: skip
-    for column, (name, found) in enumerate(columns):
-        for row, (head, bins) in enumerate(zip(heads, found, strict=True)):
-            upper, lower = axes[2 * row : 2 * row + 2, column]
+    # Places in inches: all labels are of known size, and a grid this deep is more than the constrained layout solves.
+    width, height = 0.45 + PANEL_IN[0] * len(columns), 0.5 + PANEL_IN[1] * len(heads)
+    figure = Figure(figsize=(width, height))
+    for row, head in enumerate(heads):
+        for column, (name, found) in enumerate(columns):
+            bins = found[row]
             if bins is None:
-                upper.set_axis_off()
-                lower.set_axis_off()
                 continue
+            left, bottom = 0.65 + PANEL_IN[0] * column, 0.5 + PANEL_IN[1] * (len(heads) - 1 - row)
+            upper = figure.add_axes((left / width, (bottom + 0.6) / height, 1.7 / width, 1.7 / height))
+            lower = figure.add_axes((left / width, bottom / height, 1.7 / width, 0.45 / height), sharex=upper)
             _reliability_panel(upper, lower, bins)
-            upper.set_title(f"{name}\n{head.head}")
+            upper.set_title(f"{name}\n{head.head}", pad=8)
             if column == 0:
                 upper.set_ylabel("share of right answers")
                 lower.set_ylabel("answers")
-        axes[-1, column].set_xlabel("top probability")
+            if row == len(heads) - 1:
+                lower.set_xlabel("top probability")
     return figure
 
 
@@ -150,6 +149,7 @@ def _reliability_panel(upper: Axes, lower: Axes, bins: Reliability) -> None:
             bins.confidence[chosen], bins.accuracy[chosen], "o", color="black", markerfacecolor=face, clip_on=False
         )  # fmt: skip
     upper.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    upper.tick_params(labelbottom=False)
     upper.text(0.04, 0.96, f"ECE {100 * bins.error:.1f} %\nn = {bins.count.sum()}", va="top", fontsize=SMALL_PT)
     n_bins = len(bins.count)
     lower.bar((np.arange(n_bins) + 0.5) / n_bins, np.where(used, bins.count, np.nan), 0.85 / n_bins, color="#888888")

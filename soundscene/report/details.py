@@ -139,7 +139,7 @@ def fisher_table(results: Sequence[SplitResult], bases: Mapping[str, str], setti
         for r in by_system[name]:
             of_split.setdefault(r.split, []).append(fisher_criterion(r.embedding, r.truth[r.recording_of]))
         values = [float(np.mean(v)) for v in of_split.values()]
-        spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+        spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 and np.isfinite(values).all() else ""
         base = next((r.title for r in by_system.get(bases.get(name, ""), [])), NONE)
         n_features = by_system[name][0].embedding.shape[1]
         rows.append((by_system[name][0].title, base, f"{np.mean(values):.3f}{spread}", str(n_features), str(len(values))))

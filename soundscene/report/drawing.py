@@ -88,9 +88,7 @@ def make_room(figure: Figure, left: Sequence[str], below: Sequence[str] = ()) ->
 
     The layout takes them for 0.6 em wide; those of East Asian scripts take 1 em.
     """
-    left_in, below_in = (
-        max((_wide(label) for label in labels), default=0) * 0.4 * SMALL_PT / 72 for labels in (left, below)
-    )
+    left_in, below_in = (_missing_em(labels) * SMALL_PT / 72 for labels in (left, below))
     width, height = figure.get_figwidth() + left_in, figure.get_figheight() + below_in
     figure.set_size_inches(width, height)
     engine = figure.get_layout_engine()
@@ -98,8 +96,12 @@ def make_room(figure: Figure, left: Sequence[str], below: Sequence[str] = ()) ->
         engine.set(rect=(left_in / width, below_in / height, 1 - left_in / width, 1 - below_in / height))
 
 
-def _wide(label: str) -> int:
-    return sum(unicodedata.east_asian_width(letter) in "WF" for letter in label)
+def _missing_em(labels: Sequence[str]) -> float:
+    """How much wider than the layout believes the widest label is, in em."""
+    wide = [sum(unicodedata.east_asian_width(letter) in "WF" for letter in label) for label in labels]
+    if not any(wide):
+        return 0.0
+    return max(0.6 * len(x) + 0.4 * n for x, n in zip(labels, wide, strict=True)) - max(0.5 * len(x) for x in labels)
 
 
 @styled

@@ -9,7 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from soundscene.report.tables import Table
 
-LONG = 30  # characters: a cell that is longer may break its line
+LONG = 20  # characters: a column with longer cells is kept wide enough to read them
 _SIGN, _DIGITS = r"(?:[<>+\-\u2212]\s?)?", r"\d[\d.,]*(?:e-?\d+)?\s?%?"
 _NUMBER = re.compile(rf"{_SIGN}{_DIGITS}(?:\s?(?:±|to|of|x|-|\u2013)\s?{_SIGN}{_DIGITS})*|[-\u2013]?")
 

@@ -11,6 +11,7 @@ from soundscene.experiment.results import SplitResult
 from soundscene.report.contestants import Fusion
 from soundscene.report.summary import RunFacts
 from soundscene.report.write import write_report
+from soundscene.systems.catalogue import split_names
 
 FUSIONS = (
     Fusion("att-crnn-fusion", "Att-CRNN (fusion)", ("att-crnn-mel", "att-crnn-gammatone")),
@@ -32,7 +33,7 @@ def report_on_run(run: Path, out: Path | None = None, main: str | None = None, f
     """Tables, figures and page of the results that a run folder holds, finished or not.
 
     out: RUN/report by default; main: system of the single pictures, as "att-crnn-mel/svm"; fuse: further fusions of stored
-    results, as "NAME=SYSTEM+SYSTEM". The paper's fusions are made wherever their members are there.
+    results, as "NAME=SYSTEM,SYSTEM". The paper's fusions are made wherever their members are there.
     Raises: `TrainingError` for a folder without results, and for names that are not there.
     """
     plan = Plan.read(run)
@@ -75,9 +76,9 @@ def report_on_run(run: Path, out: Path | None = None, main: str | None = None, f
 
 def _fusion(text: str) -> Fusion:
     name, equals, members = text.partition("=")
-    systems = tuple(members.split("+"))
+    systems = tuple(split_names(members))
     if not (name and equals and len(systems) > 1 and all(systems)):
-        raise TrainingError(f"--fuse {text!r}: expected NAME=SYSTEM+SYSTEM, such as both=att-crnn-mel+hog")
+        raise TrainingError(f"--fuse {text!r}: expected NAME=SYSTEM,SYSTEM, such as both=att-crnn-mel,hog")
     return Fusion(name, name, systems)
 
 

@@ -127,7 +127,7 @@ def _scenes(found: Findings) -> Section:
     pictures = (
         _picture(
             "scenes",
-            "F1 of each scene",
+            "F1 of each scene, by system",
             f"Scenes by the F1 of {main.label}, the worst at the top; recordings of all splits and seeds together.",
             scene_figure(shown),
         ),

@@ -10,6 +10,8 @@ from soundscene.report.tables import Setting
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.intervals import Interval
 
+VERDICTS = ("holds", "reversed", "undecided")
+
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -81,24 +83,23 @@ def lead(
         f"Tested epoch: {tested_epoch(results)}. Nothing was chosen by test recordings: epoch, temperature and settings "
         "come from training parts alone."
     )
-    return [corpus, score, *verdicts(comparisons), tested, *_limits(facts, n_splits), *facts.notes]
+    return [corpus, tested, score, *verdicts(comparisons), *_limits(facts, n_splits), *facts.notes]
 
 
 def verdicts(comparisons: Sequence[Comparison]) -> list[str]:
     """How many comparisons of each question hold, are reversed, or are undecided."""
     if not comparisons:
         return ["No comparison: the run holds no two systems that a claim is about, on the same split."]
+    text = (
+        f"{_count(len(comparisons), 'paired comparison')}, tested at 5 % after Holm's correction over all of them. "
+        "Undecided is a verdict: a run of this size cannot tell the two apart, which does not make them equal."
+    )
     told = []
     for question in dict.fromkeys(c.question for c in comparisons):
         asked = [c.verdict for c in comparisons if c.question == question]
-        counts = [(kind, asked.count(kind)) for kind in ("holds", "reversed", "undecided")]
-        told.append(f"{question}: {', '.join(f'{kind} {n}' for kind, n in counts if n)} of {len(asked)}")
-    text = (
-        f"{_count(len(comparisons), 'paired comparison')}, at 5 % after Holm's correction over all of them. "
-        f"{'; '.join(told)}. Undecided is a verdict: a run of this size cannot tell the two apart, which does not make "
-        "them equal."
-    )
-    return [text]
+        counts = ", ".join(f"{kind} in {asked.count(kind)}" for kind in VERDICTS if kind in asked)
+        told.append(f"{question}: {counts} of {_count(len(asked), 'comparison')}.")
+    return [text, *told]
 
 
 def warnings(facts: RunFacts, untested: bool) -> list[str]:

@@ -1,0 +1,74 @@
+"""What a figure shows once it is SVG: every line of text with its place and size, in points."""
+
+import re
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+import numpy as np
+from jaxtyping import Float64
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+
+from soundscene.report.drawing import svg
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """text; size_pt; box: left, top, right, bottom in points from the upper left corner."""
+
+    text: str
+    size_pt: float
+    box: tuple[float, float, float, float]
+
+
+def drawn_texts(figure: Figure) -> tuple[list[Drawn], tuple[float, float]]:
+    """All texts of a figure, and its width and height."""
+    root = ElementTree.fromstring(svg(figure, "drawn"))
+    width, height = (float(number) for number in root.attrib["viewBox"].split()[2:])
+    return [_drawn(element) for element in root.iter(f"{SVG}text")], (width, height)
+
+
+def names_of(figure: Figure) -> list[str]:
+    return [drawn.text for drawn in drawn_texts(figure)[0]]
+
+
+def faults_of(figure: Figure) -> list[str]:
+    """Texts under 8 points, outside the figure, or over one another."""
+    texts, (width, height) = drawn_texts(figure)
+    boxes = np.array([drawn.box for drawn in texts])
+    faults = [f"{d.text!r}: {d.size_pt} pt" for d in texts if d.size_pt < 8]
+    outside = (boxes[:, :2] < -0.5).any(axis=1) | (boxes[:, 2] > width + 0.5) | (boxes[:, 3] > height + 0.5)
+    faults += [f"{texts[i].text!r}: {boxes[i].round(1)} of {width} x {height}" for i in np.flatnonzero(outside)]
+    for i in range(len(boxes)):
+        meeting = _meets(boxes[i], boxes[i + 1 :])
+        faults += [f"{texts[i].text!r} over {texts[i + 1 + j].text!r}" for j in np.flatnonzero(meeting)]
+    return faults
+
+
+def _meets(box: Float64[np.ndarray, "4"], others: Float64[np.ndarray, "other 4"]) -> np.ndarray:
+    slack = 0.4  # points; neighbours may touch
+    return (
+        (others[:, 0] < box[2] - slack)
+        & (others[:, 2] > box[0] + slack)
+        & (others[:, 1] < box[3] - slack)
+        & (others[:, 3] > box[1] + slack)
+    )
+
+
+def _drawn(element: ElementTree.Element) -> Drawn:
+    text, style = "".join(element.itertext()), element.attrib["style"]
+    size = float(re.search(r"font-size: ([\d.]+)px", style).group(1))
+    weight = "bold" if "font-weight: 700" in style or "bold" in style else "normal"
+    place = re.search(r"rotate\((\S+) (\S+) (\S+)\)", element.attrib["transform"])
+    angle, x, y = (float(number) for number in place.groups())
+    extent = TextPath((0, 0), text, size=size, prop=FontProperties(["DejaVu Sans"], weight=weight)).get_extents()
+    anchor = re.search(r"text-anchor: (\w+)", style)
+    shift = {"start": 0.0, "middle": -0.5, "end": -1.0}[anchor.group(1) if anchor else "start"] * extent.width
+    corners = np.array([[shift, -extent.y1], [shift + extent.width, -extent.y0]])
+    turn = np.radians(angle)
+    turned = corners @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + [x, y]
+    (left, top), (right, bottom) = turned.min(axis=0), turned.max(axis=0)
+    return Drawn(text, size, (left, top, right, bottom))
