@@ -35,7 +35,7 @@ def confusion_figure(contestant: Contestant) -> Figure:
     figure = Figure(figsize=(side_in + n * cell_in, below_in + n * cell_in), layout="constrained")
     axis = figure.subplots()
     axis.pcolormesh(shares, cmap="Greys", vmin=0, vmax=1, edgecolors="#bbbbbb", linewidth=0.5)
-    axis.set_xticks(np.arange(n) + 0.5, names, rotation=90)
+    axis.set_xticks(np.arange(n) + 0.5, names, rotation=90, rotation_mode="anchor", ha="right", va="center")
     axis.set_yticks(np.arange(n) + 0.5, rows)
     axis.set(xlabel="answered scene", ylabel="true scene (answers)", ylim=(n, 0), aspect="equal")
     axis.grid(visible=False)
@@ -124,29 +124,30 @@ def forest_figure(family: Sequence[Comparison]) -> Figure:
     Filled: decided ("holds" a disc, "reversed" a square); ring: undecided. The grey bar spans the differences that are
     smaller than what the test could be expected to find (`Comparison.smallest`). Comparisons stand under their question.
     """
-    rows: list[tuple[float, str, Comparison | None]] = []  # place in lines of text, label, what is drawn
+    labels: list[tuple[float, str]] = []  # place in lines of text, and the text; one line each, so that any font aligns
+    questions: list[str] = list(dict.fromkeys(comparison.question for comparison in family))
+    drawn: list[tuple[float, Comparison]] = []
     y = 0.0
-    for question in dict.fromkeys(comparison.question for comparison in family):
-        rows.append((y, question, None))
+    for question in questions:
+        labels.append((y, question))
         y += 1.9
         for comparison in (c for c in family if c.question == question):
-            rows.append((y, f"{comparison.first}\n\u2212 {comparison.second}; {comparison.measure}", comparison))
+            labels += [(y - 0.5, comparison.first), (y + 0.5, f"\u2212 {comparison.second}; {comparison.measure}")]
+            drawn.append((y, comparison))
             y += 2.4
-    places, labels, compared = zip(*rows, strict=True)
     figure = Figure(figsize=(WIDTH_IN + 2, 0.7 + SMALL_PT * 1.2 / 72 * y), layout="constrained")
     axis = figure.subplots()
     axis.axvline(0, color="black", linewidth=0.8)
-    for place, comparison in zip(places, compared, strict=True):
-        if comparison:
-            _draw_comparison(axis, place, comparison)
-    axis.set_yticks(places, labels)
-    for tick, comparison in zip(axis.get_yticklabels(), compared, strict=True):
-        tick.set_fontweight("normal" if comparison else "bold")
+    for place, comparison in drawn:
+        _draw_comparison(axis, place, comparison)
+    axis.set_yticks([place for place, _ in labels], [text for _, text in labels])
+    for tick, (_, text) in zip(axis.get_yticklabels(), labels, strict=True):
+        tick.set_fontweight("bold" if text in questions else "normal")
     axis.set(ylim=(y - 1, -1), xlabel="difference, points (first minus second)")
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
-    _write_right(axis, [_told(comparison) if comparison else "" for comparison in compared], places)
-    make_room(figure, left=labels)
+    _write_right(axis, [_told(comparison) for _, comparison in drawn], [place for place, _ in drawn])
+    make_room(figure, left=[text for _, text in labels])
     return figure
 
 
@@ -169,9 +170,7 @@ def _told(comparison: Comparison) -> str:
     return f"{text} {comparison.verdict}".replace("-", "\u2212")
 
 
-def _write_right(
-    axis: Axes, texts: Sequence[str], places: Sequence[float] | Float64[np.ndarray, " row"] | None = None
-) -> None:
+def _write_right(axis: Axes, texts: Sequence[str], places: Sequence[float] | None = None) -> None:
     """Numbers at the right of their rows, as labels of a second axis, so that the layout leaves room for them."""
     side = axis.twinx()
     side.set(ylim=axis.get_ylim(), frame_on=False)

@@ -118,7 +118,10 @@ def _comparisons(found: Findings) -> Section:
         "than those that a run of this size would find four times in five.",
         forest_figure(found.comparisons),
     )
-    return Section("Comparisons", text, (found.tables["comparisons"],), (picture,))
+    table = found.tables["comparisons"]
+    order = (0, len(table.columns) - 1, *range(1, len(table.columns) - 1))  # the verdict where a narrow window shows it
+    columns, *rows = (tuple(row[i] for i in order) for row in (table.columns, *table.rows))
+    return Section("Comparisons", text, (replace(table, columns=columns, rows=tuple(rows)),), (picture,))
 
 
 def _scenes(found: Findings) -> Section:

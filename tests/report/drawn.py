@@ -32,7 +32,8 @@ def drawn_texts(figure: Figure) -> tuple[list[Drawn], tuple[float, float]]:
 
 
 def names_of(figure: Figure) -> list[str]:
-    return [drawn.text for drawn in drawn_texts(figure)[0]]
+    root = ElementTree.fromstring(svg(figure, "drawn"))
+    return ["".join(element.itertext()) for element in root.iter(f"{SVG}text")]
 
 
 def faults_of(figure: Figure) -> list[str]:
@@ -62,9 +63,12 @@ def _drawn(element: ElementTree.Element) -> Drawn:
     text, style = "".join(element.itertext()), element.attrib["style"]
     size = float(re.search(r"font-size: ([\d.]+)px", style).group(1))
     weight = "bold" if "font-weight: 700" in style or "bold" in style else "normal"
-    place = re.search(r"rotate\((\S+) (\S+) (\S+)\)", element.attrib["transform"])
-    angle, x, y = (float(number) for number in place.groups())
-    extent = TextPath((0, 0), text, size=size, prop=FontProperties(["DejaVu Sans"], weight=weight)).get_extents()
+    transform = element.attrib["transform"]
+    moved = re.search(r"translate\((\S+) (\S+)\)", transform)
+    x, y = (float(v) for v in moved.groups()) if moved else (float(element.attrib["x"]), float(element.attrib["y"]))
+    turned_by = re.search(r"rotate\((\S+?)[ )]", transform)
+    angle = float(turned_by.group(1)) if turned_by else 0.0
+    extent = TextPath((0, 0), text, size=size, prop=FontProperties(family=["DejaVu Sans"], weight=weight)).get_extents()
     anchor = re.search(r"text-anchor: (\w+)", style)
     shift = {"start": 0.0, "middle": -0.5, "end": -1.0}[anchor.group(1) if anchor else "start"] * extent.width
     corners = np.array([[shift, -extent.y1], [shift + extent.width, -extent.y0]])
