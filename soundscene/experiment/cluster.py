@@ -34,6 +34,7 @@ from soundscene.experiment.worker import Event, summary
 from soundscene.systems.catalogue import build
 from soundscene.training.device import make_fabric
 
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")  # or Ray prints a page of its state for every node that dies
 try:
     import ray
     from ray import exceptions as lost

@@ -110,7 +110,8 @@ def _result(
     scenes = tuple(sorted({r.scene for r in training.recordings}))
     said = fitted.answer(testing)
     of_held = fitted.answer(training.take(fitted.held)) if fitted.held else {}
-    voting = testing.voting
+    recording_of = next(iter(said.values())).recording_of  # empty where recordings are heard as a whole
+    start_s = testing.start_s[testing.voting] if len(recording_of) else np.zeros(0)
     return SplitResult(
         system=task.system,
         title=system.title,
@@ -122,8 +123,8 @@ def _result(
         groups=tuple(r.group for r in testing.recordings),
         truth=truth,
         duration_s=np.array(testing.duration_s, np.float64),
-        recording_of=testing.recording[voting].astype(np.int64),
-        start_s=testing.start_s[voting],
+        recording_of=recording_of.astype(np.int64),
+        start_s=start_s,
         heads={
             head: Said(
                 one.segment.astype(np.float32),
@@ -135,7 +136,7 @@ def _result(
         },
         held_recordings=tuple(os.path.relpath(r.path, plan.root) for r in fitted.held),
         held_truth=np.array([scenes.index(r.scene) for r in fitted.held], np.int64),
-        embedding=fitted.embed(testing) if fitted.embed else np.zeros((int(voting.sum()), 0), np.float32),
+        embedding=fitted.embed(testing) if fitted.embed else np.zeros((len(recording_of), 0), np.float32),
         epoch=fitted.epoch,
         history=history,
         notes=fitted.notes,

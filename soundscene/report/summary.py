@@ -44,10 +44,10 @@ def setting(facts: RunFacts, results: Sequence[SplitResult]) -> Setting:
     """How the numbers came about, for the line under every table."""
     data = f"{facts.corpus}, {facts.n_recordings} recordings, {facts.n_groups} groups, {len(facts.scenes)} scenes"
     seeds = ", ".join(str(seed) for seed in sorted({r.seed for r in results}))
-    return Setting(data, facts.splits_text, tested_epoch(results), seeds, f"{facts.machine}, {facts.threads} threads")
+    return Setting(data, facts.splits_text, epoch_in_words(results), seeds, f"{facts.machine}, {facts.threads} threads")
 
 
-def tested_epoch(results: Sequence[SplitResult]) -> str:
+def epoch_in_words(results: Sequence[SplitResult]) -> str:
     """Which epoch was tested, in words."""
     trained = [r for r in results if r.epoch]
     if not trained:
@@ -80,7 +80,7 @@ def lead(
         "together). Which system stands here does not depend on its score."
     )
     tested = (
-        f"Tested epoch: {tested_epoch(results)}. Nothing was chosen by test recordings: epoch, temperature and settings "
+        f"Tested epoch: {epoch_in_words(results)}. Nothing was chosen by test recordings: epoch, temperature and settings "
         "come from training parts alone."
     )
     return [corpus, tested, score, *verdicts(comparisons), *_limits(facts, n_splits), *facts.notes]

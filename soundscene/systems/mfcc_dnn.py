@@ -1,7 +1,7 @@
 """MFCC+DNN [40]: cepstral coefficients of frames, a feed-forward network that answers for each frame, fused by product.
 
 Source: Petetin, Laroche and Mayoue 2015, "Deep neural networks for audio scene recognition", EUSIPCO, of which only the
-abstract is known here; every number in `Choices` is ours: docs/decisions/0054-hog-and-mfcc-dnn.md.
+title could be read; every number in `Choices` is ours: docs/decisions/0054-hog-and-mfcc-dnn.md.
 """
 
 import json

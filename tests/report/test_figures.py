@@ -1,25 +1,27 @@
-"""Figures show the numbers they are given, every name whole, legible and in nobody's way, and come out the same each time."""
+"""Figures show the numbers they are given, every name whole, legible and in nobody's way, the same each time."""
 
 import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_rgb
 from sklearn.metrics import confusion_matrix, f1_score
 
 from soundscene.report.claims import compare
-from soundscene.report.contestants import contestants, find
+from soundscene.report.contestants import contestants
 from soundscene.report.curve_figures import epochs_figure, reliability_figure, seconds_figure, training_figure
 from soundscene.report.drawing import look, svg
 from soundscene.report.figures import confusion_figure, forest_figure, scene_figure, split_figure
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.curves import Heard, reliability
 from soundscene.scoring.intervals import Interval
-from tests.report.drawn import faults_of, names_of
+from tests.report.drawn import bars, chosen, faults_of, marked, names_of, points
 from tests.report.made import BASES, FUSIONS, made_results
 
 LONG = (
@@ -45,80 +47,71 @@ def among():
     return made(4, systems=("att-crnn-mel", "cnn-mel", "hog", "mfcc-dnn", "att-crnn-mel-unmixed"))
 
 
-def lines(axis, marker=None):
-    return [line for line in axis.lines if marker is None or line.get_marker() == marker]
-
-
 @pytest.mark.parametrize("n_scenes", [3, 11, 19, 30])
 def test_every_scene_is_named_whole_and_nothing_is_hidden(n_scenes):
     among = made(n_scenes)
-    main = find(among, "att-crnn-mel", "svm")
+    main = chosen(among, "att-crnn-mel", "svm")
     matrix, bars = confusion_figure(main), scene_figure(among[:5])
     assert not faults_of(matrix)
     assert not faults_of(bars)
-    names = names_of(matrix)
+    names, beside = names_of(matrix), names_of(bars)
     totals = np.bincount(main.truth(), minlength=n_scenes)
     for name, total in zip(LONG[:n_scenes], totals, strict=True):
         assert names.count(name) == 1
         assert names.count(f"{name} ({total})") == 1
-        assert names_of(bars).count(name) == 1
+        assert beside.count(name) == 1
 
 
 def test_confusions_are_counts_on_shares_of_rows(among):
-    main = find(among, "cnn-mel", "softmax")
+    main = chosen(among, "cnn-mel", "softmax")
     expected = confusion_matrix(main.truth(), main.log_posterior(calibrated=False).argmax(axis=1), labels=range(4))
     (axis,) = confusion_figure(main).axes
     (mesh,) = (artist for artist in axis.collections if isinstance(artist, QuadMesh))
-    np.testing.assert_allclose(mesh.get_array(), expected / expected.sum(axis=1, keepdims=True))
+    shares = np.asarray(mesh.get_array())
+    np.testing.assert_allclose(shares, expected / expected.sum(axis=1, keepdims=True))
     written = np.zeros((4, 4), int)
     for text in axis.texts:
-        column, row = np.array(text.get_position()) - 0.5
-        written[int(row), int(column)] = int(text.get_text())
+        column, row = (int(v) for v in text.get_position())
+        written[row, column] = int(text.get_text())
+        assert text.get_color() == ("white" if shares[row, column] > 0.5 else "black")
     np.testing.assert_array_equal(written, expected)
     assert axis.get_ylim() == (4, 0)  # the first scene at the top
-    dark = {
-        text.get_color()
-        for text in axis.texts
-        if mesh.get_array()[tuple(int(v - 0.5) for v in text.get_position()[::-1])] > 0.5
-    }
-    assert dark == {"white"}
 
 
 def test_scenes_are_bars_of_f1_the_worst_at_the_top(among):
     (axis,) = scene_figure(among[:3]).axes
     order = [LONG.index(label.get_text()) for label in axis.get_yticklabels()]
-    for contestant, bars in zip(among[:3], axis.containers, strict=True):
-        f1 = f1_score(contestant.truth(), contestant.log_posterior(calibrated=False).argmax(axis=1), average=None)
-        np.testing.assert_allclose([bar.get_width() for bar in bars], 100 * f1[order])
-    first = [bar.get_width() for bar in axis.containers[0]]
-    assert first == sorted(first)
+    widths = [[width for _, width, _ in bars(container)] for container in axis.containers]
+    for contestant, shown in zip(among[:3], widths, strict=True):
+        said = contestant.log_posterior(calibrated=False).argmax(axis=1)
+        f1 = [f1_score(contestant.truth() == scene, said == scene) for scene in order]
+        np.testing.assert_allclose(shown, 100 * np.array(f1))
+    assert widths[0] == sorted(widths[0])
     assert axis.get_ylim()[0] > axis.get_ylim()[1]
-    looks = {(bars[0].get_facecolor(), bars[0].get_hatch()) for bars in axis.containers}
+    looks = {(to_rgb(patch.get_facecolor()), patch.get_hatch()) for patch in axis.patches}
     assert len(looks) == 3
-    assert all(r == g == b for (r, g, b, _), _ in looks)  # greys print
+    assert all(r == g == b for (r, g, b), _ in looks)  # greys print
 
 
 def test_splits_are_rings_and_the_estimate_a_diamond_on_its_interval(among):
     figure = split_figure(among[:2], [Interval(0.8, 0.7, 0.875), None])
     axis = figure.axes[0]
-    rings, diamonds = lines(axis, "o"), lines(axis, "D")
-    for contestant, ring in zip(among, rings, strict=False):
-        np.testing.assert_allclose(ring.get_xdata(), [100 * part.correct.mean() for part in contestant.parts])
-    np.testing.assert_allclose(
-        [d.get_xdata()[0] for d in diamonds], [80, 100 * np.mean([p.correct.mean() for p in among[1].parts])]
-    )
-    (bar,) = (line for line in lines(axis, "None") if len(line.get_xdata()) == 2)
-    np.testing.assert_allclose(bar.get_xdata(), [70, 87.5])
+    rings, diamonds = marked(axis, "o"), marked(axis, "D")
+    shares = [[100 * part.correct.mean() for part in contestant.parts] for contestant in among[:2]]
+    np.testing.assert_allclose([points(ring)[:, 0] for ring in rings], shares)
+    np.testing.assert_allclose([points(d)[0] for d in diamonds], [(80, 0), (float(np.mean(shares[1])), 1)])
+    (bar,) = marked(axis, "None")
+    np.testing.assert_allclose(points(bar), [(70, 0), (87.5, 0)])
     assert "80.0 [70.0, 87.5]" in names_of(figure)
 
 
 def test_equal_splits_do_not_hide_one_another():
     (hog,) = made(systems=("hog",), splits=tuple("123456789"))
-    (ring,) = lines(split_figure([hog], [None]).axes[0], "o")
-    values = ring.get_xdata()
-    assert len(set(values)) < len(values)  # else there is nothing to show
-    assert len(set(zip(values, ring.get_ydata(), strict=True))) == len(values)
-    assert np.abs(ring.get_ydata()).max() < 0.5  # within its row
+    (ring,) = marked(split_figure([hog], [None]).axes[0], "o")
+    places = points(ring)
+    assert len(set(places[:, 0])) < len(places)  # else there is nothing to show
+    assert len({tuple(place) for place in places}) == len(places)
+    assert np.abs(places[:, 1]).max() < 0.5  # within its row
 
 
 def comparison(question, estimate, low, high, p, smallest):
@@ -137,15 +130,11 @@ def test_the_forest_shows_verdicts_by_their_marks():
     ]
     figure = forest_figure(family)
     axis = figure.axes[0]
-    marks = {
-        line.get_xdata()[0]: (line.get_marker(), line.get_markerfacecolor())
-        for line in axis.lines
-        if line.get_marker() in "os"
-    }
+    marks = {points(m)[0, 0]: (m.get_marker(), m.get_markerfacecolor()) for m in marked(axis, "o", "s")}
     assert marks == {5.0: ("o", "black"), -4.0: ("s", "black"), 1.0: ("o", "white"), 2.0: ("o", "white")}
-    spans = [tuple(line.get_xdata()) for line in lines(axis, "None") if line.get_linewidth() == 1.6]
+    spans = [points(line)[:, 0] for line in marked(axis, "None") if points(line)[0, 1] == points(line)[1, 1]]
     np.testing.assert_allclose(spans, [(2, 8), (-2, 4), (-6, -2)])  # grouped by question
-    np.testing.assert_allclose([(bar.get_x(), bar.get_width()) for bar in axis.patches], [(-3, 6), (-6, 12), (-2, 4)])
+    np.testing.assert_allclose([bar[:2] for bar in bars(axis.patches)], [(-3, 6), (-6, 12), (-2, 4)])
     told = names_of(figure)
     assert [told.count(q) for q in ("one beats the other", "another question")] == [1, 1]
     assert {"+5.0 [+2.0, +8.0] holds", "−4.0 [−6.0, −2.0] reversed", "+1.0 [−2.0, +4.0] undecided", "+2.0 undecided"} <= set(
@@ -159,19 +148,20 @@ def test_a_forest_of_many_comparisons_stays_legible():
     assert not faults_of(split_figure(among, [None] * len(among)))
 
 
-def test_figure_2_is_the_first_part_and_the_mean_of_all(among):
-    systems = [c for c in among if c.head == "softmax"]
+def test_figure_2_is_the_first_part_and_the_mean_of_all():
+    systems = [c for c in made(systems=("att-crnn-mel", "cnn-mel")) if c.head == "softmax"]
+    curves = np.random.default_rng(0).uniform(0.2, 0.9, (2, 3, 4))
+    for system, of_system in zip(systems, curves, strict=True):
+        for part, curve in zip(system.parts, of_system, strict=True):
+            part.history[:] = [{"epoch": i + 1.0, "test_accuracy": v} for i, v in enumerate(curve.tolist())]
     figure = epochs_figure(systems)
     first, mean = figure.axes
-    for system, of_first, of_all in zip(
-        systems, (line for line in first.lines if len(line.get_xdata()) > 1), mean.lines, strict=True
-    ):
-        curves = [[100 * row["test_accuracy"] for row in part.history] for part in system.parts]
-        np.testing.assert_array_equal(of_all.get_xdata(), [1, 2, 3, 4])
-        np.testing.assert_allclose(of_first.get_ydata(), curves[0])
-        np.testing.assert_allclose(of_all.get_ydata(), np.mean(curves, axis=0))
-    rings = [line for line in first.lines if len(line.get_xdata()) == 1]
-    assert [ring.get_xdata()[0] for ring in rings] == [c.parts[0].epoch for c in systems]
+    shown = [points(line) for line in first.lines if len(points(line)) > 1]
+    np.testing.assert_allclose([p[:, 1] for p in shown], 100 * curves[:, 0])
+    np.testing.assert_allclose([points(line)[:, 1] for line in mean.lines], 100 * curves.mean(axis=1))
+    np.testing.assert_array_equal(points(mean.lines[0])[:, 0], [1, 2, 3, 4])
+    rings = [points(line)[0] for line in first.lines if len(points(line)) == 1]
+    np.testing.assert_allclose(rings, [(4, 100 * value) for value in curves[:, 0, 3]])  # epoch 4 was tested
     assert "split 1, seed 0" in names_of(figure)
     assert not faults_of(figure)
     assert len(epochs_figure(made(systems=("cnn-mel",), splits=("1",))[:1]).axes) == 1
@@ -184,11 +174,11 @@ def test_training_has_bands_from_lowest_to_highest():
         part.history[:] = [{"epoch": i + 1.0, "loss": v, "validation_accuracy": v / 4} for i, v in enumerate(losses)]
     figure = training_figure(softmax)
     above, below = figure.axes
-    np.testing.assert_allclose(above.lines[0].get_ydata(), [2.0, 1.0])
-    np.testing.assert_allclose(below.lines[0].get_ydata(), [50, 25])
+    np.testing.assert_allclose(points(above.lines[0]), [(1, 2.0), (2, 1.0)])
+    np.testing.assert_allclose(points(below.lines[0]), [(1, 50), (2, 25)])
     (band,) = above.collections
-    corners = band.get_paths()[0].vertices
-    assert {tuple(v) for v in corners.round(6)} >= {(1, 1), (2, 0.5), (2, 1.5), (1, 3)}
+    corners = np.asarray(band.get_paths()[0].vertices)
+    assert {tuple(corner) for corner in corners.round(6)} >= {(1, 1), (2, 0.5), (2, 1.5), (1, 3)}
     assert "tested epoch" in names_of(figure)
     assert not faults_of(figure)
 
@@ -197,28 +187,29 @@ def test_seconds_have_a_ring_where_more_gains_little():
     heard = Heard(np.array([2.0, 4.0, 6.0]), np.array([0.5, 0.9, 0.902]), np.array([9, 9, 9]))
     figure = seconds_figure([("one, svm", heard)])
     curve, ring = figure.axes[0].lines
-    np.testing.assert_allclose(curve.get_ydata(), [50, 90, 90.2])
-    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (4.0, 90.0)
+    np.testing.assert_allclose(points(curve), [(2, 50), (4, 90), (6, 90.2)])
+    np.testing.assert_allclose(points(ring), [(4, 90)])
     assert "one, svm (enough: 4 s)" in names_of(figure)
     assert not faults_of(figure)
 
 
 def test_reliability_of_segments_and_recordings_before_and_after(among):
-    heads = [find(among, "cnn-mel", head) for head in ("softmax", "svm")]
+    heads = [chosen(among, "cnn-mel", head) for head in ("softmax", "svm")]
     figure = reliability_figure(heads)
     assert not faults_of(figure)
     assert len(figure.axes) == 2 * 3 * 2
     upper, lower = figure.axes[0:2]
-    bins = reliability(heads[0].segment_log_posterior(), heads[0].segment_truth())
-    shown = np.concatenate([line.get_xydata() for line in lines(upper, "o")])
-    used = bins.count > 0
-    expected = np.stack([bins.confidence, bins.accuracy], axis=1)[used]
-    np.testing.assert_allclose(shown[np.argsort(shown[:, 0])], expected)
-    np.testing.assert_array_equal([bar.get_height() for bar in lower.patches][-1], bins.count[-1])
-    assert any(text.get_text().endswith(f"n = {bins.count.sum()}") for text in upper.texts)
-    few = next(line for line in lines(upper, "o") if line.get_markerfacecolor() == "white")
-    assert len(few.get_xdata()) == ((bins.count > 0) & (bins.count < 10)).sum()
-    hog = find(among, "hog", "svm")
+    expected = reliability(heads[0].segment_log_posterior(), heads[0].segment_truth())
+    used, many = expected.count > 0, expected.count >= 10
+    discs, rings = (points(line) for line in marked(upper, "o"))
+    both = np.stack([expected.confidence, expected.accuracy], axis=1)
+    np.testing.assert_allclose(discs, both[many])
+    np.testing.assert_allclose(rings, both[used & ~many])
+    assert len(discs)
+    assert len(rings)
+    np.testing.assert_array_equal([height for _, _, height in bars(lower.patches)], np.where(used, expected.count, np.nan))
+    assert upper.texts[0].get_text() == f"ECE {100 * expected.error:.1f} %\nn = {expected.count.sum()}"
+    hog = chosen(among, "hog", "svm")
     assert len(reliability_figure([hog]).axes) == 2 * 2  # no segments
     untempered = made(systems=("hog",), held=0)
     assert len(reliability_figure(untempered[:1]).axes) == 2 * 1
@@ -227,7 +218,7 @@ def test_reliability_of_segments_and_recordings_before_and_after(among):
 def test_lines_differ_in_color_dashes_and_marker_and_labels_are_not_small():
     looks = [look(number) for number in range(315)]
     assert len(set(looks)) == 315
-    for one, other in zip(looks, looks[1:], strict=False):
+    for one, other in pairwise(looks):
         assert one.color != other.color
         assert one.dashes != other.dashes
         assert one.marker != other.marker

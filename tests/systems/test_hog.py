@@ -5,10 +5,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from soundscene.data.corpus import Corpus
 from soundscene.data.manifest import Manifest
@@ -19,6 +24,7 @@ from soundscene.recipe import Recipe
 from soundscene.systems import hog
 from soundscene.systems.hog import Choices, constant_q_image, describe, system
 from soundscene.systems.system import Loan
+from soundscene.training.calibrate import choose_c
 from soundscene.types import Recording
 from tests.tiny import RATE, SCENES, write, write_corpus
 
@@ -141,6 +147,25 @@ def test_the_svm_sees_neither_the_held_groups_nor_the_scale_they_choose(
     one = fitted.answer(test)["svm"]
     assert np.array_equal(one.recording, other.recording)
     assert not np.allclose(one.calibrated, other.calibrated)
+
+
+def test_c_is_the_one_that_scikit_learn_finds_best_across_groups() -> None:
+    draws = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    groups = [f"{scene} {place}" for scene, place in zip(labels, np.arange(90) // 9, strict=True)]
+    places = draws.normal(0, 1.0, (10, 3, 40))[np.arange(90) // 9, labels]  # what is shared within a place misleads
+    features = (places + draws.normal(0, 0.5, (90, 40)) + 4 * np.eye(3, 40)[labels]).astype(np.float32)
+    candidates = (1.0, 1e-2, 1e-5)
+    folds = StratifiedGroupKFold(3, shuffle=True, random_state=5)
+    score = {}
+    for c in candidates:
+        svm: Any = LinearSVC(C=c, dual=False)  # pyright: ignore[reportArgumentType]
+        score[c] = cross_val_score(make_pipeline(StandardScaler(), svm), features, labels, groups=groups, cv=folds).mean()
+    assert score[1e-2] > max(score[1.0], score[1e-5])  # neither end of the list
+    assert choose_c(features, labels, groups, candidates, 3, 5) == 1e-2
+    assert choose_c(np.ones_like(features), labels, groups, candidates, 3, 5) == 1e-5  # the smallest of equals
+    with pytest.raises(ValueError, match="no candidate"):
+        choose_c(features, labels, groups, (), 3, 5)
 
 
 def test_a_silent_recording_gets_equal_probabilities(rendered: tuple[Corpus, Corpus]) -> None:

@@ -1,0 +1,253 @@
+"""A report as a whole: what it says at its top, what lies in its folder, and that nothing in it is ever half."""
+
+import csv
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soundscene.errors import TrainingError
+from soundscene.report import write
+from soundscene.report.contestants import contestants, find
+from soundscene.report.sections import heard_of
+from soundscene.report.summary import RunFacts, lead, setting, epoch_in_words, verdicts, warnings
+from soundscene.report.write import write_report
+from soundscene.scoring.comparisons import Comparison
+from soundscene.scoring.curves import accuracy_by_seconds
+from soundscene.scoring.intervals import Interval
+from tests.report.made import BASES, FUSIONS, made_results
+
+SCENES = ("busy_city_street_with_tram", "<script>alert(1)</script>", "tube 😀")
+SYSTEMS = ("att-crnn-mel", "att-crnn-gammatone", "cnn-mel", "hog", "att-crnn-mel-unmixed")
+
+
+def known(results):
+    """As results of a run: with the length of a segment and the size of the training part."""
+    return [replace(r, choices={"audio": {"segment_s": 2.0}}, facts={**r.facts, "training_recordings": 24}) for r in results]
+
+
+def facts(**other):
+    plain = RunFacts(
+        "made <b>corpus</b>", "3 folds by group", "once", "a machine", 1, 36, 18, SCENES, fusions=FUSIONS, bases=BASES
+    )
+    return replace(plain, **other)
+
+
+RESULTS = known(made_results(systems=SYSTEMS, scenes=SCENES))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "report"
+    assert (
+        write_report(facts(missing=("cnn-mel, split 4", "hog, split 5"), notes=("A note.",)), RESULTS, out, 100)
+        == out / "report.html"
+    )
+    return out
+
+
+def test_page_tables_and_figures_lie_together(folder):
+    names = set(files_of(folder))
+    tables = {
+        "table2",
+        "table3",
+        "comparisons",
+        "scenes",
+        "confusions",
+        "calibration",
+        "sure-errors",
+        "fisher",
+        "seconds",
+        "cost",
+    }
+    numbers = {"confusion-counts", "seconds-heard", "history"}
+    figures = {
+        "splits",
+        "comparisons",
+        "scenes",
+        "confusion",
+        "reliability",
+        "seconds",
+        "epochs",
+        "epochs-variants",
+        "training",
+    }
+    assert names == {"report.html", "tables.md"} | {f"csv/{n}.csv" for n in tables | numbers} | {
+        f"figures/{n}.svg" for n in figures
+    }
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    for name in figures:
+        drawn = (folder / f"figures/{name}.svg").read_text(encoding="utf-8").strip()
+        assert drawn.startswith("<svg ")
+        assert drawn in page
+    markdown = (folder / "tables.md").read_text(encoding="utf-8")
+    assert markdown.startswith("# Acoustic scenes: made <b>corpus</b>\n")
+    assert markdown.count("\n### ") == len(tables)
+
+
+def test_names_are_escaped_and_whole_and_ids_of_figures_do_not_meet(folder):
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "<b>" not in page
+    for name in ("busy_city_street_with_tram", "&lt;script&gt;alert(1)&lt;/script&gt;", "tube 😀"):
+        assert f">{name}</text>" in page  # in a figure
+        assert f">{name}</th>" in page  # in a table
+    ids = re.findall(r'\sid="([^"]*)"', page)
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_top_says_what_is_missing_what_was_tested_and_what_holds(folder):
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    top = page[: page.index("<main>")]
+    assert "2 tasks of the run without a result" in top
+    assert "cnn-mel, split 4; hog, split 5" in top
+    assert "36 recordings of 3 scenes in 18 groups" in top
+    assert "Tested epoch: the last of each training (4)" in top
+    assert "Nothing was chosen by test recordings" in top
+    assert "Undecided is a verdict" in top
+    assert "A note." in top
+    main = find(contestants(RESULTS, FUSIONS, BASES), "att-crnn-mel", "svm")
+    assert main is not None
+    assert f"Att-CRNN (log-mel), svm names the right scene for {100 * main.correct().mean():.1f} %" in top
+
+
+def test_equal_results_give_equal_bytes(folder, tmp_path):
+    write_report(facts(missing=("cnn-mel, split 4", "hog, split 5"), notes=("A note.",)), RESULTS, tmp_path, 100)
+    assert files_of(tmp_path) == files_of(folder)
+
+
+def test_numbers_of_confusions_and_histories_are_all_there(folder):
+    with (folder / "csv/confusion-counts.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for contestant in contestants(RESULTS, FUSIONS, BASES):
+        own = [r for r in rows if (r["system"], r["head"]) == (contestant.name, contestant.head)]
+        assert sum(int(r["recordings"]) for r in own) == 36
+        assert sum(int(r["recordings"]) for r in own if r["true_scene"] == r["answer"]) == contestant.correct().sum()
+    with (folder / "csv/history.csv").open(encoding="utf-8", newline="") as file:
+        history = list(csv.DictReader(file))
+    assert len(history) == 4 * 3 * 4  # systems with epochs, splits, epochs; each once, not once a head
+    assert {"system", "split", "seed", "epoch", "loss", "test_accuracy"} <= set(history[0])
+    assert "seconds" not in history[0]
+
+
+def test_a_file_is_never_half_under_its_name(tmp_path, monkeypatch):
+    out = tmp_path / "report"
+    few = [r for r in RESULTS if r.system in ("cnn-mel", "hog")]
+    write_report(facts(), few, out, 50)
+    before = files_of(out)
+    real = Path.write_bytes
+
+    def fails_midway(path: Path, data: bytes) -> int:
+        if "report.html" in path.name:
+            real(path, data[: len(data) // 2])
+            raise OSError(28, "No space left on device")
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", fails_midway)
+    with pytest.raises(TrainingError, match=r"report\.html: the report cannot be written there \(No space left on device\)"):
+        write_report(facts(corpus="another"), few, out, 50)
+    after = files_of(out)
+    assert after["report.html"] == before["report.html"]
+    assert set(after) == set(before)  # nothing half beside it either
+
+
+def test_what_fails_before_writing_writes_nothing(tmp_path, monkeypatch):
+    def fails(*_args: object) -> str:
+        raise ValueError("drawn wrongly")
+
+    monkeypatch.setattr(write, "page", fails)
+    with pytest.raises(ValueError, match="drawn wrongly"):
+        write_report(facts(), RESULTS[:3], tmp_path / "report", 50)
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_the_users_error(tmp_path):
+    (tmp_path / "report").write_text("a file")
+    with pytest.raises(TrainingError, match="the report cannot be written there"):
+        write_report(facts(), RESULTS[:3], tmp_path / "report", 50)
+    with pytest.raises(TrainingError, match="no results to report"):
+        write_report(facts(), [], tmp_path / "other", 50)
+
+
+def test_files_of_others_stay(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/mine.svg").write_text("mine")
+    write_report(facts(), [r for r in RESULTS if r.system == "hog"], tmp_path, 50)
+    assert (tmp_path / "figures/mine.svg").read_text() == "mine"
+
+
+def test_a_run_of_one_system_that_hears_recordings_whole(tmp_path):
+    hog = known(made_results(systems=("hog",), splits=("1",), scenes=SCENES, held=0))
+    page = write_report(facts(), hog, tmp_path, 50).read_text(encoding="utf-8")
+    assert "HOG + SVM, svm names the right scene" in page  # the first, where the main one is not there
+    assert "There is one split, so no spread over splits can be given" in page
+    assert "No comparison" in page
+    assert "Seconds heard" not in page
+    assert not (tmp_path / "figures/comparisons.svg").exists()
+    assert not (tmp_path / "figures/seconds.svg").exists()
+
+
+def test_random_splits_without_training_sizes_leave_claims_untested(tmp_path):
+    results = made_results(systems=("att-crnn-mel", "cnn-mel"), scenes=SCENES, repeated=True)
+    page = write_report(facts(design="repeated"), results, tmp_path, 50).read_text(encoding="utf-8")
+    assert "No claim was tested: over random splits" in page
+    page = write_report(facts(design="repeated"), known(results), tmp_path, 50).read_text(encoding="utf-8")
+    assert "No claim was tested" not in page
+    assert "a test that corrects for it" in page
+
+
+def test_file_names_that_are_no_unicode_do_not_stop_a_report(tmp_path):
+    odd = "1/b\udcff.wav"
+    results = [replace(r, recordings=(odd, *r.recordings[1:])) for r in RESULTS if r.system == "hog" and r.split == "1"]
+    results = [replace(r, truth=(r.truth + 1) % 3) for r in results]  # wrong for sure, so that it is listed
+    page = write_report(facts(), results, tmp_path, 50).read_text(encoding="utf-8")
+    assert "1/b\\udcff.wav" in page
+
+
+def test_the_epoch_in_words_in_words():
+    (last,) = made_results(systems=("cnn-mel",), splits=("1",))
+    assert epoch_in_words([last]) == "the last of each training (4)"
+    assert epoch_in_words([last, replace(last, epoch=2)]).startswith(
+        "2 to 4; where it is not the last of a training, it was chosen on held-out"
+    )
+    assert epoch_in_words(made_results(systems=("hog",))) == "none (no system has epochs)"
+    assert "Seeds: 0." in setting(facts(), [last]).line()
+
+
+def test_verdicts_count_every_kind():
+    def comparison(question: str, estimate: float, p: float) -> Comparison:
+        return Comparison(question, "a", "b", "recording accuracy", Interval(estimate, 0.0, 0.0), p, p, 0.1, 3, 9)
+
+    family = [comparison("A beats B", 0.1, 0.01), comparison("A beats B", -0.1, 0.01), comparison("C beats D", 0.1, 0.2)]
+    told = verdicts(family)
+    assert told[0].startswith("3 paired comparisons, tested at 5 % after Holm's correction")
+    assert told[1:] == [
+        "A beats B: holds in 1, reversed in 1 of 2 comparisons.",
+        "C beats D: undecided in 1 of 1 comparison.",
+    ]
+    assert warnings(facts(), False) == []
+    said = lead(facts(design="repeated"), RESULTS, contestants(RESULTS, {}, {})[0], Interval(0.5, 0.4, 0.6), family)
+    assert any("50.0 %" in text and "40.0 to 60.0" in text for text in said)
+
+
+def test_seconds_heard_pool_all_splits():
+    among = contestants(RESULTS, FUSIONS, BASES)
+    curves = {c.name: heard for c, heard in heard_of(among, RESULTS)}
+    assert set(curves) == {"att-crnn-mel", "att-crnn-gammatone", "cnn-mel", "att-crnn-fusion"}  # neither variants nor HOG
+    main = find(among, "cnn-mel", "svm")
+    assert main is not None
+    by_split = [accuracy_by_seconds(p.segment, p.recording_of, p.start_s, p.truth, 2.0).accuracy for p in main.parts]
+    np.testing.assert_allclose(curves["cnn-mel"].accuracy, np.mean(by_split, axis=0))  # splits of equal size
+    assert curves["cnn-mel"].accuracy[-1] == main.correct().mean()
+    assert heard_of(among, [replace(r, choices={}) for r in RESULTS]) == []
+
+
+def test_no_stray_file_beside_the_finished(folder):
+    assert not [name for name in os.listdir(folder) if name.startswith(".") or name.endswith(".tmp")]
