@@ -3,8 +3,9 @@
     python -m benchmarks.ray_cluster MANIFEST --out FOLDER [--kills 2] [--seed 0] -- [options of soundscene experiment]
 
 FOLDER/local is made by the same command without a cluster. Then, for each kill, a new cluster: a head that computes nothing
-and two nodes of `--cpus` CPUs; one node gets SIGKILL at a moment drawn uniformly from the time that the local run took, or
-when next a training runs there. Compared are all arrays of all results, bit for bit, and histories but for their seconds.
+and two nodes of `--cpus` CPUs; one node gets SIGKILL at a moment drawn uniformly from `--longest` seconds (by default half
+the time of the local run) after a training has first begun on it, or when next one runs there. Compared are all arrays of
+all results, bit for bit, and histories but for their seconds.
 """
 
 import argparse
@@ -31,7 +32,7 @@ TRIES = 5  # to start a node
 
 @dataclass(frozen=True)
 class Kill:
-    """When a node was killed, in seconds after it was first asked for, and the trainings that ran on it."""
+    """When a node was killed, in seconds after a training had first begun on it, and the trainings that ran on it."""
 
     after_s: float
     tasks: tuple[str, ...]
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=2)
     parser.add_argument("--cpus", type=int, default=1, help="of each node")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--longest", type=float)
     arguments = parser.parse_args(own.split())
     words = options.split()
     draws = np.random.default_rng(arguments.seed)
@@ -60,7 +62,8 @@ def main() -> None:
             started = time.perf_counter()
             process = subprocess.Popen([*command(arguments.manifest, out, words), "--cluster", str(cluster.address)])
             node = next(iter(cluster.worker_nodes))
-            kill = kill_node(cluster, node, float(draws.uniform(0, alone_s)), lambda: process.poll() is None)  # noqa: B023
+            after_s = float(draws.uniform(0, arguments.longest or alone_s / 2))
+            kill = kill_node(cluster, node, after_s, lambda process=process: process.poll() is None)
             process.wait()
             wall_s = time.perf_counter() - started
         found = differences(arguments.out / "local", out)
@@ -84,11 +87,12 @@ def two_nodes(cpus: int = 1) -> Iterator[Cluster]:
 
 
 def kill_node(cluster: Cluster, node: Any, after_s: float, going_on: Callable[[], bool]) -> Kill | None:
-    """Kill a node `after_s` from now, or as soon after it as a training runs there; None if there was none any more."""
-    started = time.monotonic()
+    """Kill a node `after_s` after a training has begun there, or when next one runs there; None if none does any more."""
+    started = None
     while going_on():
-        passed = time.monotonic() - started
-        if passed > after_s and (tasks := trainings_on(node)):
+        tasks = trainings_on(node)
+        started = started or (time.monotonic() if tasks else None)
+        if started and tasks and (passed := time.monotonic() - started) >= after_s:
             cluster.remove_node(node, allow_graceful=False)
             return Kill(passed, tuple(tasks.values()))
         time.sleep(0.05)

@@ -170,7 +170,7 @@ def test_training_path_and_prediction_path_have_the_same_images_and_the_same_ans
             np.testing.assert_allclose(np.exp(together.calibrated[number]), found.posterior, atol=1e-5)
             sound = predict.AudioFile(file, bundle.recipe.audio)
             pieces = join_segments(list(predictor._pieces(sound)))
-            np.testing.assert_array_equal(mine.images, pieces.images)
+            np.testing.assert_array_equal(mine.features, pieces.images)
             np.testing.assert_array_equal(mine.start_s, pieces.start_s)
 
 

@@ -64,7 +64,7 @@ def experiment(
     if first:
         for name, why in outcome.failures.items():
             complain(f"{name}: {why}")
-        out.print(f"{run}: {outcome.n_done} of {len(outcome.plan.tasks())} trainings have a result; soundscene report {run}")
+        out.print(f"{run}: {outcome.n_done} of {outcome.n_asked} trainings have a result; soundscene report {run}")
     if outcome.failures:
         raise typer.Exit(FAILED)
 

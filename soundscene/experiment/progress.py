@@ -19,10 +19,10 @@ class RunProgress:
         self._done = self._total = 0
         self._epochs: dict[str, str] = {}
 
-    def started(self, plan: Plan, n_done: int) -> None:
+    def started(self, plan: Plan, n: int, n_done: int) -> None:
         """How much there is to do."""
-        self._done, self._total = n_done, len(plan.tasks())
-        self._say(f"{self._total} trainings, {n_done} of them finished before; {plan.threads} thread(s) each")
+        self._done, self._total = n_done, n
+        self._say(f"{n} trainings, {n_done} of them finished before; {plan.threads} thread(s) each")
 
     def told(self, task: Task, event: Event) -> None:
         """An epoch, an end, or a failure of a task."""

@@ -12,6 +12,7 @@ from soundscene.errors import TrainingError
 from soundscene.experiment.folder import RunFolder
 from soundscene.experiment.plan import Plan, make_plan
 from soundscene.experiment.runner import Told, build_stores, content_hashes, refuse_broken, run_local, run_together, warm_up
+from soundscene.experiment.shelf import Shelf
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import SystemSpec
 from soundscene.types import Recording, Split
@@ -59,9 +60,10 @@ class Means:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an experiment came to: tasks with a result, and why the others have none."""
+    """What an experiment came to: tasks that were asked for, how many have a result, and why the others have none."""
 
     plan: Plan
+    n_asked: int
     n_done: int
     failures: dict[str, str]
 
@@ -72,12 +74,14 @@ def run_experiment(
     means: Means,
     reading: Callable[[str, int, int], None] | None = None,
     told: Told | None = None,
-    started: Callable[[Plan, int], None] | None = None,
+    started: Callable[[Plan, int, int], None] | None = None,
 ) -> Outcome:
     """Run every system on every split with every seed, as far as the folder does not hold their results already.
 
-    reading: called with (representation, recordings done, in all); started: with the plan and the number of tasks that are
-    finished, before the first task begins; told: with what tasks say of themselves.
+    A folder may hold more than is asked for; only what is asked for is run.
+
+    reading: called with (representation, recordings done, in all); started: with the plan, the number of tasks and how many
+    of them are finished, before the first begins; told: with what tasks say of themselves.
 
     Raises: `SceneError` of any kind, before anything is trained, for what can be known before.
     """
@@ -97,7 +101,7 @@ def _compute(
     means: Means,
     reading: Callable[[str, int, int], None] | None,
     told: Told | None,
-    started: Callable[[Plan, int], None] | None,
+    started: Callable[[Plan, int, int], None] | None,
 ) -> Outcome:
     warm_up()
     plan = _plan(folder, request, means)
@@ -107,9 +111,11 @@ def _compute(
     if means.fabric is not None:
         means.fabric.barrier()
         plan = Plan.read(folder.path)
-    done, waiting = folder.read_results(plan)
+    asked = [t for t in plan.tasks() if t.seed in request.seeds and any(t.system == s.name for s in request.systems)]
+    there = Shelf(folder.results).names()
+    waiting = [task for task in asked if task.name not in there]
     if started:
-        started(plan, len(done))
+        started(plan, len(asked), len(asked) - len(waiting))
     tell: Told = told or (lambda task, event: None)
     if means.fabric is not None and means.fabric.world_size > 1:
         failures = run_together(folder, plan, waiting, means.fabric, tell)
@@ -119,7 +125,8 @@ def _compute(
         failures = run_on_cluster(folder, plan, waiting, means.cluster, means.device, tell)
     else:
         failures = run_local(folder, plan, waiting, min(means.workers, max(len(waiting), 1)), means.device, tell)
-    return Outcome(plan, len(folder.read_results(plan)[0]), failures)
+    there = Shelf(folder.results).names()
+    return Outcome(plan, len(asked), sum(task.name in there for task in asked), failures)
 
 
 def _plan(folder: RunFolder, request: Request, means: Means) -> Plan:

@@ -21,27 +21,30 @@ FEW = 10  # answers in a bin, below which its share is hardly worth a point
 def epochs_figure(systems: Sequence[Contestant]) -> Figure:
     """Figure 2: segment accuracy on the test part against epoch, by the softmax layer, systems over one another.
 
-    Left the first part (first split, first seed) as in the paper, right the mean over all parts; one panel where there is
-    one part. A ring marks the epoch that was tested.
+    Left the first part (split and seed) of the first system as in the paper, of every system that has it; right the mean
+    over all parts of each system; one panel where there is nothing else. A ring marks the epoch that was tested.
     """
-    n_parts = max(len(system.parts) for system in systems)
-    figure = Figure(figsize=(WIDTH_IN, 3.0), layout="constrained")
-    panels = figure.subplots(1, 2 if n_parts > 1 else 1, sharey=True, squeeze=False)[0]
-    handles = []
-    for number, system in enumerate(systems):
-        first = system.parts[0]
-        handles.append(_curve(panels[0], epoch_curve([first.history]), number))
-        tested = [100 * row["test_accuracy"] for row in first.history if row["epoch"] == first.epoch]
-        if tested:
-            panels[0].plot([first.epoch], tested, "o", markersize=9, color="black", markerfacecolor="none", clip_on=False)
-        if n_parts > 1:
-            _curve(panels[1], epoch_curve([part.history for part in system.parts]), number)
     shown = systems[0].parts[0]
+    firsts = [[p for p in system.parts if (p.split, p.seed) == (shown.split, shown.seed)] for system in systems]
+    n_parts = sorted({len(system.parts) for system in systems})
+    alone = n_parts == [1] and all(firsts)
+    figure = Figure(figsize=(WIDTH_IN, 3.0), layout="constrained")
+    panels = figure.subplots(1, 1 if alone else 2, sharey=True, squeeze=False)[0]
+    for number, (system, of_first) in enumerate(zip(systems, firsts, strict=True)):
+        for part in of_first:
+            _curve(panels[0], epoch_curve([part.history]), number)
+            tested = [100 * row["test_accuracy"] for row in part.history if row["epoch"] == part.epoch]
+            ring = {"markersize": 9, "color": "black", "markerfacecolor": "none", "clip_on": False}
+            panels[0].plot([part.epoch] * len(tested), tested, "o", **ring)
+        if not alone:
+            _curve(panels[1], epoch_curve([part.history for part in system.parts]), number)
     panels[0].set(title=f"split {shown.split}, seed {shown.seed}", ylabel="test segment accuracy, %")
-    if n_parts > 1:
-        panels[1].set(title=f"mean of {n_parts} (splits and seeds)")
+    if not alone:
+        told = " to ".join(str(n) for n in dict.fromkeys((n_parts[0], n_parts[-1])))
+        panels[1].set(title=f"mean of {told} (splits and seeds)")
     for panel in panels:
         _label_epochs(panel)
+    handles = [_curve(panels[0], epoch_curve([]), number) for number in range(len(systems))]
     legend_below(figure, handles, [system.title for system in systems])
     return figure
 
@@ -120,7 +123,7 @@ def reliability_figure(heads: Sequence[Contestant]) -> Figure:
     columns = [(name, [of(head) for head in heads]) for name, of in kinds]
     columns = [(name, found) for name, found in columns if any(found)]
     # Places in inches: all labels are of known size, and a grid this deep is more than the constrained layout solves.
-    width, height = 0.45 + PANEL_IN[0] * len(columns), 0.5 + PANEL_IN[1] * len(heads)
+    width, height = 0.45 + PANEL_IN[0] * len(columns), 0.3 + PANEL_IN[1] * len(heads)
     figure = Figure(figsize=(width, height))
     for row, head in enumerate(heads):
         for column, (name, found) in enumerate(columns):
@@ -131,7 +134,8 @@ def reliability_figure(heads: Sequence[Contestant]) -> Figure:
             upper = figure.add_axes((left / width, (bottom + 0.6) / height, 1.7 / width, 1.7 / height))
             lower = figure.add_axes((left / width, bottom / height, 1.7 / width, 0.45 / height), sharex=upper)
             _reliability_panel(upper, lower, bins)
-            upper.set_title(f"{name}\n{head.head}", pad=8)
+            told = f"{head.head}: ECE {100 * bins.error:.1f} %, n = {bins.count.sum()}"
+            upper.set_title(f"{name}\n{told}", pad=8, fontsize=SMALL_PT)
             if column == 0:
                 upper.set_ylabel("share of right answers")
                 lower.set_ylabel("answers")
@@ -150,7 +154,6 @@ def _reliability_panel(upper: Axes, lower: Axes, bins: Reliability) -> None:
         )  # fmt: skip
     upper.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     upper.tick_params(labelbottom=False)
-    upper.text(0.04, 0.96, f"ECE {100 * bins.error:.1f} %\nn = {bins.count.sum()}", va="top", fontsize=SMALL_PT)
     n_bins = len(bins.count)
     lower.bar((np.arange(n_bins) + 0.5) / n_bins, np.where(used, bins.count, np.nan), 0.85 / n_bins, color="#888888")
     top = int(np.ceil(np.log10(max(bins.count.max(), 2))))

@@ -62,7 +62,7 @@ def report_on_run(run: Path, out: Path | None = None, main: str | None = None, f
         n_groups=len({group for _, _, group in plan.recordings}),
         scenes=tuple(sorted({scene for _, scene, _ in plan.recordings})),
         missing=tuple(f"{t.system} on {t.split}, seed {t.seed}" for t in missing),
-        notes=(*plan.notes, *_left_out(plan)),
+        notes=(*plan.notes, *_left_out(plan), *_of_a_kind(results)),
         fusions=fusions,
         bases={spec.name: spec.base for spec in plan.systems if spec.base},
         litis=plan.litis,
@@ -86,6 +86,16 @@ def _machine(result: SplitResult) -> str:
     facts = result.facts
     torch = facts.get("versions", {}).get("torch", "?")
     return f"{facts.get('machine', '?')}, {facts.get('device', '?')}, PyTorch {torch}"
+
+
+def _of_a_kind(results: Sequence[SplitResult]) -> tuple[str, ...]:
+    """Two systems carry the names of papers that could not be read whole."""
+    titles = list(dict.fromkeys(r.title for r in results if r.system.partition("+")[0] in ("hog", "mfcc-dnn")))
+    if not titles:
+        return ()
+    return (
+        f"{' and '.join(titles)}: systems of that kind, no reproductions of the papers they are named after (page 0054).",
+    )
 
 
 def _left_out(plan: Plan) -> tuple[str, ...]:

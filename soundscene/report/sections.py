@@ -209,12 +209,13 @@ def _training(found: Findings) -> list[Section]:
 def _epochs(name: str, title: str, systems: Sequence[Contestant]) -> Picture:
     first = systems[0].parts[0]
     caption = f"Softmax layer, split {first.split}, seed {first.seed}; ring: the epoch that was tested."
-    if max(len(c.parts) for c in systems) > 1:
+    figure = epochs_figure(systems)
+    if len(figure.axes) > 1:
         caption = (
             f"Softmax layer. Left: split {first.split}, seed {first.seed} alone, as in the paper; ring: the epoch that was "
             "tested. Right: mean over all splits and seeds."
         )
-    return _picture(name, title, caption, epochs_figure(systems))
+    return _picture(name, title, caption, figure)
 
 
 def _run(found: Findings) -> Section:

@@ -10,6 +10,7 @@ from soundscene.report.tables import Setting
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.intervals import Interval
 
+FEW_GROUPS = 20  # of which a bootstrap is too sure, see soundscene.scoring.intervals
 VERDICTS = ("holds", "reversed", "undecided")
 
 
@@ -79,11 +80,13 @@ def lead(
         f"(95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f}, over groups; all splits and seeds "
         "together). Which system stands here does not depend on its score."
     )
+    if interval.low == interval.high:
+        score += " The interval has no width because no error was seen, which does not mean that none will come."
     tested = (
         f"Tested epoch: {epoch_in_words(results)}. Nothing was chosen by test recordings: epoch, temperature and settings "
         "come from training parts alone."
     )
-    return [corpus, tested, score, *verdicts(comparisons), *_limits(facts, n_splits), *facts.notes]
+    return [corpus, tested, score, *verdicts(comparisons), *_limits(facts, results), *facts.notes]
 
 
 def verdicts(comparisons: Sequence[Comparison]) -> list[str]:
@@ -118,18 +121,25 @@ def warnings(facts: RunFacts, untested: bool) -> list[str]:
     return told
 
 
-def _limits(facts: RunFacts, n_splits: int) -> list[str]:
-    if n_splits == 1:
-        return [
+def _limits(facts: RunFacts, results: Sequence[SplitResult]) -> list[str]:
+    told = []
+    n_groups = len({group for r in results for group in r.groups})
+    if n_groups < FEW_GROUPS:
+        told.append(
+            f"The test parts hold {_count(n_groups, 'group')}: with fewer than {FEW_GROUPS}, intervals by resampling groups "
+            "come out too narrow."
+        )
+    if len({r.split for r in results}) == 1:
+        told.append(
             "There is one split, so no spread over splits can be given; intervals are over the groups of its test part and "
             "say nothing of other training parts."
-        ]
-    if facts.design == "repeated":
-        return [
+        )
+    elif facts.design == "repeated":
+        told.append(
             "The splits are random and share recordings, so their figures are not independent: comparisons use a test that "
             "corrects for it. Intervals of single accuracies resample groups and leave the choice of training part out."
-        ]
-    return []
+        )
+    return told
 
 
 def _count(n: int, word: str) -> str:

@@ -103,9 +103,9 @@ def test_given_again_nothing_is_trained_and_systems_may_be_added(
     shutil.copytree(finished[0], out)
     told: list[tuple[Task, Event]] = []
     again = run_experiment(request(manifest, "cnn-mel"), out, MEANS, told=lambda t, e: told.append((t, e)))
-    assert (again.n_done, told) == (4, [])
+    assert (again.n_asked, again.n_done, told) == (2, 2, [])
     more = run_experiment(request(manifest, "mfcc-dnn"), out, MEANS, told=lambda t, e: told.append((t, e)))
-    assert (more.n_done, more.failures) == (6, {})
+    assert (more.n_asked, more.n_done, more.failures) == (2, 2, {})
     assert {t.system for t, _ in told} == {"mfcc-dnn"}
     with pytest.raises(TrainingError, match=r"holds an experiment with other recipe \(training: seed: 0 there, 4 now\)"):
         run_experiment(request(manifest, recipe=TINY.with_settings(["training.seed=4"])), out, MEANS)

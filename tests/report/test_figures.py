@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import matplotlib
@@ -167,6 +168,18 @@ def test_figure_2_is_the_first_part_and_the_mean_of_all():
     assert len(epochs_figure(made(systems=("cnn-mel",), splits=("1",))[:1]).axes) == 1
 
 
+def test_figure_2_does_not_show_another_split_for_one_that_is_missing():
+    whole, lacking = (c for c in made(systems=("att-crnn-mel", "cnn-mel")) if c.head == "softmax")
+    lacking = replace(lacking, parts=lacking.parts[1:])
+    figure = epochs_figure([whole, lacking])
+    first, mean = figure.axes
+    assert len([line for line in first.lines if len(points(line)) > 1]) == 1
+    assert len(mean.lines) == 2
+    assert {"mean of 2 to 3 (splits and seeds)", whole.title, lacking.title} <= set(names_of(figure))
+    elsewhere = [replace(whole, parts=whole.parts[:1]), replace(lacking, parts=lacking.parts[:1])]
+    assert len(epochs_figure(elsewhere).axes) == 2  # one part each, but of two splits
+
+
 def test_training_has_bands_from_lowest_to_highest():
     (softmax, _) = made(systems=("cnn-mel",), splits=("1", "2"))
     histories = ([1.0, 0.5], [3.0, 1.5])
@@ -208,7 +221,7 @@ def test_reliability_of_segments_and_recordings_before_and_after(among):
     assert len(discs)
     assert len(rings)
     np.testing.assert_array_equal([height for _, _, height in bars(lower.patches)], np.where(used, expected.count, np.nan))
-    assert upper.texts[0].get_text() == f"ECE {100 * expected.error:.1f} %\nn = {expected.count.sum()}"
+    assert upper.get_title() == f"segments\nsoftmax: ECE {100 * expected.error:.1f} %, n = {expected.count.sum()}"
     hog = chosen(among, "hog", "svm")
     assert len(reliability_figure([hog]).axes) == 2 * 2  # no segments
     untempered = made(systems=("hog",), held=0)

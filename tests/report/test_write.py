@@ -13,7 +13,7 @@ from soundscene.errors import TrainingError
 from soundscene.report import write
 from soundscene.report.contestants import contestants, find
 from soundscene.report.sections import heard_of
-from soundscene.report.summary import RunFacts, lead, setting, epoch_in_words, verdicts, warnings
+from soundscene.report.summary import RunFacts, epoch_in_words, lead, setting, verdicts, warnings
 from soundscene.report.write import write_report
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.curves import accuracy_by_seconds
