@@ -121,6 +121,7 @@ class Memory:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def now(self) -> float:
+        """Bytes."""
         total = 0
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -133,6 +134,7 @@ class Memory:
         return total * os.sysconf("SC_PAGE_SIZE")
 
     def peak(self) -> float:
+        """Bytes."""
         return self._peak
 
     def _watch(self) -> None:

@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 import soundscene
 from soundscene import predict
 from soundscene.bundle import ModelBundle
-from soundscene.data.corpus import read_corpus, join_segments
+from soundscene.data.corpus import join_segments, read_corpus
 from soundscene.errors import AudioError, AudioWarning
 from soundscene.predict import Predictor
 from soundscene.systems.neural import HEADS, answer

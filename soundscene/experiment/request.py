@@ -91,7 +91,7 @@ def read_splits(manifest: Manifest, text: str | None) -> Design:
     if text is None:
         has_fold = any(r.columns.get("fold") for r in manifest.recordings)
         text = "by=fold" if has_fold else f"folds={FOLDS}"
-    words = dict(word.partition("=")[::2] for word in text.split(","))
+    words = {key: value for key, _, value in (word.partition("=") for word in text.split(","))}
     kind = next(iter(words))
     allowed = {"by": {"by"}, "folds": {"folds", "seed"}, "random": {"random", "seed", "train"}}
     if kind not in allowed or not set(words) <= allowed[kind]:

@@ -92,7 +92,8 @@ class SplitResult:
             heads = {head: Said(*(arrays[f"{head}/{field}"] for field in SAID)) for head in rest.pop("heads")}
             for key in ("scenes", "recordings", "groups", "held_recordings", "notes"):
                 rest[key] = tuple(rest[key])
-            return cls(**rest, **{key: arrays[key] for key in ARRAYS}, heads=heads)
+            values: dict[str, Any] = rest | {key: arrays[key] for key in ARRAYS} | {"heads": heads}
+            return cls(**values)
         except (SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
             raise TrainingError(
                 f"{name}: not a result of ours, or damaged ({' '.join(str(error).split())[:150]}); delete it, and the same "

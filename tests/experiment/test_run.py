@@ -283,7 +283,7 @@ def test_the_model_of_a_task_answers_for_a_file_as_its_result_says(
         predictor = load(RunFolder(out).model(Task(result.system, result.split, 0)), "svm")
         assert predictor.scenes == result.scenes
         for number, path in enumerate(result.recordings):
-            said = predictor(manifest.parent / path)
+            said = predictor.predict(manifest.parent / path)
             np.testing.assert_allclose(said.posterior, np.exp(result.heads["svm"].calibrated[number]), atol=0.01)
             mine = result.recording_of == number
             segments = np.exp(result.heads["svm"].segment[mine])

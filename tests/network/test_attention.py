@@ -1,4 +1,5 @@
 import math
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch
 from soundscene.network.attention import AttentionScore, SpatioTemporalAttentionPool
 
 
-def build(scale, n_recurrent=6, n_frames=5, size=4, seed=0):
+def build(scale, n_recurrent=6, n_frames=5, size=4, seed=0) -> tuple[Any, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     pool = SpatioTemporalAttentionPool(n_recurrent, n_frames, size, scale).double()
     for tensor in pool.state_dict().values():
@@ -119,12 +120,13 @@ def test_attention_turns_to_what_the_context_vector_likes():
 @pytest.mark.parametrize("scale", ["printed", "mean-preserving"])
 def test_ablated_vectors_are_uniform_and_their_layers_are_gone(scale):
     z = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    for pooling, layers in {
+    learnt: dict[Literal["spatio-temporal", "temporal", "spatial", "mean"], set[str]] = {
         "spatio-temporal": {"temporal", "spatial"},
         "temporal": {"temporal"},
         "spatial": {"spatial"},
         "mean": set(),
-    }.items():
+    }
+    for pooling, layers in learnt.items():
         pool = SpatioTemporalAttentionPool(6, 5, 4, scale, pooling).double()
         assert {name.partition(".")[0] for name in pool.state_dict()} == layers
         spatial, temporal = pool.attend(z)
