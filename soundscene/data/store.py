@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from filelock import FileLock
 from jaxtyping import Bool, Float32, Float64
+from threadpoolctl import threadpool_limits
 
 from soundscene.data.corpus import Corpus
 from soundscene.errors import AudioError, ManifestError, TrainingError
@@ -162,7 +163,7 @@ class FeatureStore:
         if workers == 1:
             yield from ((recording, work(recording)) for recording in recordings)
             return
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"), end_with_parent)
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"), _begin)
         jobs: deque[tuple[Recording, Future[Extract | str]]] = deque()
         waiting = iter(recordings)
         try:
@@ -197,6 +198,12 @@ class FeatureStore:
                     return
                 self._rows[row["identity"]] = row
                 self._read_from += len(line)
+
+
+def _begin() -> None:
+    """A process that reads sound: one thread, because those of BLAS that wait for each other cost ten times more."""
+    threadpool_limits(1)
+    end_with_parent()
 
 
 def end_with_parent() -> None:

@@ -41,7 +41,8 @@ def reach(address: str) -> None:
             f"(6379), for machines of the cluster only; from elsewhere it is ray://HOST:{CLIENT_PORT}"
         ) from None
     if tried.returncode:
-        reason = " ".join(tried.stderr.rpartition("REASON ")[2].split())[:300]
+        said = tried.stderr.rpartition("REASON ")[2].strip()
+        reason = " ".join((said.splitlines()[-1] if "Traceback" in said else said).split())[:300]
         raise TrainingError(
             f"cluster {address}: cannot be used ({reason}); is it running, with the Ray and Python of this machine?"
         )
