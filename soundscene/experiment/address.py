@@ -11,6 +11,9 @@ from soundscene.errors import TrainingError
 CLIENT_PORT = 10001  # of a head, for machines that are not of the cluster, unless said otherwise
 DOOR_S = 5.0  # for a connection to be taken
 ANSWER_S = 60.0  # for a cluster to answer
+_HINT = (
+    f"HOST:PORT is the head's own port (6379), for machines of the cluster; from elsewhere it is ray://HOST:{CLIENT_PORT}"
+)
 _PROBE = """
 import sys, ray
 try:
@@ -36,16 +39,11 @@ def reach(address: str) -> None:
     try:
         tried = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, env=environment, check=False)
     except subprocess.TimeoutExpired:
-        raise TrainingError(
-            f"cluster {address}: no Ray cluster answers there within {ANSWER_S:.0f} s; HOST:PORT is the port of the head "
-            f"(6379), for machines of the cluster only; from elsewhere it is ray://HOST:{CLIENT_PORT}"
-        ) from None
+        raise TrainingError(f"cluster {address}: no Ray cluster answers there within {ANSWER_S:.0f} s; {_HINT}") from None
     if tried.returncode:
         said = tried.stderr.rpartition("REASON ")[2].strip()
         reason = " ".join((said.splitlines()[-1] if "Traceback" in said else said).split())[:300]
-        raise TrainingError(
-            f"cluster {address}: cannot be used ({reason}); is it running, with the Ray and Python of this machine?"
-        )
+        raise TrainingError(f"cluster {address}: cannot be used ({reason}); {_HINT}, with the same Ray and Python")
 
 
 def _knock(address: str) -> None:
