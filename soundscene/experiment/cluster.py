@@ -94,8 +94,9 @@ def _connected(address: str) -> Iterator[None]:
     os.environ[name] = "0"
     try:
         try:
+            logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters is raised, and then said in one line
             page = False if address == "local" else None
-            ray.init(address, include_dashboard=page, logging_level=logging.ERROR, log_to_driver=False)
+            ray.init(address, include_dashboard=page, logging_level=logging.CRITICAL, log_to_driver=False)
         except (lost.RayError, OSError, RuntimeError, ValueError) as error:
             raise TrainingError(f"cluster {address}: cannot be used ({_one_line(error)})") from None
         yield
