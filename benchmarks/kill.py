@@ -4,26 +4,29 @@
     experiment]
 
 RUN is made by the same command without kills if it is not there yet. A kill is SIGKILL to the run's own process; the
-processes that it had started must end by themselves. Compared are all arrays of all results, bit for bit, histories but for
-their seconds, models but for their seconds, and the tables of the report.
+processes that it had started must end by themselves. Compared are all arrays of all results, histories but for seconds,
+the tensors of all models, all bit for bit, and the CSV tables of both reports but for those that hold seconds.
 """
 
 import argparse
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from soundscene.experiment.folder import RunFolder
 from soundscene.experiment.plan import Plan
 from soundscene.experiment.results import ARRAYS, SAID, SplitResult
 
 TIMES = ("seconds",)  # of a history's row: the only thing that may differ
+TIMED = ("cost.csv", "history.csv")  # tables with seconds in them; histories are compared by themselves
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,11 @@ def main() -> None:
         print(f"| {number} | {k.after_s:.1f} | {k.n_results} | {k.n_half} | {k.stored} |")
     run(arguments.manifest, arguments.out, words)
     found = differences(arguments.reference, arguments.out)
-    print("\n".join(found) if found else "all results, histories and tables are the same")
+    found += unlike_models(arguments.reference, arguments.out) + unlike_tables(arguments.reference, arguments.out)
+    print("\n".join(found) if found else "all results, histories, models and tables are the same")
+    left = orphans([k.session for k in kills])
+    print("\n".join(left) if left else "no process is left of the killed runs")
+    found += left
     sys.exit(1 if found else 0)
 
 
@@ -131,6 +138,34 @@ def unlike(one: SplitResult, other: SplitResult) -> list[str]:
     plain = ("system", "split", "seed", "scenes", "recordings", "groups", "held_recordings", "epoch", "notes")
     found += [name for name in plain if getattr(one, name) != getattr(other, name)]
     return found + (["history"] if rows[0] != rows[1] else [])
+
+
+def unlike_models(one: Path, other: Path) -> list[str]:
+    """Models that are missing on one side, or differ in a tensor."""
+    names = {path.name for run in (one, other) for path in (run / "models").glob("*.safetensors")}
+    found = [] if names else ["models: there are none to compare"]
+    for name in sorted(names):
+        paths = one / "models" / name, other / "models" / name
+        if not all(path.exists() for path in paths):
+            found.append(f"models/{name}: only in one run")
+            continue
+        first, second = (load_file(path) for path in paths)
+        if first.keys() != second.keys() or any(not np.array_equal(first[key], second[key]) for key in first):
+            found.append(f"models/{name}: differ")
+    return found
+
+
+def unlike_tables(one: Path, other: Path) -> list[str]:
+    """Tables of the report that differ."""
+    with tempfile.TemporaryDirectory() as folder:
+        outs = [Path(folder) / str(i) for i in range(2)]
+        for path, out in zip((one, other), outs, strict=True):
+            words = [sys.executable, "-m", "soundscene", "report", str(path), "--out", str(out)]
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        tables = [{f.name: f.read_text() for f in out.glob("csv/*.csv") if f.name not in TIMED} for out in outs]
+    return [
+        f"table {name}" for name in sorted(tables[0].keys() | tables[1].keys()) if tables[0].get(name) != tables[1].get(name)
+    ]
 
 
 def _of(plan: Plan, name: str) -> object:
