@@ -7,7 +7,7 @@ from jaxtyping import Float32
 from soundscene.errors import RecipeError
 from soundscene.recipe import AudioRecipe, FeatureRecipe
 from soundscene.signal.filterbanks import gammatone_filters, mel_filters
-from soundscene.signal.stft import hann, mirror, owned_frames, owned_start
+from soundscene.signal.stft import cut_frames, hann, mirror, owned_frames, owned_start, power
 from soundscene.types import Images
 
 
@@ -46,17 +46,13 @@ class LogSpectrogram:
             raise ValueError(f"segments of {segments.shape[2]} samples; this recipe's have {self.segment_samples}")
         images = np.empty((len(segments), 2, self.n_bands, self.n_frames), np.float32)
         frames = np.zeros((2, self.n_frames, self._n_fft), np.float32)
-        taps = len(self._window)
         # One segment at a time: it fits the cache, and no product ever changes its shape, so that an image cannot
         # depend on how many others were computed with it (a BLAS chooses its order of summation by shape).
         for segment, image in zip(segments, images, strict=True):
-            longer = segment[:, self._mirrored]
-            windows = np.lib.stride_tricks.sliding_window_view(longer, taps, axis=1)[:, :: self._hop]
-            np.multiply(windows, self._window, out=frames[:, :, :taps])
-            spectra = np.asarray(scipy.fft.rfft(frames))
-            power = np.square(np.real(spectra))
-            power += np.square(np.imag(spectra))
             for channel in range(2):
-                np.matmul(self._filters, power[channel].T, out=image[channel])
+                cut_frames(segment[channel, self._mirrored], self._window, self._hop, frames[channel])
+            powers = power(np.asarray(scipy.fft.rfft(frames)))
+            for channel in range(2):
+                np.matmul(self._filters, powers[channel].T, out=image[channel])
         np.maximum(images, self._floor, out=images)
         return np.log(images, out=images)

@@ -107,21 +107,19 @@ def noise_psd(power: Float[np.ndarray, "frame bin"], hop_s: float) -> Float64[np
     return NoiseTracker(power.shape[1], hop_s).push(power)
 
 
-# One loop over frames with the bins inside, because bins are coupled by three sums and frames by the recursion: numpy
-# calls on 353 bins cost more than their arithmetic (the compiled loop is 15 to 20 times faster). `no_type_check` keeps the
-# tests' run-time type checks from wrapping what numba is to compile.
-@numba.njit(cache=True, error_model="numpy")
+# One loop over frames with short loops over bins inside, because bins are coupled by three sums and frames by the
+# recursion: numpy calls on 353 bins cost more than their arithmetic. Each short loop touches few arrays, so that the
+# compiler can prove that they do not overlap and use vector instructions. `no_type_check` keeps the tests' run-time type
+# checks from wrapping what numba is to compile.
+@numba.njit(cache=True, error_model="numpy", nogil=True)
 @no_type_check
 def _track(power, noise, bins, kept, alpha_c, counts, constants, slopes):
     p, pb, pb2, sn2, pminu, actmin, actminsub, lminflag = bins
     aca, amax, aminh, bmax, fall, m_d, m_v = constants
     n_frames, n_bins = power.shape
     t, subwc, newest, v = counts
-    u = kept.shape[0]
-    d = u * v
-    y = np.empty(n_bins)
-    qi = np.empty(n_bins)
-    kmod = np.empty(n_bins)
+    d = kept.shape[0] * v
+    y, ah, qi, over_d, over_v, kmod = np.empty((6, n_bins))
     for frame in range(n_frames):
         for k in range(n_bins):
             y[k] = max(power[frame, k], POWER_FLOOR)
@@ -132,61 +130,115 @@ def _track(power, noise, bins, kept, alpha_c, counts, constants, slopes):
                 actmin[k] = actminsub[k] = np.inf
         t += 1
 
-        sum_p = sum_y = sum_sn2 = 0.0
-        for k in range(n_bins):
-            sum_p += p[k]
-            sum_y += y[k]
-            sum_sn2 += sn2[k]
+        sum_p, sum_y, sum_sn2 = _sum(p), _sum(y), _sum(sn2)
         acb = 1 / (1 + (sum_p / sum_y - 1) ** 2)  # (9)
         alpha_c[0] = aca * alpha_c[0] + (1 - aca) * max(acb, aca)  # (10)
         lowest = min(aminh, (sum_p / sum_sn2) ** fall)  # (12)
-        top = amax * alpha_c[0]
-        q_least = 1 / (Q_MAX * t)  # the reference's own bound
-        for k in range(n_bins):
-            ah = max(top / (1 + (p[k] / sn2[k] - 1) ** 2), lowest)  # (11)
-            p[k] = ah * p[k] + (1 - ah) * y[k]  # (3)
-            b = min(ah * ah, bmax)
-            pb[k] = b * pb[k] + (1 - b) * p[k]  # (20)
-            pb2[k] = b * pb2[k] + (1 - b) * (p[k] * p[k])  # (21)
-            qi[k] = max(min((pb2[k] - pb[k] * pb[k]) / (2 * sn2[k] * sn2[k]), 1 / Q_MIN), q_least)  # (23)
-        sum_qi = 0.0
-        for k in range(n_bins):
-            sum_qi += qi[k]
-        qav = sum_qi / n_bins
+        _smooth(p, y, sn2, ah, amax * alpha_c[0], lowest)
+        _moments(p, ah, pb, pb2, bmax)
+        _inverse_q(pb, pb2, sn2, qi, 1 / (Q_MAX * t))  # the reference's own bound
+        qav = _sum(qi) / n_bins
         bc = 1 + BIAS_SLOPE * math.sqrt(qav)
-        for k in range(n_bins):
-            scaled = bc * p[k]
-            over_d = scaled * (1 + 2 * (d - 1) * (1 - m_d) / (1 / qi[k] - 2 * m_d))  # (17)
-            over_v = scaled * (1 + 2 * (v - 1) * (1 - m_v) / (1 / qi[k] - 2 * m_v))
-            lower = over_d < actmin[k]
-            kmod[k] = 1.0 if lower else 0.0
-            actmin[k] = over_d if lower else actmin[k]
-            actminsub[k] = over_v if lower else actminsub[k]
+        _without_bias(p, qi, bc, d, m_d, over_d)
+        _without_bias(p, qi, bc, v, m_v, over_v)
+        _keep_least(over_d, over_v, actmin, actminsub, kmod)
 
         if 1 < subwc < v:
             for k in range(n_bins):
                 lminflag[k] = max(lminflag[k], kmod[k])
-                pminu[k] = min(actminsub[k], pminu[k])
-                sn2[k] = pminu[k]
-        elif subwc >= v:
-            newest = (newest + 1) % u
-            slope = slopes[3]
-            for i in range(2, -1, -1):
-                if qav < SLOPE_Q[i]:
-                    slope = slopes[i]
             for k in range(n_bins):
-                kept[newest, k] = actmin[k]
-                least = kept[0, k]
-                for i in range(1, u):
-                    least = min(least, kept[i, k])
-                if lminflag[k] > 0 and kmod[k] == 0 and least < actminsub[k] < slope * least:
-                    least = actminsub[k]
-                    kept[:, k] = least
-                pminu[k] = least  # sn2 keeps its value on this frame, as in the reference
-                lminflag[k] = 0.0
-                actmin[k] = np.inf
+                sn2[k] = pminu[k] = min(actminsub[k], pminu[k])
+        elif subwc >= v:
+            newest = (newest + 1) % kept.shape[0]
+            _end_sub_window(newest, kept, actmin, actminsub, pminu, lminflag, kmod, _slope(qav, slopes))
             subwc = 0
         subwc += 1
         for k in range(n_bins):
             noise[frame, k] = sn2[k]
     counts[0], counts[1], counts[2] = t, subwc, newest
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+@no_type_check
+def _sum(x):
+    """Eight running sums in a fixed order: additions that do not wait for each other."""
+    a = b = c = d = e = f = g = h = 0.0
+    whole = len(x) // 8 * 8
+    for k in range(0, whole, 8):
+        a += x[k]
+        b += x[k + 1]
+        c += x[k + 2]
+        d += x[k + 3]
+        e += x[k + 4]
+        f += x[k + 5]
+        g += x[k + 6]
+        h += x[k + 7]
+    for k in range(whole, len(x)):
+        a += x[k]
+    return ((a + b) + (c + d)) + ((e + f) + (g + h))
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+@no_type_check
+def _smooth(p, y, sn2, ah, top, lowest):
+    for k in range(len(p)):
+        ah[k] = max(top / (1 + (p[k] / sn2[k] - 1) ** 2), lowest)  # (11)
+        p[k] = ah[k] * p[k] + (1 - ah[k]) * y[k]  # (3)
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+@no_type_check
+def _moments(p, ah, pb, pb2, bmax):
+    for k in range(len(p)):
+        b = min(ah[k] * ah[k], bmax)
+        pb[k] = b * pb[k] + (1 - b) * p[k]  # (20)
+        pb2[k] = b * pb2[k] + (1 - b) * (p[k] * p[k])  # (21)
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+@no_type_check
+def _inverse_q(pb, pb2, sn2, qi, least):
+    for k in range(len(qi)):
+        qi[k] = max(min((pb2[k] - pb[k] * pb[k]) / (2 * sn2[k] * sn2[k]), 1 / Q_MIN), least)  # (23)
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+@no_type_check
+def _without_bias(p, qi, bc, n, m, over):
+    for k in range(len(p)):
+        over[k] = bc * p[k] * (1 + 2 * (n - 1) * (1 - m) / (1 / qi[k] - 2 * m))  # (17)
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+@no_type_check
+def _keep_least(over_d, over_v, actmin, actminsub, kmod):
+    for k in range(len(kmod)):
+        lower = over_d[k] < actmin[k]
+        kmod[k] = 1.0 if lower else 0.0
+        actmin[k] = over_d[k] if lower else actmin[k]
+        actminsub[k] = over_v[k] if lower else actminsub[k]
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+@no_type_check
+def _slope(qav, slopes):
+    for i in range(3):
+        if qav < SLOPE_Q[i]:
+            return slopes[i]
+    return slopes[3]
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+@no_type_check
+def _end_sub_window(newest, kept, actmin, actminsub, pminu, lminflag, kmod, slope):
+    for k in range(len(actmin)):
+        kept[newest, k] = actmin[k]
+        least = kept[0, k]
+        for i in range(1, len(kept)):
+            least = min(least, kept[i, k])
+        if lminflag[k] > 0 and kmod[k] == 0 and least < actminsub[k] < slope * least:
+            least = actminsub[k]
+            kept[:, k] = least
+        pminu[k] = least  # sn2 keeps its value on this frame, as in the reference
+        lminflag[k] = 0.0
+        actmin[k] = np.inf

@@ -49,7 +49,7 @@ def subtraction_gain(
     return gain
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy", nogil=True)
 @no_type_check
 def _gain(power, noise, gain):
     for t in range(power.shape[0]):
@@ -64,6 +64,14 @@ def _gain(power, noise, gain):
         for k in range(power.shape[1]):
             root_v = math.sqrt(noise[t, k] / max(power[t, k], POWER_FLOOR))
             gain[t, k] = max(1 - root_a * root_v, min(1.0, root_b * root_v))
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _attenuate(spectra, gain):
+    for t in range(gain.shape[0]):
+        for k in range(gain.shape[1]):
+            spectra[t, k] *= gain[t, k]
 
 
 class TwoChannelStream:
@@ -103,7 +111,8 @@ class TwoChannelStream:
 
     def _subtract(self, spectra: Complex128[np.ndarray, "frame bin"]) -> Float64[np.ndarray, " known"]:
         y = power(spectra)
-        return self._overlap_add.push(spectra * subtraction_gain(y, self._tracker.push(y)))
+        _attenuate(spectra, subtraction_gain(y, self._tracker.push(y)))
+        return self._overlap_add.push(spectra)
 
     def _pair(self, cleaned: Float64[np.ndarray, " cleaned"]) -> Float32[np.ndarray, "2 known"]:
         start = self._waiting.start

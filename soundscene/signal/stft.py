@@ -3,9 +3,12 @@
 Every stream gives bit-identical results for every way of cutting its input into blocks.
 """
 
+from typing import no_type_check
+
+import numba
 import numpy as np
 import scipy.fft
-from jaxtyping import Complex128, Float32, Float64, Int
+from jaxtyping import Complex, Complex128, Float, Float32, Float64, Int
 
 # pocketfft transforms as many rows at once as a SIMD register holds and the rest one by one. Multiples of 8 doubles
 # (the widest register there is) leave no rest, so a spectrum cannot depend on how many neighbours it was computed with.
@@ -94,6 +97,7 @@ class StftStream:
         self._hop = hop
         self._next = 0  # first sample of the next frame
         self._queue = SampleQueue(1)
+        self._rows = np.zeros((0, len(window)))  # kept from push to push: fresh memory costs more than filling it
 
     def push(self, samples: Float32[np.ndarray, " sample"]) -> Complex128[np.ndarray, "frame bin"]:
         """Spectra of the frames that these samples complete."""
@@ -103,9 +107,7 @@ class StftStream:
         if n == 0:
             return np.empty((0, taps // 2 + 1), np.complex128)
         stop = self._next + (n - 1) * self._hop + taps
-        held = self._queue.view(self._next, stop)[0]
-        frames = np.lib.stride_tricks.sliding_window_view(held, taps)[:: self._hop]
-        spectra = self._spectra(frames)
+        spectra = self._spectra(self._queue.view(self._next, stop)[0], n)
         self._next += n * self._hop
         self._queue.drop(self._next)
         return spectra
@@ -119,13 +121,14 @@ class StftStream:
             return np.empty((0, taps // 2 + 1), np.complex128)
         # At least half of this frame is there (hop <= taps / 2), so its mirror image needs no sample dropped before.
         rest = self._queue.view(self._next, total)[0]
-        return self._spectra(rest[mirror(0, taps, len(rest))][None])
+        return self._spectra(rest[mirror(0, taps, len(rest))], 1)
 
-    def _spectra(self, frames: Float32[np.ndarray, "frame tap"]) -> Complex128[np.ndarray, "frame bin"]:
-        n = len(frames)
-        rows = np.zeros((-(-n // ROWS) * ROWS, len(self._window)))
-        np.multiply(frames, self._window, out=rows[:n])
-        return np.asarray(scipy.fft.rfft(rows))[:n]
+    def _spectra(self, samples: Float32[np.ndarray, " sample"], n: int) -> Complex128[np.ndarray, "frame bin"]:
+        rows = -(-n // ROWS) * ROWS
+        if len(self._rows) < rows:
+            self._rows = np.zeros((rows, len(self._window)))
+        cut_frames(samples, self._window, self._hop, self._rows[:n])
+        return np.asarray(scipy.fft.rfft(self._rows[:rows]))[:n]  # the rows after n hold frames of before: never looked at
 
 
 class OverlapAddStream:
@@ -138,28 +141,55 @@ class OverlapAddStream:
         self._window = window
         self._hop = len(window) // 2
         self._tail = np.zeros(self._hop)
+        self._rows = np.zeros((0, len(window) // 2 + 1), np.complex128)
 
     def push(self, spectra: Complex128[np.ndarray, "frame bin"]) -> Float64[np.ndarray, " sample"]:
         """The samples that no later frame can change: hop for each frame."""
         n = len(spectra)
-        if n == 0:
-            return np.empty(0)
-        rows = np.zeros((-(-n // ROWS) * ROWS, spectra.shape[1]), np.complex128)
-        rows[:n] = spectra
-        frames = np.asarray(scipy.fft.irfft(rows, len(self._window)))[:n]
-        frames *= self._window
-        first, second = frames[:, : self._hop], frames[:, self._hop :]
-        samples = first.copy()
-        samples[0] += self._tail
-        samples[1:] += second[:-1]
-        self._tail = second[-1].copy()
-        return samples.reshape(-1)
+        rows = -(-n // ROWS) * ROWS
+        if len(self._rows) < rows:
+            self._rows = np.zeros((rows, spectra.shape[1]), np.complex128)
+        self._rows[:n] = spectra
+        frames = np.asarray(scipy.fft.irfft(self._rows[:rows], len(self._window)))
+        samples = np.empty(n * self._hop)
+        _overlap_add(frames, self._window, self._tail, samples)
+        return samples
 
     def flush(self) -> Float64[np.ndarray, " sample"]:
         """The second half of the last frame."""
-        return self._tail
+        return self._tail.copy()
 
 
-def power(spectra: Complex128[np.ndarray, "frame bin"]) -> Float64[np.ndarray, "frame bin"]:
+def power(spectra: Complex[np.ndarray, "*frame bin"]) -> Float[np.ndarray, "*frame bin"]:
     """|X|^2 of complex spectra, unscaled."""
-    return np.square(np.real(spectra)) + np.square(np.imag(spectra))
+    out = np.empty(spectra.shape, np.real(spectra).dtype)
+    _power(spectra.reshape(-1), out.reshape(-1))
+    return out
+
+
+# Compiled loops, because each numpy call over a batch of frames writes memory that the next one has to fetch again.
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def cut_frames(samples, window, hop, frames):
+    """frames[t, i] = samples[hop t + i] window[i], for as many taps as the window has."""
+    for t in range(len(frames)):
+        for i in range(len(window)):
+            frames[t, i] = samples[hop * t + i] * window[i]
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _overlap_add(frames, window, tail, samples):
+    hop = len(tail)
+    for t in range(len(samples) // hop):
+        for i in range(hop):
+            samples[t * hop + i] = frames[t, i] * window[i] + tail[i]
+        for i in range(hop):
+            tail[i] = frames[t, hop + i] * window[hop + i]
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _power(spectra, out):
+    for i in range(len(out)):
+        out[i] = spectra[i].real * spectra[i].real + spectra[i].imag * spectra[i].imag
