@@ -7,8 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from soundscene.network.norm_pool import fits, norm_pool
+
 KERNELS = (5, 3, 2)  # Table 1, square
 POOL = 4  # bands per pooled band, Table 1
+PIECE = 16  # segments: their largest activation, 21 MB at full width, is still in the cache when the next layer reads it
 
 
 class Standardise(nn.Module):
@@ -69,8 +72,10 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch n_in band frame"]) -> Float[Tensor, "batch n_out pooled frame"]:
         """One row pair of Table 1."""
-        x = torch.relu(self.convolution(self.pad(x)))
-        return self.dropout(self.pool(self.norm(x)))
+        x = self.convolution(self.pad(x))
+        if fits(x):
+            return norm_pool(x, self.norm, self.dropout.p if self.training else 0.0)
+        return self.dropout(self.pool(self.norm(torch.relu(x))))
 
 
 class ConvStack(nn.Module):
@@ -89,9 +94,15 @@ class ConvStack(nn.Module):
             )
         )
 
+    def maps(self, images: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch filter pooled frame"]:
+        """Feature maps of the last block; without gradients, on the processor, in pieces that stay in its cache."""
+        if torch.is_grad_enabled() or self.training or images.device.type != "cpu" or len(images) <= PIECE:
+            return self.blocks(images)
+        return torch.cat([self.blocks(piece) for piece in images.split(PIECE)])
+
     def forward(self, images: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch feature frame"]:
         """Convolutional output O, one column a frame."""
-        return self.blocks(images).flatten(1, 2)
+        return self.maps(images).flatten(1, 2)
 
 
 class BidirectionalGRU(nn.Module):

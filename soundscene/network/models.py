@@ -70,7 +70,7 @@ class CNNBaseline(nn.Module):
 
     def pool(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch embedding"]:
         """Largest value of each filter over bands and frames."""
-        return self.convolutions.blocks(standardised).amax(dim=(2, 3))
+        return self.convolutions.maps(standardised).amax(dim=(2, 3))
 
     def embed(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch embedding"]:
         """Globally max-pooled feature vector."""

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from soundscene.errors import RecipeError
+from soundscene.network.blocks import ConvBlock
 from soundscene.network.models import AttCRNN, CNNBaseline, build_network, n_frames
 from soundscene.recipe import Recipe
 
@@ -96,9 +97,20 @@ def test_places_and_rates_of_dropout():
     network = build(recipe=Recipe.paper(), n_scenes=19)
     places = []
     names = {module: name for name, module in network.named_modules()}
+
+    def rate(block: nn.Module) -> float:
+        assert isinstance(block, ConvBlock)
+        return block.dropout.p
+
     for module in names:
-        if isinstance(module, nn.Dropout):
-            module.register_forward_hook(lambda m, _, out: places.append((names[m], m.p, *out.shape[1:])))
+        if isinstance(module, ConvBlock):  # drops by the rate of its dropout layer, in one pass with norm and pooling
+            module.register_forward_hook(lambda m, _, out: places.append((names[m.dropout], rate(m), *out.shape[1:])))
+    for name in ("recurrent.dropout",):
+        network.get_submodule(name).register_forward_hook(lambda m, _, out: places.append((names[m], m.p, *out.shape[1:])))
+    assert {names[m] for m in names if isinstance(m, nn.Dropout)} == {
+        "recurrent.dropout",
+        *(f"convolutions.blocks.{i}.dropout" for i in range(3)),
+    }
     network(torch.zeros(1, 2, 64, 80))
     assert places == [
         ("convolutions.blocks.0.dropout", 0.25, 64, 16, 80),
