@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from soundscene.types import LogPosterior
@@ -108,6 +107,8 @@ def fit_temperature(log_posterior: Float[np.ndarray, "recording scene"], truth: 
     def loss(log_temperature: float) -> float:
         tempered = log_softmax(scores / np.exp(log_temperature), axis=1)
         return -tempered[rows, truth].sum() - PSEUDO_ERROR * tempered[rows, rival].mean()
+
+    from scipy.optimize import minimize_scalar  # here, because it takes 0.3 s to import and prediction never needs it
 
     # Convex in 1 / temperature, so one minimum in the logarithm too.
     best = minimize_scalar(
