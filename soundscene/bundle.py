@@ -29,6 +29,7 @@ from soundscene.types import LogPosterior
 FORMAT = "soundscene bundle"
 VERSION = 1
 BATCH = 64  # segments computed at once in prediction
+DEVICE_BATCH = 512  # on a graphics card
 
 Head = Literal["svm", "softmax"]
 
@@ -51,8 +52,8 @@ class ModelBundle:
     @torch.inference_mode()
     def embed(self, images: Float32[np.ndarray, "segment 2 band frame"]) -> Float32[np.ndarray, "segment embedding"]:
         """Embeddings of images from the front-end."""
-        pieces = torch.from_numpy(np.ascontiguousarray(images)).split(BATCH)
         device = self.network.softmax.weight.device
+        pieces = torch.from_numpy(np.ascontiguousarray(images)).split(BATCH if device.type == "cpu" else DEVICE_BATCH)
         found = [self.network.embed(piece.to(device).contiguous(memory_format=torch.channels_last)) for piece in pieces]
         width = self.network.softmax.in_features
         return torch.cat(found).float().cpu().numpy() if found else np.zeros((0, width), np.float32)

@@ -119,11 +119,24 @@ class BidirectionalGRU(nn.Module):
         super().__init__()
         self.hidden = hidden
         self.dropout = nn.Dropout(dropout)
-        self.gru = nn.GRU(n_in, hidden, n_layers, batch_first=True, bidirectional=True, dropout=dropout)
+        # A module a layer, so that dropout between them is PyTorch's own: that inside cuDNN's stack keeps a state which
+        # cannot be captured in a CUDA graph (docs/decisions/0063). Weights, masks and answers are those of one stack.
+        widths = [n_in] + [2 * hidden] * (n_layers - 1)
+        self.layers = nn.ModuleList(nn.GRU(width, hidden, batch_first=True, bidirectional=True) for width in widths)
         self.projection = nn.Linear(2 * hidden, 2 * hidden)
+        self.register_load_state_dict_pre_hook(_from_stack)
 
     def forward(self, o: Float[Tensor, "batch frame feature"]) -> Float[Tensor, "batch frame recurrent"]:
         """Recurrent output Z, one row a frame."""
-        both, _ = self.gru(self.dropout(o))
-        forward, backward = self.dropout(both).split(self.hidden, dim=-1)
+        for layer in self.layers:
+            o, _ = layer(self.dropout(o))
+        forward, backward = self.dropout(o).split(self.hidden, dim=-1)
         return self.projection(torch.cat((backward, forward), dim=-1))  # (1): backward first, as printed
+
+
+def _from_stack(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest_of_hook: object) -> None:
+    """Names of a bundle written before layers were modules: gru.weight_ih_l1_reverse -> layers.1.weight_ih_l0_reverse."""
+    for old in [name for name in state if name.startswith(f"{prefix}gru.")]:
+        kind, _, rest = old.removeprefix(f"{prefix}gru.").rpartition("_l")
+        layer, _, way = rest.partition("_")
+        state[f"{prefix}layers.{layer}.{kind}_l0{'_' + way if way else ''}"] = state.pop(old)

@@ -23,6 +23,10 @@ from torch.autograd.function import once_differentiable
 
 _POOL = 4  # bands per pooled band: Table 1, and the kernels below are written for it
 
+_DIVERGED = np.errstate(
+    over="ignore", invalid="ignore"
+)  # a diverged training shall end by its loss, not by numpy's warnings
+
 Values = Float32[np.ndarray, "batch band frame channel"]
 
 
@@ -63,6 +67,7 @@ class _NormPool(torch.autograd.Function):
     """Forward and backward of `norm_pool`; running_mean None: the batch's own statistics, which are returned too."""
 
     @staticmethod
+    @_DIVERGED
     def forward(  # type: ignore[override]
         ctx: Any,
         x: Tensor,
@@ -86,19 +91,17 @@ class _NormPool(torch.autograd.Function):
         pooled = torch.empty(batch, bands // _POOL, frames, channels)
         place = np.empty(pooled.shape, np.uint8)
         mask = np.array([*words, int(dropout * 2**32)], np.uint32)
-        out, args = (
-            pooled.numpy(),
-            (factor.astype(np.float32), offset.astype(np.float32), mask, np.float32(1 / (1 - dropout))),
-        )
-        _by_parts(lambda start, stop: _pool(values, start, stop, *args, out, place), batch)
+        args = (*_single(factor, offset), mask, np.float32(1 / (1 - dropout)), pooled.numpy())
+        _by_parts(lambda start, stop: _pool(values, start, stop, *args, place), batch)  # pyright: ignore
         ctx.save_for_backward(x, weight)
         ctx.rest = (place, mean, variance, eps, dropout, mask, training)
-        moments = torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(variance.astype(np.float32))
-        ctx.mark_non_differentiable(*moments)
-        return pooled.permute(0, 3, 1, 2), *moments
+        mean, variance = (torch.from_numpy(moment) for moment in _single(mean, variance))
+        ctx.mark_non_differentiable(mean, variance)
+        return pooled.permute(0, 3, 1, 2), mean, variance
 
     @staticmethod
     @once_differentiable
+    @_DIVERGED
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight = ctx.saved_tensors
         place, mean, variance, eps, dropout, mask, training = ctx.rest
@@ -107,25 +110,28 @@ class _NormPool(torch.autograd.Function):
         inverse = 1 / np.sqrt(variance + eps)
         keep = np.float32(1 / (1 - dropout))
         sums = np.zeros((batch, 2, channels))
-        around = mean.astype(np.float32), inverse.astype(np.float32)
-        _by_parts(lambda start, stop: _gradient_sums(values, pooled, place, start, stop, mask, keep, *around, sums), batch)
+        around = _single(mean, inverse)
+        _by_parts(lambda start, stop: _gradient_sums(values, pooled, place, start, stop, mask, keep, *around, sums), batch)  # pyright: ignore
         d_bias, d_weight = sums.sum(axis=0)
         n = batch * bands * frames if training else np.inf  # with running statistics nothing comes back through them
         scale = weight.detach().double().numpy() * inverse
         # dx = scale (dy - sum(dy) / n - xhat sum(dy xhat) / n) = scale dy - a - b relu(x)
         b = scale * inverse * d_weight / n
         a = scale * d_bias / n - b * mean
-        lines = scale.astype(np.float32), a.astype(np.float32), b.astype(np.float32)
         dx = torch.empty(values.shape)
-        args = (mask, keep, *lines, dx.numpy())
+        args = (mask, keep, *_single(scale, a, b), dx.numpy())
         _by_parts(lambda start, stop: _gradient(values, pooled, place, start, stop, *args), batch)  # pyright: ignore
-        to_weight = torch.from_numpy(d_weight.astype(np.float32)), torch.from_numpy(d_bias.astype(np.float32))
+        to_weight = [torch.from_numpy(d) for d in _single(d_weight, d_bias)]
         return dx.permute(0, 3, 1, 2), *to_weight, None, None, None, None, None, None
 
 
 def _rows(x: Tensor) -> Values:
     """The same values as [batch, band, frame, channel], without a copy where x is channels-last."""
     return x.detach().permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _single(*lines: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(line.astype(np.float32) for line in lines)
 
 
 def _statistics(values: Values) -> tuple[np.ndarray, np.ndarray]:

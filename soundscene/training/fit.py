@@ -1,8 +1,8 @@
 """fit: the training loop, on Lightning Fabric (device, precision, several processes by torchrun).
 
-All training images live in one tensor on the device; pairs are drawn, mixed and masked there, so no data loader is in
-the way. With several processes every rank draws the same epoch and takes its share of each batch; DDP averages the
-gradients; batch-norm statistics are those of each process's share (docs/decisions/0006).
+All training images live in one tensor on the device; pairs are drawn here, mixed and masked there (`training.step`), so
+no data loader is in the way. With several processes every rank draws the same epoch and takes its share of each batch; DDP
+averages the gradients; batch-norm statistics are those of each process's share (docs/decisions/0006).
 """
 
 import hashlib
@@ -16,29 +16,20 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor
 
 from soundscene.errors import TrainingError
-from soundscene.network.blocks import Standardise
 from soundscene.network.models import Network, build_network
 from soundscene.recipe import Recipe, TrainingRecipe
-from soundscene.training.between_class import augment, draw_pairs, kl_divergence, mix_images, mix_labels, no_mixing
+from soundscene.training.between_class import draw_pairs, no_mixing
 from soundscene.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from soundscene.training.step import LabelledImages, Step, choose_capture, load_moments, make_step, set_rate, to_device
 
 Observer = Callable[[dict[str, float], Network], None]
 """Called after each epoch with its row of the history and the network in evaluation mode; returns nothing, so that
 nothing can be selected by it."""
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """images [segment, 2, band, frame], labels [segment] (indices of scenes)."""
-
-    images: Float32[Tensor, "segment 2 band frame"]
-    labels: Int64[Tensor, " segment"]
 
 
 @dataclass(frozen=True)
@@ -72,32 +63,31 @@ def fit(
     processes than a batch has examples, or `training.keep` "best" without a validation part.
     """
     fabric = fabric or Fabric(devices=1)
-    choices = recipe.training
-    _check(choices, epoch_size or len(training.labels), fabric.world_size, validation)
+    choices, n = recipe.training, epoch_size or len(training.labels)
+    _check(choices, n, fabric.world_size, validation)
     mark = _fingerprint(recipe, training) if checkpoint else ""
     state = (load_checkpoint(checkpoint, mark) if checkpoint else None) or TrainingState()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(choices.seed)
         network = build_network(recipe, n_scenes)
         network.standardise.fit(training.images)
-        optimiser = torch.optim.Adam(network.parameters(), lr=choices.learning_rate)
         if state.epoch:
             network.load_state_dict(state.network)
-        model, optimiser = fabric.setup(network, optimiser)
-        if state.epoch:  # after setup, because the moments have to follow the weights to the device
-            optimiser.load_state_dict(optimiser.state_dict() | state.optimiser)
-        model.mark_forward_method("from_standardised")
-        on_device = LabelledImages(fabric.to_device(training.images), fabric.to_device(training.labels))
+        capture = choose_capture(recipe, fabric, network)
+        optimiser, step = make_step(recipe, fabric, network, training, n_scenes, capture)
+        if state.epoch:  # after the weights have moved, because the moments have to follow them to the device
+            load_moments(optimiser, state.optimiser)
+        held = to_device(validation, fabric) if validation else None
 
         while state.epoch < choices.epochs and not _out_of_patience(recipe, state):
             started = time.perf_counter()
-            _set_learning_rate(optimiser, recipe, state.epoch)
-            loss = _train_epoch(recipe, fabric, model, optimiser, on_device, epoch_size, n_scenes, state.epoch)
+            set_rate(optimiser, _learning_rate(recipe, state.epoch))
+            loss = _train_epoch(recipe, fabric, step, training.labels.cpu(), n, state.epoch)
             state.epoch += 1
             row = {"epoch": float(state.epoch), "loss": loss, "seconds": time.perf_counter() - started}
             network.eval()
-            if validation is not None:
-                row |= _validate(network, validation, fabric)
+            if held:
+                row |= _validate(network, held)
             row = fabric.broadcast(row)  # running statistics differ between processes; rank 0 decides
             state.history.append(row)
             if choices.keep == "best" and _is_best(state.history):
@@ -123,43 +113,17 @@ def _check(choices: TrainingRecipe, n: int, n_processes: int, validation: Labell
         )
 
 
-def _train_epoch(
-    recipe: Recipe,
-    fabric: Fabric,
-    model: _FabricModule,
-    optimiser: torch.optim.Optimizer,
-    training: LabelledImages,
-    epoch_size: int | None,
-    n_scenes: int,
-    epoch: int,
-) -> float:
-    """One pass over freshly drawn examples; mean loss. Everything random is seeded by (seed, epoch)."""
-    choices = recipe.training
+def _train_epoch(recipe: Recipe, fabric: Fabric, step: Step, labels: Int64[Tensor, " segment"], n: int, epoch: int) -> float:
+    """One pass over n freshly drawn examples; mean loss. Everything random is seeded by (seed, epoch)."""
+    choices, rank = recipe.training, fabric.global_rank
     draws = torch.Generator().manual_seed(_seed(choices.seed, epoch, 0))
-    torch.manual_seed(_seed(choices.seed, epoch, 1 + fabric.global_rank))  # dropout knows only the global generator
-    n = epoch_size or len(training.labels)
+    torch.manual_seed(_seed(choices.seed, epoch, 1 + rank))  # dropout knows only the global generator
     draw = draw_pairs if choices.mixing == "between-class" else no_mixing
-    pairs = draw(training.labels.cpu(), n, draws, choices.balanced)
-    standardise = cast(Standardise, model.standardise)
-    total = torch.zeros((), device=fabric.device)
-    model.train()
+    step.start(draw(labels, n, draws, choices.balanced))
     for part in torch.arange(n).tensor_split(math.ceil(n / choices.batch_size)):  # even batches: no tiny last one
         shifts = int(torch.randint(2**62, (), generator=draws))
-        part = part[fabric.global_rank :: fabric.world_size]
-        first, second = pairs.first[part].to(fabric.device), pairs.second[part].to(fabric.device)
-        ratio = pairs.ratio[part].to(fabric.device)
-        noise = torch.Generator().manual_seed(_seed(shifts, fabric.global_rank, 0))
-        one, other = (_vary(recipe, standardise(training.images[i]), standardise, noise) for i in (first, second))
-        images = mix_images(one, other, ratio).contiguous(memory_format=torch.channels_last)
-        targets = mix_labels(training.labels[first], training.labels[second], ratio, n_scenes)
-        optimiser.zero_grad()
-        with fabric.autocast():  # by hand: Fabric enters it for a marked method under DDP only
-            logits = model.from_standardised(images)
-        loss = kl_divergence(targets, logits)
-        fabric.backward(loss)
-        optimiser.step()
-        total += loss.detach() * len(part)
-    mean = cast(Tensor, fabric.all_reduce(total, reduce_op="sum")).item() / n
+        step.run(slice(int(part[0]) + rank, int(part[-1]) + 1, fabric.world_size), _seed(shifts, rank, 0))
+    mean = cast(Tensor, fabric.all_reduce(step.total, reduce_op="sum")).item() / n
     if not math.isfinite(mean):
         raise TrainingError(
             f"the loss is no longer finite in epoch {epoch + 1}: the learning rate {choices.learning_rate:g} may be too "
@@ -168,22 +132,13 @@ def _train_epoch(
     return mean
 
 
-def _vary(
-    recipe: Recipe, images: Float32[Tensor, "batch channel band frame"], standardise: Standardise, draws: torch.Generator
-) -> Float32[Tensor, "batch channel band frame"]:
-    """Gain and masks of the recipe."""
-    choices = recipe.training
-    return augment(images, choices.gain_db, choices.mask_bands, choices.mask_frames, standardise.inverse_deviation, draws)
-
-
 @torch.no_grad()
-def _validate(network: Network, validation: LabelledImages, fabric: Fabric) -> dict[str, float]:
-    """Segment accuracy and log loss of the softmax layer on the validation part."""
-    log_posterior = torch.cat(
-        [torch.log_softmax(network(fabric.to_device(piece)), -1).cpu() for piece in validation.images.split(500)]
-    )
-    chosen = log_posterior.gather(1, validation.labels[:, None])
-    right = (log_posterior.argmax(dim=1) == validation.labels).float()
+def _validate(network: Network, validation: LabelledImages) -> dict[str, float]:
+    """Segment accuracy and log loss of the softmax layer on the validation part, which is on the network's device."""
+    log_posterior = torch.cat([torch.log_softmax(network(piece), -1) for piece in validation.images.split(500)]).cpu()
+    truth = validation.labels.cpu()
+    chosen = log_posterior.gather(1, truth[:, None])
+    right = (log_posterior.argmax(dim=1) == truth).float()
     return {"validation_log_loss": -float(chosen.mean()), "validation_accuracy": float(right.mean())}
 
 
@@ -198,13 +153,12 @@ def _out_of_patience(recipe: Recipe, state: TrainingState) -> bool:
     return bool(patience) and state.epoch - state.best_epoch >= patience
 
 
-def _set_learning_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, epoch: int) -> None:
+def _learning_rate(recipe: Recipe, epoch: int) -> float:
     """Constant as in the paper, or half a cosine from the full rate to zero over all epochs."""
     rate = recipe.training.learning_rate
     if recipe.training.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * epoch / recipe.training.epochs))
-    for group in optimiser.param_groups:
-        group["lr"] = rate
+    return rate
 
 
 def _seed(*parts: int) -> int:

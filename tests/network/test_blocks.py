@@ -179,11 +179,11 @@ def sigmoid(x):
 
 def gru_direction(inputs, p, layer, reverse):
     """One direction of one layer, (2) or (3), with PyTorch's GRU as the hidden layer function H."""
-    suffix = f"l{layer}{'_reverse' if reverse else ''}"
-    w_r, w_z, w_n = np.split(p[f"gru.weight_ih_{suffix}"], 3)
-    u_r, u_z, u_n = np.split(p[f"gru.weight_hh_{suffix}"], 3)
-    b_r, b_z, b_n = np.split(p[f"gru.bias_ih_{suffix}"], 3)
-    c_r, c_z, c_n = np.split(p[f"gru.bias_hh_{suffix}"], 3)
+    suffix = f"l0{'_reverse' if reverse else ''}"
+    w_r, w_z, w_n = np.split(p[f"layers.{layer}.weight_ih_{suffix}"], 3)
+    u_r, u_z, u_n = np.split(p[f"layers.{layer}.weight_hh_{suffix}"], 3)
+    b_r, b_z, b_n = np.split(p[f"layers.{layer}.bias_ih_{suffix}"], 3)
+    c_r, c_z, c_n = np.split(p[f"layers.{layer}.bias_hh_{suffix}"], 3)
     h = np.zeros(len(b_r))
     states = np.empty((len(inputs), len(h)))
     for t in reversed(range(len(inputs))) if reverse else range(len(inputs)):
@@ -227,16 +227,27 @@ def test_dropout_on_inputs_between_layers_and_on_outputs_of_the_recurrent_part()
     layer = BidirectionalGRU(n_in=64, hidden=32, dropout=0.1).train()
     torch.manual_seed(0)
     seen = {}
-    layer.gru.register_forward_pre_hook(lambda _, args: seen.update(input=args[0]))
-    layer.projection.register_forward_pre_hook(lambda _, args: seen.update(output=args[0]))
+    for name, part in (("input", layer.layers[0]), ("between", layer.layers[1]), ("output", layer.projection)):
+        part.register_forward_pre_hook(lambda _, args, name=name: seen.__setitem__(name, args[0]))
     o = torch.ones(8, 50, 64)
     layer(o)
+    assert set(seen) == {"input", "between", "output"}
     for tensor in seen.values():  # 25 600 draws: a deviation of 0.002
         assert (tensor == 0).float().mean() == pytest.approx(0.1, abs=0.01)
     assert torch.equal(seen["input"][seen["input"] != 0].unique(), torch.tensor([1 / 0.9]))
-    assert layer.gru.dropout == 0.1
-    assert not torch.equal(layer.gru(o)[0], layer.gru(o)[0])  # the one between the layers, alone
     layer.eval()
     assert torch.equal(layer(o), layer(o))
     assert torch.equal(seen["input"], o)
     assert (seen["output"] != 0).all()
+
+
+def test_recurrent_part_is_the_stack_of_pytorch_and_reads_its_weights():
+    """Bundles written when both layers were one nn.GRU are read, and answer as they did."""
+    stack = nn.GRU(5, 3, 2, batch_first=True, bidirectional=True)
+    layer = BidirectionalGRU(n_in=5, hidden=3, dropout=0.1).eval()
+    state = {f"gru.{name}": tensor for name, tensor in stack.state_dict().items()}
+    state |= {name: tensor for name, tensor in layer.state_dict().items() if name.startswith("projection")}
+    layer.load_state_dict(state)
+    o = torch.randn(2, 7, 5, generator=seeded())
+    forward, backward = stack(o)[0].split(3, dim=-1)
+    assert torch.equal(layer(o), layer.projection(torch.cat((backward, forward), dim=-1)))

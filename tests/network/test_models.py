@@ -117,10 +117,9 @@ def test_places_and_rates_of_dropout():
         ("convolutions.blocks.1.dropout", 0.25, 128, 4, 80),
         ("convolutions.blocks.2.dropout", 0.25, 256, 1, 80),
         ("recurrent.dropout", 0.1, 80, 256),  # input: o_t
+        ("recurrent.dropout", 0.1, 80, 256),  # between the two layers
         ("recurrent.dropout", 0.1, 80, 256),  # output: both directions
     ]
-    assert network.recurrent.gru.dropout == 0.1  # between the two layers
-    assert network.recurrent.gru.num_layers == 2
 
 
 @pytest.mark.parametrize("kind", ["att-crnn", "cnn"])
@@ -166,7 +165,7 @@ def test_bands_that_three_poolings_do_not_divide_are_refused(n_bands):
 
 def test_more_bands_make_more_features_of_a_frame():
     network = build("features.n_bands=128")
-    assert network.recurrent.gru.input_size == 128 // 64 * 4
+    assert network.recurrent.layers[0].input_size == 128 // 64 * 4
     assert network(torch.zeros(1, 2, 128, 8)).shape == (1, 3)
 
 

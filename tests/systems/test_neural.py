@@ -136,7 +136,14 @@ def test_the_best_epoch_is_the_one_of_lowest_loss_on_what_was_held_out() -> None
 
 def test_what_was_learnt_is_in_the_bundle_with_its_provenance() -> None:
     corpus = toy_corpus()
-    recipe = RECIPE.with_settings(["training.epochs=20", "training.learning_rate=0.03"])
+    # Without dropout: with it a network of four filters fails to learn the toy for one seed in four.
+    settings = [
+        "training.epochs=20",
+        "training.learning_rate=0.03",
+        "network.conv_dropout=0.0",
+        "network.recurrent_dropout=0.0",
+    ]
+    recipe = RECIPE.with_settings(settings)
     bundle = train(recipe, corpus, provenance={"manifest": "toy.csv"}).bundle
     assert (bundle.recipe, bundle.provenance["manifest"], bundle.provenance["epoch"]) == (recipe, "toy.csv", 20)
     assert set(bundle.provenance["versions"]) == {"soundscene", "torch", "numpy", "scikit-learn"}

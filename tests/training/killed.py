@@ -7,14 +7,15 @@ from pathlib import Path
 
 import torch
 
-from soundscene.training import fit as loop
+from soundscene.training import step
+from soundscene.training.fit import fit
 from tests.training.toys import N_SCENES, TINY, toy_images
 
 
 def main() -> None:
     torch.set_num_threads(1)
     batches = 0
-    loss = loop.kl_divergence
+    loss = step.kl_divergence
 
     def die_in_the_eighth_batch(targets: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         nonlocal batches
@@ -23,8 +24,8 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return loss(targets, logits)
 
-    loop.kl_divergence = die_in_the_eighth_batch
-    loop.fit(TINY, toy_images(), N_SCENES, checkpoint=Path(sys.argv[1]))
+    step.kl_divergence = die_in_the_eighth_batch
+    fit(TINY, toy_images(), N_SCENES, checkpoint=Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from soundscene.errors import TrainingError
 from soundscene.training import fit as loop
+from soundscene.training import step
 from soundscene.training.device import make_fabric
 from soundscene.training.fit import Fitted, LabelledImages, fit
 from tests.training.toys import N_SCENES, TINY, toy_images
@@ -65,8 +66,8 @@ def test_standardisation_is_that_of_the_training_part():
 
 def test_an_epoch_has_as_many_examples_as_segments_or_as_asked_for(monkeypatch):
     sizes = []
-    loss = loop.kl_divergence
-    monkeypatch.setattr(loop, "kl_divergence", lambda y, a: (sizes.append(len(y)), loss(y, a))[1])
+    loss = step.kl_divergence
+    monkeypatch.setattr(step, "kl_divergence", lambda y, a: (sizes.append(len(y)), loss(y, a))[1])
     run("training.epochs=1")
     assert sizes == [10, 10, 10]  # 30 in batches of at most 12: even ones, no tiny last one
     sizes.clear()
@@ -263,11 +264,11 @@ def test_best_without_a_validation_part_is_refused():
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_learning_rate_by_epoch(monkeypatch, schedule):
     rates = []
-    step = torch.optim.Adam.step
+    adam = torch.optim.Adam.step
 
     def spy(self, *args, **kwargs):
         rates.append(self.param_groups[0]["lr"])
-        return step(self, *args, **kwargs)
+        return adam(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.Adam, "step", spy)
     run(f"training.schedule={schedule}", "training.learning_rate=0.01")

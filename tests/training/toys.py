@@ -18,6 +18,7 @@ TINY = Recipe.small().with_settings(
     ]
 )
 N_SCENES = 3
+STILL = ["network.conv_dropout=0", "network.recurrent_dropout=0"]
 
 
 def toy_images(n: int = 30, seed: int = 0) -> LabelledImages:

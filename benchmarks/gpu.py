@@ -1,0 +1,221 @@
+"""Training on a graphics card: what one training reaches, how many side by side raise the sum, and how long Table 2 takes.
+
+    python -m benchmarks.gpu [--json FILE]                                     on a CUDA card, under ten minutes
+    python -m benchmarks.gpu --device cpu --width small --segments 200 --seconds 1
+
+Every figure comes from processes of its own, so that one that fails (out of memory, say) is a row that says so and spoils no
+other. Images are noise and lie on the device; batches are drawn, mixed and learnt by the code of `soundscene.training`. The
+limit beside each figure is the rate of a matrix product in the same precision on the same card; a segment costs three times
+its forward pass. Processes share a card in turns, and only under CUDA's multi-process service (MPS) at the same time; where
+its control program is installed, the script starts one of its own for a second curve and ends it again.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.gpu_work import Job, gflop, recipe_of, side_by_side
+from soundscene.data.litis import N_RECORDINGS, N_SPLITS, TRAIN_SHARE
+
+SEGMENTS = round(N_RECORDINGS * 15 * TRAIN_SHARE)  # of a split's training part: 30 s in pieces of 2 s
+TEST_SEGMENTS = N_RECORDINGS * 15 - SEGMENTS
+EPOCHS, SYSTEMS, GOAL = 500, 4, 17_000  # section 4.3, Table 2, segments a second in sum
+ENOUGH = 1.05  # a curve ends where a step raises it by less
+LARGEST_BATCH, MOST_AT_ONCE = 6400, 32
+
+Numbers = dict[str, float | str]
+
+
+@dataclass
+class Clock:
+    """Ends the measurements before the time is up; what is left out says so."""
+
+    ends: float
+
+    def run(self, jobs: list[Job]) -> Numbers:
+        """Figures of jobs side by side: segments a second in sum, and why it failed if it did."""
+        if time.monotonic() > self.ends:
+            return {"failed": "left out: no time left"}
+        return side_by_side(jobs, timeout_s=max(60.0, self.ends - time.monotonic() + 60))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--width", default="full", choices=("full", "small"))
+    parser.add_argument("--segments", type=int, default=SEGMENTS, help="training segments resident in each process")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
+    parser.add_argument("--minutes", type=float, default=9.0, help="no measurement begins later")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    job = Job("train", options.device, options.width, segments=options.segments, seconds=options.seconds)
+    clock = Clock(time.monotonic() + 60 * options.minutes)
+    tables = measure(job, clock.run)
+    facts = describe(options.device)
+    print("\n".join(f"- {name}: {value}" for name, value in facts.items()))
+    for title, rows in tables.items():
+        print(f"\n## {title}\n\n{markdown(rows)}")
+    if options.json:
+        options.json.write_text(
+            json.dumps({"facts": facts, "job": asdict(job), "tables": tables}, indent=1), encoding="utf-8"
+        )
+
+
+def measure(job: Job, run: Callable[[list[Job]], Numbers]) -> dict[str, list[Numbers]]:
+    """All tables, title -> rows; run: figures of jobs side by side."""
+    forward = gflop(recipe_of(job))
+    limits = {p: run([replace(job, what="matrix", precision=p)]) for p in ("fp32", "tf32", "bf16")}
+    tables = {"Matrix product, the limit": [{"precision": p, **found} for p, found in limits.items()]}
+
+    def row(one: Job, name: str) -> Numbers:
+        found = run([one])
+        limit, rate = limits[one.precision].get("tflops"), found.get("segments/s")
+        if isinstance(rate, float) and isinstance(limit, float):
+            share = {"TFLOP/s": rate * 3 * forward / 1e3, "of limit": rate * 3 * forward / 1e3 / limit}
+            return {"what": name, "precision": one.precision, "batch": one.batch, **found, **share}
+        return {"what": name, "precision": one.precision, "batch": one.batch, **found}
+
+    ways = {"as written": job, "captured": replace(job, captured=True)}
+    ways["captured, cudnn.benchmark"] = replace(job, captured=True, choose_kernels=True)
+    one = [row(replace(way, precision=p), name) for p in limits for name, way in ways.items()]
+    one.append(row(replace(job, captured=True, precision="bf16", kind="cnn"), "captured, CNN baseline"))
+    tables["One training (Att-CRNN unless said)"] = one
+    best = fastest(one, job)
+    same = run([replace(best, what="compare", captured=True)])
+    tables["Captured against as written, 20 steps from the same seed"] = [same]
+    tables["Evaluation"] = [
+        {"what": name, **run([replace(best, what=what)])}
+        for name, what in (
+            ("from numpy, 64 at a time, as `bundle.embed`", "evaluate"),
+            ("resident, 512 at a time", "resident"),
+        )
+    ]
+    paper = run([replace(best, what="paper")])
+    tables["The paper's training of one split"] = [paper | _days(paper.get("s/epoch"), EPOCHS, "h for 500 epochs", 3600)]
+    tables["Side by side"] = curve("processes", lambda n: run([best] * n))
+    if job.device == "cuda":
+        tables["Side by side"] += curve("streams of one process", lambda n: run([replace(best, streams=n)]))
+        with mps() as started:
+            if started:
+                tables["Side by side"] += curve("processes under MPS", lambda n: run([best] * n))
+    tables["The whole of Table 2"] = [table2(tables)]
+    tables["Growing batch"] = grow(best, lambda larger: row(larger, "captured" if larger.captured else "as written"))
+    return tables
+
+
+def fastest(rows: list[Numbers], job: Job) -> Job:
+    """The job of the fastest row of Att-CRNN; as written in fp32 where all failed."""
+    rates = [(rate, r) for r in rows if isinstance(rate := r.get("segments/s"), float) and "CNN" not in str(r["what"])]
+    if not rates:
+        return job
+    found = max(rates, key=lambda pair: pair[0])[1]
+    name = str(found["what"])
+    return replace(job, precision=str(found["precision"]), captured="captured" in name, choose_kernels="cudnn" in name)
+
+
+def grow(job: Job, row: Callable[[Job], Numbers]) -> list[Numbers]:
+    """Batches twice as large each time, until that pays no more: the last but one is the largest useful one."""
+    rows = [row(job)]
+    while job.batch * 2 <= min(LARGEST_BATCH, job.segments):
+        job = replace(job, batch=2 * job.batch)
+        rows.append(row(job))
+        if _gain(rows[-2], rows[-1]) < ENOUGH:
+            break
+    return rows
+
+
+def curve(name: str, rate: Callable[[int], Numbers]) -> list[Numbers]:
+    """1, 2, 4 ... trainings at once, until twice as many raise the sum by less than 5 %."""
+    rows: list[Numbers] = []
+    n = 1
+    while n <= MOST_AT_ONCE:
+        rows.append({"how": name, "at once": n, **rate(n)})
+        if len(rows) > 1 and _gain(rows[-2], rows[-1]) < ENOUGH:
+            break
+        n *= 2
+    return rows
+
+
+def _gain(before: Numbers, after: Numbers) -> float:
+    one, other = before.get("segments/s"), after.get("segments/s")
+    return other / one if isinstance(one, float) and isinstance(other, float) else 0.0
+
+
+def table2(tables: dict[str, list[Numbers]]) -> Numbers:
+    """Days for 4 systems x 20 splits x 500 epochs, each counted as Att-CRNN, with a test pass after every epoch."""
+    sums = [r for r in tables["Side by side"] if isinstance(r.get("segments/s"), float)]
+    answers = [rate for r in tables["Evaluation"] if isinstance(rate := r.get("segments/s"), float)]
+    if not sums:
+        return {"failed": "no training ran"}
+    best = max(sums, key=lambda r: float(r["segments/s"]))
+    rate, epochs = float(best["segments/s"]), SYSTEMS * N_SPLITS * EPOCHS
+    found: Numbers = {
+        "how": f"{best['at once']} {best['how']}",
+        "segments/s": rate,
+        "goal": float(GOAL),
+        "of goal": rate / GOAL,
+    }
+    found["days, training"] = epochs * SEGMENTS / rate / 86_400
+    if answers:
+        found["days, test passes, one at a time"] = epochs * TEST_SEGMENTS / max(answers) / 86_400
+    return found
+
+
+def _days(seconds: float | str | None, n: int, name: str, unit: float) -> Numbers:
+    return {name: seconds * n / unit} if isinstance(seconds, float) else {}
+
+
+@contextmanager
+def mps() -> Iterator[bool]:
+    """A multi-process service of our own while this lasts; False where there is none to start, or one runs already."""
+    control = shutil.which("nvidia-cuda-mps-control")
+    if control is None or "CUDA_MPS_PIPE_DIRECTORY" in os.environ:
+        yield False
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+        try:
+            yield subprocess.run([control, "-d"], check=False, capture_output=True).returncode == 0
+        finally:
+            subprocess.run([control], input=b"quit\n", check=False, capture_output=True, timeout=60)
+            del os.environ["CUDA_MPS_PIPE_DIRECTORY"], os.environ["CUDA_MPS_LOG_DIRECTORY"]
+
+
+def describe(device: str) -> dict[str, str]:
+    """Card, driver, versions."""
+    facts = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__}
+    if device == "cuda":
+        query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+        told = subprocess.run(query, check=False, capture_output=True, text=True) if shutil.which(query[0]) else None
+        facts["card, driver, memory"] = told.stdout.strip() if told else "nvidia-smi is missing"
+        facts["CUDA, cuDNN"] = f"{torch.version.cuda}, {torch.backends.cudnn.version()}"
+        facts["MPS control program"] = shutil.which("nvidia-cuda-mps-control") or "not installed"
+    return facts
+
+
+def markdown(rows: list[Numbers]) -> str:
+    """A table of all columns that any row has."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [columns, ["---"] * len(columns), *([_cell(row.get(name, "")) for name in columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: float | str) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return str(value)
+
+
+if __name__ == "__main__":
+    main()

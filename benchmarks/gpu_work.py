@@ -1,0 +1,279 @@
+"""What each process of `benchmarks/gpu.py` does: make ready, wait for the others, work for a while, tell how much."""
+
+import math
+import multiprocessing
+import queue
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from soundscene.bundle import ModelBundle
+from soundscene.data.litis import N_SCENES
+from soundscene.network.blocks import KERNELS, POOL
+from soundscene.network.models import Network, build_network, n_channels, n_frames
+from soundscene.network.svm import CalibratedSVM
+from soundscene.recipe import Recipe
+from soundscene.training.between_class import draw_pairs
+from soundscene.training.device import make_fabric
+from soundscene.training.fit import LabelledImages, fit
+from soundscene.training.step import choose_capture, make_step, obstacle
+
+Ready = Callable[[], None]
+"""Returns when all processes are ready to be timed."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process's work.
+
+    what: matrix, train, compare, evaluate, resident or paper; precision: fp32 (nothing rounded), tf32 or bf16;
+    captured: as a CUDA graph, which then must be possible; choose_kernels: cudnn.benchmark; streams: trainings at once in
+    this process.
+    """
+
+    what: str
+    device: str = "cuda"
+    width: str = "full"
+    kind: str = "att-crnn"
+    precision: str = "fp32"
+    captured: bool = False
+    choose_kernels: bool = False
+    batch: int = 100
+    segments: int = 2000
+    seconds: float = 4.0
+    streams: int = 1
+
+
+def recipe_of(job: Job) -> Recipe:
+    """The paper's recipe, or the small one's width, with the job's network and batch."""
+    base = Recipe.paper() if job.width == "full" else Recipe.small()
+    return base.with_settings([f"network.kind={job.kind}", f"training.batch_size={job.batch}"])
+
+
+def gflop(recipe: Recipe) -> float:
+    """Floating-point operations of one segment's forward pass in 1e9, two for each multiplication with addition."""
+    sizes, frames, bands = recipe.network, n_frames(recipe), recipe.features.n_bands
+    products, n_in = 0, n_channels(recipe)
+    for kernel, n_out in zip(KERNELS, sizes.filters, strict=True):
+        products += bands * frames * n_out * n_in * kernel**2
+        n_in, bands = n_out, bands // POOL
+    if sizes.kind == "att-crnn":
+        both = 2 * sizes.hidden
+        for n_read in (bands * n_in, both):
+            products += frames * 2 * 3 * sizes.hidden * (n_read + sizes.hidden)
+        products += frames * both * both + 2 * frames * both * sizes.attention
+    return 2 * products / 1e9
+
+
+def side_by_side(jobs: list[Job], timeout_s: float) -> dict[str, float | str]:
+    """Jobs in processes of their own that begin together: segments a second in sum, other numbers by their median."""
+    context = multiprocessing.get_context("spawn")
+    barrier, told = context.Barrier(len(jobs)), context.Queue()
+    processes = [context.Process(target=work, args=(job, barrier, told), daemon=True) for job in jobs]
+    for process in processes:
+        process.start()
+    found, ends = [], time.monotonic() + timeout_s
+    while len(found) < len(jobs) and time.monotonic() < ends:
+        try:
+            found.append(told.get(timeout=1))
+        except queue.Empty:
+            dead = [process.exitcode for process in processes if process.exitcode]
+            if dead:
+                found.append({"failed": f"a process ended with code {dead[0]}"})
+                break
+    for process in processes:
+        process.terminate()
+        process.join()
+    return together(found, len(jobs))
+
+
+def together(found: list[dict[str, Any]], n: int) -> dict[str, float | str]:
+    """One row of what n processes told."""
+    reasons = [one["failed"] for one in found if "failed" in one]
+    if reasons:
+        return {"failed": min(reasons, key=lambda reason: reason.startswith("another"))}
+    if len(found) < n:
+        return {"failed": f"{n - len(found)} of {n} did not end in time"}
+    medians = {name: statistics.median(one[name] for one in found) for name in found[0]}
+    return medians | ({"segments/s": math.fsum(one["segments/s"] for one in found)} if "segments/s" in medians else {})
+
+
+def work(job: Job, barrier: Any, told: Any) -> None:
+    """Entry of a process: tells a dictionary of numbers, or why there are none."""
+
+    def ready() -> None:
+        _wait(job)
+        barrier.wait(timeout=300)
+
+    try:
+        tf32 = job.precision != "fp32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cudnn.benchmark = job.choose_kernels
+        numbers = WORK[job.what](job, ready)
+        if job.device == "cuda":
+            numbers["GB"] = torch.cuda.max_memory_reserved() / 1e9
+        told.put(numbers)
+    except threading.BrokenBarrierError:
+        told.put({"failed": "another process failed"})
+    except Exception as error:
+        barrier.abort()
+        told.put({"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"})
+
+
+def matrix(job: Job, ready: Ready) -> dict[str, float]:
+    """Rate of a large square matrix product, in 1e12 operations a second."""
+    n = 8192 if job.device == "cuda" else 1024
+    one = torch.randn(n, n, device=job.device, dtype=torch.bfloat16 if job.precision == "bf16" else torch.float32)
+    product = one @ one
+    ready()
+    started, rounds = time.perf_counter(), 0
+    while time.perf_counter() - started < min(job.seconds, 2.0):
+        for _ in range(5):
+            torch.mm(one, one, out=product)
+        rounds += 5
+        _wait(job)
+    return {"tflops": rounds * 2 * n**3 / (time.perf_counter() - started) / 1e12}
+
+
+def train(job: Job, ready: Ready) -> dict[str, float]:
+    """Segments trained a second: whole steps, from the numbers of the pairs on the device to new weights."""
+    trainings = [_Training(job, seed) for seed in range(job.streams)]
+    for training in trainings:
+        training.step(1)  # records, where captured
+    ready()
+    started, segments = time.perf_counter(), 0
+    while time.perf_counter() - started < job.seconds:
+        for _ in range(10):
+            segments += sum(training.step(1) for training in trainings)
+        _wait(job)
+    return {"segments/s": segments / (time.perf_counter() - started)}
+
+
+def compare(job: Job, ready: Ready) -> dict[str, float]:
+    """Loss and weights after 20 steps, captured and as written: equal up to rounding, or a recording does something else."""
+    ready()
+    one, other = (_Training(replace(job, captured=captured), 0) for captured in (False, True))
+    for training in (one, other):
+        torch.manual_seed(1)
+        training.step(20)
+    pairs = zip(one.network.parameters(), other.network.parameters(), strict=True)
+    weights = max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
+    losses = [float(training.loss.total) for training in (one, other)]
+    return {"loss, as written": losses[0], "loss, captured": losses[1], "largest difference of a weight": weights}
+
+
+def evaluate(job: Job, ready: Ready) -> dict[str, float]:
+    """Segments answered a second as after each epoch: from numpy on the host through `bundle.embed`."""
+    images = np.random.default_rng(0).standard_normal((job.segments // 4, 2, 64, 80), dtype=np.float32)
+    bundle = _bundle(job, build_network(recipe_of(job), N_SCENES).to(job.device).eval())
+    return _answered(job, ready, lambda: bundle.classify(bundle.embed(images), "softmax"), len(images))
+
+
+@torch.inference_mode()
+def resident(job: Job, ready: Ready) -> dict[str, float]:
+    """The same with the images on the device, 512 at a time."""
+    images = torch.randn(job.segments // 4, 2, 64, 80, device=job.device).contiguous(memory_format=torch.channels_last)
+    network = build_network(recipe_of(job), N_SCENES).to(job.device).eval()
+    return _answered(job, ready, lambda: torch.cat([network(piece) for piece in images.split(512)]).cpu(), len(images))
+
+
+def paper(job: Job, ready: Ready) -> dict[str, float]:
+    """Seconds an epoch of `fit` itself on one split, with the test pass and the checkpoint that follow it; 4 epochs."""
+    few = np.random.default_rng(0).standard_normal((512, 2, 64, 80), dtype=np.float32)
+    images = torch.from_numpy(few)[torch.arange(job.segments) % 512]
+    testing = few[np.arange(job.segments // 4) % 512]
+    ends: list[float] = []
+
+    def observe(_: dict[str, float], network: Network) -> None:
+        bundle = _bundle(job, network)
+        bundle.classify(bundle.embed(testing), "softmax")
+        ends.append(time.perf_counter())
+
+    recipe = recipe_of(job).with_settings(["training.epochs=4"])
+    ready()
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = LabelledImages(images, torch.arange(job.segments) % N_SCENES)
+        fitted = fit(
+            recipe,
+            corpus,
+            N_SCENES,
+            fabric=_fabric(job),
+            checkpoint=Path(folder) / "checkpoint.safetensors",
+            observer=observe,
+        )
+    epoch = statistics.median(np.diff(ends[1:]))  # without the first, which records
+    return {"s/epoch": float(epoch), "of it training": fitted.history[-1]["seconds"], "segments/s": job.segments / epoch}
+
+
+WORK = {"matrix": matrix, "train": train, "compare": compare, "evaluate": evaluate, "resident": resident, "paper": paper}
+
+
+class _Training:
+    """A step with its pairs, on a stream of its own where several share a process."""
+
+    def __init__(self, job: Job, seed: int) -> None:
+        recipe, fabric = recipe_of(job), _fabric(job)
+        torch.manual_seed(seed)
+        self.network = build_network(recipe, N_SCENES)
+        why = obstacle(recipe, self.network, job.device, str(fabric.strategy.precision.precision), 1) if job.captured else ""
+        if why:
+            raise RuntimeError(why)
+        images = torch.randn(job.segments, 2, 64, 80, device=job.device)
+        training = LabelledImages(images, torch.arange(job.segments, device=job.device) % N_SCENES)
+        self._beside = torch.cuda.Stream() if job.streams > 1 else None
+        with self._on_its_stream():
+            capture = choose_capture(recipe, fabric, self.network) if job.captured else None
+            _, self.loss = make_step(recipe, fabric, self.network, training, N_SCENES, capture)
+            self._pairs = draw_pairs(training.labels.cpu(), job.segments, torch.Generator().manual_seed(seed))
+            self.loss.start(self._pairs)
+        self._batch, self._at = job.batch, 0
+
+    def step(self, n: int) -> int:
+        """n steps; the segments they took."""
+        with self._on_its_stream():
+            for _ in range(n):
+                if self._at + self._batch > len(self._pairs.first):
+                    self.loss.start(self._pairs)
+                    self._at = 0
+                self.loss.run(slice(self._at, self._at + self._batch), 0)
+                self._at += self._batch
+        return n * self._batch
+
+    def _on_its_stream(self) -> AbstractContextManager[Any]:
+        return torch.cuda.stream(self._beside) if self._beside else nullcontext()
+
+
+def _fabric(job: Job) -> Fabric:
+    return make_fabric(job.device, "bf16-mixed" if job.precision == "bf16" else "32-true")
+
+
+def _bundle(job: Job, network: Network) -> ModelBundle:
+    scenes = tuple(f"scene {i}" for i in range(N_SCENES))
+    return ModelBundle(
+        recipe_of(job), scenes, network, CalibratedSVM(network.softmax.in_features, N_SCENES), {"softmax": 1.0}
+    )
+
+
+def _answered(job: Job, ready: Ready, answer: Callable[[], object], n: int) -> dict[str, float]:
+    answer()
+    ready()
+    started, rounds = time.perf_counter(), 0
+    while time.perf_counter() - started < job.seconds:
+        answer()
+        rounds += 1
+    return {"segments/s": rounds * n / (time.perf_counter() - started)}
+
+
+def _wait(job: Job) -> None:
+    if job.device == "cuda":
+        torch.cuda.synchronize()

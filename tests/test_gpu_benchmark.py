@@ -1,0 +1,152 @@
+"""benchmarks/gpu.py without a card: what its processes do, at a tiny size, and what is made of their figures."""
+
+import math
+import queue
+import threading
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import gpu, gpu_work
+from benchmarks.gpu_work import Job, gflop, recipe_of, together, work
+from soundscene.recipe import Recipe
+
+TINY = Job("train", "cpu", "small", batch=12, segments=24, seconds=0.01)
+
+
+@pytest.fixture(autouse=True)
+def backends_as_before():
+    cudnn: Any = torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, cudnn.benchmark, matmul.allow_tf32
+    yield
+    cudnn.allow_tf32, cudnn.benchmark, matmul.allow_tf32 = before
+
+
+def told_by(job, parties=1):
+    told = queue.Queue()
+    work(job, threading.Barrier(parties), told)
+    return told.get_nowait()
+
+
+def run(jobs):
+    return together([told_by(job) for job in jobs], len(jobs))
+
+
+def test_operations_of_a_segment():
+    """Products of Table 1 at M = 64, T = 80, H = 128, written out."""
+    convolutions = 64 * 80 * 64 * 2 * 25 + 16 * 80 * 128 * 64 * 9 + 4 * 80 * 256 * 128 * 4
+    recurrent = 80 * 2 * (3 * 128 * (256 + 128)) * 2 + 80 * 256 * 256
+    attention = 2 * 80 * 256 * 64
+    assert gflop(Recipe.paper()) == pytest.approx(2 * (convolutions + recurrent + attention) / 1e9)
+    assert gflop(Recipe.paper()) == pytest.approx(0.416, abs=0.001)
+    assert gflop(recipe_of(Job("train", kind="cnn"))) == pytest.approx(2 * convolutions / 1e9)
+
+
+@pytest.mark.parametrize("what", ["train", "evaluate", "resident", "paper"])
+def test_each_kind_of_work_tells_segments_a_second(what):
+    found = told_by(Job(what, "cpu", "small", batch=12, segments=24, seconds=0.01))
+    assert found["segments/s"] > 0
+    if what == "paper":
+        assert found["segments/s"] * found["s/epoch"] == pytest.approx(24)
+        assert found["of it training"] > 0
+
+
+def test_bf16_trains_too():
+    assert told_by(Job("train", "cpu", "small", precision="bf16", batch=12, segments=24, seconds=0.01))["segments/s"] > 0
+
+
+def test_the_limit_is_a_rate_of_products():
+    assert 1e-3 < told_by(Job("matrix", "cpu", seconds=0.01))["tflops"] < 100
+
+
+def test_what_cannot_run_says_why_and_lets_the_others_go():
+    job = Job("train", "cpu", "small", captured=True, batch=12, segments=24)
+    barrier, told = threading.Barrier(2), queue.Queue()
+    waiting = threading.Thread(target=work, args=(TINY, barrier, told))
+    waiting.start()
+    work(job, barrier, told)
+    waiting.join(timeout=30)
+    found = together([told.get_nowait(), told.get_nowait()], 2)
+    assert found == {"failed": "RuntimeError: cpu has no CUDA graphs"}
+
+
+def test_sums_and_medians_of_processes():
+    told = [{"segments/s": 100.0, "GB": 2.0}, {"segments/s": 50.0, "GB": 4.0}]
+    assert together(told, 2) == {"segments/s": 150.0, "GB": 3.0}
+    assert together(told, 3) == {"failed": "1 of 3 did not end in time"}
+
+
+# What is made of them -------------------------------------------------------------------------------------------------
+
+
+def fake(jobs: list[Job]) -> gpu.Numbers:
+    """A card that is full at 4 trainings, runs out of memory in batches of 800, and gains nothing from tf32."""
+    job = jobs[0]
+    if job.what == "matrix":
+        return {"tflops": {"fp32": 40.0, "tf32": 400.0, "bf16": 800.0}[job.precision]}
+    if job.what in ("evaluate", "resident"):
+        return {"segments/s": 50_000.0}
+    if job.what == "paper":
+        return {"s/epoch": 3.6}
+    if job.what == "compare":
+        return {"largest difference of a weight": 1e-6}
+    if job.batch == 800:
+        return {"failed": "OutOfMemoryError"}
+    rate = 2000.0 * (1 + 2 * job.captured + (job.precision == "bf16")) * math.sqrt(job.batch / 100)
+    return {"segments/s": rate * min(len(jobs) * job.streams, 4)}
+
+
+def test_all_tables():
+    tables = gpu.measure(Job("train", segments=10_000), fake)
+    one = tables["One training (Att-CRNN unless said)"]
+    assert len(one) == 3 * 3 + 1
+    captured = next(row for row in one if (row["what"], row["precision"]) == ("captured", "bf16"))
+    assert captured["segments/s"] == 8000
+    assert captured["of limit"] == pytest.approx(8000 * 3 * 0.4158 / 1e3 / 800, rel=1e-3)
+    assert [(row["batch"], row.get("failed")) for row in tables["Growing batch"]] == [
+        (100, None),
+        (200, None),
+        (400, None),
+        (800, "OutOfMemoryError"),
+    ]
+    side = [(row["how"], row["at once"], row["segments/s"]) for row in tables["Side by side"] if row["how"] == "processes"]
+    assert side == [("processes", 1, 8000), ("processes", 2, 16_000), ("processes", 4, 32_000), ("processes", 8, 32_000)]
+    (paper,) = tables["The paper's training of one split"]
+    assert paper["h for 500 epochs"] == pytest.approx(0.5)
+    (whole,) = tables["The whole of Table 2"]
+    assert whole["how"] == "4 processes"
+    assert whole["days, training"] == pytest.approx(4 * 20 * 500 * 36_312 / 32_000 / 86_400)
+    assert whole["days, test passes, one at a time"] == pytest.approx(4 * 20 * 500 * 9078 / 50_000 / 86_400)
+
+
+def test_at_the_goal_table_2_takes_a_day():
+    rows = {"Side by side": [{"how": "processes", "at once": 2.0, "segments/s": float(gpu.GOAL)}], "Evaluation": []}
+    assert gpu.table2(rows)["days, training"] == pytest.approx(1, abs=0.02)
+
+
+def test_a_card_on_which_nothing_runs_gives_tables_all_the_same():
+    tables = gpu.measure(TINY, lambda _: {"failed": "no driver"})
+    assert all("failed" in row for rows in tables.values() for row in rows)
+
+
+def test_after_its_time_nothing_is_started():
+    assert gpu.Clock(0.0).run([TINY]) == {"failed": "left out: no time left"}
+
+
+def test_a_table_has_the_columns_of_all_rows():
+    assert gpu.markdown([{"a": 1234.5, "b": "x"}, {"a": 0.01234, "failed": "why"}]) == (
+        "| a | b | failed |\n| --- | --- | --- |\n| 1,234 | x |  |\n| 0.0123 |  | why |"
+    )
+
+
+def test_no_service_is_started_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(gpu.shutil, "which", lambda _: None)
+    with gpu.mps() as started:
+        assert not started
+    assert "nvidia-smi is missing" in gpu.describe("cuda").values()
+
+
+def test_every_work_is_known():
+    assert set(gpu_work.WORK) == {"matrix", "train", "compare", "evaluate", "resident", "paper"}
