@@ -119,6 +119,8 @@ def _track(power, noise, bins, kept, alpha_c, counts, constants, slopes):
     n_frames, n_bins = power.shape
     t, subwc, newest, v = counts
     d = kept.shape[0] * v
+    slope_d, twice_d = 2.0 * (d - 1) * (1 - m_d), 2 * m_d
+    slope_v, twice_v = 2.0 * (v - 1) * (1 - m_v), 2 * m_v
     y, ah, qi, over_d, over_v, kmod = np.empty((6, n_bins))
     for frame in range(n_frames):
         for k in range(n_bins):
@@ -134,13 +136,14 @@ def _track(power, noise, bins, kept, alpha_c, counts, constants, slopes):
         acb = 1 / (1 + (sum_p / sum_y - 1) ** 2)  # (9)
         alpha_c[0] = aca * alpha_c[0] + (1 - aca) * max(acb, aca)  # (10)
         lowest = min(aminh, (sum_p / sum_sn2) ** fall)  # (12)
-        _smooth(p, y, sn2, ah, amax * alpha_c[0], lowest)
+        top = amax * alpha_c[0]
+        _smooth(p, y, sn2, ah, top, lowest)
         _moments(p, ah, pb, pb2, bmax)
         _inverse_q(pb, pb2, sn2, qi, 1 / (Q_MAX * t))  # the reference's own bound
         qav = _sum(qi) / n_bins
         bc = 1 + BIAS_SLOPE * math.sqrt(qav)
-        _without_bias(p, qi, bc, d, m_d, over_d)
-        _without_bias(p, qi, bc, v, m_v, over_v)
+        _without_bias(p, qi, bc, slope_d, twice_d, over_d)
+        _without_bias(p, qi, bc, slope_v, twice_v, over_v)
         _keep_least(over_d, over_v, actmin, actminsub, kmod)
 
         if 1 < subwc < v:
@@ -158,7 +161,7 @@ def _track(power, noise, bins, kept, alpha_c, counts, constants, slopes):
     counts[0], counts[1], counts[2] = t, subwc, newest
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(inline="always")
 @no_type_check
 def _sum(x):
     """Eight running sums in a fixed order: additions that do not wait for each other."""
@@ -178,15 +181,17 @@ def _sum(x):
     return ((a + b) + (c + d)) + ((e + f) + (g + h))
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(inline="always")
 @no_type_check
 def _smooth(p, y, sn2, ah, top, lowest):
     for k in range(len(p)):
-        ah[k] = max(top / (1 + (p[k] / sn2[k] - 1) ** 2), lowest)  # (11)
+        away = p[k] - sn2[k]
+        square = sn2[k] * sn2[k]
+        ah[k] = max(top * square / (square + away * away), lowest)  # (11), times sn2^2 above and below the line
         p[k] = ah[k] * p[k] + (1 - ah[k]) * y[k]  # (3)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(inline="always")
 @no_type_check
 def _moments(p, ah, pb, pb2, bmax):
     for k in range(len(p)):
@@ -195,21 +200,21 @@ def _moments(p, ah, pb, pb2, bmax):
         pb2[k] = b * pb2[k] + (1 - b) * (p[k] * p[k])  # (21)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(inline="always")
 @no_type_check
 def _inverse_q(pb, pb2, sn2, qi, least):
     for k in range(len(qi)):
         qi[k] = max(min((pb2[k] - pb[k] * pb[k]) / (2 * sn2[k] * sn2[k]), 1 / Q_MIN), least)  # (23)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(inline="always")
 @no_type_check
-def _without_bias(p, qi, bc, n, m, over):
+def _without_bias(p, qi, bc, slope, twice, over):
     for k in range(len(p)):
-        over[k] = bc * p[k] * (1 + 2 * (n - 1) * (1 - m) / (1 / qi[k] - 2 * m))  # (17)
+        over[k] = bc * p[k] * (1.0 + slope * qi[k] / (1.0 - twice * qi[k]))  # (17)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(inline="always")
 @no_type_check
 def _keep_least(over_d, over_v, actmin, actminsub, kmod):
     for k in range(len(kmod)):
@@ -219,7 +224,7 @@ def _keep_least(over_d, over_v, actmin, actminsub, kmod):
         actminsub[k] = over_v[k] if lower else actminsub[k]
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(inline="always")
 @no_type_check
 def _slope(qav, slopes):
     for i in range(3):
@@ -228,7 +233,7 @@ def _slope(qav, slopes):
     return slopes[3]
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(inline="always")
 @no_type_check
 def _end_sub_window(newest, kept, actmin, actminsub, pminu, lminflag, kmod, slope):
     for k in range(len(actmin)):
