@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from scipy.spatial.distance import mahalanobis
+from sklearn.metrics import roc_auc_score
+
+from soundscene.scoring.unfamiliarity import (
+    SHRINKAGE,
+    auroc,
+    by_recording,
+    energy_score,
+    fit_clouds,
+    probability_score,
+    threshold_that_keeps,
+)
+
+
+@pytest.fixture
+def draws():
+    return np.random.default_rng(0)
+
+
+def test_probability_and_energy_by_hand():
+    np.testing.assert_allclose(probability_score(np.log([[0.7, 0.2, 0.1], [0.4, 0.4, 0.2]])), [0.3, 0.6])
+    np.testing.assert_allclose(energy_score(np.log([[1.0, 2.0, 3.0]])), [-np.log(6)])
+    assert energy_score(np.array([[20.0, 0.0]]))[0] < energy_score(np.array([[2.0, 0.0]]))[0]  # a firm logit is familiar
+
+
+def test_clouds_are_means_and_the_shrunk_covariance_within_scenes(draws):
+    scene = draws.integers(0, 3, 400)
+    x = draws.standard_normal((400, 4)) @ np.diag([1, 2, 3, 4.0]) + 10 * scene[:, None]
+    clouds = fit_clouds(x, scene, 3)
+    mean = np.stack([x[scene == c].mean(axis=0) for c in range(3)])
+    covariance = sum((scene == c).sum() * np.cov(x[scene == c].T, bias=True) for c in range(3)) / 400
+    shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.trace(covariance) / 4 * np.eye(4)
+    new = draws.standard_normal((5, 4)) + 3
+    expected = [min(mahalanobis(row, m, np.linalg.inv(shrunk)) ** 2 for m in mean) / 4 for row in new]
+    np.testing.assert_allclose(clouds.distance(new), expected)
+    assert clouds.distance(mean).max() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_feature_that_never_varies_does_not_break_the_clouds():
+    x = np.array([[0.0, 1], [1, 1], [5, 1], [6, 1]])
+    clouds = fit_clouds(x, np.array([0, 0, 1, 1]), 2)
+    assert np.isfinite(clouds.distance(np.array([[3.0, 2.0]]))).all()
+    with pytest.raises(ValueError, match="scene 2 has no segment"):
+        fit_clouds(x, np.array([0, 0, 1, 1]), 3)
+
+
+def test_recording_is_the_mean_of_its_segments():
+    scores = by_recording(np.array([1.0, 3, 5]), np.array([2, 2, 0]), 4)
+    np.testing.assert_array_equal(scores, [5, np.nan, 2, np.nan])
+
+
+def test_auroc_is_that_of_scikit_learn(draws):
+    known, unknown = draws.integers(0, 6, 50).astype(float), draws.integers(2, 8, 30).astype(float)
+    truth = np.r_[np.zeros(50), np.ones(30)]
+    assert auroc(known, unknown) == pytest.approx(roc_auc_score(truth, np.r_[known, unknown]))
+    with pytest.raises(ValueError, match="at least one"):
+        auroc(known, unknown[:0])
+
+
+def test_threshold_keeps_new_recordings_at_least_as_often_as_promised(draws):
+    kept = []
+    for _ in range(400):
+        known, new = draws.standard_normal(30), draws.standard_normal(200)
+        kept.append((new <= threshold_that_keeps(known, 0.9)).mean())
+    assert 0.9 <= np.mean(kept) < 0.95  # the promise is one on average
+    assert threshold_that_keeps(np.arange(1.0, 100.0), 0.95) == 95
+    assert threshold_that_keeps(np.arange(10.0), 0.95) == float("inf")  # ten recordings cannot show a twentieth
+    with pytest.raises(ValueError, match="share"):
+        threshold_that_keeps(np.arange(10.0), 1.0)
