@@ -18,7 +18,7 @@ from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest, scan
 from soundscene.data.splits import check_leakage, deal_folds
 from soundscene.errors import AudioError, ManifestError
-from soundscene.explain import attention_picture
+from soundscene.explain.segment import attention_picture
 from soundscene.pipeline import evaluate_on_images
 from soundscene.predict import load
 from soundscene.recipe import Recipe

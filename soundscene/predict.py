@@ -1,21 +1,30 @@
 """Predictor: a path, an array with its rate, or a list of them -> `ScenePrediction`."""
 
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Shaped
 
 from soundscene.bundle import BATCH, Head, ModelBundle
+from soundscene.data.ahead import in_order, one_blas_thread, read_ahead
 from soundscene.data.audio import AudioArray, AudioFile
-from soundscene.errors import AudioError, AudioWarning
+from soundscene.errors import AudioError, AudioWarning, SceneError
 from soundscene.scoring.fusion import product, temper
 from soundscene.signal.frontend import FrontEnd, join_segments
-from soundscene.types import ScenePrediction, SegmentImages, SegmentPrediction
+from soundscene.types import Samples, ScenePrediction, SegmentImages, SegmentPrediction
 
 Source = str | Path | tuple[Shaped[np.ndarray, "..."], int]
 """A file, or samples [sample] or [channel, sample] with their rate in Hz."""
+
+_Blocks = Generator[Samples, None, None]
+_Through = Callable[[_Blocks], _Blocks]
 
 
 class Predictor:
@@ -46,23 +55,63 @@ class Predictor:
     def predict(self, source: Source) -> ScenePrediction:
         """Answer for one source; memory does not grow with its length beyond one posterior per segment.
 
+        A file is decoded by a second thread, ahead of the rest.
         Raises: `AudioError`; warns by `AudioWarning` of what may make the answer worse (it is in `notes` too).
         """
-        if isinstance(source, tuple):
-            samples, sample_rate = source
-            sound = AudioArray(np.asarray(samples), sample_rate, self.bundle.recipe.audio)
-            name = "array"
-        else:
-            sound = AudioFile(source, self.bundle.recipe.audio)
-            name = str(source)
+        with one_blas_thread():
+            if isinstance(source, tuple):
+                samples, sample_rate = source
+                sound = AudioArray(np.asarray(samples), sample_rate, self.bundle.recipe.audio)
+                answer = self._answer("array", sound, iter)
+            else:
+                answer = self._answer(str(source), AudioFile(source, self.bundle.recipe.audio), read_ahead)
+        for note in answer.notes:
+            warnings.warn(f"{answer.source}: {note}", AudioWarning, stacklevel=2)
+        return answer
+
+    def predict_each(
+        self, paths: Iterable[str | Path], workers: int = 1
+    ) -> Iterator[tuple[str | Path, ScenePrediction | SceneError]]:
+        """Each path with its answer, or with the error that says why there is none, in the order given.
+
+        paths: any number of files; a few to a worker are taken ahead of the answers. workers: threads, each of which
+        answers for a whole file on one core, with the one model; a lone file has the machine to itself, as in `predict`.
+        Memory grows with the workers, not with the files. What may make an answer worse is in its `notes` only.
+        Between two answers PyTorch keeps to one thread in threads that are new to it, and BLAS in all; closing the
+        iterator, or its end, puts both back.
+        """
+        rest = iter(paths)
+        first = list(islice(rest, 2))
+        if len(first) == 1:
+            with one_blas_thread():
+                yield self._attempt(read_ahead, first[0])
+            return
+        stop = threading.Event()
+        work = partial(self._attempt, partial(_until, stop))
+        n_threads = torch.get_num_threads()  # of this thread; the workers have their own, but new threads take theirs over
+        try:
+            yield from in_order(work, chain(first, rest), workers, partial(torch.set_num_threads, 1), stop)
+        finally:
+            torch.set_num_threads(n_threads)
+
+    def _attempt(self, through: _Through, path: str | Path) -> tuple[str | Path, ScenePrediction | SceneError]:
+        """The answer for a file, warning of nothing: the filters of warnings belong to all threads together."""
+        try:
+            return path, self._answer(str(path), AudioFile(path, self.bundle.recipe.audio), through)
+        except SceneError as error:
+            error.__traceback__ = error.__context__ = None  # they hold on to the blocks and images of the recording
+            return path, error
+
+    def _answer(self, name: str, sound: AudioFile | AudioArray, through: _Through) -> ScenePrediction:
         starts: list[float] = []
         rows = [np.zeros((0, len(self.scenes)))]
         n_silent = 0
-        for piece in self._pieces(sound):
-            voting = ~piece.silent
-            n_silent += int(piece.silent.sum())
-            starts.extend(piece.start_s[voting].tolist())
-            rows.append(self.bundle.classify(self.bundle.embed(piece.images[voting]), self.head))
+        with closing(self._pieces(sound, through)) as pieces:
+            for piece in pieces:
+                voting = ~piece.silent
+                n_silent += int(piece.silent.sum())
+                starts.extend(piece.start_s[voting].tolist())
+                rows.append(self.bundle.classify(self.bundle.embed(piece.images[voting]), self.head))
         if not starts:
             raise AudioError(f"{name}: every segment is digital silence; was the microphone connected?")
         log_posterior = np.concatenate(rows)
@@ -72,20 +121,28 @@ class Predictor:
             SegmentPrediction(start, start + length, np.exp(row)) for start, row in zip(starts, log_posterior, strict=True)
         )
         notes = (*sound.notes, f"{n_silent} segment(s) of digital silence did not vote") if n_silent else sound.notes
-        for note in notes:
-            warnings.warn(f"{name}: {note}", AudioWarning, stacklevel=2)
         return ScenePrediction(name, sound.duration_s, self.scenes, np.exp(fused), tuple(segments), notes)
 
-    def _pieces(self, sound: AudioFile | AudioArray) -> Iterator[SegmentImages]:
+    def _pieces(self, sound: AudioFile | AudioArray, through: _Through = iter) -> Generator[SegmentImages, None, None]:
         """Segments in batches of `BATCH`: a network that reads them one by one wastes most of the processor."""
         stream = self._front_end.stream()
         waiting: list[SegmentImages] = []
-        for block in sound.blocks():
-            waiting.append(stream.push(block))
-            if sum(len(piece.start_s) for piece in waiting) >= BATCH:
-                yield join_segments(waiting)
-                waiting = []
+        with closing(through(sound.blocks())) as blocks:
+            for block in blocks:
+                waiting.append(stream.push(block))
+                if sum(len(piece.start_s) for piece in waiting) >= BATCH:
+                    yield join_segments(waiting)
+                    waiting = []
         yield join_segments([*waiting, stream.flush()])
+
+
+def _until(stop: threading.Event, blocks: _Blocks) -> _Blocks:
+    """The blocks as long as somebody waits for the answer; a file may last for hours."""
+    with closing(blocks):
+        for block in blocks:
+            if stop.is_set():
+                raise AudioError("stopped before its end")
+            yield block
 
 
 def load(path: str | Path, head: Head | None = None) -> Predictor:

@@ -142,6 +142,22 @@ def test_predict_goes_on_past_broken_files_and_names_them_at_the_end(
         assert json.loads(told.out)["errors"] == messages
 
 
+def test_predict_says_the_same_with_any_number_of_workers(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number, seconds in enumerate((6.0, 2.2, 1.0, 4.2, 2.2)):
+        write(tmp_path / f"{number}.wav", recording("rain", max(seconds, 2.2), number)[: round(seconds * RATE)])
+    said = set()
+    for workers in (1, 2, 4):
+        assert run("predict", model, tmp_path, "--format", "csv", "--workers", str(workers)) == 3
+        told = capfd.readouterr()
+        assert [row.split(",")[0] for row in told.out.splitlines()[1:]] == [str(tmp_path / f"{n}.wav") for n in (0, 1, 3, 4)]
+        said.add((told.out, told.err))
+    assert len(said) == 1
+    assert run("predict", model, tmp_path, "--workers", "0") == 2
+    assert "Invalid value for '--workers'" in capfd.readouterr().err
+
+
 def test_what_may_harm_an_answer_is_noted(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     sound = write(tmp_path / "a.wav", recording("rain", 6.0, 0), 16000)
     assert run("predict", model, sound) == 0
@@ -228,8 +244,8 @@ def test_a_missing_extra_is_one_line_and_a_missing_part_of_ours_a_bug(
     monkeypatch.setattr(manifest_module, "scan", lacking)
     assert run("scan", tmp_path, "--out", tmp_path / "m.csv") == 2
     assert capfd.readouterr().err == (
-        "soundscene: No module named 'sklearn'; what training, evaluation and pictures need comes with "
-        "pip install soundscene[train,plot]\n"
+        "soundscene: No module named 'sklearn'; what training and pictures need comes with "
+        "pip install soundscene[train,plot,explain]\n"
     )
     missing = "soundscene.gone"
     with pytest.raises(ModuleNotFoundError):
@@ -298,7 +314,18 @@ def test_a_bar_is_drawn_on_terminals_only_and_only_if_there_is_progress(monkeypa
 def test_no_command_but_the_study_has_more_than_eight_options_and_each_is_explained() -> None:
     group = typer.main.get_command(app)
     commands = group.commands  # type: ignore[attr-defined]
-    assert set(commands) == {"scan", "train", "evaluate", "predict", "info", "demo", "experiment", "report"}
+    assert set(commands) == {
+        "scan",
+        "train",
+        "evaluate",
+        "predict",
+        "info",
+        "demo",
+        "experiment",
+        "report",
+        "timeline",
+        "explain",
+    }
     for name, command in commands.items():
         options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
         assert len(options) <= (16 if name == "experiment" else 8), name

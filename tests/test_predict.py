@@ -1,18 +1,24 @@
 """One way of a sample: a file, an array and the training path give the same images and the same answer."""
 
+import threading
+import time
 import tracemalloc
+from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from scipy.special import logsumexp
 
 import soundscene
 from soundscene import predict
 from soundscene.bundle import ModelBundle
 from soundscene.data.corpus import join_segments, read_corpus
-from soundscene.errors import AudioError, AudioWarning
+from soundscene.errors import AudioError, AudioWarning, SceneError
 from soundscene.predict import Predictor
 from soundscene.systems.neural import HEADS, answer
 from soundscene.types import Recording, ScenePrediction
@@ -144,6 +150,136 @@ def test_a_low_rate_is_answered_with_a_warning_that_names_the_empty_bands(predic
 def test_a_broken_file_in_a_list_raises(predictor: Predictor, street: Path) -> None:
     with pytest.raises(AudioError, match=r"gone\.wav: does not exist"):
         predictor([street, street.parent / "gone.wav"])
+
+
+# --- many files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Six recordings; the second is too short, the fourth no sound, the fifth not there."""
+    found = [write(tmp_path / f"{n}.wav", recording("rain", 1.5 if n == 1 else 2.1 + n, n)) for n in range(6)]
+    found[3].write_text("no sound")
+    found[4].unlink()
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_many_files_are_answered_as_one_by_one_in_order(predictor: Predictor, files: list[Path], workers: int) -> None:
+    answers = list(predictor.predict_each([str(files[0]), *files[1:]], workers))
+    assert [path for path, _ in answers] == [str(files[0]), *files[1:]]
+    for number, (_, found) in enumerate(answers):
+        if number in (1, 3, 4):
+            with pytest.raises(AudioError) as alone:
+                predictor.predict(files[number])
+            assert type(found) is AudioError
+            assert str(found) == str(alone.value)
+        else:
+            assert isinstance(found, ScenePrediction)
+            assert found.source == str(files[number])
+            same(found, predictor.predict(files[number]))
+
+
+def test_one_file_or_none_is_many_enough(predictor: Predictor, files: list[Path]) -> None:
+    assert list(predictor.predict_each([])) == []
+    ((path, found),) = predictor.predict_each(iter(files[:1]), 3)
+    assert path == files[0]
+    assert isinstance(found, ScenePrediction)
+    same(found, predictor.predict(files[0]))
+    ((_, error),) = predictor.predict_each(files[4:5])
+    assert isinstance(error, AudioError)
+
+
+def test_errors_hold_on_to_nothing_of_their_recording(predictor: Predictor, files: list[Path]) -> None:
+    errors = [found for _, found in predictor.predict_each(files, 2) if isinstance(found, SceneError)]
+    assert len(errors) == 3
+    for error in errors:
+        assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
+
+
+def test_what_may_make_an_answer_worse_is_noted_without_a_warning(predictor: Predictor, files: list[Path]) -> None:
+    low = write(files[0].with_name("low.wav"), recording("rain", 3.0, 0), 16000)
+    _, (_, found) = predictor.predict_each([files[0], low], 2)  # warnings are errors here
+    assert isinstance(found, ScenePrediction)
+    assert [note.split(",")[0] for note in found.notes] == ["sampled at 16000 Hz"]
+
+
+def test_a_file_that_the_disk_does_not_give_is_an_answer_too(predictor: Predictor, files: list[Path]) -> None:
+    unreadable = Path("/proc/self/mem")  # a regular file whose first byte cannot be read
+    if not unreadable.exists():
+        pytest.skip("this system has no such file")
+    _, (_, found), (_, last) = predictor.predict_each([files[0], unreadable, files[2]], 2)
+    assert isinstance(found, AudioError)
+    assert str(found).startswith("/proc/self/mem: cannot be read (")
+    assert isinstance(last, ScenePrediction)
+
+
+def test_there_may_be_any_number_of_files_and_a_reader_may_leave(predictor: Predictor, files: list[Path]) -> None:
+    taken = count()
+    endless: Iterator[Path] = (files[2 if next(taken) % 2 else 0] for _ in count())
+    answers = predictor.predict_each(endless, 2)
+    found = list(islice(answers, 5))
+    assert [path for path, _ in found] == [files[0], files[2], files[0], files[2], files[0]]
+    answers.close()  # type: ignore[attr-defined]
+    assert next(taken) <= 5 + 4 * 2
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("in order")]
+
+
+def test_who_leaves_need_not_wait_for_an_endless_file(
+    predictor: Predictor, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience_s = 30.0
+    reading = threading.Event()
+
+    class Endless(predict.AudioFile):
+        def blocks(self) -> Any:
+            block = np.full(4096, 0.1, np.float32)
+            end = time.monotonic() + patience_s
+            while time.monotonic() < end:
+                reading.set()
+                yield block
+
+    real = predict.AudioFile
+    monkeypatch.setattr(predict, "AudioFile", lambda path, audio: (Endless if path == files[2] else real)(path, audio))
+    answers = predictor.predict_each([files[0], files[2], files[2]], 2)
+    next(answers)
+    assert reading.wait(patience_s)
+    started = time.monotonic()
+    answers.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - started < patience_s / 2
+
+
+def test_threads_of_pytorch_are_as_before_and_make_no_difference(predictor: Predictor, files: list[Path]) -> None:
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    embed = ModelBundle.embed
+
+    def spied(self: ModelBundle, images: np.ndarray) -> np.ndarray:
+        seen.append(torch.get_num_threads())
+        return embed(self, images)
+
+    try:
+        torch.set_num_threads(2)
+        one_by_one = [predictor.predict(file) for file in (files[0], files[2], files[5])]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ModelBundle, "embed", spied)
+            answers = predictor.predict_each([files[0], files[2], files[5]], 2)
+            found = [next(answers)]
+            assert torch.get_num_threads() == 2  # of the reader, at any time
+            found.extend(answers)
+        assert torch.get_num_threads() == 2
+        new_thread: list[int] = []
+        thread = threading.Thread(target=lambda: new_thread.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert new_thread == [2]
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
+    for (_, mine), alone in zip(found, one_by_one, strict=True):
+        assert isinstance(mine, ScenePrediction)
+        # the same bits on the machine of docs/decisions/0061; libraries promise it for one number of threads only
+        np.testing.assert_allclose(mine.posterior, alone.posterior, rtol=1e-5)
 
 
 # --- training and prediction are one path -----------------------------------------------------------------------------

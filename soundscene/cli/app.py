@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import typer
 
 from soundscene.cli.experiment import experiment, report
+from soundscene.cli.explain import explain
 from soundscene.cli.options import (
     CORES,
     DeviceOption,
@@ -26,6 +27,7 @@ from soundscene.cli.options import (
     WorkersOption,
 )
 from soundscene.cli.terminal import bar, complain, out, print_json, tell
+from soundscene.cli.timeline import timeline
 from soundscene.errors import AudioWarning, SceneError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -121,6 +123,7 @@ def predict(
     as_json: JsonOption = False,
     head: Annotated[Literal["svm", "softmax"] | None, typer.Option(help="By default the recipe's.")] = None,
     segments: Annotated[bool, typer.Option("--segments", help="A row per 2-second segment too (csv, json).")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Files answered for at a time, on a core each.")] = CORES,
 ) -> None:
     """Name the scene of files and of all files in folders; broken files are named at the end (exit code 3)."""
     from soundscene.data.folders import sound_files
@@ -136,11 +139,9 @@ def predict(
     predictor = load(model, head)
     printer = PredictionPrinter(form, segments, sys.stdout, predictor.scenes)
     broken: list[str] = []
-    for path in files:
-        try:
-            answer = predictor.predict(path)
-        except SceneError as error:
-            broken.append(str(error))
+    for _, answer in predictor.predict_each(files, workers):
+        if isinstance(answer, SceneError):
+            broken.append(str(answer))
             continue
         for note in answer.notes:
             tell(f"{answer.source}: {note}")
@@ -183,6 +184,8 @@ def demo(
     run_demo(corpus, folder, seed, out, bar)
 
 
+app.command()(timeline)
+app.command()(explain)
 app.command()(experiment)
 app.command()(report)
 
@@ -201,7 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("soundscene"):
             raise
-        complain(f"{error}; what training, evaluation and pictures need comes with pip install soundscene[train,plot]")
+        complain(f"{error}; what training and pictures need comes with pip install soundscene[train,plot,explain]")
         sys.exit(2)
     except SystemExit as end:
         if end.code == CTRL_C:

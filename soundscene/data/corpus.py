@@ -1,16 +1,18 @@
 """What a system reads of a corpus, in one array; the images of all its recordings, computed by several threads.
 
 Decoding, FFTs, matrix products and the compiled noise tracker all release Python's lock, so threads share the machine
-as well as processes would, without copying images between them.
+nearly as well as processes would (docs/decisions/0061-bulk-prediction.md), without copying images between them.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
+from soundscene.data.ahead import in_order
 from soundscene.data.audio import AudioFile
 from soundscene.errors import AudioError, ManifestError, RecipeError
 from soundscene.recipe import Recipe
@@ -88,21 +90,17 @@ def read_corpus(
     Raises: `ManifestError` that names every recording that could not be read, after trying all; `RecipeError` for a hop
     of which the segment's length is no multiple, since the pieces of a prediction would not be among the segments.
     """
-    front_end = front_end_of(recipe, segment_hop_s)
     results: list[tuple[SegmentImages, AudioFile]] = []
     broken: list[str] = []
-    pool = ThreadPoolExecutor(workers)
-    try:
-        jobs = [pool.submit(read_segments, recording, recipe, front_end) for recording in recordings]
-        for done, (recording, job) in enumerate(zip(recordings, jobs, strict=True), 1):
-            try:
-                results.append(job.result())
-            except AudioError as error:
-                broken.append(f"line {recording.line}: {error}" if recording.line else str(error))
+    work = partial(_attempt, recipe, front_end_of(recipe, segment_hop_s))
+    with closing(in_order(work, recordings, workers)) as answers:  # Ctrl-C must not wait for thousands of files
+        for done, answer in enumerate(answers, 1):
+            if isinstance(answer, str):
+                broken.append(answer)
+            else:
+                results.append(answer)
             if progress:
                 progress(done, len(recordings))
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for thousands of files
     if broken:
         more = f"; and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
         raise ManifestError(
@@ -131,6 +129,13 @@ def read_segments(recording: Recording, recipe: Recipe, front_end: FrontEnd) -> 
     pieces = [stream.push(block) for block in file.blocks()]
     pieces.append(stream.flush())
     return join_segments(pieces), file
+
+
+def _attempt(recipe: Recipe, front_end: FrontEnd, recording: Recording) -> tuple[SegmentImages, AudioFile] | str:
+    try:
+        return read_segments(recording, recipe, front_end)
+    except AudioError as error:
+        return f"line {recording.line}: {error}" if recording.line else str(error)
 
 
 def _join(recordings: Sequence[Recording], results: Sequence[tuple[SegmentImages, AudioFile]], recipe: Recipe) -> Corpus:

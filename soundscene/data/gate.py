@@ -5,6 +5,7 @@ cause; notes say what may make an answer worse. See docs/decisions/0020-decoding
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,9 +58,11 @@ class Gate:
 
     def push(self, block: Float32[np.ndarray, "native channel"]) -> Samples:
         """The next samples in, what is ready by now out. Blocks may have any length; the output does not depend on it."""
-        self._refuse_non_finite(block)
-        self._peak = max(self._peak, float(np.abs(block).max(initial=0.0)))
-        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        peak = max(float(block.max(initial=0.0)), -float(block.min(initial=0.0)))
+        if not math.isfinite(peak):
+            self._refuse_non_finite(block)
+        self._peak = max(self._peak, peak)
+        mono = _mix(block)
         self._count_silence(mono)
         self._n_in += len(mono)
         # 16 bits, so that WAV, FLAC and a 24-bit master of the same samples agree; the rate is left out on purpose:
@@ -92,10 +95,7 @@ class Gate:
         return mono
 
     def _refuse_non_finite(self, block: Float32[np.ndarray, "sample channel"]) -> None:
-        finite = np.isfinite(block)
-        if finite.all():
-            return
-        sample, channel = np.argwhere(~finite)[0]
+        sample, channel = np.argwhere(~np.isfinite(block))[0]
         raise AudioError(
             f"{self._name}: holds {block[sample, channel]} at {(self._n_in + sample) / self._rate:.3f} s "
             f"(channel {channel + 1}), samples must be finite; did the program that wrote it divide by zero?"
@@ -135,3 +135,12 @@ class Gate:
             cause = "; were integers converted without scaling?" if self._peak > _UNSCALED else ", kept as they are"
             notes.append(f"peak {self._peak:.4g}, samples are expected within -1 to 1{cause}")
         return tuple(notes)
+
+
+def _mix(block: Float32[np.ndarray, "native channel"]) -> Samples:
+    """Mean over the channels; of two it is written out, because numpy takes twenty times as long for the same bits."""
+    if block.shape[1] == 1:
+        return block[:, 0]
+    if block.shape[1] == 2:
+        return (block[:, 0] + block[:, 1]) * np.float32(0.5)
+    return block.mean(axis=1, dtype=np.float32)

@@ -63,7 +63,7 @@ def validate(
         raise ValueError(f"log posterior has {log_posterior.shape[1]} scenes, expected {n_scenes}: made by another model?")
     if not 0 <= truth.min() <= truth.max() < n_scenes:
         raise ValueError(f"truth holds scenes {truth.min()} to {truth.max()}, allowed are 0 to {n_scenes - 1}")
-    excess = np.abs(logsumexp(log_posterior.astype(np.float64), axis=1))
+    excess = np.abs(np.asarray(logsumexp(log_posterior.astype(np.float64), axis=1)))
     if not (excess < 1e-4).all():  # false for NaN too
         row = int(np.argmax(np.where(np.isnan(excess), np.inf, excess)))
         raise ValueError(

@@ -20,7 +20,7 @@ def probability_score(calibrated: Float[np.ndarray, "recording scene"]) -> Float
 
 def energy_score(logits: Float[np.ndarray, "segment scene"]) -> Float64[np.ndarray, " segment"]:
     """-logsumexp of the softmax layer's logits of each segment (Liu et al. 2020, temperature 1)."""
-    return -logsumexp(logits.astype(np.float64), axis=1)
+    return -np.asarray(logsumexp(logits.astype(np.float64), axis=1))
 
 
 @dataclass(frozen=True)

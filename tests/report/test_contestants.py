@@ -107,7 +107,7 @@ def test_unlike_heads_are_mixed_and_a_shared_head_is_not():
     members = [chosen(among, *who) for who in (("att-crnn-mel", "svm"), ("hog", "svm"), ("mfcc-dnn", "softmax"))]
     total = sum(m.log_posterior(calibrated=False) for m in members)
     mixed = chosen(among, "three", "mixed").log_posterior(calibrated=False)
-    np.testing.assert_allclose(mixed, total - logsumexp(total, axis=1, keepdims=True), atol=1e-9)
+    np.testing.assert_allclose(mixed, total - np.asarray(logsumexp(total, axis=1, keepdims=True)), atol=1e-9)
 
 
 def test_only_parts_that_all_members_have_are_fused():

@@ -33,7 +33,7 @@ def test_product_ignores_order_and_splits_into_parts(seed, n_segments, n_scenes)
     generator = np.random.default_rng(seed)
     segments = posterior(generator, n_segments, n_scenes)
     whole = product(segments)
-    np.testing.assert_allclose(logsumexp(whole), 0, atol=1e-12)
+    np.testing.assert_allclose(np.asarray(logsumexp(whole)), 0, atol=1e-12)
     np.testing.assert_allclose(product(segments[generator.permutation(n_segments)]), whole, atol=1e-10)
     parts = np.stack([product(segments[: n_segments // 2]), product(segments[n_segments // 2 :])])
     np.testing.assert_allclose(product(parts), whole, atol=1e-10)  # an empty first part is neutral

@@ -239,7 +239,7 @@ def test_as_a_system_it_gives_what_training_and_answering_give(tmp_path: Path) -
     def observe(row: dict[str, float], so_far: Any) -> None:
         said = so_far(corpus)
         seen.append((row["epoch"], set(said)))
-        assert np.allclose(logsumexp(said["softmax"].segment, axis=1), 0)
+        assert np.allclose(np.asarray(logsumexp(said["softmax"].segment, axis=1)), 0)
 
     fitted = system.fit(corpus, Loan(3, None, None, observe))
     direct = train(recipe, corpus)

@@ -1,39 +1,18 @@
-"""What the network listened to: the spectrogram of a segment with its attention vectors and their outer product."""
+"""The picture of one segment: its image, its attention vectors and their outer product."""
 
-import os
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-import torch
-from jaxtyping import Float32, Float64
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from jaxtyping import Float32
 from matplotlib.figure import Figure
 
-from soundscene.bundle import BATCH, ModelBundle
+from soundscene.bundle import ModelBundle
 from soundscene.data.audio import AudioFile
-from soundscene.errors import AudioError, BundleError
-from soundscene.network.models import AttCRNN
-from soundscene.signal.filterbanks import gammatone_centres_hz, mel_centres_hz
+from soundscene.errors import AudioError
+from soundscene.explain.attention import attention
+from soundscene.explain.sheet import CHANNELS, band_centres_hz, clean, hertz_axis, rendered, replace, styled, wrapped
 from soundscene.signal.frontend import FrontEnd, join_segments
 from soundscene.types import SegmentImages
-
-CHANNELS = ("as recorded", "background noise subtracted")
-
-
-def attention(
-    bundle: ModelBundle, images: Float32[np.ndarray, "segment 2 band frame"]
-) -> tuple[Float32[np.ndarray, "segment recurrent"], Float32[np.ndarray, "segment frame"]]:
-    """Spatial and temporal attention vectors, equations (4)-(5); each row sums to one.
-
-    Raises: `BundleError` for a CNN baseline, which has none.
-    """
-    if not isinstance(bundle.network, AttCRNN):
-        raise BundleError("this model is the CNN baseline, which pools by its maximum and has no attention to show")
-    with torch.inference_mode():
-        found = [bundle.network.attend(piece) for piece in torch.from_numpy(images).split(BATCH)]
-    spatial, temporal = (torch.cat(vectors).numpy() for vectors in zip(*found, strict=True))
-    return spatial, temporal
 
 
 def attention_picture(bundle: ModelBundle, sound: Path, out: Path, segment: int | None = None) -> int:
@@ -41,6 +20,9 @@ def attention_picture(bundle: ModelBundle, sound: Path, out: Path, segment: int 
 
     Arguments: segment: its number from 0; by default the one in which temporal attention is farthest from uniform.
     Returns the number of the segment drawn.
+
+    Raises: `BundleError` for the CNN baseline, `AudioError` for a segment that is not there, `SceneError` where `out` cannot
+    be written.
     """
     file = AudioFile(sound, bundle.recipe.audio)
     stream = FrontEnd(bundle.recipe.audio, bundle.recipe.features).stream()
@@ -55,20 +37,17 @@ def attention_picture(bundle: ModelBundle, sound: Path, out: Path, segment: int 
     embedding = bundle.embed(found.images[segment : segment + 1])
     posterior = np.exp(bundle.classify(embedding, bundle.recipe.calibration.head)[0])
     best = int(posterior.argmax())
+    start_s = found.start_s[segment]
     title = (
-        f"{sound.name}, {found.start_s[segment]:.1f} s to {found.start_s[segment] + bundle.recipe.audio.segment_s:.1f} s: "
-        f"{bundle.scenes[best]} {posterior[best]:.2f} by this segment alone"
+        f"{clean(sound.name)}, {start_s:.1f} s to {start_s + bundle.recipe.audio.segment_s:.1f} s: "
+        f"{clean(bundle.scenes[best])} {posterior[best]:.2f} by this segment alone"
     )
     figure = _figure(bundle, found, segment, spatial[segment], temporal[segment], title)
-    beside = out.with_name(f"{out.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(beside, format="png", dpi=110)
-        os.replace(beside, out)
-    finally:
-        beside.unlink(missing_ok=True)
+    replace(out, rendered(figure, ".png")[0])
     return segment
 
 
+@styled
 def _figure(
     bundle: ModelBundle,
     found: SegmentImages,
@@ -81,25 +60,22 @@ def _figure(
     frame_s = bundle.recipe.features.hop / bundle.recipe.audio.sample_rate
     n_bands, n_frames = found.images.shape[2:]
     seconds = (start, start + n_frames * frame_s)
-    with matplotlib.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(10, 10), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(4, 2, width_ratios=(12, 1), height_ratios=(3, 3, 1.4, 3))
-        figure.suptitle(title, fontsize=11, parse_math=False)  # "$" in a file name is no formula
-        decibels = found.images[segment] * (10 / np.log(10))
-        low, high = np.percentile(decibels, (2, 99.8))
-        centres = _band_centres_hz(bundle)
-        ticks = np.linspace(0, n_bands - 1, 6).round().astype(int)
-        for channel in range(2):
-            axis = axes[channel, 0]
-            drawn = axis.imshow(
-                decibels[channel], origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high,
-                extent=(*seconds, -0.5, n_bands - 0.5),
-            )  # fmt: skip
-            axis.set_yticks(ticks, [f"{centres[i]:.0f}" for i in ticks])
-            axis.set(ylabel="band centre, Hz", title=f"log-{bundle.recipe.features.kind}, {CHANNELS[channel]}")
-            figure.colorbar(drawn, cax=axes[channel, 1], label="dB")
-        _draw_attention(axes, spatial, temporal, seconds, frame_s)
+    figure = Figure(figsize=(10, 10), layout="constrained")
+    axes = figure.subplots(4, 2, width_ratios=(12, 1), height_ratios=(3, 3, 1.4, 3))
+    figure.suptitle(wrapped(title, 120), fontsize=11)
+    decibels = found.images[segment] * (10 / np.log(10))
+    low, high = np.percentile(decibels, (2, 99.8))
+    centres = band_centres_hz(bundle)
+    for channel in range(2):
+        axis = axes[channel, 0]
+        drawn = axis.imshow(
+            decibels[channel], origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high,
+            extent=(*seconds, -0.5, n_bands - 0.5),
+        )  # fmt: skip
+        hertz_axis(axis, centres)
+        axis.set_title(f"log-{bundle.recipe.features.kind}, {CHANNELS[channel]}")
+        figure.colorbar(drawn, cax=axes[channel, 1], label="dB")
+    _draw_attention(axes, spatial, temporal, seconds, frame_s)
     return figure
 
 
@@ -126,10 +102,3 @@ def _draw_attention(
     )
     side.plot(spatial * len(spatial), np.arange(len(spatial)) + 0.5, color="black", linewidth=0.7)
     side.set(ylim=(0, len(spatial)), yticks=[], xlabel="x uniform", title="spatial, (5)")
-
-
-def _band_centres_hz(bundle: ModelBundle) -> Float64[np.ndarray, " band"]:
-    features, rate = bundle.recipe.features, bundle.recipe.audio.sample_rate
-    if features.kind == "mel":
-        return mel_centres_hz(features.n_bands, features.low_hz, rate / 2)
-    return gammatone_centres_hz(rate, features.n_bands, features.low_hz)

@@ -1,0 +1,117 @@
+"""Sounds of a place the model never heard: each scene of a corpus left out in turn, three scores of unfamiliarity compared.
+
+    python benchmarks/open_world.py MANIFEST --test fold=1 [--recipe small] [--set KEY=VALUE ...] [--csv FILE]
+
+For each scene, one training on the others (without the test part), then every test recording is scored: those of the scene
+left out are unknown, the others known. Thresholds are set on the training groups that `calibration.held_out` keeps from the
+network (raise it, or nothing can be refused: see `threshold_that_keeps`). Printed: AUROC; the share of unknown recordings
+accepted where 95 % of known test recordings are; the share of known and of unknown ones really kept at the threshold.
+"""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from soundscene.bundle import ModelBundle
+from soundscene.data.corpus import Corpus, read_corpus
+from soundscene.data.manifest import Manifest, parse_test
+from soundscene.recipe import Recipe
+from soundscene.scoring.unfamiliarity import (
+    Clouds,
+    auroc,
+    by_recording,
+    energy_score,
+    fit_clouds,
+    probability_score,
+    threshold_that_keeps,
+)
+from soundscene.systems.neural import answer, train
+
+KEEP = 0.95
+SCORES = ("probability", "energy", "mahalanobis")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--test", default="fold=1")
+    parser.add_argument("--recipe", default="small")
+    parser.add_argument("--set", action="append", default=[], dest="settings")
+    parser.add_argument("--csv", type=Path)
+    arguments = parser.parse_args()
+    recipe = Recipe.load(arguments.recipe).with_settings(arguments.settings)
+    listed = Manifest.read(arguments.manifest)
+    split = listed.split(*parse_test(arguments.test))
+    corpus = read_corpus([*split.train, *split.test], recipe, None)
+    audible = {r.path for i, r in enumerate(corpus.recordings) if corpus.voting[corpus.recording == i].any()}
+    print(
+        f"{arguments.manifest.parent.name}, test {arguments.test}, {recipe.training.epochs} epochs, "
+        f"seed {recipe.training.seed}, torch {torch.__version__}"
+    )
+    print("| left out | known | unknown | held out | score | AUROC | unknown accepted at 95 % | known kept | unknown kept |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    rows = []
+    for scene in listed.scenes:
+        known = [r for r in split.train if r.scene != scene]
+        trained = train(recipe, corpus.take(known))
+        held_paths = {r.path for r in trained.held}
+        seen = [r for r in known if r.path not in held_paths]
+        test = [r for r in split.test if r.path in audible]
+        held = [r for r in trained.held if r.path in audible]
+        clouds = clouds_of(trained.bundle, corpus.take(seen))
+        of_test, of_held = (scores(trained.bundle, clouds, corpus.take(part)) for part in (test, held))
+        unknown = np.array([r.scene == scene for r in test])
+        for name in SCORES:
+            row = measure(of_test[name][~unknown], of_test[name][unknown], of_held[name])
+            rows.append({"left out": scene, "score": name, "held out": len(held)} | row)
+            print("|", scene, "|", (~unknown).sum(), "|", unknown.sum(), "|", len(held), "|", name, "|", end=" ")
+            print(" | ".join(f"{value:.3f}" for value in row.values()), "|", flush=True)
+    for name in SCORES:
+        of_name = [row for row in rows if row["score"] == name]
+        means = [np.mean([row[key] for row in of_name]) for key in list(of_name[0])[3:]]
+        print(f"| mean of {len(of_name)} | | | | {name} |", " | ".join(f"{value:.3f}" for value in means), "|")
+    if arguments.csv:
+        with arguments.csv.open("w", newline="") as file:
+            table = csv.DictWriter(file, list(rows[0]))
+            table.writeheader()
+            table.writerows(rows)
+
+
+def clouds_of(bundle: ModelBundle, part: Corpus) -> Clouds:
+    """Clouds of the voting segments of the recordings that trained the network."""
+    embeddings = bundle.embed(part.features[part.voting])
+    return fit_clouds(embeddings, part.labels(bundle.scenes)[part.voting], len(bundle.scenes))
+
+
+@torch.inference_mode()
+def scores(bundle: ModelBundle, clouds: Clouds, part: Corpus) -> dict[str, np.ndarray]:
+    """Each score of each recording."""
+    embeddings = bundle.embed(part.features[part.voting])
+    logits = bundle.network.softmax(torch.from_numpy(embeddings)).numpy()
+    of, n = part.recording[part.voting], len(part.recordings)
+    calibrated = answer(bundle, part, bundle.recipe.calibration.head).calibrated
+    return {
+        "probability": probability_score(calibrated),
+        "energy": by_recording(energy_score(logits), of, n),
+        "mahalanobis": by_recording(clouds.distance(embeddings), of, n),
+    }
+
+
+def measure(known: np.ndarray, unknown: np.ndarray, held: np.ndarray) -> dict[str, float]:
+    """The four figures of a row."""
+    at_test = float(np.quantile(known, KEEP, method="higher"))  # as if the test part were known: a figure, not a threshold
+    threshold = threshold_that_keeps(held, KEEP)
+    return {
+        "auroc": auroc(known, unknown),
+        "accepted": float((unknown <= at_test).mean()),
+        "known kept": float((known <= threshold).mean()),
+        "unknown kept": float((unknown <= threshold).mean()),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
