@@ -11,6 +11,7 @@ figure { margin: 1rem 0; overflow-x: auto }
 svg { height: auto; min-width: 48rem }
 table { border-collapse: collapse; display: block; overflow-x: auto }
 th, td { border: 1px solid #999; padding: .2rem .6rem; text-align: right }
+th { white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
 p.note { border-left: 4px solid #111; padding-left: .8rem }
 @media print { svg { min-width: 0 } }

@@ -53,7 +53,7 @@ def explain_recording(
         view, band_centres_hz(bundle), recipe.features.kind, recipe.audio.sample_rate, recipe.features.hop, learnt(bundle)
     )
     notes = (*view.notes, *remarks(view), completeness(view))
-    columns = ("scene", "fused answer", *(f"segment from {start:g} s" for start in view.start_s[view.drawn]))
+    columns = ("scene", "fused answer", *(f"from {start:g} s" for start in view.start_s[view.drawn]))
     rows = [
         (clean(name), f"{view.answer[-1, i]:.3f}", *(_number(p) for p in view.posterior[view.drawn, i]))
         for i, name in enumerate(view.scenes)
@@ -91,6 +91,8 @@ def explain_manifest(
     frame_s = bundle.recipe.features.hop / bundle.recipe.audio.sample_rate
     figure = corpus_figure(means, title, band_centres_hz(bundle), frame_s)
     notes = [f"integrated gradients: sums within {max(m.error for m in means):.2g} nats of what they should be, at most"]
+    n = sum(m.by_band.n for m in means)
+    notes.append(f"attributed: {n} segments, at most {most} of a recording, drawn with a fixed seed")
     if means[0].temporal is None:
         notes.insert(0, "this model is the CNN baseline, which has no attention: only attributions are averaged")
     if test:

@@ -128,6 +128,7 @@ def test_a_corpus_is_a_row_for_each_scene(manifest: Path, tmp_path: Path, recipe
         assert f"{m.scene}   (1 recordings, 1 segments)" in page
         assert f"<td>{m.scene}</td><td>1</td><td>1</td>" in page
     assert "rows with fold=2 only" in notes
+    assert "attributed: 3 segments, at most 1 of a recording, drawn with a fixed seed" in notes
     assert ("recurrent feature (NOT frequency)" in page) == (recipe is TINY)
     assert any("CNN baseline" in note for note in notes) == (recipe is CNN)
 
