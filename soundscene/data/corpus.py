@@ -101,14 +101,19 @@ def read_corpus(
                 results.append(answer)
             if progress:
                 progress(done, len(recordings))
+    refuse_broken(broken, len(recordings))
+    return _join(recordings, results, recipe)
+
+
+def refuse_broken(broken: Sequence[str], n_recordings: int) -> None:
+    """Raise `ManifestError` that names the broken ones of a manifest's recordings, if there are any."""
     if broken:
         more = f"; and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
         raise ManifestError(
-            f"{len(broken)} of {len(recordings)} recordings cannot be used, repair them or take their rows out: "
+            f"{len(broken)} of {n_recordings} recordings cannot be used, repair them or take their rows out: "
             + "; ".join(broken[:SHOWN])
             + more
         )
-    return _join(recordings, results, recipe)
 
 
 def front_end_of(recipe: Recipe, segment_hop_s: float | None = None) -> FrontEnd:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, Float64
 
 from soundscene.bundle import Head, ModelBundle
 from soundscene.data.audio import AudioFile
-from soundscene.data.corpus import SHOWN
+from soundscene.data.corpus import refuse_broken
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.errors import AudioError, ManifestError
 from soundscene.explain.attention import attention, has_attention
@@ -123,13 +123,7 @@ def average(
             broken.append(f"line {recording.line}: {error}")
         if progress:
             progress(done, len(recordings))
-    if broken:
-        more = f"; and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
-        raise ManifestError(
-            f"{len(broken)} of {len(recordings)} recordings cannot be used, repair them or take their rows out: "
-            + "; ".join(broken[:SHOWN])
-            + more
-        )
+    refuse_broken(broken, len(recordings))
     found = tuple(s.means(scene) for scene, s in sums.items() if s.segments)
     if not found:
         raise ManifestError("there is nothing to explain: every segment of every recording is digital silence")
