@@ -11,7 +11,9 @@ accepted where 95 % of known test recordings are; the share of known and of unkn
 import argparse
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -20,19 +22,11 @@ from soundscene.bundle import ModelBundle
 from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.recipe import Recipe
-from soundscene.scoring.unfamiliarity import (
-    Clouds,
-    auroc,
-    by_recording,
-    energy_score,
-    fit_clouds,
-    probability_score,
-    threshold_that_keeps,
-)
-from soundscene.systems.neural import answer, train
+from soundscene.scoring.unfamiliarity import KEEP, Kind, auroc, probability_score, threshold_that_keeps
+from soundscene.systems.neural import answer, learn_familiarity, train, unfamiliarity
 
-KEEP = 0.95
-SCORES = ("probability", "energy", "mahalanobis")
+Score = Literal["probability"] | Kind
+SCORES: tuple[Score, ...] = ("probability", *get_args(Kind))
 
 
 def main() -> None:
@@ -62,11 +56,11 @@ def main() -> None:
         seen = [r for r in known if r.path not in held_paths]
         test = [r for r in split.test if r.path in audible]
         held = [r for r in trained.held if r.path in audible]
-        clouds = clouds_of(trained.bundle, corpus.take(seen))
-        of_test, of_held = (scores(trained.bundle, clouds, corpus.take(part)) for part in (test, held))
+        parts = [corpus.take(part) for part in (seen, held, test)]
         unknown = np.array([r.scene == scene for r in test])
         for name in SCORES:
-            row = measure(of_test[name][~unknown], of_test[name][unknown], of_held[name])
+            of_held, of_test = scores(trained.bundle, name, *parts)
+            row = measure(of_test[~unknown], of_test[unknown], of_held)
             rows.append({"left out": scene, "score": name, "held out": len(held)} | row)
             print("|", scene, "|", (~unknown).sum(), "|", unknown.sum(), "|", len(held), "|", name, "|", end=" ")
             print(" | ".join(f"{value:.3f}" for value in row.values()), "|", flush=True)
@@ -81,24 +75,13 @@ def main() -> None:
             table.writerows(rows)
 
 
-def clouds_of(bundle: ModelBundle, part: Corpus) -> Clouds:
-    """Clouds of the voting segments of the recordings that trained the network."""
-    embeddings = bundle.embed(part.features[part.voting])
-    return fit_clouds(embeddings, part.labels(bundle.scenes)[part.voting], len(bundle.scenes))
-
-
-@torch.inference_mode()
-def scores(bundle: ModelBundle, clouds: Clouds, part: Corpus) -> dict[str, np.ndarray]:
-    """Each score of each recording."""
-    embeddings = bundle.embed(part.features[part.voting])
-    logits = bundle.network.softmax(torch.from_numpy(embeddings)).numpy()
-    of, n = part.recording[part.voting], len(part.recordings)
-    calibrated = answer(bundle, part, bundle.recipe.calibration.head).calibrated
-    return {
-        "probability": probability_score(calibrated),
-        "energy": by_recording(energy_score(logits), of, n),
-        "mahalanobis": by_recording(clouds.distance(embeddings), of, n),
-    }
+def scores(bundle: ModelBundle, name: Score, seen: Corpus, held: Corpus, test: Corpus) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the held-out and of the test recordings; seen: those that trained the network."""
+    if name == "probability":
+        of_held, of_test = (answer(bundle, part, bundle.recipe.calibration.head) for part in (held, test))
+        return probability_score(of_held.calibrated), probability_score(of_test.calibrated)
+    found = learn_familiarity(bundle, bundle.embed(seen.features[seen.voting]), seen, held, name)
+    return found.held, unfamiliarity(replace(bundle, familiarity=found), test)
 
 
 def measure(known: np.ndarray, unknown: np.ndarray, held: np.ndarray) -> dict[str, float]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -24,6 +24,7 @@ from soundscene.errors import BundleError, RecipeError
 from soundscene.network.models import Network, build_network
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
+from soundscene.scoring.unfamiliarity import Clouds, Familiarity, Kind
 from soundscene.types import LogPosterior
 
 FORMAT = "soundscene bundle"
@@ -39,7 +40,8 @@ class ModelBundle:
     """A trained model.
 
     recipe; scenes in the order of every posterior; network in evaluation mode; svm; temperature of each head for the
-    recording's answer (1: none was fitted); provenance: versions, corpus, split, epoch, notes.
+    recording's answer (1: none was fitted); provenance: versions, corpus, split, epoch, notes; familiarity: what it takes
+    to notice sound of an unknown scene, None in a model of before soundscene had it.
     """
 
     recipe: Recipe
@@ -48,6 +50,7 @@ class ModelBundle:
     svm: CalibratedSVM
     temperature: dict[str, float]
     provenance: dict[str, Any] = field(default_factory=dict)
+    familiarity: Familiarity | None = None
 
     @torch.inference_mode()
     def embed(self, images: Float32[np.ndarray, "segment 2 band frame"]) -> Float32[np.ndarray, "segment embedding"]:
@@ -65,21 +68,33 @@ class ModelBundle:
         logits = self.network.softmax(x) if head == "softmax" else self.svm(x)
         return torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
 
+    @torch.inference_mode()
+    def unfamiliarity(self, embeddings: Float32[np.ndarray, "segment embedding"]) -> Float64[np.ndarray, " segment"]:
+        """How unlike the training each segment is, larger is less familiar; a recording is the mean of its segments.
+
+        Raises ValueError where the bundle has no `familiarity`.
+        """
+        if self.familiarity is None:
+            raise ValueError("this bundle knows nothing of what is familiar")
+        x = torch.from_numpy(embeddings).to(self.network.softmax.weight.device)
+        return self.familiarity.score(embeddings, self.network.softmax(x).float().cpu().numpy())
+
     def save(self, path: Path) -> None:
         """Write the bundle beside `path`, then rename, so that no half file ever carries the name."""
         tensors = {f"network/{name}": t for name, t in self.network.state_dict().items()}
         tensors |= {f"svm/{name}": t for name, t in self.svm.state_dict().items()}
+        parts: dict[str, Any] = {
+            "version": VERSION,
+            "recipe": self.recipe.to_dict(),
+            "scenes": self.scenes,
+            "temperature": self.temperature,
+            "provenance": self.provenance,
+        }
+        if self.familiarity:  # readers that do not know of it pass it over, so it is no new version
+            parts["familiarity"] = self.familiarity.kind
+            tensors |= {f"familiarity/{name}": t for name, t in _tensors(self.familiarity).items()}
+        header = json.dumps(parts, sort_keys=True)
         tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        header = json.dumps(
-            {
-                "version": VERSION,
-                "recipe": self.recipe.to_dict(),
-                "scenes": self.scenes,
-                "temperature": self.temperature,
-                "provenance": self.provenance,
-            },
-            sort_keys=True,
-        )
         beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,12 +123,14 @@ class ModelBundle:
             svm.load_state_dict(_part(tensors, "svm/"))
             temperature = _temperature(header["temperature"])
             provenance = dict(header["provenance"])
+            shape = (len(scenes), network.softmax.in_features)
+            familiarity = _familiarity(header.get("familiarity"), _part(tensors, "familiarity/"), shape)
         except KeyError as error:
             raise BundleError(f"{path}: its header lacks {error}; train the model again") from None
         except (RecipeError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise BundleError(f"{path}: its header and its tensors do not agree ({reason}); train the model again") from None
-        return cls(recipe, scenes, network.eval(), svm.eval(), temperature, provenance)
+        return cls(recipe, scenes, network.eval(), svm.eval(), temperature, provenance, familiarity)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -157,6 +174,33 @@ def _temperature(found: Any) -> dict[str, float]:
     if not all(0 < value < math.inf for value in temperature.values()):
         raise ValueError(f"temperatures are {temperature}, expected positive numbers")
     return temperature
+
+
+def _tensors(familiarity: Familiarity) -> dict[str, Tensor]:
+    found = {"held": torch.from_numpy(familiarity.held)}
+    if clouds := familiarity.clouds:
+        found |= {"mean": torch.from_numpy(clouds.mean).float(), "precision": torch.from_numpy(clouds.precision).float()}
+    return found
+
+
+def _familiarity(kind: Any, found: dict[str, Tensor], shape: tuple[int, int]) -> Familiarity | None:
+    """From the header's word and the tensors; shape: numbers of scenes and features."""
+    if kind is None:
+        return None
+    if kind not in get_args(Kind):
+        raise ValueError(f"familiarity is {kind!r}, expected one of {', '.join(get_args(Kind))}")
+    sizes: dict[str, tuple[int, ...]] = {"held": (found["held"].numel(),) if "held" in found else ()}
+    if kind == "mahalanobis":
+        sizes |= {"mean": shape, "precision": (shape[1], shape[1])}
+    if {name: tuple(tensor.shape) for name, tensor in found.items()} != sizes:
+        raise ValueError(f"familiarity has {', '.join(sorted(found)) or 'nothing'} of other sizes or names than {sizes}")
+    if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in found.values()):
+        raise ValueError("familiarity holds what is no finite number")
+    if (found["held"].diff() < 0).any():
+        raise ValueError("familiarity/held is not in ascending order")
+    plain = {name: tensor.double().numpy() for name, tensor in found.items()}
+    clouds = Clouds(plain["mean"], plain["precision"]) if kind == "mahalanobis" else None
+    return Familiarity(kind, plain["held"], clouds)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -16,7 +16,9 @@ from soundscene.bundle import BATCH, Head, ModelBundle
 from soundscene.data.ahead import in_order, one_blas_thread, read_ahead
 from soundscene.data.audio import AudioArray, AudioFile
 from soundscene.errors import AudioError, AudioWarning, SceneError
+from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, array_arrivals, listen
 from soundscene.scoring.fusion import product, temper
+from soundscene.scoring.unfamiliarity import KEEP
 from soundscene.signal.frontend import FrontEnd, join_segments
 from soundscene.types import Samples, ScenePrediction, SegmentImages, SegmentPrediction
 
@@ -30,18 +32,28 @@ _Through = Callable[[_Blocks], _Blocks]
 class Predictor:
     """A model ready to answer; made by `soundscene.load`.
 
-    Arguments: bundle; head: "svm" or "softmax", by default the recipe's.
+    Arguments: bundle; head: "svm" or "softmax", by default the recipe's; keep: share of recordings of known scenes that
+    shall not be `ScenePrediction.unknown`, between 0 and 1 (ValueError).
     """
 
-    def __init__(self, bundle: ModelBundle, head: Head | None = None) -> None:
+    def __init__(self, bundle: ModelBundle, head: Head | None = None, keep: float = KEEP) -> None:
         self.bundle = bundle
         self.head: Head = head or bundle.recipe.calibration.head
+        self.keep = keep
+        self._threshold = bundle.familiarity.threshold(keep) if bundle.familiarity else None
         self._front_end = FrontEnd(bundle.recipe.audio, bundle.recipe.features)
 
     @property
     def scenes(self) -> tuple[str, ...]:
         """Names of the scenes, in the order of every posterior."""
         return self.bundle.scenes
+
+    @property
+    def unknown_lack(self) -> str | None:
+        """Why no answer can be `unknown`, and what to do, in one line; None where one can."""
+        if self.bundle.familiarity is None:
+            return "nothing is called unknown: the model was made before soundscene could notice it; train it again"
+        return self.bundle.familiarity.lack(self.keep)
 
     def __call__(self, source: Source | list[Source]) -> ScenePrediction | list[ScenePrediction]:
         """Answer for one source, or a list of answers for a list of sources.
@@ -94,6 +106,26 @@ class Predictor:
         finally:
             torch.set_num_threads(n_threads)
 
+    def stream(
+        self,
+        blocks: Iterable[Shaped[np.ndarray, "..."]],
+        sample_rate: int,
+        hop_s: float | None = None,
+        window_s: float = DEFAULT_WINDOW_S,
+    ) -> Iterator[Update]:
+        """Answers while the sound goes on: one every hop_s seconds, over the last window_s seconds; memory does not grow.
+
+        blocks: arrays [sample] or [channel, sample] of any size, empty ones too, of an iterator that may never end;
+        sample_rate: Hz; hop_s: by default a segment (2 s), 0.01 to 3600; window_s: a segment to 3600.
+        Segments are those of `predict`, the last piece among them if the blocks end; their posteriors agree within 1e-5,
+        because the network reads segments one by one here and 64 at a time there. Silence is no error. An answer
+        needs sound beyond the end of its segment: 16 to 32 ms (noise frames) at the recipe's rate, to 75 ms where sound of
+        16 kHz or more is resampled, 150 ms from 8 kHz; `Update.heard_s` has it.
+        Raises: `SceneError` for a hop or a window out of range; while listening `AudioError` for samples that are not finite
+        and blocks of another shape. Notes are in the updates, not warned of.
+        """
+        return listen(Listener(self.bundle, self.head, sample_rate, hop_s, window_s), array_arrivals(blocks))
+
     def _attempt(self, through: _Through, path: str | Path) -> tuple[str | Path, ScenePrediction | SceneError]:
         """The answer for a file, warning of nothing: the filters of warnings belong to all threads together."""
         try:
@@ -106,12 +138,16 @@ class Predictor:
         starts: list[float] = []
         rows = [np.zeros((0, len(self.scenes)))]
         n_silent = 0
+        unfamiliarity = 0.0  # summed, because a recording may last for hours
         with closing(self._pieces(sound, through)) as pieces:
             for piece in pieces:
                 voting = ~piece.silent
                 n_silent += int(piece.silent.sum())
                 starts.extend(piece.start_s[voting].tolist())
-                rows.append(self.bundle.classify(self.bundle.embed(piece.images[voting]), self.head))
+                embeddings = self.bundle.embed(piece.images[voting])
+                rows.append(self.bundle.classify(embeddings, self.head))
+                if self.bundle.familiarity:
+                    unfamiliarity += float(self.bundle.unfamiliarity(embeddings).sum())
         if not starts:
             raise AudioError(f"{name}: every segment is digital silence; was the microphone connected?")
         log_posterior = np.concatenate(rows)
@@ -121,7 +157,11 @@ class Predictor:
             SegmentPrediction(start, start + length, np.exp(row)) for start, row in zip(starts, log_posterior, strict=True)
         )
         notes = (*sound.notes, f"{n_silent} segment(s) of digital silence did not vote") if n_silent else sound.notes
-        return ScenePrediction(name, sound.duration_s, self.scenes, np.exp(fused), tuple(segments), notes)
+        score = unfamiliarity / len(starts) if self.bundle.familiarity else None
+        posterior = np.exp(fused)
+        return ScenePrediction(
+            name, sound.duration_s, self.scenes, posterior, tuple(segments), notes, score, self._threshold
+        )
 
     def _pieces(self, sound: AudioFile | AudioArray, through: _Through = iter) -> Generator[SegmentImages, None, None]:
         """Segments in batches of `BATCH`: a network that reads them one by one wastes most of the processor."""
@@ -145,6 +185,6 @@ def _until(stop: threading.Event, blocks: _Blocks) -> _Blocks:
             yield block
 
 
-def load(path: str | Path, head: Head | None = None) -> Predictor:
-    """Read a bundle and give a callable that predicts; raises `BundleError`."""
-    return Predictor(ModelBundle.load(Path(path)), head)
+def load(path: str | Path, head: Head | None = None, keep: float = KEEP) -> Predictor:
+    """Read a bundle and give a callable that predicts; arguments as for `Predictor`; raises `BundleError`."""
+    return Predictor(ModelBundle.load(Path(path)), head, keep)

@@ -67,6 +67,9 @@ class ScenePrediction:
 
     source: the path, or a name for an array; scenes: names in the order of `posterior` [scene];
     segments: one per 2-second piece that voted; notes: what may make the answer worse (low rate, silence).
+    unfamiliarity: how unlike the model's training the recording is, larger is less familiar, the mean over its segments
+    (scale: `scoring.unfamiliarity.Familiarity.score`); None where the model cannot tell. unfamiliarity_threshold: at or
+    below it lie the promised share of known recordings; None where nothing can be refused.
     """
 
     source: str
@@ -75,6 +78,15 @@ class ScenePrediction:
     posterior: Float[np.ndarray, " scene"]
     segments: tuple[SegmentPrediction, ...]
     notes: tuple[str, ...] = ()
+    unfamiliarity: float | None = None
+    unfamiliarity_threshold: float | None = None
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the recording is less familiar than the threshold allows; `scene` is the best known scene all the same."""
+        if self.unfamiliarity is None or self.unfamiliarity_threshold is None:
+            return False
+        return self.unfamiliarity > self.unfamiliarity_threshold
 
     @property
     def scene(self) -> str:

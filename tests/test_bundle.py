@@ -7,6 +7,7 @@ import os
 import re
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,15 +21,25 @@ import soundscene
 from soundscene.bundle import BATCH, FORMAT, VERSION, ModelBundle, _digest
 from soundscene.errors import BundleError
 from soundscene.recipe import Recipe
+from soundscene.scoring.unfamiliarity import Clouds, Familiarity
 from soundscene.systems.neural import HEADS
 from tests.tiny import SCENES, TINY, blank_bundle
 
 IMAGES = np.random.default_rng(0).normal(-6, 3, (BATCH + 3, 2, 64, 80)).astype(np.float32)
 
 
+def acquainted(kind: str) -> ModelBundle:
+    """A blank model that has a notion of what is familiar; its numbers are those of float32, as training gives them."""
+    draws = np.random.default_rng(1)
+    mean, root = (draws.standard_normal((n, 8)).astype(np.float32).astype(np.float64) for n in (3, 8))
+    clouds = Clouds(mean, (root @ root.T).astype(np.float32).astype(np.float64))
+    found = Familiarity("mahalanobis", np.array([0.5, 0.7, 1.1]), clouds)
+    return replace(blank_bundle(), familiarity=found if kind == "mahalanobis" else Familiarity("energy", np.array([-0.3])))
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    blank_bundle().save(tmp_path / "m.safetensors")
+    acquainted("mahalanobis").save(tmp_path / "m.safetensors")
     return tmp_path / "m.safetensors"
 
 
@@ -68,8 +79,44 @@ def test_the_two_heads_are_the_layer_and_the_svm() -> None:
 
 
 def test_no_segment_gives_no_row() -> None:
-    bundle = blank_bundle()
+    bundle = acquainted("mahalanobis")
     assert bundle.classify(bundle.embed(IMAGES[:0]), "svm").shape == (0, 3)
+    assert bundle.unfamiliarity(bundle.embed(IMAGES[:0])).shape == (0,)
+
+
+@pytest.mark.parametrize("kind", ["energy", "mahalanobis"])
+def test_what_is_familiar_comes_back_to_the_bit(tmp_path: Path, kind: str) -> None:
+    bundle = acquainted(kind)
+    one, two = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
+    bundle.save(one)
+    again = ModelBundle.load(one)
+    embeddings = bundle.embed(IMAGES)
+    scores = bundle.unfamiliarity(embeddings)
+    assert len(np.unique(scores)) == len(IMAGES)
+    np.testing.assert_array_equal(again.unfamiliarity(embeddings), scores)
+    assert again.familiarity is not None
+    assert again.familiarity.kind == kind
+    np.testing.assert_array_equal(again.familiarity.held, bundle.familiarity.held if bundle.familiarity else [])
+    again.save(two)
+    with safe_open(one, "pt") as first, safe_open(two, "pt") as second:  # safetensors writes metadata in any order
+        assert first.metadata() == second.metadata()
+
+
+def test_a_model_of_before_has_no_notion_of_what_is_familiar(tmp_path: Path) -> None:
+    blank_bundle().save(tmp_path / "m.safetensors")
+    with safe_open(tmp_path / "m.safetensors", "pt") as file:
+        assert set(json.loads(file.metadata()["bundle"])) == {"version", "recipe", "scenes", "temperature", "provenance"}
+        assert {name.partition("/")[0] for name in file.keys()} == {"network", "svm"}  # noqa: SIM118
+    again = ModelBundle.load(tmp_path / "m.safetensors")
+    assert again.familiarity is None
+    with pytest.raises(ValueError, match="knows nothing of what is familiar"):
+        again.unfamiliarity(again.embed(IMAGES[:1]))
+
+
+def test_what_later_versions_may_add_is_passed_over(path: Path) -> None:
+    """As readers of before pass over what is familiar, which is why it needed no new version."""
+    more = crafted(path, lambda h: h | {"later": "anything"}, lambda t: t | {"later/tensor": torch.ones(2)})
+    assert ModelBundle.load(more).scenes == SCENES
 
 
 def test_a_file_is_a_header_of_json_and_plain_numbers_to_its_last_byte(path: Path) -> None:
@@ -122,6 +169,11 @@ def told(path: Path, change: dict[str, Any]) -> Path:
 
 def recipe_with(path: Path, section: str, change: dict[str, Any]) -> Path:
     return crafted(path, lambda h: h | {"recipe": h["recipe"] | {section: h["recipe"][section] | change}})
+
+
+def tensor(path: Path, name: str, value: torch.Tensor | None) -> Path:
+    """With another tensor of that name, or none."""
+    return crafted(path, lambda h: h, lambda t: {n: v for n, v in (t | {name: value}).items() if v is not None})
 
 
 def without(path: Path, key: str) -> Path:
@@ -217,6 +269,30 @@ REFUSED: list[tuple[str, Callable[[Path], Path], str]] = [
         "a scene too many",
         lambda p: told(p, {"scenes": ["a", "b", "c", "d"]}),
         rf": {AGREE} \(Error\(s\) in loading state_dict for AttCRNN: size mismatch for softmax.weight.+\); {AGAIN}",
+    ),
+    (
+        "familiar by a score of its own",
+        lambda p: told(p, {"familiarity": "smell"}),
+        rf": {AGREE} \(familiarity is 'smell', expected one of energy, mahalanobis\); {AGAIN}",
+    ),
+    ("familiarity a list", lambda p: told(p, {"familiarity": [1]}), rf": {AGREE} \(familiarity is \[1\], .+\); {AGAIN}"),
+    ("clouds for nothing", lambda p: told(p, {"familiarity": "energy"}), rf": {AGREE} \(familiarity has .+\); {AGAIN}"),
+    ("no held-out scores", lambda p: tensor(p, "familiarity/held", None), rf": {AGREE} \(familiarity has .+\); {AGAIN}"),
+    ("no clouds", lambda p: tensor(p, "familiarity/precision", None), rf": {AGREE} \(familiarity has .+\); {AGAIN}"),
+    (
+        "clouds of two scenes",
+        lambda p: tensor(p, "familiarity/mean", torch.zeros(2, 8)),
+        rf": {AGREE} \(familiarity has held, mean, precision of other sizes or names than .+\); {AGAIN}",
+    ),
+    (
+        "clouds without end",
+        lambda p: tensor(p, "familiarity/mean", torch.full((3, 8), torch.inf)),
+        rf": {AGREE} \(familiarity holds what is no finite number\); {AGAIN}",
+    ),
+    (
+        "held-out scores out of order",
+        lambda p: tensor(p, "familiarity/held", torch.tensor([2.0, 1.0])),
+        rf": {AGREE} \(familiarity/held is not in ascending order\); {AGAIN}",
     ),
     (
         "scenes as one text",

@@ -4,6 +4,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ import soundscene
 from soundscene import predict
 from soundscene.bundle import ModelBundle
 from soundscene.data.ahead import one_blas_thread
-from soundscene.data.corpus import join_segments, read_corpus
+from soundscene.data.corpus import Corpus, join_segments, read_corpus
+from soundscene.data.manifest import Manifest
 from soundscene.errors import AudioError, AudioWarning, SceneError
 from soundscene.predict import Predictor
-from soundscene.systems.neural import HEADS, answer
+from soundscene.systems.neural import HEADS, answer, learn_familiarity, train, unfamiliarity
 from soundscene.types import Recording, ScenePrediction
-from tests.tiny import RATE, SCENES, TINY, blank_bundle, recording, write
+from tests.tiny import RATE, SCENES, TINY, blank_bundle, recording, write, write_corpus
 
 
 def same(one: ScenePrediction, other: ScenePrediction) -> None:
@@ -151,6 +153,93 @@ def test_a_low_rate_is_answered_with_a_warning_that_names_the_empty_bands(predic
 def test_a_broken_file_in_a_list_raises(predictor: Predictor, street: Path) -> None:
     with pytest.raises(AudioError, match=r"gone\.wav: does not exist"):
         predictor([street, street.parent / "gone.wav"])
+
+
+# --- sound of no known scene ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelBundle, Corpus]:
+    """A small model that has learnt three rendered scenes, 21 recordings held out; and those."""
+    settings = ["network.kind=cnn", "network.filters=[16,16,16]", "network.conv_dropout=0.0", "calibration.held_out=0.5"]
+    recipe = TINY.with_settings([*settings, "training.epochs=25", "training.batch_size=20"])
+    corpus = read_corpus(Manifest.read(write_corpus(tmp_path_factory.mktemp("heard"), 14)).recordings, recipe)
+    trained = train(recipe, corpus)
+    held = corpus.take(trained.held)
+    part = corpus.take([r for r in corpus.recordings if r not in trained.held])
+    embeddings = trained.bundle.embed(part.features[part.voting])
+    found = learn_familiarity(trained.bundle, embeddings, part, held, "mahalanobis")
+    return replace(trained.bundle, familiarity=found), held
+
+
+def test_pure_tones_are_unknown_and_new_recordings_of_known_scenes_are_not(heard: tuple[ModelBundle, Corpus]) -> None:
+    predictor = Predictor(heard[0])
+    assert predictor.unknown_lack is None
+    known = [predictor.predict((recording(scene, 2.2, seed), RATE)) for scene in SCENES for seed in range(50, 56)]
+    seconds = np.arange(3 * RATE) / RATE
+    tones = [predictor.predict((0.3 * np.sin(2 * np.pi * hz * seconds), RATE)) for hz in (300, 1000, 3000)]
+    scores = [[found.unfamiliarity or 0.0 for found in part] for part in (known, tones)]
+    assert min(scores[1]) > 2 * max(scores[0])
+    assert all(found.unknown for found in tones)
+    assert sum(found.unknown for found in known) <= 3  # of 18, where 0.9 are promised
+    assert all(found.scene in SCENES for found in tones)
+
+
+def test_the_score_is_the_mean_over_segments_that_vote_for_either_head_and_after_saving(
+    heard: tuple[ModelBundle, Corpus], street: Path, tmp_path: Path
+) -> None:
+    bundle, _ = heard
+    bundle.save(tmp_path / "m.safetensors")
+    found = Predictor(bundle).predict(street)
+    assert found.unfamiliarity is not None
+    corpus = read_corpus([Recording(street, "rain", "street")], bundle.recipe)
+    segment = bundle.unfamiliarity(bundle.embed(corpus.features))
+    assert len(segment) == 4
+    assert found.unfamiliarity == pytest.approx(segment.mean(), rel=1e-12)
+    assert found.unfamiliarity == pytest.approx(unfamiliarity(bundle, corpus)[0], rel=1e-12)
+    for head in HEADS:
+        assert soundscene.load(tmp_path / "m.safetensors", head).predict(street).unfamiliarity == found.unfamiliarity
+    sound = recording("rain", 6.0, 0).copy()
+    sound[2 * RATE : 4 * RATE] = 0
+    with pytest.warns(AudioWarning, match="silence"):
+        silent = Predictor(bundle).predict((sound, RATE))
+    outer = np.concatenate([p.images[~p.silent] for p in Predictor(bundle)._pieces(sound_of(sound, bundle))])
+    assert silent.unfamiliarity == pytest.approx(bundle.unfamiliarity(bundle.embed(outer)).mean(), rel=1e-4)
+
+
+def sound_of(samples: np.ndarray, bundle: ModelBundle) -> predict.AudioArray:
+    return predict.AudioArray(samples, RATE, bundle.recipe.audio)
+
+
+def test_the_threshold_is_that_of_the_share_to_keep(heard: tuple[ModelBundle, Corpus], street: Path) -> None:
+    bundle, held = heard
+    scores = np.sort(unfamiliarity(bundle, held))
+    assert len(scores) == 21
+    for keep, rank in ((0.5, 11), (0.9, 20), (0.95, 21)):  # the rank of 22 times the share, upwards
+        found = Predictor(bundle, keep=keep).predict(street)
+        assert found.unfamiliarity_threshold == scores[rank - 1]
+        assert found.unknown == (found.unfamiliarity is not None and found.unfamiliarity > scores[rank - 1])
+    strict = Predictor(bundle, keep=0.96)
+    assert strict.predict(street).unfamiliarity_threshold is None
+    assert strict.unknown_lack is not None
+    assert "keep 96 % of known recordings, at least 24 must be held" in strict.unknown_lack
+    with pytest.raises(ValueError, match="share"):
+        Predictor(bundle, keep=1.0)
+
+
+def test_unknown_is_above_the_threshold_and_the_scene_stays_the_best_known_one() -> None:
+    answer = ScenePrediction("a", 2.0, SCENES, np.array([0.1, 0.7, 0.2]), (), (), 1.5, 1.4)
+    assert (answer.unknown, answer.scene) == (True, SCENES[1])
+    assert not replace(answer, unfamiliarity=1.4).unknown
+    assert not replace(answer, unfamiliarity_threshold=None).unknown
+    assert not replace(answer, unfamiliarity=None).unknown
+
+
+def test_a_model_of_before_says_nothing_of_what_it_does_not_know(predictor: Predictor, street: Path) -> None:
+    found = predictor.predict(street)
+    assert (found.unfamiliarity, found.unfamiliarity_threshold, found.unknown) == (None, None, False)
+    assert predictor.unknown_lack is not None
+    assert predictor.unknown_lack.endswith("train it again")
 
 
 # --- many files -------------------------------------------------------------------------------------------------------

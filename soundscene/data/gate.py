@@ -18,7 +18,7 @@ from soundscene.types import Samples
 
 _LOWEST_HZ, _HIGHEST_HZ = 1000, 768000
 _MUCH_SILENCE = 0.5  # share of a recording from which on digital silence is noted
-_UNSCALED = 8.0  # peak above which samples are rather unscaled integers than loud
+UNSCALED = 8.0  # peak above which samples are rather unscaled integers than loud
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,68 @@ class Heard:
     content_hash: str
 
 
+class Intake:
+    """What any sound passes, a recording or one without an end: [sample, channel] -> mono -> the recipe's rate.
+
+    It judges single samples and the rate, never the whole, and keeps nothing that grows.
+    name: the source in messages; sample_rate: of the source, Hz; audio: None to leave the rate as it is.
+    Raises `AudioError` for an implausible rate.
+    """
+
+    def __init__(self, name: str, sample_rate: int, audio: AudioRecipe | None) -> None:
+        if not _LOWEST_HZ <= sample_rate <= _HIGHEST_HZ:
+            raise AudioError(
+                f"{name}: a sample rate of {sample_rate} Hz is not plausible, allowed are {_LOWEST_HZ} to {_HIGHEST_HZ} Hz; "
+                "is the header damaged, or the rate given in kHz?"
+            )
+        self._name, self._rate, self._audio = name, sample_rate, audio
+        self._resampler = None
+        if audio is not None and audio.sample_rate != sample_rate:
+            self._resampler = soxr.ResampleStream(sample_rate, audio.sample_rate, 1, dtype="float32", quality="HQ")
+        self.n_in = self.n_out = 0  # samples so far, at the source's rate and at the recipe's
+        self.peak = 0.0
+
+    def mix(self, block: Float32[np.ndarray, "native channel"]) -> Samples:
+        """The next samples, mono at the source's rate; raises `AudioError` for one that is not finite."""
+        peak = max(float(block.max(initial=0.0)), -float(block.min(initial=0.0)))
+        if not math.isfinite(peak):
+            self._refuse_non_finite(block)
+        self.peak = max(self.peak, peak)
+        self.n_in += len(block)
+        return _mix(block)
+
+    def resample(self, mono: Float32[np.ndarray, " native"], last: bool = False) -> Samples:
+        """What is ready by now at the recipe's rate; last: nothing comes after these samples."""
+        if self._resampler is not None:
+            mono = self._resampler.resample_chunk(mono, last=last)
+        self.n_out += len(mono)
+        return mono
+
+    def rate_notes(self) -> tuple[str, ...]:
+        """What a low rate does to the answer."""
+        if self._audio is None or self._rate >= self._audio.sample_rate:
+            return ()
+        top, edge = self._audio.sample_rate / 2, self._rate / 2
+        return (
+            f"sampled at {self._rate} Hz, below the recipe's {self._audio.sample_rate} Hz: nothing above {edge:g} Hz, "
+            f"so the bands from {edge:g} to {top:g} Hz stay empty and the answer may be wrong",
+        )
+
+    def peak_notes(self) -> tuple[str, ...]:
+        """What samples beyond full scale may come from."""
+        if self.peak <= 1.0:
+            return ()
+        cause = "; were integers converted without scaling?" if self.peak > UNSCALED else ", kept as they are"
+        return (f"peak {self.peak:.4g}, samples are expected within -1 to 1{cause}",)
+
+    def _refuse_non_finite(self, block: Float32[np.ndarray, "sample channel"]) -> None:
+        sample, channel = np.argwhere(~np.isfinite(block))[0]
+        raise AudioError(
+            f"{self._name}: holds {block[sample, channel]} at {(self.n_in + sample) / self._rate:.3f} s "
+            f"(channel {channel + 1}), samples must be finite; did the program that wrote it divide by zero?"
+        )
+
+
 class Gate:
     """Takes [sample, channel] blocks at the source's rate, gives mono blocks at the recipe's rate; push and flush.
 
@@ -42,33 +104,21 @@ class Gate:
     """
 
     def __init__(self, name: str, sample_rate: int, audio: AudioRecipe | None, holds_float: bool) -> None:
-        if not _LOWEST_HZ <= sample_rate <= _HIGHEST_HZ:
-            raise AudioError(
-                f"{name}: a sample rate of {sample_rate} Hz is not plausible, allowed are {_LOWEST_HZ} to {_HIGHEST_HZ} Hz; "
-                "is the header damaged, or the rate given in kHz?"
-            )
+        self._intake = Intake(name, sample_rate, audio)
         self._name, self._rate, self._audio, self._holds_float = name, sample_rate, audio, holds_float
-        self._resampler = None
-        if audio is not None and audio.sample_rate != sample_rate:
-            self._resampler = soxr.ResampleStream(sample_rate, audio.sample_rate, 1, dtype="float32", quality="HQ")
         self._piece = max(1, sample_rate // 10)  # silence is judged by 0.1 s: quiet 16-bit sound has single zeros
         self._hash = hashlib.sha256()
-        self._n_in = self._n_out = self._n_silent = self._n_leading = 0
-        self._peak = 0.0
+        self._n_in = self._n_silent = self._n_leading = 0
 
     def push(self, block: Float32[np.ndarray, "native channel"]) -> Samples:
         """The next samples in, what is ready by now out. Blocks may have any length; the output does not depend on it."""
-        peak = max(float(block.max(initial=0.0)), -float(block.min(initial=0.0)))
-        if not math.isfinite(peak):
-            self._refuse_non_finite(block)
-        self._peak = max(self._peak, peak)
-        mono = _mix(block)
+        mono = self._intake.mix(block)
         self._count_silence(mono)
         self._n_in += len(mono)
         # 16 bits, so that WAV, FLAC and a 24-bit master of the same samples agree; the rate is left out on purpose:
         # the same samples under another rate are no new recording either.
         self._hash.update(np.rint(mono * 32768.0).clip(-32768, 32767).astype("<i2").tobytes())
-        return self._resample(mono, last=False)
+        return self._intake.resample(mono)
 
     def flush(self) -> Samples:
         """The rest of the samples, after the last push; refuses what is too short or silent as a whole."""
@@ -76,8 +126,8 @@ class Gate:
             raise AudioError(f"{self._name}: holds no samples; was the recording or the export interrupted?")
         if self._n_leading == self._n_in:
             raise AudioError(f"{self._name}: {self._why_silent()}")
-        rest = self._resample(np.zeros(0, np.float32), last=True)
-        if self._audio is not None and self._n_out < self._audio.segment_samples:
+        rest = self._intake.resample(np.zeros(0, np.float32), last=True)
+        if self._audio is not None and self._intake.n_out < self._audio.segment_samples:
             raise AudioError(
                 f"{self._name}: lasts {self._n_in / self._rate:.3f} s, the recipe needs at least one segment of "
                 f"{self._audio.segment_s:.3f} s (audio.segment_s); leave the file out, or train with shorter segments"
@@ -87,19 +137,6 @@ class Gate:
     def heard(self) -> Heard:
         """What is known after `flush`."""
         return Heard(self._n_in / self._rate, self._notes(), self._hash.hexdigest())
-
-    def _resample(self, mono: Float32[np.ndarray, " native"], last: bool) -> Samples:
-        if self._resampler is not None:
-            mono = self._resampler.resample_chunk(mono, last=last)
-        self._n_out += len(mono)
-        return mono
-
-    def _refuse_non_finite(self, block: Float32[np.ndarray, "sample channel"]) -> None:
-        sample, channel = np.argwhere(~np.isfinite(block))[0]
-        raise AudioError(
-            f"{self._name}: holds {block[sample, channel]} at {(self._n_in + sample) / self._rate:.3f} s "
-            f"(channel {channel + 1}), samples must be finite; did the program that wrote it divide by zero?"
-        )
 
     def _count_silence(self, mono: Samples) -> None:
         if self._n_leading == self._n_in:
@@ -111,7 +148,7 @@ class Gate:
             self._n_silent += len(mono) - whole
 
     def _why_silent(self) -> str:
-        if self._peak:
+        if self._intake.peak:
             return "its channels cancel each other when mixed to mono; is the polarity of one inverted?"
         return (
             f"digital silence: all {self._n_in} samples are exactly zero; was the microphone muted, or the wrong "
@@ -119,21 +156,14 @@ class Gate:
         )
 
     def _notes(self) -> tuple[str, ...]:
-        notes = []
-        if self._audio is not None and self._rate < self._audio.sample_rate:
-            top, edge = self._audio.sample_rate / 2, self._rate / 2
-            notes.append(
-                f"sampled at {self._rate} Hz, below the recipe's {self._audio.sample_rate} Hz: nothing above {edge:g} Hz, "
-                f"so the bands from {edge:g} to {top:g} Hz stay empty and the answer may be wrong"
-            )
+        notes = [*self._intake.rate_notes()]
         if self._n_silent > _MUCH_SILENCE * self._n_in:
             notes.append(
                 f"{self._n_silent / self._n_in:.0%} is digital silence (samples exactly zero), "
                 f"of it {self._n_leading / self._rate:.2f} s at the start"
             )
-        if self._holds_float and self._peak > 1.0:
-            cause = "; were integers converted without scaling?" if self._peak > _UNSCALED else ", kept as they are"
-            notes.append(f"peak {self._peak:.4g}, samples are expected within -1 to 1{cause}")
+        if self._holds_float:
+            notes.extend(self._intake.peak_notes())
         return tuple(notes)
 
 

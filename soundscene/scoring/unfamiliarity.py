@@ -5,11 +5,18 @@ is no foreign place. A threshold comes from recordings of known scenes that the 
 """
 
 from dataclasses import dataclass
+from itertools import count
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
 from scipy.special import logsumexp
 
+Kind = Literal["energy", "mahalanobis"]
+"""Scores that a model can give; the probability, the third candidate, needs nothing but the answer itself."""
+
+CHOSEN: Kind = "mahalanobis"  # on esc10, by docs/decisions/0071
+KEEP = 0.95  # share of known recordings that shall not be called unknown
 SHRINKAGE = 0.1  # of the shared covariance towards its mean variance: features that hardly vary must not decide alone
 
 
@@ -32,8 +39,12 @@ class Clouds:
 
     def distance(self, embeddings: Float[np.ndarray, "segment feature"]) -> Float64[np.ndarray, " segment"]:
         """Squared Mahalanobis distance of each segment to the nearest scene, a feature (Lee et al. 2018)."""
-        away = embeddings.astype(np.float64)[:, None] - self.mean
-        return np.einsum("ncf,fg,ncg->nc", away, self.precision, away, optimize=True).min(axis=1) / self.mean.shape[1]
+        x = embeddings.astype(np.float64)
+        nearest = np.full(len(x), np.inf)
+        for mean in self.mean:  # one scene at a time: a corpus has too many segments for all scenes at once
+            away = x - mean
+            np.minimum(nearest, (away @ self.precision * away).sum(axis=1), out=nearest)
+        return nearest / self.mean.shape[1]
 
 
 def fit_clouds(
@@ -53,6 +64,47 @@ def fit_clouds(
     level = np.trace(covariance) / len(covariance)
     shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * max(level, 1e-12) * np.eye(len(covariance))
     return Clouds(mean, np.linalg.inv(shrunk))
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """What a model needs to tell how unlike its training a recording is, and above which score to call it unknown.
+
+    kind: which score; held [recording], ascending: scores of recordings of known scenes that the network has not seen;
+    clouds: of the segments it has seen, for "mahalanobis" only, in numbers of float32, as they are stored.
+    """
+
+    kind: Kind
+    held: Float64[np.ndarray, " recording"]
+    clouds: Clouds | None = None
+
+    def score(
+        self, embeddings: Float[np.ndarray, "segment feature"], logits: Float[np.ndarray, "segment scene"]
+    ) -> Float64[np.ndarray, " segment"]:
+        """Unfamiliarity of each segment; logits: the softmax layer's, whichever head answers.
+
+        Energy is in nats, its level depends on the network; Mahalanobis averages at most 1 / (1 - SHRINKAGE) over the
+        segments of the training.
+        """
+        return self.clouds.distance(embeddings) if self.clouds else energy_score(logits)
+
+    def threshold(self, keep: float = KEEP) -> float | None:
+        """Score above which a recording is unknown, so that `keep` of the known ones are not; None: too few were held out.
+
+        Raises ValueError for a share outside (0, 1).
+        """
+        found = threshold_that_keeps(self.held, keep)
+        return found if found < float("inf") else None
+
+    def lack(self, keep: float = KEEP) -> str | None:
+        """Why there is no threshold, and what to do, in one line; None where there is one."""
+        if self.threshold(keep) is not None:
+            return None
+        needed = next(n for n in count(max(1, int(keep / (1 - keep)) - 1)) if np.ceil((n + 1) * keep) <= n)
+        return (
+            f"nothing is called unknown: to keep {100 * keep:g} % of known recordings, at least {needed} must be held "
+            f"from the training, this model had {len(self.held)}; raise calibration.held_out, or add recordings"
+        )
 
 
 def by_recording(

@@ -7,6 +7,7 @@ import numpy as np
 from soundscene.errors import AudioError, RecipeError
 from soundscene.recipe import AudioRecipe, FeatureRecipe
 from soundscene.signal.features import LogSpectrogram
+from soundscene.signal.memory import keep_freed_memory
 from soundscene.signal.noise import TwoChannelStream
 from soundscene.signal.segments import SegmentStream, Starts, Waves
 from soundscene.types import Samples, SegmentImages
@@ -25,6 +26,7 @@ class FrontEnd:
         hop = audio.segment_samples if segment_hop_s is None else round(segment_hop_s * audio.sample_rate)
         if hop < 1:
             raise RecipeError(f"segments every {segment_hop_s} s: must be at least one sample at {audio.sample_rate} Hz")
+        keep_freed_memory()
         self.audio = audio
         self.features = features
         self.segment_hop = hop

@@ -4,7 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32, Float64
 from lightning_fabric import Fabric
 
 from soundscene.bundle import Head, ModelBundle
+from soundscene.data.ahead import one_blas_thread
 from soundscene.data.corpus import Corpus, front_end_of, read_segments, regular_segments
 from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
@@ -25,6 +26,7 @@ from soundscene.network.models import Network
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
+from soundscene.scoring.unfamiliarity import CHOSEN, Clouds, Familiarity, Kind, by_recording, fit_clouds
 from soundscene.systems.system import Answer, Answers, Fitted, Loan, System
 from soundscene.training.calibrate import fit_svm
 from soundscene.training.fit import LabelledImages, Observer, fit
@@ -54,7 +56,8 @@ def train(
     """Train network, SVM and temperatures on the training part of a corpus.
 
     Groups are held out first (`calibration.held_out` of each scene's): the network and the SVM never see them. They
-    choose the epoch, if the recipe asks for the best one, and fit one temperature for each head.
+    choose the epoch, if the recipe asks for the best one, and fit one temperature for each head; their unfamiliarity is
+    what the model takes for that of known scenes.
 
     Raises: `TrainingError` for a corpus of one scene or a scene that is digital silence throughout; `RecipeError` for
     `training.keep = "best"` without a held-out part.
@@ -78,9 +81,13 @@ def train(
         checkpoint=checkpoint,
         observer=observer,
     )
-    svm, svm_notes = _fit_head(recipe, fitted.network, part, scenes)
-    bundle = ModelBundle(recipe, scenes, fitted.network, svm, dict.fromkeys(HEADS, 1.0))
+    blank = CalibratedSVM(fitted.network.softmax.in_features, len(scenes))
+    bundle = ModelBundle(recipe, scenes, fitted.network, blank, dict.fromkeys(HEADS, 1.0))
+    embeddings = bundle.embed(part.features[part.voting])
+    svm, svm_notes = _fit_head(recipe, embeddings, part, scenes)
+    bundle = replace(bundle, svm=svm)
     temperature = {head: _temperature(bundle, held_part, head) for head in HEADS}
+    familiarity = learn_familiarity(bundle, embeddings, part, held_part)
     facts = {
         "epoch": fitted.epoch,
         "seconds": round(time.perf_counter() - started, 1),
@@ -93,9 +100,8 @@ def train(
         "versions": {name: version(name) for name in ("soundscene", "torch", "numpy", "scikit-learn")},
     }
     fitted.network.to("cpu")
-    return Trained(
-        ModelBundle(recipe, scenes, fitted.network, svm, temperature, {**(provenance or {}), **facts}), fitted.history, held
-    )
+    facts = {**(provenance or {}), **facts}
+    return Trained(replace(bundle, temperature=temperature, provenance=facts, familiarity=familiarity), fitted.history, held)
 
 
 def answer(bundle: ModelBundle, corpus: Corpus, head: Head) -> Answers:
@@ -113,6 +119,36 @@ def answer(bundle: ModelBundle, corpus: Corpus, head: Head) -> Answers:
         )
     recording = product_by_recording(segment, recording_of, len(corpus.recordings))
     return Answers(segment, recording_of, recording, temper(recording, bundle.temperature[head]))
+
+
+def learn_familiarity(
+    bundle: ModelBundle,
+    embeddings: Float32[np.ndarray, "segment embedding"],
+    part: Corpus,
+    held: Corpus,
+    kind: Kind = CHOSEN,
+) -> Familiarity:
+    """What a model needs to notice sound of an unknown scene.
+
+    Arguments: embeddings of the voting segments of `part`, which trained the network; held: recordings of known scenes that
+    it has not seen, of which those of digital silence do not count; kind: which score.
+    """
+    clouds = None
+    if kind == "mahalanobis":
+        with one_blas_thread():  # as in prediction; the same numbers whatever the machine has to spare
+            exact = fit_clouds(embeddings, part.labels(bundle.scenes)[part.voting], len(bundle.scenes))
+        # In the numbers that a bundle stores, so that a saved model scores to the bit what this one does.
+        clouds = Clouds(*(x.astype(np.float32).astype(np.float64) for x in (exact.mean, exact.precision)))
+    found = Familiarity(kind, np.zeros(0), clouds)
+    scores = unfamiliarity(replace(bundle, familiarity=found), held)
+    return replace(found, held=np.sort(scores[~np.isnan(scores)]))
+
+
+def unfamiliarity(bundle: ModelBundle, corpus: Corpus) -> Float64[np.ndarray, " recording"]:
+    """Unfamiliarity of all recordings of a corpus, as prediction gives it; NaN where all is digital silence."""
+    with one_blas_thread():
+        segment = bundle.unfamiliarity(bundle.embed(corpus.features[corpus.voting]))
+    return by_recording(segment, corpus.recording[corpus.voting], len(corpus.recordings))
 
 
 def _check(recipe: Recipe, scenes: Sequence[str]) -> None:
@@ -142,12 +178,10 @@ def _check_audible(corpus: Corpus, scenes: Sequence[str]) -> None:
 
 
 def _fit_head(
-    bundle_recipe: Recipe, network: Network, part: Corpus, scenes: Sequence[str]
+    recipe: Recipe, embeddings: Float32[np.ndarray, "segment embedding"], part: Corpus, scenes: Sequence[str]
 ) -> tuple[CalibratedSVM, tuple[str, ...]]:
     """SVM and Platt on the embeddings of the regular, unmixed segments of the training part (section 2.4)."""
-    choices = bundle_recipe.calibration
-    blank = CalibratedSVM(network.softmax.in_features, len(scenes))
-    embeddings = ModelBundle(bundle_recipe, tuple(scenes), network, blank, {}).embed(part.features[part.voting])
+    choices = recipe.calibration
     groups = [part.recordings[i].group for i in part.recording[part.voting]]
     return fit_svm(
         embeddings,
@@ -156,7 +190,7 @@ def _fit_head(
         len(scenes),
         choices.svm_c,
         choices.platt_folds,
-        bundle_recipe.training.seed,
+        recipe.training.seed,
     )
 
 

@@ -5,6 +5,7 @@ from sklearn.metrics import roc_auc_score
 
 from soundscene.scoring.unfamiliarity import (
     SHRINKAGE,
+    Familiarity,
     auroc,
     by_recording,
     energy_score,
@@ -36,6 +37,7 @@ def test_clouds_are_means_and_the_shrunk_covariance_within_scenes(draws):
     expected = [min(mahalanobis(row, m, np.linalg.inv(shrunk)) ** 2 for m in mean) / 4 for row in new]
     np.testing.assert_allclose(clouds.distance(new), expected)
     assert clouds.distance(mean).max() == pytest.approx(0, abs=1e-9)
+    assert 0.8 < clouds.distance(x).mean() <= 1 / (1 - SHRINKAGE)
 
 
 def test_a_feature_that_never_varies_does_not_break_the_clouds():
@@ -69,3 +71,31 @@ def test_threshold_keeps_new_recordings_at_least_as_often_as_promised(draws):
     assert threshold_that_keeps(np.arange(10.0), 0.95) == float("inf")  # ten recordings cannot show a twentieth
     with pytest.raises(ValueError, match="share"):
         threshold_that_keeps(np.arange(10.0), 1.0)
+
+
+def test_familiarity_scores_by_its_kind_and_needs_enough_held_recordings(draws):
+    embeddings, logits = draws.standard_normal((6, 4)), draws.standard_normal((6, 3))
+    held = np.arange(19.0)
+    clouds = fit_clouds(draws.standard_normal((30, 4)), np.arange(30) % 3, 3)
+    np.testing.assert_array_equal(Familiarity("energy", held).score(embeddings, logits), energy_score(logits))
+    np.testing.assert_array_equal(
+        Familiarity("mahalanobis", held, clouds).score(embeddings, logits), clouds.distance(embeddings)
+    )
+    assert Familiarity("energy", held).threshold() == 18  # nineteen known ones: the largest
+    assert Familiarity("energy", held).threshold(0.9) == 17
+    assert Familiarity("energy", held).lack() is None
+    assert Familiarity("energy", held[:18]).threshold() is None
+    assert Familiarity("energy", held[:18]).threshold(0.9) == 17
+
+
+@pytest.mark.parametrize(("keep", "needed"), [(0.5, 1), (0.9, 9), (0.95, 19), (0.99, 99), (0.999, 999)])
+def test_what_is_lacking_is_told_with_the_number_that_would_do(keep, needed):
+    lack = Familiarity("energy", np.zeros(0)).lack(keep)
+    assert lack == (
+        f"nothing is called unknown: to keep {100 * keep:g} % of known recordings, at least {needed} must be held from the "
+        "training, this model had 0; raise calibration.held_out, or add recordings"
+    )
+    assert Familiarity("energy", np.zeros(needed)).lack(keep) is None
+    assert Familiarity("energy", np.zeros(needed - 1)).lack(keep) is not None
+    with pytest.raises(ValueError, match="share"):
+        Familiarity("energy", np.zeros(0)).lack(1.0)

@@ -11,8 +11,9 @@ from scipy.special import logsumexp
 
 from soundscene.data.corpus import Corpus
 from soundscene.errors import RecipeError, TrainingError
+from soundscene.scoring.unfamiliarity import fit_clouds
 from soundscene.systems import neural
-from soundscene.systems.neural import HEADS, answer, train
+from soundscene.systems.neural import HEADS, answer, learn_familiarity, train, unfamiliarity
 from soundscene.systems.system import Loan
 from soundscene.types import Recording
 from tests.training.toys import TINY
@@ -150,6 +151,79 @@ def test_what_was_learnt_is_in_the_bundle_with_its_provenance() -> None:
     truth = np.array([SCENES.index(r.scene) for r in corpus.recordings])
     for head in HEADS:
         assert np.mean(answer(bundle, corpus, head).recording.argmax(axis=1) == truth) > 0.9, head
+
+
+# --- what is familiar ------------------------------------------------------------------------------------------------
+
+LEARNT = RECIPE.with_settings(  # enough of it to learn the toy, and enough held out to refuse anything
+    [
+        "training.epochs=30",
+        "training.learning_rate=0.03",
+        "network.conv_dropout=0.0",
+        "network.recurrent_dropout=0.0",
+        "calibration.held_out=0.5",
+    ]
+)
+
+
+def without(corpus: Corpus, scene: str) -> Corpus:
+    return corpus.take([r for r in corpus.recordings if r.scene != scene])
+
+
+@pytest.mark.parametrize("kind", ["energy", "mahalanobis"])
+def test_what_is_familiar_is_learnt_from_what_trained_and_measured_on_what_was_held(kind: Any) -> None:
+    corpus = toy_corpus()
+    silent = corpus.silent.copy()
+    silent[:2] = silent[7] = True
+    corpus = replace(corpus, silent=silent)
+    trained = train(RECIPE, corpus)
+    bundle, held = trained.bundle, corpus.take(trained.held)
+    part = corpus.take([r for r in corpus.recordings if r not in trained.held])
+    embeddings = bundle.embed(part.features[part.voting])
+    found = learn_familiarity(bundle, embeddings, part, held, kind)
+    bundle = replace(bundle, familiarity=found)
+    if found.clouds:
+        exact = fit_clouds(embeddings, part.labels(SCENES)[part.voting], 3)
+        np.testing.assert_allclose(found.clouds.mean, exact.mean, rtol=1e-7)
+        np.testing.assert_allclose(found.clouds.precision, exact.precision, rtol=1e-7)
+        np.testing.assert_array_equal(found.clouds.precision.astype(np.float32), found.clouds.precision)
+    by_hand = []
+    for recording in held.recordings:
+        alone = held.take([recording])
+        if alone.voting.any():
+            by_hand.append(bundle.unfamiliarity(bundle.embed(alone.features[alone.voting])).mean())
+    np.testing.assert_allclose(found.held, np.sort(by_hand), rtol=1e-4)  # other batches round differently
+    if kind == neural.CHOSEN and (in_bundle := trained.bundle.familiarity):
+        np.testing.assert_array_equal(in_bundle.held, found.held)
+
+
+def test_a_scene_left_out_is_less_familiar_than_known_ones() -> None:
+    """By distance; the energy of a network of two scenes is as low between them as on them."""
+    corpus = toy_corpus((30, 30, 30))
+    known = without(corpus, "cafe")
+    trained = train(LEARNT, known)
+    part = known.take([r for r in known.recordings if r not in trained.held])
+    embeddings = trained.bundle.embed(part.features[part.voting])
+    found = learn_familiarity(trained.bundle, embeddings, part, known.take(trained.held), "mahalanobis")
+    threshold = found.threshold()
+    assert threshold is not None
+    scores = unfamiliarity(replace(trained.bundle, familiarity=found), corpus)
+    strange = np.array([r.scene == "cafe" for r in corpus.recordings])
+    assert (scores[strange] > threshold).mean() > 0.9
+    assert (scores[~strange] > threshold).mean() < 0.1
+
+
+def test_silence_has_no_unfamiliarity_and_without_held_recordings_nothing_is_refused() -> None:
+    corpus = toy_corpus()
+    silent = corpus.silent.copy()
+    silent[:2] = True
+    bundle = train(RECIPE.with_settings(["calibration.held_out=0"]), corpus).bundle
+    scores = unfamiliarity(bundle, replace(corpus, silent=silent))
+    assert np.isnan(scores[0])
+    assert np.isfinite(scores[1:]).all()
+    assert bundle.familiarity is not None
+    assert len(bundle.familiarity.held) == 0
+    assert bundle.familiarity.threshold() is None
 
 
 # --- corpora as they are ----------------------------------------------------------------------------------------------

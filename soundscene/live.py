@@ -1,0 +1,252 @@
+"""Scenes of sound that has no end: blocks of any size in, an `Update` every hop out, in memory that does not grow.
+
+The way of a sample is that of a file (`data.gate`, `signal.frontend`), so the answers are those of a file too; what the
+product rule takes in is a window that forgets. See docs/decisions/0074-live.md.
+"""
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64, Shaped
+
+from soundscene.bundle import Head, ModelBundle
+from soundscene.data.ahead import one_blas_thread
+from soundscene.data.arrays import as_channels, to_float32
+from soundscene.data.gate import UNSCALED, Intake
+from soundscene.data.pcm import Arrival
+from soundscene.errors import AudioError, SceneError
+from soundscene.scoring.fusion import product, temper
+from soundscene.signal.frontend import FrontEnd
+from soundscene.types import LogPosterior, SegmentImages
+
+DEFAULT_WINDOW_S = 30.0
+SHORTEST_HOP_S, LONGEST_HOP_S = 0.01, 3600.0
+LONGEST_WINDOW_S = 3600.0
+MOST_CHANNELS = 64  # more than this in a block, and fewer samples: rather [sample, channel]
+
+
+@dataclass(frozen=True)
+class Update:
+    """What is known when another segment has been heard.
+
+    start_s, end_s: of the segment, seconds of sound since the start, lost ones included; scenes: names in the order of the
+    posteriors. segment_posterior [scene]: of the segment alone, None where it did not vote: silent (every sample exactly
+    zero) or lost_s, seconds of it that never arrived, above zero. posterior [scene]: of the n_segments voting segments that
+    lie in the window up to end_s, by the tempered product rule; None where there is none.
+    latency_s: seconds from the arrival of the block that completed the segment to the answer. heard_s: seconds of sound that
+    had arrived by then. notes: what may make the answer worse.
+    """
+
+    start_s: float
+    end_s: float
+    scenes: tuple[str, ...]
+    segment_posterior: Float64[np.ndarray, " scene"] | None
+    posterior: Float64[np.ndarray, " scene"] | None
+    n_segments: int
+    silent: bool
+    lost_s: float
+    latency_s: float
+    heard_s: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def scene(self) -> str | None:
+        """Name of the most probable scene over the window; None where nothing in it voted."""
+        return None if self.posterior is None else self.scenes[int(np.argmax(self.posterior))]
+
+    @property
+    def probability(self) -> float | None:
+        """Probability of the most probable scene."""
+        return None if self.posterior is None else float(np.max(self.posterior))
+
+    def top(self, n: int) -> list[tuple[str, float]]:
+        """The n most probable scenes over the window with their probabilities; none where nothing in it voted."""
+        if self.posterior is None:
+            return []
+        return [(self.scenes[i], float(self.posterior[i])) for i in np.argsort(-self.posterior, kind="stable")[:n]]
+
+    @property
+    def delay_s(self) -> float:
+        """Seconds from the end of the segment's sound to the answer: what the algorithm waits for, and the latency."""
+        return max(0.0, self.heard_s - self.end_s) + self.latency_s
+
+
+class Listener:
+    """A model that listens to one stream: `push` its blocks, `flush` where it ends.
+
+    sample_rate: of the stream, Hz; hop_s: seconds from one answer to the next, by default a segment: less, and segments
+    overlap; more, and the sound between them is heard by the noise estimate only. window_s: seconds an answer looks back.
+    name: the stream in messages. Every segment is computed by itself, so how the sound was cut into blocks changes no bit,
+    given `one_blas_thread`, as in `listen`.
+    Raises: `SceneError` for a hop or window out of range, `AudioError` for an implausible rate.
+    """
+
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        head: Head,
+        sample_rate: int,
+        hop_s: float | None = None,
+        window_s: float = DEFAULT_WINDOW_S,
+        name: str = "stream",
+    ) -> None:
+        audio = bundle.recipe.audio
+        hop_s = audio.segment_s if hop_s is None else hop_s
+        _check_range("a hop", hop_s, SHORTEST_HOP_S, LONGEST_HOP_S, "seconds from one answer to the next")
+        _check_range("a window", window_s, audio.segment_s, LONGEST_WINDOW_S, "seconds that an answer looks back")
+        self._bundle, self.sample_rate = bundle, sample_rate
+        self._head: Head = head
+        self._intake = Intake(name, sample_rate, audio)
+        self._stream = FrontEnd(audio, bundle.recipe.features, hop_s).stream()
+        self._segment_s, self._window_s = audio.segment_s, window_s
+        self._slack_s = 0.5 / audio.sample_rate  # start times are whole samples, written as floating point
+        # overlapping segments say the same thing several times
+        self._temperature = bundle.temperature[head] * max(1.0, audio.segment_s / hop_s)
+        self._window: deque[tuple[float, LogPosterior]] = deque()
+        self._losses: deque[tuple[float, float]] = deque()
+        self._loudness = 0
+        self._notes = self._intake.rate_notes()
+
+    @property
+    def heard_s(self) -> float:
+        """Seconds of sound so far, lost ones included."""
+        return self._intake.n_in / self.sample_rate
+
+    def push(self, block: Float32[np.ndarray, "native channel"], arrived: float | None = None) -> list[Update]:
+        """The answers that this block completes, mostly none.
+
+        arrived: `time.perf_counter()` when the block came, by default now. Raises `AudioError` for samples that are not
+        finite; the stream is then spent.
+        """
+        arrived = time.perf_counter() if arrived is None else arrived
+        return self._answers(self._stream.push(self._intake.resample(self._intake.mix(block))), arrived)
+
+    def lose(self, n: int, arrived: float | None = None) -> list[Update]:
+        """As `push` of n samples that never came: silence in their place keeps the clock right."""
+        start_s = self.heard_s
+        end_s = start_s + n / self.sample_rate
+        if self._losses and self._losses[-1][1] >= start_s - self._slack_s:
+            start_s, _ = self._losses.pop()
+        if n:
+            self._losses.append((start_s, end_s))
+        return self.push(np.zeros((n, 1), np.float32), arrived)
+
+    def flush(self) -> list[Update]:
+        """What the end of the stream completes, the last piece among it, as at the end of a file; the stream is spent."""
+        arrived = time.perf_counter()
+        if not self._intake.n_in:
+            return []
+        rest = self._answers(self._stream.push(self._intake.resample(np.zeros(0, np.float32), last=True)), arrived)
+        return rest + self._answers(self._stream.flush(), arrived)
+
+    def _answers(self, found: SegmentImages, arrived: float) -> list[Update]:
+        return [self._answer(found, i, arrived) for i in range(len(found.start_s))]
+
+    def _answer(self, found: SegmentImages, i: int, arrived: float) -> Update:
+        start_s, silent = float(found.start_s[i]), bool(found.silent[i])
+        end_s = start_s + self._segment_s
+        lost_s = self._lost_s(start_s, end_s)
+        row = None
+        if not silent and not lost_s:
+            # one by one: in a batch of another size the network rounds differently, and the cut into blocks would show
+            row = self._bundle.classify(self._bundle.embed(found.images[i : i + 1]), self._head)[0]
+            self._window.append((start_s, row))
+        while self._window and self._window[0][0] < end_s - self._window_s - self._slack_s:
+            self._window.popleft()
+        fused = None
+        if self._window:
+            fused = np.exp(temper(product(np.stack([row for _, row in self._window])), self._temperature))
+        return Update(
+            start_s=start_s,
+            end_s=end_s,
+            scenes=self._bundle.scenes,
+            segment_posterior=None if row is None else np.exp(row),
+            posterior=fused,
+            n_segments=len(self._window),
+            silent=silent,
+            lost_s=lost_s,
+            latency_s=time.perf_counter() - arrived,
+            heard_s=self.heard_s,
+            notes=self._current_notes(),
+        )
+
+    def _lost_s(self, start_s: float, end_s: float) -> float:
+        """Lost seconds from start_s to end_s; forgets those before."""
+        while self._losses and self._losses[0][1] <= start_s + self._slack_s:
+            self._losses.popleft()
+        return sum((max(0.0, min(last, end_s) - max(first, start_s)) for first, last in self._losses), 0.0)
+
+    def _current_notes(self) -> tuple[str, ...]:
+        """Notes change twice at most, when the peak passes full scale and far beyond, not with every higher peak."""
+        loudness = int(self._intake.peak > 1) + int(self._intake.peak > UNSCALED)
+        if loudness > self._loudness:
+            self._loudness = loudness
+            self._notes = self._intake.rate_notes() + self._intake.peak_notes()
+        return self._notes
+
+
+def listen(listener: Listener, arrivals: Iterable[Arrival]) -> Generator[Update, None, None]:
+    """Updates as the sound arrives, then those that its end completes.
+
+    Blocks of more than a second are worked on second by second. Until the iterator ends or is closed, BLAS keeps to one
+    thread; PyTorch's threads are left alone.
+    """
+    piece = listener.sample_rate
+    with one_blas_thread():
+        for arrival in arrivals:
+            for n in _pieces(arrival.n_lost, piece):
+                yield from listener.lose(n, arrival.arrived)
+            for at in range(0, len(arrival.samples), piece):
+                yield from listener.push(arrival.samples[at : at + piece], arrival.arrived)
+        yield from listener.flush()
+
+
+def warm_up(bundle: ModelBundle, head: Head, sample_rate: int) -> None:
+    """Compute one answer that nobody wants, so that what is compiled or loaded at its first use delays no other."""
+    noise = np.random.default_rng(0).normal(0, 0.01, round((bundle.recipe.audio.segment_s + 0.5) * sample_rate))
+    for _ in listen(Listener(bundle, head, sample_rate), array_arrivals([noise])):
+        pass
+
+
+def array_arrivals(blocks: Iterable[Shaped[np.ndarray, "..."]], name: str = "stream") -> Iterator[Arrival]:
+    """Blocks [sample] or [channel, sample], of any size, as what arrives now; integers are scaled to [-1, 1).
+
+    Raises: `AudioError` for other shapes and types, and where the number of channels changes.
+    """
+    n_channels = 0
+    for block in blocks:
+        samples = _native(np.asarray(block), name)
+        n_channels = n_channels or samples.shape[1]
+        if samples.shape[1] != n_channels:
+            raise AudioError(
+                f"{name}: a block of shape {np.shape(block)} after blocks of {n_channels} channel(s); allowed are [sample] "
+                "and [channel, sample], always with as many channels; is it [sample, channel]? hand in block.T"
+            )
+        yield Arrival(samples, time.perf_counter())
+
+
+def _native(block: Shaped[np.ndarray, "..."], name: str) -> Float32[np.ndarray, "native channel"]:
+    """As the gate wants it. Short blocks are usual here, so only a great many channels look like the wrong order."""
+    if block.ndim not in (1, 2):
+        raise AudioError(f"{name}: a block of shape {block.shape}; allowed are [sample] and [channel, sample]")
+    if block.ndim == 2 and len(block) > MOST_CHANNELS and block.shape[1] <= len(block):
+        raise AudioError(
+            f"{name}: a block of shape {block.shape} looks like [sample, channel], allowed are [sample] and "
+            "[channel, sample]; hand in block.T"
+        )
+    as_channels(block[..., :0], name)  # its type, and that there is a channel
+    # C order as from a decoder, so that the mean over channels rounds alike
+    return np.ascontiguousarray(to_float32(np.atleast_2d(block)).T)
+
+
+def _pieces(n: int, most: int) -> Iterator[int]:
+    for at in range(0, n, most):
+        yield min(most, n - at)
+
+
+def _check_range(what: str, seconds: float, lowest: float, highest: float, meaning: str) -> None:
+    if not lowest <= seconds <= highest:
+        raise SceneError(f"{what} of {seconds:g} s: allowed are {lowest:g} s to {highest:g} s ({meaning})")
