@@ -1,5 +1,5 @@
 """python -m soundscene."""
 
-from soundscene.cli.app import main
+from soundscene.cli.app import command
 
-main()
+command()

@@ -36,6 +36,8 @@ class Update:
     posteriors. segment_posterior [scene]: of the segment alone, None where it did not vote: silent (every sample exactly
     zero) or lost_s, seconds of it that never arrived, above zero. posterior [scene]: of the n_segments voting segments that
     lie in the window up to end_s, by the tempered product rule; None where there is none.
+    unfamiliarity: mean over the same segments (larger = less familiar), None where nothing voted or the bundle cannot say;
+    unfamiliarity_threshold: at or below which 95 % of known recordings lie, None where nothing can be refused.
     latency_s: seconds from the arrival of the block that completed the segment to the answer. heard_s: seconds of sound that
     had arrived by then. notes: what may make the answer worse.
     """
@@ -51,6 +53,15 @@ class Update:
     latency_s: float
     heard_s: float
     notes: tuple[str, ...] = ()
+    unfamiliarity: float | None = None
+    unfamiliarity_threshold: float | None = None
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the window is less familiar than the threshold allows; False where that cannot be said."""
+        if self.unfamiliarity is None or self.unfamiliarity_threshold is None:
+            return False
+        return self.unfamiliarity > self.unfamiliarity_threshold
 
     @property
     def scene(self) -> str | None:
@@ -105,9 +116,10 @@ class Listener:
         self._slack_s = 0.5 / audio.sample_rate  # start times are whole samples, written as floating point
         # overlapping segments say the same thing several times
         self._temperature = bundle.temperature[head] * max(1.0, audio.segment_s / hop_s)
-        self._window: deque[tuple[float, LogPosterior]] = deque()
+        self._window: deque[tuple[float, LogPosterior, float]] = deque()  # start, row, unfamiliarity
         self._losses: deque[tuple[float, float]] = deque()
         self._loudness = 0
+        self._threshold = bundle.familiarity.threshold() if bundle.familiarity else None
         self._notes = self._intake.rate_notes()
 
     @property
@@ -152,13 +164,17 @@ class Listener:
         row = None
         if not silent and not lost_s:
             # one by one: in a batch of another size the network rounds differently, and the cut into blocks would show
-            row = self._bundle.classify(self._bundle.embed(found.images[i : i + 1]), self._head)[0]
-            self._window.append((start_s, row))
+            embedding = self._bundle.embed(found.images[i : i + 1])
+            row = self._bundle.classify(embedding, self._head)[0]
+            odd = float(self._bundle.unfamiliarity(embedding)[0]) if self._bundle.familiarity else 0.0
+            self._window.append((start_s, row, odd))
         while self._window and self._window[0][0] < end_s - self._window_s - self._slack_s:
             self._window.popleft()
-        fused = None
+        fused = unfamiliarity = None
         if self._window:
-            fused = np.exp(temper(product(np.stack([row for _, row in self._window])), self._temperature))
+            fused = np.exp(temper(product(np.stack([row for _, row, _ in self._window])), self._temperature))
+            if self._bundle.familiarity:
+                unfamiliarity = float(np.mean([odd for _, _, odd in self._window]))
         return Update(
             start_s=start_s,
             end_s=end_s,
@@ -170,6 +186,8 @@ class Listener:
             lost_s=lost_s,
             latency_s=time.perf_counter() - arrived,
             heard_s=self.heard_s,
+            unfamiliarity=unfamiliarity,
+            unfamiliarity_threshold=self._threshold,
             notes=self._current_notes(),
         )
 

@@ -49,23 +49,33 @@ def confusion_table(result: Evaluation, head: Head) -> Table:
 def bundle_facts(bundle: ModelBundle) -> dict[str, Any]:
     """Everything a bundle says of itself, but for the hashes of its training recordings."""
     provenance = {k: v for k, v in bundle.provenance.items() if k != "trained_on"}
+    known = bundle.familiarity
     n_parameters = sum(p.numel() for p in bundle.network.parameters())
     return {
         "scenes": list(bundle.scenes),
         "head": bundle.recipe.calibration.head,
         "parameters": n_parameters,
         "temperature": bundle.temperature,
+        "familiarity": known
+        and {"score": known.kind, "held_out_recordings": len(known.held), "threshold": known.threshold()},
         **provenance,
         "recipe": bundle.recipe.to_dict(),
     }
 
 
-class PredictionPrinter:
-    """Prints predictions as they come (csv; json as one document at the end) or as a table at the end."""
+UNKNOWN = "unknown"  # in place of a scene
 
-    def __init__(self, form: str, with_segments: bool, stream: TextIO, scenes: Sequence[str]) -> None:
+
+class PredictionPrinter:
+    """Prints predictions as they come (csv, jsonl), as one document at the end (json) or as a table at the end.
+
+    unknown: say "unknown", without a probability, where a recording is less familiar than the model's threshold allows.
+    """
+
+    def __init__(self, form: str, with_segments: bool, stream: TextIO, scenes: Sequence[str], unknown: bool = False) -> None:
         self._form = form
         self._with_segments = with_segments
+        self._unknown = unknown
         self._stream = stream
         self._scenes = tuple(scenes)
         self._documents: list[dict[str, Any]] = []
@@ -76,6 +86,7 @@ class PredictionPrinter:
 
     def add(self, answer: ScenePrediction) -> None:
         """Take one prediction."""
+        unknown = self._unknown and answer.unknown
         if self._form == "csv":
             rows = [(0.0, answer.duration_s, answer.posterior)]
             if self._with_segments:
@@ -83,19 +94,34 @@ class PredictionPrinter:
             for start, end, posterior in rows:
                 best = int(posterior.argmax())
                 numbers = [f"{p:.6f}" for p in posterior]
-                self._csv.writerow([answer.source, f"{start:g}", f"{end:g}", self._scenes[best], numbers[best], *numbers])
+                said = (UNKNOWN, "") if unknown and posterior is answer.posterior else (self._scenes[best], numbers[best])
+                self._csv.writerow([answer.source, f"{start:g}", f"{end:g}", *said, *numbers])
             self._stream.flush()  # whoever reads it through a pipe need not wait for the last file
+        elif self._form == "jsonl":
+            self._line(prediction_dict(answer, self._with_segments) | self._unknown_said(unknown))
         elif self._form == "json":
-            self._documents.append(prediction_dict(answer, self._with_segments))
+            self._documents.append(prediction_dict(answer, self._with_segments) | self._unknown_said(unknown))
         else:
-            second = answer.posterior.argsort()[-2]
+            second = answer.posterior.argsort()[-1 if unknown else -2]
             self._table.add_row(
                 answer.source,
-                answer.scene,
-                f"{answer.probability:.2f}",
+                UNKNOWN if unknown else answer.scene,
+                "" if unknown else f"{answer.probability:.2f}",
                 f"{self._scenes[second]} {answer.posterior[second]:.2f}",
                 f"{answer.duration_s:.1f}",
             )
+
+    def _unknown_said(self, unknown: bool) -> dict[str, Any]:
+        return {"scene": UNKNOWN, "probability": None} if unknown else {}
+
+    def add_broken(self, path: str, error: str) -> None:
+        """Take a file without an answer, which has a line of its own (jsonl) or none."""
+        if self._form == "jsonl":
+            self._line({"path": path, "error": error})
+
+    def _line(self, value: dict[str, Any]) -> None:
+        self._stream.write(json.dumps(value) + "\n")
+        self._stream.flush()
 
     def finish(self, broken: Sequence[str]) -> None:
         """Print what waits for the end; `broken`: messages of the files without an answer."""
@@ -114,6 +140,9 @@ def prediction_dict(answer: ScenePrediction, with_segments: bool) -> dict[str, A
         "scene": answer.scene,
         "probability": answer.probability,
         "posterior": dict(zip(answer.scenes, map(float, answer.posterior), strict=True)),
+        "unfamiliarity": answer.unfamiliarity,
+        "unfamiliarity_threshold": answer.unfamiliarity_threshold,
+        "unknown": answer.unknown,
         "notes": list(answer.notes),
     }
     if with_segments:

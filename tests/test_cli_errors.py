@@ -203,7 +203,7 @@ def test_what_a_user_does_wrong_is_one_line(
     ("words", "message"),
     [
         (["predict"], "Missing argument"),
-        (["listen"], "No such command 'listen'"),
+        (["hear"], "No such command 'hear'"),
         (["train", "a.csv"], "Missing option '--out'"),
         (["train", "a.csv", "--out", "m", "--epochs", "3"], "No such option: --epochs"),
         (["train", "a.csv", "--out", "m", "--workers", "0"], "Invalid value for '--workers'"),

@@ -1,0 +1,153 @@
+"""What `soundscene listen` shows on a terminal: the scene now, the top three as bars, the last minutes as a strip."""
+
+import math
+import string
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from soundscene.live import Update
+
+STRIP_S = 300.0
+MOST_CELLS = 400
+_BAR = 30  # cells of a probability of 1
+_REDRAW_S = 0.5
+_SURE = 0.5  # from this probability on the letter is a capital
+_SILENT, _LOST, _NOTHING = ".", "!", "-"
+_COLOURS = ("green", "yellow", "blue", "magenta", "cyan", "red", "bright_green", "bright_yellow", "bright_blue",
+            "bright_magenta", "bright_cyan", "bright_red")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What went missing so far: dropouts of the device, overruns of the queue, and both in seconds, as far as known."""
+
+    dropouts: int = 0
+    overruns: int = 0
+    lost_s: float = 0.0
+
+    def words(self) -> list[str]:
+        """What is not zero, in words."""
+        named = ((self.dropouts, "dropout(s)"), (self.overruns, "overrun(s)"))
+        return [f"{n} {name} so far" for n, name in named if n]
+
+
+class Screen:
+    """The display of a terminal; a context manager. hop_s: seconds from one update to the next, a cell of the strip each.
+
+    Nothing is told by colour alone: a scene has a letter, and the legend says which.
+    """
+
+    def __init__(self, scenes: tuple[str, ...], hop_s: float, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, markup=False, emoji=False)
+        self._live = Live(console=self._console, auto_refresh=False)
+        self._letters = dict(zip(scenes, letters(scenes), strict=True))
+        self._styles = {scene: f"black on {_COLOURS[i % len(_COLOURS)]}" for i, scene in enumerate(scenes)}
+        self._hop_s = hop_s
+        self._cells: deque[tuple[str, bool]] = deque(maxlen=min(MOST_CELLS, max(1, math.ceil(STRIP_S / hop_s))))
+        self._last: Update | None = None
+        self._counts = Counts()
+        self._heard_s = 0.0
+        self._drawn = -math.inf
+
+    def __enter__(self) -> "Screen":
+        self._live.start()
+        self._draw()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._draw()
+        self._live.stop()
+
+    def tick(self, heard_s: float) -> None:
+        """More sound has come: show it, but not too often."""
+        self._heard_s = heard_s
+        if time.monotonic() - self._drawn >= _REDRAW_S:
+            self._draw()
+
+    def add(self, update: Update, counts: Counts) -> None:
+        """Show an update."""
+        self._last, self._counts, self._heard_s = update, counts, update.heard_s
+        if update.lost_s:
+            cell = (_LOST, False)
+        elif update.silent:
+            cell = (_SILENT, False)
+        else:
+            cell = (update.scene or _NOTHING, (update.probability or 0.0) >= _SURE)
+        self._cells.append(cell)
+        self._draw()
+
+    def render(self) -> Group:
+        """All of it."""
+        parts: list[Text | Table] = [*self._answer(), Text(), *self._strip(), self._facts()]
+        if self._last:
+            parts += [Text(f"note: {note}") for note in self._last.notes]
+        return Group(*parts)
+
+    def _draw(self) -> None:
+        self._drawn = time.monotonic()
+        self._live.update(self.render(), refresh=True)
+
+    def _answer(self) -> list[Text | Table]:
+        update = self._last
+        if update is None:
+            return [Text("listening")]
+        if update.scene is None:
+            return [Text("nothing heard yet but silence" if update.silent else "nothing heard yet")]
+        full = "█" if self._console.encoding.lower().startswith("utf") else "#"
+        bars = Table.grid(padding=(0, 1))
+        for scene, p in update.top(3):
+            bars.add_row(scene, Text(full * round(_BAR * p)), f"{p:.2f}")
+        odd = "  (unfamiliar: unlike what the model has learnt)" if update.unknown else ""
+        return [Text(f"{update.scene}  {update.probability:.2f}{odd}", style="bold"), bars]
+
+    def _strip(self) -> list[Text | Table]:
+        if not self._cells:
+            return []
+        strip, seen = Text(overflow="fold"), {}
+        for what, sure in self._cells:
+            letter = self._letters.get(what, what)
+            strip.append(letter.upper() if sure else letter, style=self._styles.get(what, ""))
+            seen[what] = letter
+        other = {_SILENT: "silence", _LOST: "sound lost", _NOTHING: "nothing heard yet"}
+        legend = "  ".join(
+            f"{letter} {other.get(what, what)}" for what, letter in sorted(seen.items(), key=lambda kv: kv[1])
+        )
+        return [
+            Text(
+                f"the last {clock(self._hop_s * len(self._cells))}, {self._hop_s:g} s a letter (capital: {_SURE:g} or more)"
+            ),
+            strip,
+            Text(legend),
+            Text(),
+        ]
+
+    def _facts(self) -> Text:
+        counts = self._counts
+        facts = f"heard {clock(self._heard_s)}, {counts.dropouts} dropouts, {counts.overruns} overruns"
+        if counts.lost_s:
+            facts += f", {counts.lost_s:.2f} s lost"
+        if update := self._last:
+            facts += f", latency {1000 * update.latency_s:.0f} ms ({1000 * update.delay_s:.0f} ms after the segment's end)"
+        return Text(facts)
+
+
+def letters(scenes: tuple[str, ...]) -> list[str]:
+    """A small letter or digit for each scene, from its name where one is free; `#` where none is left."""
+    taken: list[str] = []
+    allowed = string.ascii_lowercase + string.digits
+    for scene in scenes:
+        wanted = [c for c in scene.lower() if c in allowed] + list(allowed)
+        taken.append(next((c for c in wanted if c not in taken), "#"))
+    return taken
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds to a tenth, as 1:02:03.4."""
+    tenths = round(10 * seconds)
+    return f"{tenths // 36000}:{tenths // 600 % 60:02d}:{tenths // 10 % 60:02d}.{tenths % 10}"
