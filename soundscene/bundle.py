@@ -7,8 +7,6 @@ network (with its standardisation) and the SVM. There is no pickle in it, so ope
 import hashlib
 import json
 import math
-import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from soundscene.errors import BundleError, RecipeError
+from soundscene.files import write_whole
 from soundscene.network.models import Network, build_network
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
@@ -95,16 +94,8 @@ class ModelBundle:
             tensors |= {f"familiarity/{name}": t for name, t in _tensors(self.familiarity).items()}
         header = json.dumps(parts, sort_keys=True)
         tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(save(tensors, {"format": FORMAT, "bundle": header, "sha256": _digest(header, tensors)}))
-            os.replace(beside, path)
-        except (OSError, SafetensorError) as error:
-            raise BundleError(f"{path}: cannot be written ({error}); is the folder there, writable, and not full?") from None
-        finally:
-            with suppress(OSError):
-                beside.unlink()
+        content = save(tensors, {"format": FORMAT, "bundle": header, "sha256": _digest(header, tensors)})
+        write_whole(path, content, BundleError)
 
     @classmethod
     def load(cls, path: Path) -> "ModelBundle":

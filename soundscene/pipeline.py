@@ -17,7 +17,8 @@ from soundscene.data.audio import content_hash
 from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.data.splits import check_leakage
-from soundscene.errors import AudioError, BundleError, ManifestError
+from soundscene.errors import AudioError, BundleError, ManifestError, TrainingError
+from soundscene.files import write_whole
 from soundscene.network.models import Network
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation, HeadScores
@@ -106,9 +107,7 @@ def _write_history(path: Path, result: Trained) -> None:
     table = csv.DictWriter(text, fieldnames=list(result.history[0]))
     table.writeheader()
     table.writerows(result.history)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    beside.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(beside, path)
+    write_whole(path, text.getvalue().encode(), TrainingError)
 
 
 def evaluate_on_manifest(

@@ -6,9 +6,7 @@ costs and brings: docs/decisions/0070-timeline.md.
 
 import csv
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
@@ -20,6 +18,7 @@ from jaxtyping import Float64
 
 from soundscene.bundle import Head, ModelBundle
 from soundscene.errors import SceneError
+from soundscene.files import beside
 from soundscene.scoring.decoding import Decoded, StickyScenes, change_probability, decode
 from soundscene.scoring.metrics import PROBABILITY_FLOOR
 from soundscene.types import ScenePrediction
@@ -237,21 +236,3 @@ def check_parquet(path: Path) -> None:
     """Raise `SceneError` where pyarrow, which writes Parquet, is missing."""
     if find_spec("pyarrow") is None:
         raise SceneError(f"{path}: Parquet needs pyarrow; pip install soundscene[parquet]")
-
-
-@contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the name `path` when all is well and vanishes when not.
-
-    Raises: `SceneError` where the file cannot be written.
-    """
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise SceneError(f"{path}: cannot be written ({reason}); is the folder there, writable, and not full?") from None
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from soundscene.errors import SceneError
-from soundscene.timeline import Timeline, beside, clock
+from soundscene.files import beside
+from soundscene.timeline import Timeline, clock
 
 FORMATS = ("png", "svg")
 TEXT_PT = 9.0

@@ -347,7 +347,7 @@ def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(path: Path
     with pytest.raises(BundleError) as refusal:
         blank_bundle(scenes=("x", "y")).save(path)
     assert str(refusal.value) == (
-        f"{path}: cannot be written ([Errno 28] No space left on device); is the folder there, writable, and not full?"
+        f"{path}: cannot be written (No space left on device); is the folder there, writable, and not full?"
     )
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     assert path.read_bytes() == before

@@ -14,7 +14,7 @@ from soundscene.archive.request import RUN, Made
 from soundscene.archive.rows import FORMS, Row, read_paths, write_shard
 from soundscene.archive.seen import Seen
 from soundscene.errors import SceneError
-from soundscene.timeline import beside
+from soundscene.files import beside
 
 _SHARD = re.compile(rf"part-(\d{{5,}})(?:-[0-9a-f]+)?\.({'|'.join(FORMS)})")  # a cluster adds a digest
 

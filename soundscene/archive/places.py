@@ -17,7 +17,7 @@ from soundscene.archive.seen import Seen
 from soundscene.data.folders import count_files, count_listed, listed, sound_files
 from soundscene.data.manifest import AUDIO_SUFFIXES
 from soundscene.errors import AudioError, SceneError
-from soundscene.timeline import beside
+from soundscene.files import beside
 
 try:
     import fsspec

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from soundscene.errors import SceneError
-from soundscene.timeline import beside, check_parquet
+from soundscene.files import beside
+from soundscene.timeline import check_parquet
 from soundscene.types import ScenePrediction
 
 Form = Literal["csv", "jsonl", "parquet"]

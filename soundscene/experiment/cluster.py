@@ -31,6 +31,7 @@ from soundscene.experiment.runner import Told
 from soundscene.experiment.shelf import Shelf
 from soundscene.experiment.task import run_task
 from soundscene.experiment.worker import Event, summary
+from soundscene.files import write_whole
 from soundscene.systems.catalogue import build
 from soundscene.training.device import make_fabric
 
@@ -184,7 +185,7 @@ class _Run:
         event = parcel.event
         try:
             if parcel.model:
-                _write_whole(self.folder.model(task), parcel.model)
+                write_whole(self.folder.model(task), parcel.model, TrainingError)
             if parcel.result:
                 Shelf(self.folder.results).write(task.name, parcel.result)
         except SceneError as error:
@@ -263,14 +264,3 @@ def _one_line(error: Exception, last: bool = False) -> str:
     """An error's text, of which Ray's has many lines, the last of them what happened."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return " ".join(" ".join(lines[-1:] if last else lines).split())[:300]
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside, then rename."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from None

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from soundscene.errors import RecipeError, SceneError, TrainingError
+from soundscene.files import write_whole
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import SystemSpec
 from soundscene.types import Recording, Split
@@ -85,13 +86,7 @@ class Plan:
     def write(self, folder: Path) -> None:
         """Write plan.json beside, then rename."""
         path = folder / "plan.json"
-        beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            beside.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1))
-            os.replace(beside, path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise TrainingError(f"{path}: cannot be written ({error.strerror or error})") from None
+        write_whole(path, msgspec.json.format(msgspec.json.encode(self), indent=1), TrainingError)
 
     @classmethod
     def read(cls, folder: Path) -> "Plan":

@@ -1,11 +1,11 @@
 """Where finished results stand: a local folder, or any place that fsspec knows (s3://, gs://, ...)."""
 
-import os
 from pathlib import Path
 
 import fsspec
 
 from soundscene.errors import TrainingError
+from soundscene.files import write_whole
 
 SUFFIX = ".safetensors"
 
@@ -38,12 +38,10 @@ class Shelf:
     def write(self, name: str, content: bytes) -> None:
         """Put a result there, all or nothing."""
         path = f"{self._root}/{name}{SUFFIX}"
+        if self._local:
+            write_whole(Path(path), content, TrainingError)
+            return
         try:
-            if self._local:
-                beside = Path(f"{path}.{os.getpid()}.tmp")
-                beside.write_bytes(content)
-                os.replace(beside, path)
-            else:
-                self._files.pipe_file(path, content)
+            self._files.pipe_file(path, content)
         except OSError as error:
             raise TrainingError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from None

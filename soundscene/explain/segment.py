@@ -10,7 +10,8 @@ from soundscene.bundle import ModelBundle
 from soundscene.data.audio import AudioFile
 from soundscene.errors import AudioError
 from soundscene.explain.attention import attention
-from soundscene.explain.sheet import CHANNELS, band_centres_hz, clean, hertz_axis, rendered, replace, styled, wrapped
+from soundscene.explain.sheet import CHANNELS, band_centres_hz, clean, hertz_axis, rendered, styled, wrapped
+from soundscene.files import write_whole
 from soundscene.signal.frontend import FrontEnd, join_segments
 from soundscene.types import SegmentImages
 
@@ -43,7 +44,7 @@ def attention_picture(bundle: ModelBundle, sound: Path, out: Path, segment: int 
         f"{clean(bundle.scenes[best])} {posterior[best]:.2f} by this segment alone"
     )
     figure = _figure(bundle, found, segment, spatial[segment], temporal[segment], title)
-    replace(out, rendered(figure, ".png")[0])
+    write_whole(out, rendered(figure, ".png")[0])
     return segment
 
 

@@ -6,7 +6,6 @@ import re
 import textwrap
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,19 +107,6 @@ def check_out(out: Path) -> None:
         raise SceneError(f"{out}: cannot be written there, the folder {out.parent} does not exist; make it first")
     if not os.access(out.parent, os.W_OK | os.X_OK):
         raise SceneError(f"{out}: cannot be written there (no permission to write in {out.parent})")
-
-
-def replace(out: Path, content: bytes) -> None:
-    """Write a file beside its name and rename it, so that no half file ever carries the name; `SceneError` if it fails."""
-    beside = out.with_name(f"{out.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, out)
-    except OSError as error:
-        raise SceneError(f"{out}: cannot be written ({error.strerror or error})") from None
-    finally:
-        with suppress(OSError):
-            beside.unlink()
 
 
 @styled

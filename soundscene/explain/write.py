@@ -12,7 +12,8 @@ from soundscene.explain.corpus_figure import corpus_figure, corpus_rows
 from soundscene.explain.page import page
 from soundscene.explain.recording import SEGMENTS, RecordingView, look_at
 from soundscene.explain.recording_figure import completeness, headline, recording_figure, remarks
-from soundscene.explain.sheet import band_centres_hz, check_out, clean, rendered, replace, svg_element
+from soundscene.explain.sheet import band_centres_hz, check_out, clean, rendered, svg_element
+from soundscene.files import write_whole
 
 _ATTENTION = (
     "Temporal attention",
@@ -113,5 +114,5 @@ def _write(out: Path, figure: Figure, make_page: Callable[[str], str]) -> tuple[
     content, notes = rendered(figure, form)
     if out.suffix.lower() == ".html":
         content = make_page(svg_element(content)).encode("utf-8", "backslashreplace")
-    replace(out, content)
+    write_whole(out, content)
     return notes

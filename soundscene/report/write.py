@@ -1,6 +1,5 @@
 """From results to a folder: report.html, tables.md, csv/ and figures/."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from soundscene.errors import TrainingError
 from soundscene.experiment.results import SplitResult
+from soundscene.files import write_whole
 from soundscene.report.claims import claims, compare, share_tested
 from soundscene.report.contestants import Contestant, contestants, find
 from soundscene.report.details import all_tables, cost_table
@@ -89,13 +89,4 @@ def _history(among: Sequence[Contestant]) -> Table:
 
 
 def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            beside.write_bytes(text.encode("utf-8", "backslashreplace"))  # file names may hold bytes that are no UTF-8
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise TrainingError(f"{path}: the report cannot be written there ({error.strerror or error})") from None
+    write_whole(path, text.encode("utf-8", "backslashreplace"), TrainingError)  # file names may hold bytes that are no UTF-8

@@ -6,7 +6,6 @@ its own, what is recalled and what is ours: docs/decisions/0054-hog-and-mfcc-dnn
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,6 +26,7 @@ from soundscene.data.corpus import Corpus
 from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
 from soundscene.errors import TrainingError
+from soundscene.files import write_whole
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
@@ -175,12 +175,6 @@ def _answer(model: _Model, corpus: Corpus) -> Mapping[str, Answers]:
 
 
 def _save(model: _Model, path: Path) -> None:
-    """Write the SVM with its scenes and temperature beside `path`, then rename."""
+    """Write the SVM with its scenes and temperature."""
     facts = json.dumps({"scenes": model.scenes, "temperature": model.temperature})
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(save(model.svm.state_dict(), {"hog": facts}))
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise TrainingError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from None
+    write_whole(path, save(model.svm.state_dict(), {"hog": facts}), TrainingError)

@@ -6,7 +6,6 @@ title could be read; every number in `Choices` is ours: docs/decisions/0054-hog-
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +28,7 @@ from soundscene.data.corpus import Corpus
 from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
 from soundscene.errors import TrainingError
+from soundscene.files import write_whole
 from soundscene.recipe import AudioRecipe, Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
 from soundscene.signal.segments import SegmentStream
@@ -253,12 +253,6 @@ def _hear(
 
 
 def _save(model: _Model, choices: Choices, path: Path) -> None:
-    """Write the network with its scenes, temperature and choices beside `path`, then rename."""
+    """Write the network with its scenes, temperature and choices."""
     facts = json.dumps({"scenes": model.scenes, "temperature": model.temperature, "choices": asdict(choices)})
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(save(model.network.state_dict(), {"mfcc_dnn": facts}))
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise TrainingError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from None
+    write_whole(path, save(model.network.state_dict(), {"mfcc_dnn": facts}), TrainingError)

@@ -5,7 +5,6 @@ kept, because every epoch seeds its own. A training that resumes ends with the s
 """
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from soundscene.errors import TrainingError
+from soundscene.files import write_whole
 
 
 @dataclass
@@ -44,16 +44,8 @@ def save_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
     for index, moments in state.optimiser.get("state", {}).items():
         tensors |= {f"adam/{index}/{name}": torch.as_tensor(t) for name, t in moments.items()}
     header = {"epoch": state.epoch, "best_epoch": state.best_epoch, "history": state.history, "fingerprint": fingerprint}
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(
-            save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, {"state": json.dumps(header)})
-        )
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise TrainingError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from None
+    content = save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, {"state": json.dumps(header)})
+    write_whole(path, content, TrainingError)
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:

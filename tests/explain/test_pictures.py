@@ -190,6 +190,6 @@ def test_a_failure_in_the_middle_leaves_no_half_picture(tmp_path: Path, monkeypa
 
     sound = write(tmp_path / "a.wav", recording("rain", 2.2, 0))
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(SceneError, match=r"a\.png: cannot be written \(No space left on device\)$"):
+    with pytest.raises(SceneError, match=r"a\.png: cannot be written \(No space left on device\); is the folder"):
         attention_picture(blank_bundle(), sound, tmp_path / "a.png", 0)
     assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]

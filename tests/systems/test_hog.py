@@ -197,7 +197,7 @@ def test_what_is_saved_is_what_answers(rendered: tuple[Corpus, Corpus], tmp_path
     assert np.exp(said) == pytest.approx(p / p.sum(axis=1, keepdims=True), rel=1e-4, abs=1e-6)
     assert [f.name for f in tmp_path.iterdir()] == ["hog.safetensors"]
     with pytest.raises(TrainingError, match="cannot be written"):
-        fitted.save(tmp_path / "nowhere" / "hog.safetensors")
+        fitted.save(tmp_path / "hog.safetensors" / "below.safetensors")
 
 
 def test_another_process_can_be_handed_the_extraction(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_the_model_is_saved_with_its_scenes(rendered: tuple[Corpus, Corpus], tmp
     )
     assert [f.name for f in tmp_path.iterdir()] == ["dnn.safetensors"]
     with pytest.raises(TrainingError, match="cannot be written"):
-        fitted.save(tmp_path / "nowhere" / "dnn.safetensors")
+        fitted.save(tmp_path / "dnn.safetensors" / "below.safetensors")
 
 
 def test_another_process_can_be_handed_the_extraction(tmp_path: Path) -> None:
