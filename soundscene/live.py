@@ -19,6 +19,7 @@ from soundscene.data.gate import UNSCALED, Intake
 from soundscene.data.pcm import Arrival
 from soundscene.errors import AudioError, SceneError
 from soundscene.scoring.fusion import product, temper
+from soundscene.scoring.unfamiliarity import KEEP
 from soundscene.signal.frontend import FrontEnd
 from soundscene.types import LogPosterior, SegmentImages
 
@@ -37,7 +38,7 @@ class Update:
     zero) or lost_s, seconds of it that never arrived, above zero. posterior [scene]: of the n_segments voting segments that
     lie in the window up to end_s, by the tempered product rule; None where there is none.
     unfamiliarity: mean over the same segments (larger = less familiar), None where nothing voted or the bundle cannot say;
-    unfamiliarity_threshold: at or below which 95 % of known recordings lie, None where nothing can be refused.
+    unfamiliarity_threshold: at or below which `keep` of the known recordings lie, None where nothing can be refused.
     latency_s: seconds from the arrival of the block that completed the segment to the answer. heard_s: seconds of sound that
     had arrived by then. notes: what may make the answer worse.
     """
@@ -90,8 +91,8 @@ class Listener:
 
     sample_rate: of the stream, Hz; hop_s: seconds from one answer to the next, by default a segment: less, and segments
     overlap; more, and the sound between them is heard by the noise estimate only. window_s: seconds an answer looks back.
-    name: the stream in messages. Every segment is computed by itself, so how the sound was cut into blocks changes no bit,
-    given `one_blas_thread`, as in `listen`.
+    name: the stream in messages; keep: share of known recordings that shall not be `unknown`. Every segment is computed by
+    itself, so how the sound was cut into blocks changes no bit, given `one_blas_thread`, as in `listen`.
     Raises: `SceneError` for a hop or window out of range, `AudioError` for an implausible rate.
     """
 
@@ -103,6 +104,7 @@ class Listener:
         hop_s: float | None = None,
         window_s: float = DEFAULT_WINDOW_S,
         name: str = "stream",
+        keep: float = KEEP,
     ) -> None:
         audio = bundle.recipe.audio
         hop_s = audio.segment_s if hop_s is None else hop_s
@@ -119,7 +121,7 @@ class Listener:
         self._window: deque[tuple[float, LogPosterior, float]] = deque()  # start, row, unfamiliarity
         self._losses: deque[tuple[float, float]] = deque()
         self._loudness = 0
-        self._threshold = bundle.familiarity.threshold() if bundle.familiarity else None
+        self._threshold = bundle.familiarity.threshold(keep) if bundle.familiarity else None
         self._notes = self._intake.rate_notes()
 
     @property

@@ -124,7 +124,7 @@ class Predictor:
         Raises: `SceneError` for a hop or a window out of range; while listening `AudioError` for samples that are not finite
         and blocks of another shape. Notes are in the updates, not warned of.
         """
-        return listen(Listener(self.bundle, self.head, sample_rate, hop_s, window_s), array_arrivals(blocks))
+        return listen(Listener(self.bundle, self.head, sample_rate, hop_s, window_s, keep=self.keep), array_arrivals(blocks))
 
     def _attempt(self, through: _Through, path: str | Path) -> tuple[str | Path, ScenePrediction | SceneError]:
         """The answer for a file, warning of nothing: the filters of warnings belong to all threads together."""

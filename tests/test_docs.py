@@ -56,3 +56,17 @@ def test_recipe_keys_named_in_documents_exist() -> None:
     for page in [ROOT / "README.md", *PAGES]:
         named = re.findall(rf"`(?:--set )?((?:{sections})\.[a-z_]+)(?: ?=[^`]*)?`", page.read_text(encoding="utf-8"))
         assert set(named) - {n for n in named if n.endswith(".py")} <= keys, page.name
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "guide").glob("*.md")), ids=lambda p: p.name)
+def test_commands_options_pictures_and_links_of_the_guide_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    group = typer.main.get_group(app)
+    for name, rest in re.findall(r"^\$ .*?\bsoundscene (\w+)([^|;]*)", text, re.MULTILINE):
+        known = {option for parameter in group.commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--\w+", rest)) <= known, (name, rest)
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (page.parent / target).exists(), target
+    blocks = re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert all(block.startswith("$ ") and len(block.splitlines()) > 1 for block in blocks)  # a command and what it said
+    assert blocks or page.name == "README.md"

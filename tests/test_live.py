@@ -214,6 +214,8 @@ def test_unfamiliarity_is_the_mean_over_the_window_and_that_of_predict() -> None
     assert whole.unfamiliarity == pytest.approx(Predictor(bundle).predict((samples, RATE)).unfamiliarity, rel=1e-5)
     strange = list(Predictor(replace(bundle, familiarity=Familiarity("energy", held - 2e6))).stream([samples], RATE))
     assert [update.unknown for update in strange] == [True] * 4
+    loose = next(iter(Predictor(bundle, keep=0.5).stream([samples], RATE)))
+    assert loose.unfamiliarity_threshold == held[20]  # the 21st: ceil(41 / 2)
     assert all(update.unfamiliarity is None for update in SHORT.stream([samples], RATE))
 
 
