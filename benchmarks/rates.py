@@ -106,8 +106,10 @@ def answer(scene: soundscene.Predictor, sound: tuple[np.ndarray, int], way: str)
             soundfile.write(path, np.atleast_2d(samples).T, rate, "FLOAT")
             return scene.predict(path)
     blocks = (samples[:, at : at + BLOCK] for at in range(0, samples.shape[1], BLOCK))
-    last = [u for u in scene.stream(blocks, rate, window_s=LONGEST_WINDOW_S) if u.posterior is not None][-1]
-    return ScenePrediction("stream", last.heard_s, scene.scenes, last.posterior, (), last.notes)
+    heard = [u for u in scene.stream(blocks, rate, window_s=LONGEST_WINDOW_S) if u.posterior is not None]
+    last, posterior = heard[-1], heard[-1].posterior
+    assert posterior is not None
+    return ScenePrediction("stream", last.heard_s, scene.scenes, posterior, (), last.notes)
 
 
 if __name__ == "__main__":
