@@ -160,12 +160,18 @@ print(next(source), next(items), flush=True)
 
 
 def test_ctrl_c_ends_a_program_that_reads_ahead() -> None:
-    words = [sys.executable, "-c", ENDLESS + "for _ in zip(source, items): pass"]
+    heard = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background ignores Ctrl-C
+    )
+    words = [sys.executable, "-c", heard + ENDLESS + "for _ in zip(source, items): pass"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         assert program.stdout
         assert program.stdout.readline() == "0 0\n"
         program.send_signal(signal.SIGINT)
-        _, told = program.communicate(timeout=PATIENCE_S)
+        try:
+            _, told = program.communicate(timeout=PATIENCE_S)
+        finally:
+            program.kill()  # or leaving the block would wait for it for ever
     assert program.returncode == -signal.SIGINT
     assert told.splitlines()[-1] == "KeyboardInterrupt"
 
