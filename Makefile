@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/soundscene demo $(if $(CORPUS),--corpus "$(CORPUS)")
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=soundscene --cov-report=term
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov=soundscene --cov-report=term
 
 # `make check` is everything but the tests, unless TESTS=1: .ci/run asks for both, and one run of the tests serves both.
 check: $(READY)

@@ -21,7 +21,7 @@ from soundscene.errors import AudioError, SceneError
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
 from soundscene.signal.frontend import FrontEnd
-from soundscene.types import LogPosterior, SegmentImages
+from soundscene.types import LogPosterior, SegmentImages, is_unknown
 
 DEFAULT_WINDOW_S = 30.0
 SHORTEST_HOP_S, LONGEST_HOP_S = 0.01, 3600.0
@@ -60,9 +60,7 @@ class Update:
     @property
     def unknown(self) -> bool:
         """Whether the window is less familiar than the threshold allows; False where that cannot be said."""
-        if self.unfamiliarity is None or self.unfamiliarity_threshold is None:
-            return False
-        return self.unfamiliarity > self.unfamiliarity_threshold
+        return is_unknown(self.unfamiliarity, self.unfamiliarity_threshold)
 
     @property
     def scene(self) -> str | None:

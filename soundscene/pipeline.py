@@ -14,7 +14,7 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from soundscene.bundle import ModelBundle
 from soundscene.data.audio import content_hash
-from soundscene.data.corpus import Corpus, read_corpus
+from soundscene.data.corpus import Corpus, read_corpus, recordings_of
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.data.splits import check_leakage
 from soundscene.errors import AudioError, BundleError, ManifestError, TrainingError
@@ -117,14 +117,7 @@ def evaluate_on_manifest(
 
     Raises: `ManifestError` for a scene that the model does not know.
     """
-    listed = Manifest.read(manifest)
-    recordings = listed.split(*parse_test(test)).test if test else listed.recordings
-    for recording in recordings:
-        if recording.scene not in bundle.scenes:
-            raise ManifestError(
-                f"{manifest}, line {recording.line}: scene {recording.scene!r} is not one of the model's "
-                f"({', '.join(bundle.scenes)})"
-            )
+    recordings = recordings_of(manifest, test, bundle.scenes)
     corpus = read_corpus(recordings, bundle.recipe, None, workers, reading)
     return evaluate_on_images(bundle, corpus)
 

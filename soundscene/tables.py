@@ -98,9 +98,9 @@ class PredictionPrinter:
                 self._csv.writerow([answer.source, f"{start:g}", f"{end:g}", *said, *numbers])
             self._stream.flush()  # whoever reads it through a pipe need not wait for the last file
         elif self._form == "jsonl":
-            self._line(prediction_dict(answer, self._with_segments) | self._unknown_said(unknown))
+            self._line(answer.to_dict(self._with_segments) | self._unknown_said(unknown))
         elif self._form == "json":
-            self._documents.append(prediction_dict(answer, self._with_segments) | self._unknown_said(unknown))
+            self._documents.append(answer.to_dict(self._with_segments) | self._unknown_said(unknown))
         else:
             second = answer.posterior.argsort()[-1 if unknown else -2]
             self._table.add_row(
@@ -130,28 +130,3 @@ class PredictionPrinter:
             self._stream.write("\n")
         elif self._form == "table" and self._table.row_count:
             print_table(self._table, self._stream)
-
-
-def prediction_dict(answer: ScenePrediction, with_segments: bool) -> dict[str, Any]:
-    """A prediction as plain values for JSON."""
-    plain: dict[str, Any] = {
-        "path": answer.source,
-        "duration_s": round(answer.duration_s, 3),
-        "scene": answer.scene,
-        "probability": answer.probability,
-        "posterior": dict(zip(answer.scenes, map(float, answer.posterior), strict=True)),
-        "unfamiliarity": answer.unfamiliarity,
-        "unfamiliarity_threshold": answer.unfamiliarity_threshold,
-        "unknown": answer.unknown,
-        "notes": list(answer.notes),
-    }
-    if with_segments:
-        plain["segments"] = [
-            {
-                "start_s": s.start_s,
-                "end_s": s.end_s,
-                "posterior": dict(zip(answer.scenes, map(float, s.posterior), strict=True)),
-            }
-            for s in answer.segments
-        ]
-    return plain

@@ -6,6 +6,7 @@ Order of axes is PyTorch's: channel x band x frame (the paper writes M x T x K f
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
@@ -84,9 +85,7 @@ class ScenePrediction:
     @property
     def unknown(self) -> bool:
         """Whether the recording is less familiar than the threshold allows; `scene` is the best known scene all the same."""
-        if self.unfamiliarity is None or self.unfamiliarity_threshold is None:
-            return False
-        return self.unfamiliarity > self.unfamiliarity_threshold
+        return is_unknown(self.unfamiliarity, self.unfamiliarity_threshold)
 
     @property
     def scene(self) -> str:
@@ -97,3 +96,30 @@ class ScenePrediction:
     def probability(self) -> float:
         """Probability of the most probable scene."""
         return float(np.max(self.posterior))
+
+    def to_dict(self, with_segments: bool = False) -> dict[str, Any]:
+        """Plain values for JSON, the source as "path"; seconds to the millisecond."""
+        plain: dict[str, Any] = {
+            "path": self.source,
+            "duration_s": round(self.duration_s, 3),
+            "scene": self.scene,
+            "probability": self.probability,
+            "posterior": self._named(self.posterior),
+            "unfamiliarity": self.unfamiliarity,
+            "unfamiliarity_threshold": self.unfamiliarity_threshold,
+            "unknown": self.unknown,
+            "notes": list(self.notes),
+        }
+        if with_segments:
+            plain["segments"] = [
+                {"start_s": s.start_s, "end_s": s.end_s, "posterior": self._named(s.posterior)} for s in self.segments
+            ]
+        return plain
+
+    def _named(self, posterior: Float[np.ndarray, " scene"]) -> dict[str, float]:
+        return dict(zip(self.scenes, map(float, posterior), strict=True))
+
+
+def is_unknown(unfamiliarity: float | None, threshold: float | None) -> bool:
+    """Whether a score of unfamiliarity lies above its threshold; False where there is none of either."""
+    return unfamiliarity is not None and threshold is not None and unfamiliarity > threshold

@@ -68,20 +68,9 @@ def flat(row: Row, scenes: Sequence[str]) -> tuple[Any, ...]:
 
 def document(row: Row) -> dict[str, Any]:
     """A row as plain values for JSON; with an error there are only path and error."""
-    answer = row.answer
-    if answer is None:
+    if row.answer is None:
         return {"path": row.path, "error": row.error}
-    return {
-        "path": row.path,
-        "duration_s": round(answer.duration_s, 3),
-        "scene": answer.scene,
-        "probability": answer.probability,
-        "posterior": dict(zip(answer.scenes, map(float, answer.posterior), strict=True)),
-        "unfamiliarity": answer.unfamiliarity,
-        "unfamiliarity_threshold": answer.unfamiliarity_threshold,
-        "unknown": answer.unknown,
-        "notes": list(answer.notes),
-    }
+    return row.answer.to_dict() | {"path": row.path}
 
 
 def write_shard(rows: Sequence[Row], scenes: Sequence[str], form: Form, path: Path) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from soundscene.data.ahead import in_order
 from soundscene.data.audio import AudioFile
+from soundscene.data.manifest import Manifest, parse_test
 from soundscene.errors import AudioError, ManifestError, RecipeError
 from soundscene.recipe import Recipe
 from soundscene.signal.frontend import FrontEnd, join_segments
@@ -103,6 +105,21 @@ def read_corpus(
                 progress(done, len(recordings))
     refuse_broken(broken, len(recordings))
     return _join(recordings, results, recipe)
+
+
+def recordings_of(manifest: Path, test: str | None, scenes: Sequence[str]) -> tuple[Recording, ...]:
+    """The rows of a manifest that `test` ("fold=1") names, or all, for a model of these scenes.
+
+    Raises: `ManifestError` for a manifest that cannot be used, and for a scene that is not among them.
+    """
+    listed = Manifest.read(manifest)
+    recordings = listed.split(*parse_test(test)).test if test else listed.recordings
+    for recording in recordings:
+        if recording.scene not in scenes:
+            raise ManifestError(
+                f"{manifest}, line {recording.line}: scene {recording.scene!r} is not one of the model's ({', '.join(scenes)})"
+            )
+    return recordings
 
 
 def refuse_broken(broken: Sequence[str], n_recordings: int) -> None:

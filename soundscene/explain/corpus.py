@@ -9,8 +9,7 @@ from jaxtyping import Float, Float32, Float64
 
 from soundscene.bundle import Head, ModelBundle
 from soundscene.data.audio import AudioFile
-from soundscene.data.corpus import refuse_broken
-from soundscene.data.manifest import Manifest, parse_test
+from soundscene.data.corpus import recordings_of, refuse_broken
 from soundscene.errors import AudioError, ManifestError
 from soundscene.explain.attention import attention, has_attention
 from soundscene.explain.attribution import attribute
@@ -105,14 +104,7 @@ def average(
 
     Raises: `ManifestError` for a scene that the model does not know, or that names every recording which could not be read.
     """
-    listed = Manifest.read(manifest)
-    recordings = listed.split(*parse_test(test)).test if test else listed.recordings
-    for recording in recordings:
-        if recording.scene not in bundle.scenes:
-            raise ManifestError(
-                f"{manifest}, line {recording.line}: scene {recording.scene!r} is not one of the model's "
-                f"({', '.join(bundle.scenes)})"
-            )
+    recordings = recordings_of(manifest, test, bundle.scenes)
     head = head or bundle.recipe.calibration.head
     sums = {scene: _SceneSums() for scene in bundle.scenes}
     broken: list[str] = []
