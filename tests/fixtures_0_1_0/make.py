@@ -1,4 +1,5 @@
 # type: ignore  (the modules below are those of 0.1.0; later versions have them elsewhere)
+# ruff: noqa: I001  (a module that is gone is sorted as one of others)
 """Write the fixtures of this folder; to be run with the code of 0.1.0, commit 348e7dc, and with no other.
 
 `python make.py [FOLDER]`, from a clone of that commit with one thread (OMP_NUM_THREADS=1); FOLDER: by default this one.
