@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import soxr
 import torch
+from baselines import JUDGES, judge
 from jaxtyping import Float32
-from judges import JUDGES, judge
 from lightning_fabric import Fabric
 
+from soundscene.audio.files import gate_array, read_samples
 from soundscene.bundle import ModelBundle
-from soundscene.data.audio import gate_array, read_samples
 from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest
 from soundscene.data.splits import check_leakage
@@ -151,19 +151,19 @@ def cached_images(manifest: Manifest, recipe: Recipe, out: Path) -> Corpus:
         )  # fmt: skip
     corpus = read_corpus(manifest.recordings, recipe, recipe.training.segment_hop_s)
     texts = {"hash": corpus.content_hash, "duration": corpus.duration_s, "notes": corpus.notes}
-    beside = out / f"images.{os.getpid()}.tmp.npz"
+    atomic_path = out / f"images.{os.getpid()}.tmp.npz"
     np.savez(
-        beside, images=corpus.features, recording=corpus.recording, start_s=corpus.start_s, silent=corpus.silent,
+        atomic_path, images=corpus.features, recording=corpus.recording, start_s=corpus.start_s, silent=corpus.silent,
         regular=corpus.regular, texts=np.array(json.dumps(texts)),
     )  # fmt: skip
-    os.replace(beside, path)
+    os.replace(atomic_path, path)
     return corpus
 
 
 def write(path: Path, row: dict[str, Any]) -> None:
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
-    beside.write_text(json.dumps(row), encoding="utf-8")
-    os.replace(beside, path)
+    atomic_path = path.with_suffix(f".{os.getpid()}.tmp")
+    atomic_path.write_text(json.dumps(row), encoding="utf-8")
+    os.replace(atomic_path, path)
 
 
 def _value(recording: Any, column: str) -> str:

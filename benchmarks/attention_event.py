@@ -24,8 +24,8 @@ from scipy.io import wavfile
 from soundscene.bundle import ModelBundle
 from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest
-from soundscene.explain.attention import attention
-from soundscene.explain.attribution import attribute
+from soundscene.explanation.attention import attention
+from soundscene.explanation.attribution import attribute
 from soundscene.network.models import build_network
 from soundscene.pipeline import train_on_manifest
 from soundscene.recipe import Recipe

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from soundscene.predict import load
+from soundscene.predictor import load
 from soundscene.recipe import Recipe
 
 DIFFERENT = 8  # recordings; the others are the same under other names

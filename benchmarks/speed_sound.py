@@ -14,7 +14,7 @@ from jaxtyping import Float32, Float64
 
 from benchmarks.comparison import Comparison, Measured, MissingError, Settings, alternate
 from benchmarks.peers import peer
-from soundscene.data.audio import AudioFile
+from soundscene.audio.files import AudioFile
 from soundscene.recipe import Recipe
 from soundscene.render.corpus import render_recording
 from soundscene.signal.frontend import FrontEnd, join_segments
@@ -190,7 +190,7 @@ def file_on_one_core(settings: Settings) -> Measured:
 
 def file_read_ahead(settings: Settings) -> Measured:
     try:
-        from soundscene.data.ahead import read_ahead
+        from soundscene.threads import read_ahead
     except ImportError as error:
         raise MissingError(f"reading ahead is not there ({error})") from None
     return _file(settings, read_ahead)

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.comparison import Comparison, Measured, MissingError, Settings, seconds
 from benchmarks.speed_network import random_bundle
 from benchmarks.speed_sound import write_flac
-from soundscene.predict import load
+from soundscene.predictor import load
 
 DIFFERENT = 4  # recordings in the folder; the rest are links to them
 FOLDER_REPETITIONS = 3

@@ -22,8 +22,8 @@ import numpy as np
 import soundfile
 from timeline_scores import Hour, Scores, score, score_online, table
 
+from soundscene.audio.files import read_samples
 from soundscene.bundle import Head, ModelBundle
-from soundscene.data.audio import read_samples
 from soundscene.data.corpus import read_corpus
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.recipe import Recipe
@@ -31,7 +31,7 @@ from soundscene.render.corpus import render_corpus, render_recording
 from soundscene.render.scenes import SCENES
 from soundscene.signal.frontend import FrontEnd
 from soundscene.systems.neural import HEADS, train
-from soundscene.timeline import DEFAULT_STAY_S
+from soundscene.timelines import DEFAULT_STAY_S
 from soundscene.training.device import make_fabric
 from soundscene.types import Samples
 
@@ -211,8 +211,8 @@ def show(bundle: ModelBundle, hours: list[Hour], name: str, stays_s: tuple[float
 CHILD = """
 import sys, time
 from pathlib import Path
-from soundscene.predict import load
-from soundscene.timeline import timeline
+from soundscene.predictor import load
+from soundscene.timelines import timeline
 model, sound = map(Path, sys.argv[1:])
 def most():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024

@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64
 
 from soundscene.bundle import Head, ModelBundle
 from soundscene.scoring.decoding import OnlineDecoder, StickyScenes, decode
-from soundscene.timeline import training_prior
+from soundscene.timelines import training_prior
 
 WINDOW_S = 60.0  # a change found farther from a true one is not that change
 

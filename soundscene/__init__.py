@@ -9,7 +9,7 @@
 from importlib.metadata import version as _version
 
 from soundscene.errors import AudioError, AudioWarning, BundleError, ManifestError, RecipeError, SceneError, TrainingError
-from soundscene.predict import Predictor, load
+from soundscene.predictor import Predictor, load
 from soundscene.recipe import Recipe
 from soundscene.types import ScenePrediction
 

@@ -19,11 +19,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from soundscene.errors import BundleError, RecipeError
-from soundscene.files import write_whole
+from soundscene.files import write_atomic
 from soundscene.network.models import Network, build_network
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
-from soundscene.scoring.unfamiliarity import Clouds, Familiarity, Kind
+from soundscene.scoring.unfamiliarity import Familiarity, Kind, SceneGaussians
 from soundscene.types import LogPosterior
 
 FORMAT = "soundscene bundle"
@@ -95,7 +95,7 @@ class ModelBundle:
         header = json.dumps(parts, sort_keys=True)
         tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         content = save(tensors, {"format": FORMAT, "bundle": header, "sha256": _digest(header, tensors)})
-        write_whole(path, content, BundleError)
+        write_atomic(path, content, BundleError)
 
     @classmethod
     def load(cls, path: Path) -> "ModelBundle":
@@ -190,7 +190,7 @@ def _familiarity(kind: Any, found: dict[str, Tensor], shape: tuple[int, int]) ->
     if (found["held"].diff() < 0).any():
         raise ValueError("familiarity/held is not in ascending order")
     plain = {name: tensor.double().numpy() for name, tensor in found.items()}
-    clouds = Clouds(plain["mean"], plain["precision"]) if kind == "mahalanobis" else None
+    clouds = SceneGaussians(plain["mean"], plain["precision"]) if kind == "mahalanobis" else None
     return Familiarity(kind, plain["held"], clouds)
 
 

@@ -9,7 +9,7 @@ from soundscene.errors import SceneError
 
 
 @contextmanager
-def beside(path: Path, error: type[SceneError] = SceneError) -> Iterator[Path]:
+def atomic_path(path: Path, error: type[SceneError] = SceneError) -> Iterator[Path]:
     """A path to write to, which takes the name `path` when all is well and vanishes when not.
 
     Raises: `error` where the file cannot be written.
@@ -26,8 +26,8 @@ def beside(path: Path, error: type[SceneError] = SceneError) -> Iterator[Path]:
             unfinished.unlink()
 
 
-def write_whole(path: Path, content: bytes, error: type[SceneError] = SceneError) -> None:
+def write_atomic(path: Path, content: bytes, error: type[SceneError] = SceneError) -> None:
     """Write a file, and the folders above it where they are missing. Raises: `error` where that is not possible."""
-    with beside(path, error) as unfinished:
+    with atomic_path(path, error) as unfinished:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_bytes(content)

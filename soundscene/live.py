@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64, Shaped
 
+from soundscene.audio.arrays import as_channels, to_float32
+from soundscene.audio.gate import UNSCALED, Intake
+from soundscene.audio.pcm import Arrival
 from soundscene.bundle import Head, ModelBundle
-from soundscene.data.ahead import one_blas_thread
-from soundscene.data.arrays import as_channels, to_float32
-from soundscene.data.gate import UNSCALED, Intake
-from soundscene.data.pcm import Arrival
 from soundscene.errors import AudioError, SceneError
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
 from soundscene.signal.frontend import FrontEnd
+from soundscene.threads import one_blas_thread
 from soundscene.types import LogPosterior, SegmentImages, is_unknown
 
 DEFAULT_WINDOW_S = 30.0

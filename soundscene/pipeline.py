@@ -12,13 +12,13 @@ import numpy as np
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
+from soundscene.audio.files import content_hash
 from soundscene.bundle import ModelBundle
-from soundscene.data.audio import content_hash
 from soundscene.data.corpus import Corpus, read_corpus, recordings_of
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.data.splits import check_leakage
 from soundscene.errors import AudioError, BundleError, ManifestError, TrainingError
-from soundscene.files import write_whole
+from soundscene.files import write_atomic
 from soundscene.network.models import Network
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation, HeadScores
@@ -107,7 +107,7 @@ def _write_history(path: Path, result: Trained) -> None:
     table = csv.DictWriter(text, fieldnames=list(result.history[0]))
     table.writeheader()
     table.writerows(result.history)
-    write_whole(path, text.getvalue().encode(), TrainingError)
+    write_atomic(path, text.getvalue().encode(), TrainingError)
 
 
 def evaluate_on_manifest(

@@ -120,6 +120,57 @@ class ScenePrediction:
         return dict(zip(self.scenes, map(float, posterior), strict=True))
 
 
+@dataclass(frozen=True)
+class Span:
+    """A stretch of one scene, start_s to end_s in seconds; probability of the scene, the mean over its segments."""
+
+    start_s: float
+    end_s: float
+    scene: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """From one scene to another at time_s seconds, when the new one is first heard.
+
+    probability: of the old scene three segments (6 s) before and the new one three after; nearer where spans are shorter.
+    """
+
+    time_s: float
+    before: str
+    after: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Scene over time of one recording.
+
+    source, duration_s, scenes, notes: of the prediction; stay_s: expected stay it was decoded with; spans in order of time,
+    apart where a long silence parts them; changes: between two spans of different scenes. For every segment that voted:
+    start_s, end_s [segment]; posterior [segment, scene] as the model gave it; marginal [segment, scene] given all others.
+    """
+
+    source: str
+    duration_s: float
+    scenes: tuple[str, ...]
+    stay_s: float
+    spans: tuple[Span, ...]
+    changes: tuple[Change, ...]
+    start_s: Float64[np.ndarray, " segment"]
+    end_s: Float64[np.ndarray, " segment"]
+    posterior: Float64[np.ndarray, "segment scene"]
+    marginal: Float64[np.ndarray, "segment scene"]
+    notes: tuple[str, ...] = ()
+
+
 def is_unknown(unfamiliarity: float | None, threshold: float | None) -> bool:
     """Whether a score of unfamiliarity lies above its threshold; False where there is none of either."""
     return unfamiliarity is not None and threshold is not None and unfamiliarity > threshold
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and whole seconds, as 1:02:03."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from soundscene.pipeline import train_on_manifest
-from tests.tiny import TINY, write_corpus
+from tests.support.tiny import TINY, write_corpus
 
 torch.set_num_threads(1)  # toys are slower on several threads, and bit-identity is promised for one number of threads
 

@@ -21,9 +21,9 @@ import soundscene
 from soundscene.bundle import BATCH, FORMAT, VERSION, ModelBundle, _digest
 from soundscene.errors import BundleError
 from soundscene.recipe import Recipe
-from soundscene.scoring.unfamiliarity import Clouds, Familiarity
+from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
 from soundscene.systems.neural import HEADS
-from tests.tiny import SCENES, TINY, blank_bundle
+from tests.support.tiny import SCENES, TINY, blank_bundle
 
 IMAGES = np.random.default_rng(0).normal(-6, 3, (BATCH + 3, 2, 64, 80)).astype(np.float32)
 
@@ -32,7 +32,7 @@ def acquainted(kind: str) -> ModelBundle:
     """A blank model that has a notion of what is familiar; its numbers are those of float32, as training gives them."""
     draws = np.random.default_rng(1)
     mean, root = (draws.standard_normal((n, 8)).astype(np.float32).astype(np.float64) for n in (3, 8))
-    clouds = Clouds(mean, (root @ root.T).astype(np.float32).astype(np.float64))
+    clouds = SceneGaussians(mean, (root @ root.T).astype(np.float32).astype(np.float64))
     found = Familiarity("mahalanobis", np.array([0.5, 0.7, 1.1]), clouds)
     return replace(blank_bundle(), familiarity=found if kind == "mahalanobis" else Familiarity("energy", np.array([-0.3])))
 

@@ -15,17 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
-from soundscene.data.ahead import one_blas_thread
-from soundscene.data.audio import gate_array
-from soundscene.data.pcm import Arrival
+from soundscene.audio.files import gate_array
+from soundscene.audio.pcm import Arrival
 from soundscene.errors import AudioError, SceneError
 from soundscene.live import Listener, Update, array_arrivals, listen, warm_up
-from soundscene.predict import Predictor
+from soundscene.predictor import Predictor
 from soundscene.render.corpus import render_recording
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import Familiarity
 from soundscene.signal.frontend import FrontEnd
-from tests.tiny import RATE, TINY, blank_bundle
+from soundscene.threads import one_blas_thread
+from tests.support.tiny import RATE, TINY, blank_bundle
 
 PREDICTOR = Predictor(blank_bundle())
 SHORT = Predictor(blank_bundle(TINY.with_settings(["audio.segment_s=0.5"])))  # four times as many segments of a sound

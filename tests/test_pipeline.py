@@ -17,7 +17,7 @@ from soundscene.data.manifest import Manifest
 from soundscene.errors import BundleError, ManifestError
 from soundscene.pipeline import as_dict, evaluate_on_images, evaluate_on_manifest, train_on_manifest
 from soundscene.types import Recording
-from tests.tiny import RATE, SCENES, TINY, blank_bundle, recording, write
+from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, recording, write
 
 THREE = TINY.with_settings(["training.epochs=3"])
 

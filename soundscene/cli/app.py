@@ -99,8 +99,8 @@ def evaluate(
 ) -> None:
     """Score a model on a manifest, by segment and by recording, with the softmax layer and with the SVM."""
     from soundscene.bundle import ModelBundle
+    from soundscene.cli.tables import confusion_table, print_table, score_table
     from soundscene.pipeline import as_dict, evaluate_on_manifest
-    from soundscene.tables import confusion_table, print_table, score_table
 
     bundle = ModelBundle.load(model)
     with bar("reading sound") as reading:
@@ -123,7 +123,7 @@ def evaluate(
 def info(model: Path, as_json: JsonOption = False) -> None:
     """Tell what a model file holds: scenes, recipe, and where it comes from."""
     from soundscene.bundle import ModelBundle
-    from soundscene.tables import bundle_facts
+    from soundscene.cli.tables import bundle_facts
 
     bundle = ModelBundle.load(model)
     facts = bundle_facts(bundle)
@@ -144,7 +144,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Of the rendered sound and the training.")] = 0,
 ) -> None:
     """Render ten scenes, train on them, and show what the models say of recordings they never heard."""
-    from soundscene.demo import run_demo
+    from soundscene.cli.demo import run_demo
 
     run_demo(corpus, folder, seed, out, bar)
 

@@ -33,9 +33,9 @@ def experiment(
     results: Annotated[str | None, typer.Option(help="Where results go, if not into --out: a folder or s3://...")] = None,
 ) -> None:
     """Train every system on every split; killed, the same command goes on. `soundscene report` makes tables and a page."""
-    from soundscene.experiment.progress import RunProgress
+    from soundscene.cli.experiment_progress import RunProgress
     from soundscene.experiment.request import from_litis, from_manifest, read_seeds
-    from soundscene.experiment.run import Means, run_experiment
+    from soundscene.experiment.run import RunOptions, run_experiment
     from soundscene.recipe import Recipe
     from soundscene.systems.catalogue import split_names
     from soundscene.training.device import close, make_fabric, started_by_torchrun
@@ -53,7 +53,7 @@ def experiment(
         request = from_manifest(manifest, splits, names, ablate, numbers, chosen, skip_broken)
     for note in request.notes if first else ():
         tell(note)
-    means = Means(workers, threads, device, precision, cluster, results, fabric)
+    means = RunOptions(workers, threads, device, precision, cluster, results, fabric)
     with bar("reading sound", first) as reading, bar("trainings", first) as training:
         progress = RunProgress(training, out.print if first else lambda line: None)
         outcome = run_experiment(

@@ -23,10 +23,10 @@ def explain(
 ) -> None:
     """Draw what a model listened to: attention over time and features, attribution over frequency, and the answer."""
     from soundscene.bundle import ModelBundle
-    from soundscene.explain.corpus import ATTRIBUTED
-    from soundscene.explain.recording import SEGMENTS
-    from soundscene.explain.sheet import check_out
-    from soundscene.explain.write import explain_manifest, explain_recording
+    from soundscene.explanation.corpus import ATTRIBUTED
+    from soundscene.explanation.recording import SEGMENTS
+    from soundscene.explanation.write import explain_manifest, explain_recording
+    from soundscene.plotting.sheet import check_out
 
     check_out(picture)
     corpus = source.suffix.lower() == ".csv"

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal, TextIO
 import numpy as np
 import typer
 
+from soundscene.audio.microphone import Microphone, list_inputs
+from soundscene.audio.pcm import Arrival, PcmStream, SampleType
 from soundscene.cli.listen_screen import Counts, Screen, clock
 from soundscene.cli.terminal import err, out, tell
-from soundscene.data.microphone import Microphone, list_inputs
-from soundscene.data.pcm import Arrival, PcmStream, SampleType
 from soundscene.errors import AudioError
 from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, warm_up
 from soundscene.live import listen as updates_of
@@ -29,8 +29,8 @@ COLUMNS = (
     "latency_s", "delay_s", "dropouts", "overruns", "unfamiliarity", "unknown",
 )  # fmt: skip
 
-Source = Microphone | PcmStream
-Form = Literal["screen", "lines", "jsonl", "csv"]
+LiveInput = Microphone | PcmStream
+ListenFormat = Literal["screen", "lines", "jsonl", "csv"]
 
 
 def listen(
@@ -43,7 +43,9 @@ def listen(
     devices: Annotated[bool, typer.Option("--devices", help="List the inputs and leave.")] = False,
     hop: Annotated[float | None, typer.Option(help="Seconds from answer to answer; by default a segment.")] = None,
     window: Annotated[float, typer.Option(help="Seconds that an answer looks back.")] = DEFAULT_WINDOW_S,
-    form: Annotated[Form, typer.Option("--format", help="How to print; screen is for a terminal, else lines.")] = "screen",
+    form: Annotated[
+        ListenFormat, typer.Option("--format", help="How to print; screen is for a terminal, else lines.")
+    ] = "screen",
     head: Annotated[Literal["svm", "softmax"] | None, typer.Option(help="By default the recipe's.")] = None,
 ) -> None:
     """Tell the scene now, from a microphone or raw PCM on stdin, until Ctrl-C or the end of the sound."""
@@ -67,9 +69,9 @@ def listen(
     _run(source, listener, shown)
 
 
-def _run(source: Source, listener: Listener, shown: "Rows | Screen") -> None:
+def _run(source: LiveInput, listener: Listener, shown: "Rows | Screen") -> None:
     """Show what is heard to the end, and sum it up, however it ends."""
-    tally = Tally(deque(maxlen=10_000))
+    tally = LatencyStats(deque(maxlen=10_000))
     told: set[str] = set()
     try:
         with (
@@ -98,7 +100,7 @@ def _watched(sound: Iterator[Arrival], shown: "Rows | Screen", listener: Listene
         yield arrival
 
 
-def _counts(source: Source, listener: Listener) -> Counts:
+def _counts(source: LiveInput, listener: Listener) -> Counts:
     """A pipe loses nothing: whoever writes to it waits."""
     if isinstance(source, PcmStream):
         return Counts()
@@ -131,7 +133,7 @@ def _print_inputs() -> None:
 class Rows:
     """A line per update, written at once; form: lines, jsonl or csv."""
 
-    def __init__(self, form: Form, stream: TextIO) -> None:
+    def __init__(self, form: ListenFormat, stream: TextIO) -> None:
         self._form, self._stream = form, stream
 
     def __enter__(self) -> "Rows":
@@ -197,7 +199,7 @@ def _line(update: Update, counts: Counts) -> str:
 
 
 @dataclass
-class Tally:
+class LatencyStats:
     """What the summary says; latencies_s: the last ones, for their median."""
 
     latencies_s: deque[float]

@@ -15,7 +15,7 @@ from soundscene.cli.terminal import complain, err, tell
 from soundscene.errors import SceneError
 
 if TYPE_CHECKING:
-    from soundscene.archive.run import Tally
+    from soundscene.batch.run import BatchStats
 
 BROKEN = 3  # exit code: some files could not be used
 _DRAW_S, _LOG_S = 0.2, 60.0  # between two lines of progress, on a terminal and elsewhere
@@ -75,8 +75,8 @@ def _print(
     workers: int,
 ) -> None:
     """Answers to stdout: csv and jsonl as they come, table and json at the end."""
-    from soundscene.predict import load
-    from soundscene.tables import PredictionPrinter
+    from soundscene.cli.tables import PredictionPrinter
+    from soundscene.predictor import load
 
     if segments and form == "table":
         raise typer.BadParameter("--segments needs --format csv or json; the table has one row per file")
@@ -109,10 +109,10 @@ def _keep(
     model: Path, paths: list[str], listed: str | None, form: Forms, head: str | None, workers: int, out: str, shard: int
 ) -> None:
     """Rows in shards, on this machine."""
-    from soundscene.archive.request import Made
-    from soundscene.archive.run import run_archive
-    from soundscene.predict import load
-    from soundscene.timeline import check_parquet
+    from soundscene.batch.request import BatchConfig
+    from soundscene.batch.run import run_batch
+    from soundscene.predictor import load
+    from soundscene.timelines import check_parquet
 
     if "://" in out:
         raise SceneError(f"{out}: rows are kept in a folder; other places need --cluster")
@@ -120,9 +120,9 @@ def _keep(
         check_parquet(Path(out))
     files, total = _files(paths, listed)
     predictor = load(model, head)  # type: ignore[arg-type]
-    made = Made.by(model, predictor, form)  # type: ignore[arg-type]
+    config = BatchConfig.by(model, predictor, form)  # type: ignore[arg-type]
     with _progress(total) as told:
-        tally = run_archive(predictor, made, files, Path(out), shard, workers, told)
+        tally = run_batch(predictor, config, files, Path(out), shard, workers, told)
     _finish(tally, out)
 
 
@@ -130,27 +130,27 @@ def _on_cluster(
     model: Path, paths: list[str], listed: str | None, head: str | None, out: str, shard: int, address: str
 ) -> None:
     """Rows in shards, on a Ray cluster."""
-    from soundscene.archive.request import Made
-    from soundscene.predict import load
-    from soundscene.timeline import check_parquet
+    from soundscene.batch.request import BatchConfig
+    from soundscene.predictor import load
+    from soundscene.timelines import check_parquet
 
     check_parquet(Path(out))
-    from soundscene.archive.cluster import archive_on_cluster  # says what is missing
-    from soundscene.archive.places import count_sources, sources
-    from soundscene.experiment.address import reach
+    from soundscene.batch.cluster import run_batch_on_cluster  # says what is missing
+    from soundscene.batch.places import count_sources, sources
+    from soundscene.jobs.ray import reach
 
     predictor = load(model, head)  # type: ignore[arg-type]
-    made = Made.by(model, predictor, "parquet")
+    config = BatchConfig.by(model, predictor, "parquet")
     total = count_sources(paths, listed)
     reach(address)
     with _progress(total) as told:
-        tally = archive_on_cluster(model, made, sources(paths, listed), out, address, shard, told)
+        tally = run_batch_on_cluster(model, config, sources(paths, listed), out, address, shard, told)
     _finish(tally, out)
 
 
 def _files(paths: list[str], listed: str | None) -> tuple[Iterator[Path], int | None]:
     """The files, taken as they are needed, and how many; all folders are looked at before the first answer."""
-    from soundscene.data import folders
+    from soundscene.audio import folders
 
     for path in paths:
         if "://" in path and not Path(path).exists():
@@ -166,13 +166,13 @@ def _files(paths: list[str], listed: str | None) -> tuple[Iterator[Path], int | 
 
 
 @contextmanager
-def _progress(total: int | None) -> "Iterator[Callable[[Tally], None]]":
+def _progress(total: int | None) -> "Iterator[Callable[[BatchStats], None]]":
     """Progress on stderr: one line that changes on a terminal, a line a minute elsewhere."""
-    from soundscene.archive.progress import progress_line
+    from soundscene.cli.batch_progress import progress_line
 
     every_s, last, width = _DRAW_S if err.is_terminal else _LOG_S, time.monotonic(), 0
 
-    def told(tally: "Tally") -> None:
+    def told(tally: "BatchStats") -> None:
         nonlocal last, width
         if time.monotonic() - last < every_s:
             return
@@ -189,9 +189,9 @@ def _progress(total: int | None) -> "Iterator[Callable[[Tally], None]]":
             sys.stderr.write("\r" + " " * width + "\r")
 
 
-def _finish(tally: "Tally", out: str) -> None:
+def _finish(tally: "BatchStats", out: str) -> None:
     """A line on what was done, and exit code 3 where rows hold errors."""
-    from soundscene.archive.progress import summary_line
+    from soundscene.cli.batch_progress import summary_line
 
     err.print(summary_line(tally, out))
     if tally.broken:

@@ -25,9 +25,10 @@ def timeline(
     head: Annotated[Literal["svm", "softmax"] | None, typer.Option(help="By default the recipe's.")] = None,
 ) -> None:
     """Tell when a recording of any length was in which scene, and how sure each change is."""
-    from soundscene import timeline as lines
-    from soundscene.predict import load
-    from soundscene.tables import print_table
+    from soundscene import timelines as lines
+    from soundscene.cli.tables import print_table
+    from soundscene.predictor import load
+    from soundscene.types import clock
 
     predictor = load(model, head)
     stay_s = lines.DEFAULT_STAY_S if stay_s is None else stay_s
@@ -35,28 +36,28 @@ def timeline(
     if parquet:
         lines.check_parquet(parquet)
     if picture:
-        from soundscene.timeline_picture import picture_form
+        from soundscene.plotting.timeline_figure import picture_form
 
         picture_form(picture)
     found = lines.timeline(predictor.predict(file), predictor.bundle, predictor.head, stay_s)
     for note in found.notes:
         tell(f"{found.source}: {note}")
     if form == "table":
-        out.print(f"{found.source}, {lines.clock(found.duration_s)}")
+        out.print(f"{found.source}, {clock(found.duration_s)}")
         print_table(_table(lines.rows(found)), sys.stdout)
     else:
         {"csv": lines.write_csv, "json": lines.write_json_lines, "labels": lines.write_labels}[form](found, sys.stdout)
     if parquet:
         lines.write_parquet(found, parquet)
     if picture:
-        from soundscene.timeline_picture import timeline_picture
+        from soundscene.plotting.timeline_figure import timeline_picture
 
         timeline_picture(found, picture)
 
 
 def _table(rows: Iterable[dict[str, Any]]) -> Table:
     """A row per span."""
-    from soundscene.timeline import clock
+    from soundscene.types import clock
 
     columns = Table(box=SIMPLE)
     for name in ("from", "to", "scene", "probability", "change"):

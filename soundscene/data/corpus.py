@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from soundscene.data.ahead import in_order
-from soundscene.data.audio import AudioFile
+from soundscene.audio.files import AudioFile
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.errors import AudioError, ManifestError, RecipeError
 from soundscene.recipe import Recipe
 from soundscene.signal.frontend import FrontEnd, join_segments
+from soundscene.threads import in_order
 from soundscene.types import Recording, SegmentImages
 
 SHOWN = 10  # broken files named in one message

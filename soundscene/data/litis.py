@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from soundscene.audio.folders import AUDIO_SUFFIXES, walk
 from soundscene.data.designs import Design, check, random_splits, repeats
-from soundscene.data.manifest import AUDIO_SUFFIXES, Manifest, walk
+from soundscene.data.manifest import Manifest
 from soundscene.errors import ManifestError
 from soundscene.types import Recording, Split
 

@@ -17,14 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from soundscene.audio.folders import AUDIO_SUFFIXES, walk
 from soundscene.data.splits import check_leakage, deal_folds
 from soundscene.errors import ManifestError
 from soundscene.types import Recording, Split
 
-AUDIO_SUFFIXES = frozenset(
-    {".wav", ".wave", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf"}
-    | {".m4a", ".aac", ".mp4", ".mov", ".mka", ".mkv", ".webm"}  # by PyAV
-)
 _MANY = 10  # values listed in a message
 
 
@@ -161,13 +158,6 @@ def _scan_notes(manifest: Manifest, loose: Sequence[str], n_other: int) -> tuple
     if len(manifest.scenes) == 1:
         notes.append(f"only one scene, {manifest.scenes[0]}: nothing can be told apart")
     return tuple(notes)
-
-
-def walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder, sorted, hidden ones left out."""
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ Ref = Any  # whatever the object store gives for a value
 
 
 @dataclass(frozen=True)
-class Cargo:
+class SharedCorpus:
     """A corpus in an object store.
 
     rest: a `Corpus` without features; blocks: features of BLOCK recordings each, as stored; shape: of a segment's features.
@@ -30,7 +30,7 @@ class Cargo:
     shape: tuple[int, ...]
 
 
-def load(store: FeatureStore, recordings: Sequence[Recording], put: Callable[[Any], Ref]) -> Cargo:
+def load(store: FeatureStore, recordings: Sequence[Recording], put: Callable[[Any], Ref]) -> SharedCorpus:
     """Put recordings into an object store, as float16: that is exact, because the store holds no other numbers.
 
     Raises: `ManifestError` for a recording that is not in the store, or changed since.
@@ -54,10 +54,10 @@ def load(store: FeatureStore, recordings: Sequence[Recording], put: Callable[[An
         duration_s=tuple(value for part in parts for value in part.duration_s),
         notes=tuple(value for part in parts for value in part.notes),
     )
-    return Cargo(put(rest), tuple(blocks), shape)
+    return SharedCorpus(put(rest), tuple(blocks), shape)
 
 
-def unload(cargo: Cargo, recordings: Sequence[Recording], fetch: Callable[[Ref], Any]) -> Corpus:
+def unload(cargo: SharedCorpus, recordings: Sequence[Recording], fetch: Callable[[Ref], Any]) -> Corpus:
     """Some recordings of a cargo, in their order, as `FeatureStore.load` would give them; one block at a time is fetched."""
     whole: Corpus = fetch(cargo.rest)
     part = whole.take(recordings)

@@ -23,15 +23,15 @@ from threadpoolctl import threadpool_limits
 
 from soundscene.data.store import FeatureStore
 from soundscene.errors import SceneError, TrainingError
-from soundscene.experiment.address import reach
-from soundscene.experiment.cargo import Cargo, Ref, load, unload
+from soundscene.experiment.cargo import Ref, SharedCorpus, load, unload
 from soundscene.experiment.folder import RunFolder
+from soundscene.experiment.local import TaskCallback
 from soundscene.experiment.plan import Plan, Task
-from soundscene.experiment.runner import Told
-from soundscene.experiment.shelf import Shelf
 from soundscene.experiment.task import run_task
 from soundscene.experiment.worker import Event, summary
-from soundscene.files import write_whole
+from soundscene.files import write_atomic
+from soundscene.jobs.ray import reach
+from soundscene.jobs.storage import Storage
 from soundscene.systems.catalogue import build
 from soundscene.training.device import make_fabric
 
@@ -49,7 +49,7 @@ PATIENCE_S = 120.0  # without any node that could take a task
 
 
 @dataclass(frozen=True)
-class Parcel:
+class TaskOutput:
     """What comes back from a task: its event; result and model, where the driver is to write them; a failure's traceback."""
 
     event: Event
@@ -59,7 +59,7 @@ class Parcel:
 
 
 def run_on_cluster(
-    folder: RunFolder, plan: Plan, tasks: list[Task], address: str, device: str, told: Told
+    folder: RunFolder, plan: Plan, tasks: list[Task], address: str, device: str, told: TaskCallback
 ) -> dict[str, str]:
     """Run tasks on a cluster; why each failed one failed, by name.
 
@@ -120,7 +120,7 @@ class _Run:
     folder: RunFolder
     plan: Plan
     device: str
-    told: Told
+    told: TaskCallback
     running: dict[Ref, Task] = field(default_factory=dict)
     deaths: dict[Task, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -152,9 +152,9 @@ class _Run:
                 self._give_up(f"no node with {_in_words(needs)} is left in the cluster; the same command goes on with it")
         return self.failures
 
-    def _load(self, tasks: Sequence[Task]) -> dict[str, Cargo]:
+    def _load(self, tasks: Sequence[Task]) -> dict[str, SharedCorpus]:
         """What the tasks' systems read, by name of the system; each representation once."""
-        base, loaded = self.plan.base_recipe(), dict[str, Cargo]()
+        base, loaded = self.plan.base_recipe(), dict[str, SharedCorpus]()
         chosen = {task.system: build(self.plan.spec(task.system), base).representation for task in tasks}
         recordings = self.plan.all_recordings()
         for representation in chosen.values():
@@ -165,7 +165,7 @@ class _Run:
     def _take_in(self, task: Task, ref: Ref) -> bool:
         """Whether a task has ended; if not, it has to start again."""
         try:
-            parcel: Parcel = ray.get(ref)
+            parcel: TaskOutput = ray.get(ref)
         except (lost.NodeDiedError, lost.ObjectLostError):  # the node died with the training, or with its result
             return False
         except (lost.WorkerCrashedError, lost.OutOfMemoryError) as error:
@@ -180,14 +180,14 @@ class _Run:
         self._end(task, parcel)
         return True
 
-    def _end(self, task: Task, parcel: Parcel) -> None:
+    def _end(self, task: Task, parcel: TaskOutput) -> None:
         """Write what came back, then say so."""
         event = parcel.event
         try:
             if parcel.model:
-                write_whole(self.folder.model(task), parcel.model, TrainingError)
+                write_atomic(self.folder.model(task), parcel.model, TrainingError)
             if parcel.result:
-                Shelf(self.folder.results).write(task.name, parcel.result)
+                Storage(self.folder.results).write(task.name, parcel.result)
         except SceneError as error:
             event = Event("failed", {}, str(error))
         if parcel.trace:
@@ -207,7 +207,9 @@ class _Run:
         self.running.clear()
 
 
-def work_on_node(plan: Plan, task: Task, cargo: Cargo, device: str, place: str, versions: Mapping[str, str]) -> Parcel:
+def work_on_node(
+    plan: Plan, task: Task, cargo: SharedCorpus, device: str, place: str, versions: Mapping[str, str]
+) -> TaskOutput:
     """Entry of a process on a node: one task; nothing is raised.
 
     place: URL that the result is written to from here, "" to send it back; versions: of the driver.
@@ -222,13 +224,13 @@ def work_on_node(plan: Plan, task: Task, cargo: Cargo, device: str, place: str, 
             result, fitted = run_task(plan, task, corpora, None, fabric)
         event = Event("done", summary(result))
         if place:
-            Shelf(place).write(task.name, result.to_bytes())
-            return Parcel(event)
+            Storage(place).write(task.name, result.to_bytes())
+            return TaskOutput(event)
         with tempfile.TemporaryDirectory() as folder:
             model = Path(folder) / "model"
             if fitted.save:
                 fitted.save(model)
-            return Parcel(event, result.to_bytes(), model.read_bytes() if fitted.save else b"")
+            return TaskOutput(event, result.to_bytes(), model.read_bytes() if fitted.save else b"")
     except SceneError as error:
         return _failure(str(error))
     except Exception as error:
@@ -256,8 +258,8 @@ def _in_words(needs: Mapping[str, int]) -> str:
     return " and ".join(f"{many} {what}(s)" for what, many in needs.items() if many)
 
 
-def _failure(text: str, trace: str = "") -> Parcel:
-    return Parcel(Event("failed", {}, text), trace=trace)
+def _failure(text: str, trace: str = "") -> TaskOutput:
+    return TaskOutput(Event("failed", {}, text), trace=trace)
 
 
 def _one_line(error: Exception, last: bool = False) -> str:

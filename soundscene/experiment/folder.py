@@ -9,13 +9,13 @@ from filelock import FileLock, Timeout
 from soundscene.errors import TrainingError
 from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.results import SplitResult
-from soundscene.experiment.shelf import Shelf
+from soundscene.jobs.storage import Storage
 
 
 class RunFolder:
     """The places of a run.
 
-    path: of the folder; results: another place for finished results (see `Shelf`), kept in the file `results` of the folder.
+    path: of the folder; results: another place for finished results (see `Storage`), kept in the file `results` of the folder.
     """
 
     def __init__(self, path: Path, results: str | None = None) -> None:
@@ -62,7 +62,7 @@ class RunFolder:
 
     def read_results(self, plan: Plan) -> tuple[list[SplitResult], list[Task]]:
         """All results of a plan in the order of its tasks, and the tasks that have none yet."""
-        shelf = Shelf(self.results)
+        shelf = Storage(self.results)
         there = shelf.names()
         found = [SplitResult.from_bytes(shelf.read(t.name), t.name) for t in plan.tasks() if t.name in there]
         return found, [t for t in plan.tasks() if t.name not in there]

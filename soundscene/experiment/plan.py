@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from soundscene.errors import RecipeError, SceneError, TrainingError
-from soundscene.files import write_whole
+from soundscene.files import write_atomic
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import SystemSpec
 from soundscene.types import Recording, Split
@@ -86,7 +86,7 @@ class Plan:
     def write(self, folder: Path) -> None:
         """Write plan.json beside, then rename."""
         path = folder / "plan.json"
-        write_whole(path, msgspec.json.format(msgspec.json.encode(self), indent=1), TrainingError)
+        write_atomic(path, msgspec.json.format(msgspec.json.encode(self), indent=1), TrainingError)
 
     @classmethod
     def read(cls, folder: Path) -> "Plan":

@@ -20,7 +20,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Said:
+class HeadPosteriors:
     """Log posteriors by one head.
 
     segment [segment, scene] ([0, scene] where the system hears recordings as a whole); recording [recording, scene] by the
@@ -58,7 +58,7 @@ class SplitResult:
     duration_s: Float64[np.ndarray, " recording"]
     recording_of: Int64[np.ndarray, " segment"]
     start_s: Float64[np.ndarray, " segment"]
-    heads: Mapping[str, Said]
+    heads: Mapping[str, HeadPosteriors]
     held_recordings: tuple[str, ...]
     held_truth: Int64[np.ndarray, " held"]
     embedding: Float32[np.ndarray, "segment feature"]
@@ -89,7 +89,7 @@ class SplitResult:
                 raise ValueError(f"{header['format']}, version {header['version']}")
             arrays = {key: _array(entry) for key, entry in deserialize(content)}
             rest = json.loads(header["result"])
-            heads = {head: Said(*(arrays[f"{head}/{field}"] for field in SAID)) for head in rest.pop("heads")}
+            heads = {head: HeadPosteriors(*(arrays[f"{head}/{field}"] for field in SAID)) for head in rest.pop("heads")}
             for key in ("scenes", "recordings", "groups", "held_recordings", "notes"):
                 rest[key] = tuple(rest[key])
             values: dict[str, Any] = rest | {key: arrays[key] for key in ARRAYS} | {"heads": heads}

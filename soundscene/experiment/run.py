@@ -10,9 +10,17 @@ from lightning_fabric import Fabric
 from soundscene.data.designs import Design, check
 from soundscene.errors import TrainingError
 from soundscene.experiment.folder import RunFolder
+from soundscene.experiment.local import (
+    TaskCallback,
+    build_stores,
+    content_hashes,
+    refuse_broken,
+    run_local,
+    run_together,
+    warm_up,
+)
 from soundscene.experiment.plan import Plan, make_plan
-from soundscene.experiment.runner import Told, build_stores, content_hashes, refuse_broken, run_local, run_together, warm_up
-from soundscene.experiment.shelf import Shelf
+from soundscene.jobs.storage import Storage
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import SystemSpec
 from soundscene.types import Recording, Split
@@ -41,7 +49,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Means:
+class RunOptions:
     """How it is computed, which changes no result beyond rounding.
 
     workers: tasks at a time; threads of each (None: cores divided by workers); device, precision as in `make_fabric`;
@@ -59,7 +67,7 @@ class Means:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentResult:
     """What an experiment came to: tasks that were asked for, how many have a result, and why the others have none."""
 
     plan: Plan
@@ -71,11 +79,11 @@ class Outcome:
 def run_experiment(
     request: Request,
     out: Path,
-    means: Means,
+    means: RunOptions,
     reading: Callable[[str, int, int], None] | None = None,
-    told: Told | None = None,
+    told: TaskCallback | None = None,
     started: Callable[[Plan, int, int], None] | None = None,
-) -> Outcome:
+) -> ExperimentResult:
     """Run every system on every split with every seed, as far as the folder does not hold their results already.
 
     A folder may hold more than is asked for; only what is asked for is run.
@@ -98,11 +106,11 @@ def run_experiment(
 def _compute(
     folder: RunFolder,
     request: Request,
-    means: Means,
+    means: RunOptions,
     reading: Callable[[str, int, int], None] | None,
-    told: Told | None,
+    told: TaskCallback | None,
     started: Callable[[Plan, int, int], None] | None,
-) -> Outcome:
+) -> ExperimentResult:
     warm_up()
     plan = _plan(folder, request, means)
     if means.fabric is None or means.fabric.global_rank == 0:
@@ -112,11 +120,11 @@ def _compute(
         means.fabric.barrier()
         plan = Plan.read(folder.path)
     asked = [t for t in plan.tasks() if t.seed in request.seeds and any(t.system == s.name for s in request.systems)]
-    there = Shelf(folder.results).names()
+    there = Storage(folder.results).names()
     waiting = [task for task in asked if task.name not in there]
     if started:
         started(plan, len(asked), len(asked) - len(waiting))
-    tell: Told = told or (lambda task, event: None)
+    tell: TaskCallback = told or (lambda task, event: None)
     if means.fabric is not None and means.fabric.world_size > 1:
         failures = run_together(folder, plan, waiting, means.fabric, tell)
     elif means.cluster is not None:
@@ -125,11 +133,11 @@ def _compute(
         failures = run_on_cluster(folder, plan, waiting, means.cluster, means.device, tell)
     else:
         failures = run_local(folder, plan, waiting, min(means.workers, max(len(waiting), 1)), means.device, tell)
-    there = Shelf(folder.results).names()
-    return Outcome(plan, len(asked), sum(task.name in there for task in asked), failures)
+    there = Storage(folder.results).names()
+    return ExperimentResult(plan, len(asked), sum(task.name in there for task in asked), failures)
 
 
-def _plan(folder: RunFolder, request: Request, means: Means) -> Plan:
+def _plan(folder: RunFolder, request: Request, means: RunOptions) -> Plan:
     """The plan of a request, joined with what the folder holds."""
     threads = means.threads or max(1, CORES // means.workers)
     plan = replace(
@@ -146,7 +154,7 @@ def _plan(folder: RunFolder, request: Request, means: Means) -> Plan:
 
 
 def _prepare(
-    folder: RunFolder, plan: Plan, request: Request, means: Means, reading: Callable[[str, int, int], None] | None
+    folder: RunFolder, plan: Plan, request: Request, means: RunOptions, reading: Callable[[str, int, int], None] | None
 ) -> Plan:
     """Stores, recordings that cannot be used, the leakage guard, and the plan of an earlier run in the folder."""
     broken = build_stores(folder, plan, means.workers, reading)

@@ -17,10 +17,10 @@ from lightning_fabric import Fabric
 from soundscene.data.corpus import Corpus
 from soundscene.data.store import FeatureStore
 from soundscene.experiment.plan import Plan, Task
-from soundscene.experiment.results import Said, SplitResult
+from soundscene.experiment.results import HeadPosteriors, SplitResult
 from soundscene.scoring.metrics import accuracy, log_loss
 from soundscene.systems.catalogue import build
-from soundscene.systems.system import Answer, Answers, Fitted, Loan, Observer, System
+from soundscene.systems.system import FitContext, Fitted, Observer, PredictFunction, System, SystemPredictions
 
 VERSIONS = ("soundscene", "torch", "numpy", "scikit-learn")
 
@@ -45,13 +45,13 @@ def run_task(
     truth = np.array([scenes.index(r.scene) for r in testing.recordings], np.int64)
     diary = _Diary(work / "diary.jsonl" if work else None)
 
-    def observe(row: dict[str, float], so_far: Answer) -> None:
+    def observe(row: dict[str, float], so_far: PredictFunction) -> None:
         row = row | _watch(so_far(testing), truth)
         diary.add(row)
         if listener:
             listener(row, so_far)
 
-    fitted = system.fit(training, Loan(task.seed, fabric, work / "checkpoint.safetensors" if work else None, observe))
+    fitted = system.fit(training, FitContext(task.seed, fabric, work / "checkpoint.safetensors" if work else None, observe))
     history = [row | diary.row(row["epoch"]) for row in fitted.history]
     facts = _facts(plan, training, testing, history, time.perf_counter() - started)
     return _result(plan, task, system, fitted, corpora, truth, history, facts), fitted
@@ -87,7 +87,7 @@ class _Diary:
         return self._rows.get(epoch, {})
 
 
-def _watch(said: Mapping[str, Answers], truth: Int64[np.ndarray, " recording"]) -> dict[str, float]:
+def _watch(said: Mapping[str, SystemPredictions], truth: Int64[np.ndarray, " recording"]) -> dict[str, float]:
     """How the test part fares, by segment where there are some; looked at, never acted on."""
     first = next(iter(said.values()))
     if len(first.segment) == 0:
@@ -108,8 +108,8 @@ def _result(
 ) -> SplitResult:
     training, testing = corpora
     scenes = tuple(sorted({r.scene for r in training.recordings}))
-    said = fitted.answer(testing)
-    of_held = fitted.answer(training.take(fitted.held)) if fitted.held else {}
+    said = fitted.predict(testing)
+    of_held = fitted.predict(training.take(fitted.held)) if fitted.held else {}
     recording_of = next(iter(said.values())).recording_of  # empty where recordings are heard as a whole
     start_s = testing.start_s[testing.voting] if len(recording_of) else np.zeros(0)
     return SplitResult(
@@ -126,7 +126,7 @@ def _result(
         recording_of=recording_of.astype(np.int64),
         start_s=start_s,
         heads={
-            head: Said(
+            head: HeadPosteriors(
                 one.segment.astype(np.float32),
                 one.recording,
                 one.calibrated,

@@ -18,9 +18,9 @@ from soundscene.errors import SceneError
 from soundscene.experiment.folder import RunFolder
 from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.results import SplitResult
-from soundscene.experiment.shelf import Shelf
 from soundscene.experiment.task import read_parts, run_task
-from soundscene.systems.system import Answer
+from soundscene.jobs.storage import Storage
+from soundscene.systems.system import PredictFunction
 from soundscene.training.device import make_fabric
 
 
@@ -70,7 +70,7 @@ def do(
         corpora = read_parts(plan, task, folder.store)
         first = fabric.global_rank == 0  # of the processes that torchrun may have started, one writes
 
-        def listen(row: dict[str, float], so_far: Answer) -> None:
+        def listen(row: dict[str, float], so_far: PredictFunction) -> None:
             if told and first:
                 told(row)
 
@@ -80,7 +80,7 @@ def do(
                 model = folder.model(task)
                 model.parent.mkdir(parents=True, exist_ok=True)
                 fitted.save(model)
-            Shelf(folder.results).write(task.name, result.to_bytes())
+            Storage(folder.results).write(task.name, result.to_bytes())
     if first:
         shutil.rmtree(work, ignore_errors=True)
     return Event("done", summary(result))

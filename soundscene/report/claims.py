@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from soundscene.experiment.results import SplitResult
-from soundscene.report.contestants import Contestant, Part, find
+from soundscene.report.entries import Entry, EntryPart, find
 from soundscene.scoring.comparisons import Comparison, corrected, evidence_once, evidence_repeated
 
 Measure = Literal["recording accuracy", "segment accuracy"]
@@ -27,8 +27,8 @@ class Claim:
     """That first is better than second, in recording or segment accuracy."""
 
     question: str
-    first: Contestant
-    second: Contestant
+    first: Entry
+    second: Entry
     measure: Measure
 
 
@@ -41,25 +41,25 @@ class _Pair:
     groups: list[str]
 
 
-def claims(among: Sequence[Contestant]) -> list[Claim]:
+def claims(entries: Sequence[Entry]) -> list[Claim]:
     """The claims that the contestants at hand allow, in a fixed order; what is missing is not asked about."""
     found: list[Claim] = []
-    heads = tuple(dict.fromkeys(c.head for c in among))
-    systems = [c for c in among if c.kind == "system"]
+    heads = tuple(dict.fromkeys(c.head for c in entries))
+    systems = [c for c in entries if c.kind == "system"]
 
     def ask(question: str, first: tuple[str, str], second: tuple[str, str], measure: Measure = "recording accuracy") -> None:
-        one, other = find(among, *first), find(among, *second)
+        one, other = find(entries, *first), find(entries, *second)
         if one is not None and other is not None:
             found.append(Claim(question, one, other, measure))
 
-    features = [c.name.removeprefix("att-crnn-") for c in among if c.name.startswith("att-crnn-") and not c.base]
+    features = [c.name.removeprefix("att-crnn-") for c in entries if c.name.startswith("att-crnn-") and not c.base]
     for feature in dict.fromkeys(features):  # "fusion" is one of them
         for head in heads:
             for measure in MEASURES:
                 ask(ATTENTION, (f"att-crnn-{feature}", head), (f"cnn-{feature}", head), measure)
     for kind in ("att-crnn", "cnn"):
         for head in heads:
-            fusion = find(among, f"{kind}-fusion", head)
+            fusion = find(entries, f"{kind}-fusion", head)
             for member in fusion.members if fusion else ():
                 ask(FEATURES, (f"{kind}-fusion", head), (member, head))
     for head in heads:
@@ -75,7 +75,7 @@ def claims(among: Sequence[Contestant]) -> list[Claim]:
 
 
 def compare(
-    among: Sequence[Contestant],
+    entries: Sequence[Entry],
     design: Literal["once", "repeated"],
     test_per_train: float,
     n: int = 10_000,
@@ -89,7 +89,7 @@ def compare(
     that further systems do not change them.
     """
     made = []
-    for claim in claims(among):
+    for claim in claims(entries):
         pairs = _pairs(claim)
         if not pairs:
             continue
@@ -142,7 +142,7 @@ def _pairs(claim: Claim) -> list[_Pair]:
     return pairs
 
 
-def _same_segments(parts: Sequence[Part]) -> bool:
+def _same_segments(parts: Sequence[EntryPart]) -> bool:
     """Whether all of them answered the same segments, and at least one."""
     first = parts[0]
     return len(first.segment) > 0 and all(

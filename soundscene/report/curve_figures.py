@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from soundscene.report.contestants import Contestant
-from soundscene.report.drawing import SMALL_PT, WIDTH_IN, legend_below, look, styled
-from soundscene.scoring.curves import EpochCurve, Heard, Reliability, epoch_curve, reliability
+from soundscene.plotting.drawing import SMALL_PT, WIDTH_IN, legend_below, look, styled
+from soundscene.report.entries import Entry
+from soundscene.scoring.curves import AccuracyByDuration, EpochCurve, Reliability, epoch_curve, reliability
 
 PANEL_IN = (2.15, 2.95)  # a panel of the reliability figure with all that belongs to it
 MARKS = 8  # markers on a curve
@@ -18,7 +18,7 @@ FEW = 10  # answers in a bin, below which its share is hardly worth a point
 
 
 @styled
-def epochs_figure(systems: Sequence[Contestant]) -> Figure:
+def epochs_figure(systems: Sequence[Entry]) -> Figure:
     """Figure 2: segment accuracy on the test part against epoch, by the softmax layer, systems over one another.
 
     Left the first part (split and seed) of the first system as in the paper, of every system that has it; right the mean
@@ -50,7 +50,7 @@ def epochs_figure(systems: Sequence[Contestant]) -> Figure:
 
 
 @styled
-def training_figure(contestant: Contestant) -> Figure:
+def training_figure(contestant: Entry) -> Figure:
     """Losses and accuracies of one system by epoch: mean over parts as a line, lowest to highest as a band.
 
     Above: loss on mixed training examples, equation (12), log loss on held-out training groups and on the test part, in
@@ -86,7 +86,7 @@ def training_figure(contestant: Contestant) -> Figure:
 
 
 @styled
-def seconds_figure(curves: Sequence[tuple[str, Heard]]) -> Figure:
+def seconds_figure(curves: Sequence[tuple[str, AccuracyByDuration]]) -> Figure:
     """Recording accuracy against seconds heard from the start; a ring where more sound gains less than half a point.
 
     curves: label and numbers of each contestant.
@@ -110,7 +110,7 @@ def seconds_figure(curves: Sequence[tuple[str, Heard]]) -> Figure:
 
 
 @styled
-def reliability_figure(heads: Sequence[Contestant]) -> Figure:
+def reliability_figure(heads: Sequence[Entry]) -> Figure:
     """How often an answer of a given top probability is right, and how many such answers there are (bars, log scale).
 
     heads: the same system with each head, a row each. Columns: segments, recordings by the product rule, recordings after
@@ -164,15 +164,15 @@ def _reliability_panel(upper: Axes, lower: Axes, bins: Reliability) -> None:
     lower.set_ylim(0.6, 10**top)
 
 
-def _of_segments(head: Contestant) -> Reliability | None:
+def _of_segments(head: Entry) -> Reliability | None:
     return reliability(head.segment_log_posterior(), head.segment_truth()) if head.has_segments else None
 
 
-def _of_recordings(head: Contestant) -> Reliability:
+def _of_recordings(head: Entry) -> Reliability:
     return reliability(head.log_posterior(calibrated=False), head.truth())
 
 
-def _of_tempered(head: Contestant) -> Reliability | None:
+def _of_tempered(head: Entry) -> Reliability | None:
     return reliability(head.log_posterior(calibrated=True), head.truth()) if head.tempered else None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from soundscene.experiment.results import SplitResult
-from soundscene.report.contestants import Contestant
+from soundscene.report.entries import Entry
 from soundscene.report.tables import (
     NONE,
     Setting,
@@ -26,48 +26,48 @@ N_WRONG = 10
 
 def all_tables(
     results: Sequence[SplitResult],
-    among: Sequence[Contestant],
+    entries: Sequence[Entry],
     comparisons: Sequence[Comparison],
     setting: Setting,
     litis: bool = False,
     n: int = 10_000,
 ) -> dict[str, Table]:
     """Every table that is the same whenever the results are the same, by a name for its file; cost is apart."""
-    chief = principal(among)
+    chief = principal(entries)
     return {
-        "table2": accuracy_table(among, setting, litis, n),
-        "table3": comparison_table(among, setting, litis),
+        "table2": accuracy_table(entries, setting, litis, n),
+        "table3": comparison_table(entries, setting, litis),
         "comparisons": claims_table(comparisons, setting),
         "scenes": scene_table(chief, setting),
         "confusions": confused_table(chief, setting),
-        "calibration": calibration_table(among, setting),
+        "calibration": calibration_table(entries, setting),
         "sure-errors": wrong_table(chief, setting),
-        "fisher": fisher_table(results, {c.name: c.base for c in among if c.base}, setting),
+        "fisher": fisher_table(results, {c.name: c.base for c in entries if c.base}, setting),
     }
 
 
-def principal(among: Sequence[Contestant]) -> list[Contestant]:
+def principal(entries: Sequence[Entry]) -> list[Entry]:
     """Systems and fusions that are no variants, each by its SVM if it has one, else by the head it has."""
-    with_svm = {c.name for c in among if c.head == "svm"}
-    return [c for c in among if not c.base and (c.head == "svm" or c.name not in with_svm)]
+    with_svm = {c.name for c in entries if c.head == "svm"}
+    return [c for c in entries if not c.base and (c.head == "svm" or c.name not in with_svm)]
 
 
-def scene_table(among: Sequence[Contestant], setting: Setting) -> Table:
+def scene_table(entries: Sequence[Entry], setting: Setting) -> Table:
     """F1 of each scene, a column for each contestant; counts pooled over splits and seeds."""
-    counts = [confusion(c.log_posterior(calibrated=False), c.truth()) for c in among]
+    counts = [confusion(c.log_posterior(calibrated=False), c.truth()) for c in entries]
     f1 = [2 * np.diag(k) / np.maximum(k.sum(axis=0) + k.sum(axis=1), 1) for k in counts]
-    scene_of = {name: int(scene) for c in among for name, scene in zip(c.recordings(), c.truth(), strict=True)}
+    scene_of = {name: int(scene) for c in entries for name, scene in zip(c.recordings(), c.truth(), strict=True)}
     tested = Counter(scene_of.values())
-    scenes = among[0].scenes if among else ()
+    scenes = entries[0].scenes if entries else ()
     rows = tuple((scene, str(tested[i]), *(f"{100 * f[i]:.1f}" for f in f1)) for i, scene in enumerate(scenes))
     note = "F1 in % of the recordings' answers of all splits and seeds together."
-    return Table("F1 of each scene", ("scene", "recordings", *(c.label for c in among)), rows, (note, setting.line()))
+    return Table("F1 of each scene", ("scene", "recordings", *(c.label for c in entries)), rows, (note, setting.line()))
 
 
-def confused_table(among: Sequence[Contestant], setting: Setting) -> Table:
+def confused_table(entries: Sequence[Entry], setting: Setting) -> Table:
     """The scenes that are most often taken for another: the five most frequent errors of each contestant."""
     rows = []
-    for c in among:
+    for c in entries:
         counts = confusion(c.log_posterior(calibrated=False), c.truth())
         of_true = counts.sum(axis=1)
         np.fill_diagonal(counts, 0)
@@ -81,11 +81,11 @@ def confused_table(among: Sequence[Contestant], setting: Setting) -> Table:
     return Table("Scenes most often confused", columns, tuple(rows), (note, setting.line()))
 
 
-def calibration_table(among: Sequence[Contestant], setting: Setting) -> Table:
+def calibration_table(entries: Sequence[Entry], setting: Setting) -> Table:
     """Log loss and calibration error of segments (softmax: before Platt; SVM: after it) and of recordings, before and after
     the temperature."""
     rows = []
-    for c in among:
+    for c in entries:
         cells = [(NONE, NONE)] * 3
         if c.has_segments:
             cells[0] = _honesty(c.segment_log_posterior(), c.segment_truth())
@@ -103,10 +103,10 @@ def calibration_table(among: Sequence[Contestant], setting: Setting) -> Table:
     return Table("Calibration", columns, tuple(rows), (note, setting.line()))
 
 
-def wrong_table(among: Sequence[Contestant], setting: Setting) -> Table:
+def wrong_table(entries: Sequence[Entry], setting: Setting) -> Table:
     """The ten recordings of each contestant whose wrong answer was the surest, by the tempered probability."""
     rows = []
-    for c in among:
+    for c in entries:
         said, truth = c.log_posterior(calibrated=True), c.truth()
         answer, top = said.argmax(axis=1), np.exp(said.max(axis=1))
         names = c.recordings()

@@ -7,8 +7,8 @@ from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from soundscene.report.contestants import Contestant
-from soundscene.report.drawing import SMALL_PT, WIDTH_IN, legend_below, make_room, styled
+from soundscene.plotting.drawing import SMALL_PT, WIDTH_IN, legend_below, make_room, styled
+from soundscene.report.entries import Entry
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.intervals import Interval
 from soundscene.scoring.metrics import confusion
@@ -19,7 +19,7 @@ VERDICTS = {"holds": ("o", "black"), "reversed": ("s", "black"), "undecided": ("
 
 
 @styled
-def confusion_figure(contestant: Contestant) -> Figure:
+def confusion_figure(contestant: Entry) -> Figure:
     """Answers by true scene (rows, with their number) and answered scene (columns); grey is the share of the row.
 
     Counts pool all parts. No name is cut: the figure grows with the names and with the number of scenes.
@@ -52,21 +52,21 @@ def confusion_figure(contestant: Contestant) -> Figure:
 
 
 @styled
-def scene_figure(among: Sequence[Contestant]) -> Figure:
+def scene_figure(entries: Sequence[Entry]) -> Figure:
     """F1 of every scene as bars, one a contestant; scenes by the F1 of the first contestant, the worst at the top.
 
     F1 = 2 hits / (true + answered), over the answers of all parts.
     """
-    scores = np.stack([_scene_f1(c) for c in among])
+    scores = np.stack([_scene_f1(c) for c in entries])
     order = np.argsort(scores[0], kind="stable")
-    names = [among[0].scenes[i] for i in order]
-    thick = 0.8 / len(among)
-    row_in = 0.09 * len(among) + 0.1
+    names = [entries[0].scenes[i] for i in order]
+    thick = 0.8 / len(entries)
+    row_in = 0.09 * len(entries) + 0.1
     figure = Figure(figsize=(WIDTH_IN, 0.7 + row_in * len(names)), layout="constrained")
     axis = figure.subplots()
     bars = []
     for number, score in enumerate(scores):
-        y = np.arange(len(names)) + (number - (len(among) - 1) / 2) * thick
+        y = np.arange(len(names)) + (number - (len(entries) - 1) / 2) * thick
         face, hatch = BARS[number % len(BARS)]
         drawn = axis.barh(y, 100 * score[order], thick * 0.9, facecolor=face, hatch=hatch, edgecolor="black", linewidth=0.6)
         bars.append(drawn[0])
@@ -74,21 +74,21 @@ def scene_figure(among: Sequence[Contestant]) -> Figure:
     axis.set(xlim=(0, 100), ylim=(len(names) - 0.5, -0.5), xlabel="F1, %")
     axis.tick_params(axis="y", length=0)
     axis.grid(visible=False, axis="y")
-    legend_below(figure, bars, [c.label for c in among])
+    legend_below(figure, bars, [c.label for c in entries])
     make_room(figure, left=names)
     return figure
 
 
 @styled
-def split_figure(among: Sequence[Contestant], intervals: Sequence[Interval | None]) -> Figure:
+def split_figure(entries: Sequence[Entry], intervals: Sequence[Interval | None]) -> Figure:
     """Recording accuracy of every contestant: a ring a part, a bar for the 95 % interval, a diamond for the estimate.
 
     intervals: of each contestant, as a share; None draws the mean over parts and no bar.
     """
-    figure = Figure(figsize=(WIDTH_IN, 0.7 + 0.27 * len(among)), layout="constrained")
+    figure = Figure(figsize=(WIDTH_IN, 0.7 + 0.27 * len(entries)), layout="constrained")
     axis = figure.subplots()
     told = []
-    for row, (contestant, interval) in enumerate(zip(among, intervals, strict=True)):
+    for row, (contestant, interval) in enumerate(zip(entries, intervals, strict=True)):
         values = 100 * np.array([part.correct.mean() for part in contestant.parts])
         axis.plot(
             values,
@@ -108,9 +108,9 @@ def split_figure(among: Sequence[Contestant], intervals: Sequence[Interval | Non
             text += f" [{low:.1f}, {high:.1f}]"
         axis.plot([estimate], [row], "D", markersize=5.5, color="black", markeredgecolor="white", zorder=4, clip_on=False)
         told.append(text)
-    labels = [c.label for c in among]
-    axis.set_yticks(range(len(among)), labels)
-    axis.set(ylim=(len(among) - 0.5, -0.5), xlabel="recording accuracy, %")
+    labels = [c.label for c in entries]
+    axis.set_yticks(range(len(entries)), labels)
+    axis.set(ylim=(len(entries) - 0.5, -0.5), xlabel="recording accuracy, %")
     axis.tick_params(axis="y", length=0)
     _write_right(axis, told)
     make_room(figure, left=labels)
@@ -188,6 +188,6 @@ def _spread(values: Float64[np.ndarray, " part"]) -> Float64[np.ndarray, " part"
     return shift
 
 
-def _scene_f1(contestant: Contestant) -> Float64[np.ndarray, " scene"]:
+def _scene_f1(contestant: Entry) -> Float64[np.ndarray, " scene"]:
     counts = confusion(contestant.log_posterior(calibrated=False), contestant.truth())
     return 2 * np.diag(counts) / np.maximum(counts.sum(axis=0) + counts.sum(axis=1), 1)

@@ -8,7 +8,7 @@ from soundscene.errors import TrainingError
 from soundscene.experiment.folder import RunFolder
 from soundscene.experiment.plan import Plan
 from soundscene.experiment.results import SplitResult
-from soundscene.report.contestants import Fusion
+from soundscene.report.entries import Fusion
 from soundscene.report.summary import RunFacts
 from soundscene.report.write import write_report
 from soundscene.systems.catalogue import split_names

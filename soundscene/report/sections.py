@@ -7,16 +7,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from soundscene.experiment.results import SplitResult
-from soundscene.report.contestants import Contestant
+from soundscene.plotting.drawing import svg
 from soundscene.report.curve_figures import epochs_figure, reliability_figure, seconds_figure, training_figure
 from soundscene.report.details import principal
-from soundscene.report.drawing import svg
+from soundscene.report.entries import Entry
 from soundscene.report.figures import confusion_figure, forest_figure, scene_figure, split_figure
 from soundscene.report.page import Picture, Section
 from soundscene.report.summary import RunFacts
 from soundscene.report.tables import Table
 from soundscene.scoring.comparisons import Comparison
-from soundscene.scoring.curves import Heard, accuracy_by_seconds
+from soundscene.scoring.curves import AccuracyByDuration, accuracy_by_seconds
 from soundscene.scoring.intervals import Interval
 
 BARS = 5  # contestants in the figure of scenes
@@ -31,12 +31,12 @@ class Findings:
 
     facts: RunFacts
     results: Sequence[SplitResult]
-    among: Sequence[Contestant]
-    main: Contestant
+    entries: Sequence[Entry]
+    main: Entry
     intervals: Sequence[Interval]
     comparisons: Sequence[Comparison]
     tables: Mapping[str, Table]
-    heard: Sequence[tuple[Contestant, Heard]]
+    heard: Sequence[tuple[Entry, AccuracyByDuration]]
 
 
 def sections(found: Findings) -> list[Section]:
@@ -52,7 +52,7 @@ def sections(found: Findings) -> list[Section]:
     ]
 
 
-def heard_of(among: Sequence[Contestant], results: Sequence[SplitResult]) -> list[tuple[Contestant, Heard]]:
+def heard_of(entries: Sequence[Entry], results: Sequence[SplitResult]) -> list[tuple[Entry, AccuracyByDuration]]:
     """Accuracy by seconds heard of every principal contestant with segments, answers of all parts together.
 
     The length of a segment is the one that the system's choices name; without it, or where members of a fusion differ, there
@@ -60,7 +60,7 @@ def heard_of(among: Sequence[Contestant], results: Sequence[SplitResult]) -> lis
     """
     length_s = {r.system: r.choices.get("audio", {}).get("segment_s") for r in results}
     curves = []
-    for c in principal(among):
+    for c in principal(entries):
         lengths = {length_s.get(name) for name in c.members or (c.name,)}
         (length,) = lengths if len(lengths) == 1 else (None,)
         if not c.has_segments or length is None:
@@ -73,7 +73,7 @@ def heard_of(among: Sequence[Contestant], results: Sequence[SplitResult]) -> lis
     return curves
 
 
-def heard_table(curves: Sequence[tuple[Contestant, Heard]]) -> Table:
+def heard_table(curves: Sequence[tuple[Entry, AccuracyByDuration]]) -> Table:
     """Recording accuracy after the first segment, where more gains little, and at the end."""
     rows = []
     for c, heard in curves:
@@ -98,7 +98,7 @@ def _accuracy(found: Findings) -> Section:
         "Recording accuracy by split",
         f"Rings: one a split and seed ({len(found.main.parts)} for {found.main.label}). Diamond and grey bar: accuracy of "
         "all answers together and its 95 % interval, groups resampled; the same numbers at the right.",
-        split_figure(found.among, found.intervals),
+        split_figure(found.entries, found.intervals),
     )
     return Section("Accuracy", text, (found.tables["table2"], found.tables["table3"]), (picture,))
 
@@ -126,7 +126,7 @@ def _comparisons(found: Findings) -> Section:
 
 def _scenes(found: Findings) -> Section:
     main = found.main
-    shown = [main, *(c for c in principal(found.among) if c is not main)][:BARS]
+    shown = [main, *(c for c in principal(found.entries) if c is not main)][:BARS]
     pictures = (
         _picture(
             "scenes",
@@ -147,7 +147,7 @@ def _scenes(found: Findings) -> Section:
 
 
 def _probabilities(found: Findings) -> Section:
-    heads = [c for c in found.among if c.name == found.main.name]
+    heads = [c for c in found.entries if c.name == found.main.name]
     picture = _picture(
         "reliability",
         f"Does a probability mean what it says? {found.main.title}",
@@ -178,7 +178,7 @@ def _seconds(found: Findings) -> list[Section]:
 
 def _training(found: Findings) -> list[Section]:
     by_system = {
-        c.name: c for c in found.among if c.kind == "system" and any("test_accuracy" in row for row in c.parts[0].history)
+        c.name: c for c in found.entries if c.kind == "system" and any("test_accuracy" in row for row in c.parts[0].history)
     }
     own = [c for c in by_system.values() if not c.base]
     varied = [c for c in by_system.values() if c.base]
@@ -206,7 +206,7 @@ def _training(found: Findings) -> list[Section]:
     return [Section("Training", text, tables, tuple(pictures))]
 
 
-def _epochs(name: str, title: str, systems: Sequence[Contestant]) -> Picture:
+def _epochs(name: str, title: str, systems: Sequence[Entry]) -> Picture:
     first = systems[0].parts[0]
     caption = f"Softmax layer, split {first.split}, seed {first.seed}; ring: the epoch that was tested."
     figure = epochs_figure(systems)
@@ -231,7 +231,7 @@ def _run(found: Findings) -> Section:
     return Section("How it was run", tuple(told), (found.tables["cost"],))
 
 
-def _only(table: Table, contestant: Contestant) -> Table:
+def _only(table: Table, contestant: Entry) -> Table:
     """The rows of one contestant, without the columns that name it."""
     rows = tuple(row[2:] for row in table.rows if row[:2] == (contestant.title, contestant.head))
     empty = () if rows else ("No wrong answer.",)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from soundscene.experiment.results import SplitResult
-from soundscene.report.contestants import Contestant, Fusion
+from soundscene.report.entries import Entry, Fusion
 from soundscene.report.tables import Setting
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.intervals import Interval
@@ -21,7 +21,7 @@ class RunFacts:
     corpus: its name; splits_text: how the splits were made, a clause such as "5 folds by group"; design: "once" where every
     group stands in one test part, "repeated" for random splits of one corpus; machine, threads: where and with how many it
     ran; n_recordings, n_groups, scenes: of the corpus; missing: tasks without a result, in words; notes: further lines;
-    fusions, bases: as in `contestants`; litis: whether the published numbers belong beside these; main: name and head of the
+    fusions, bases: as in `make_entries`; litis: whether the published numbers belong beside these; main: name and head of the
     contestant that the figures of one contestant show (the first contestant where it is not there).
     """
 
@@ -63,7 +63,7 @@ def epoch_in_words(results: Sequence[SplitResult]) -> str:
 def lead(
     facts: RunFacts,
     results: Sequence[SplitResult],
-    main: Contestant,
+    main: Entry,
     interval: Interval,
     comparisons: Sequence[Comparison],
 ) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from soundscene.report.contestants import Contestant, Part, find
+from soundscene.report.entries import Entry, EntryPart, find
 from soundscene.report.published import PUBLISHED, Published
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.intervals import Interval, mean_interval
@@ -61,7 +61,7 @@ class Setting:
         )
 
 
-def accuracy_table(among: Sequence[Contestant], setting: Setting, litis: bool = False, n: int = 10_000) -> Table:
+def accuracy_table(entries: Sequence[Entry], setting: Setting, litis: bool = False, n: int = 10_000) -> Table:
     """Table 2: accuracy by segment and by recording.
 
     Mean and standard deviation over splits (each split the mean of its seeds), and the 95 % interval of the pooled accuracy,
@@ -70,7 +70,7 @@ def accuracy_table(among: Sequence[Contestant], setting: Setting, litis: bool = 
     columns = ("system", "head", "segment acc. %", "95 % interval", "recording acc. %", "95 % interval", "epoch")
     columns = (*columns, "splits x seeds", *(("published 2 s", "published 30 s") if litis else ()))
     rows = []
-    for c in among:
+    for c in entries:
         segments = (NONE, NONE)
         if c.has_segments:
             segments = (_spread(c, lambda p: float(p.segment_correct.mean())), _pooled(c, "segment", n))
@@ -82,7 +82,7 @@ def accuracy_table(among: Sequence[Contestant], setting: Setting, litis: bool = 
     return Table("Accuracy by segment and by recording (Table 2)", columns, tuple(rows), (*notes, *_ends(setting, litis)))
 
 
-def comparison_table(among: Sequence[Contestant], setting: Setting, litis: bool = False) -> Table:
+def comparison_table(entries: Sequence[Entry], setting: Setting, litis: bool = False) -> Table:
     """Table 3: recording accuracy, macro F1, macro precision (means over splits), and how much less is wrong.
 
     Error reduction: (e - e') / e with mean errors over the splits that both have, against the CNN of the same feature and
@@ -90,19 +90,19 @@ def comparison_table(among: Sequence[Contestant], setting: Setting, litis: bool 
     """
     columns = ("system", "head", "acc. %", "macro F1 %", "macro prec. %", "error less than CNN %", "error less than HOG %")
     columns = (*columns, *(("published acc.", "published F1", "published prec.") if litis else ()))
-    hog = find(among, "hog", "svm")
+    hog = find(entries, "hog", "svm")
     rows = []
-    for c in among:
+    for c in entries:
         measured = (
             mean_over_splits(c, lambda p: accuracy(p.recording, p.truth)),
             mean_over_splits(c, lambda p: macro_f1(p.recording, p.truth)),
             mean_over_splits(c, lambda p: macro_precision(p.recording, p.truth)),
         )
-        less = (error_reduction(c, _cnn_of(c, among)), error_reduction(c, hog))
+        less = (error_reduction(c, _cnn_of(c, entries)), error_reduction(c, hog))
         cells = (c.title, c.head, *(f"{100 * x:.2f}" for x in measured), *map(_share, less))
         rows.append((*cells, *(_printed(*_triple(beside(c))) if litis else ())))
     if litis:
-        ours = {c.name for c in among}
+        ours = {c.name for c in entries}
         rows += [(p.title, *[NONE] * 6, *_printed(*_triple(p))) for p in PUBLISHED if p.name not in ours]
     notes = [
         "Means over splits of the recordings' figures; macro: over scenes, one that is neither true nor answered counts 0."
@@ -130,12 +130,12 @@ def claims_table(comparisons: Sequence[Comparison], setting: Setting) -> Table:
     return Table("Paired comparisons", columns, tuple(rows), notes)
 
 
-def mean_over_splits(contestant: Contestant, figure: Callable[[Part], float]) -> float:
+def mean_over_splits(contestant: Entry, figure: Callable[[EntryPart], float]) -> float:
     """Mean over splits of a figure, each split the mean of its seeds."""
     return float(np.mean(_by_split(contestant, figure)))
 
 
-def error_reduction(contestant: Contestant, other: Contestant | None) -> float:
+def error_reduction(contestant: Entry, other: Entry | None) -> float:
     """(e - e') / e of recording errors, e those of `other`, over the splits that both have.
 
     nan where there is no other, it is the same contestant, no split is shared, or the other makes no error.
@@ -150,13 +150,13 @@ def error_reduction(contestant: Contestant, other: Contestant | None) -> float:
     return (errors[1] - errors[0]) / errors[1] if errors[1] > 0 else float("nan")
 
 
-def epochs(contestant: Contestant) -> str:
+def epochs(contestant: Entry) -> str:
     """The epoch that was tested, or the range of them."""
     of_parts = sorted({p.epoch for p in contestant.parts} - {0})
     return NONE if not of_parts else "-".join(str(e) for e in dict.fromkeys((of_parts[0], of_parts[-1])))
 
 
-def beside(contestant: Contestant) -> Published:
+def beside(contestant: Entry) -> Published:
     """The published row that belongs beside a contestant: by the SVM, or by its only head; an empty row otherwise."""
     fits = contestant.head == "svm" or contestant.name == "mfcc-dnn"
     return next((p for p in PUBLISHED if fits and p.name == contestant.name), Published(""))
@@ -167,28 +167,28 @@ def generator_for(text: str) -> np.random.Generator:
     return np.random.default_rng([*text.encode()])
 
 
-def _by_split(contestant: Contestant, figure: Callable[[Part], float]) -> list[float]:
+def _by_split(contestant: Entry, figure: Callable[[EntryPart], float]) -> list[float]:
     return [float(np.mean([figure(p) for p in contestant.parts if p.split == split])) for split in contestant.splits]
 
 
-def _spread(contestant: Contestant, figure: Callable[[Part], float]) -> str:
+def _spread(contestant: Entry, figure: Callable[[EntryPart], float]) -> str:
     values = _by_split(contestant, figure)
     mean = f"{100 * np.mean(values):.2f}"
     return f"{mean} ± {100 * np.std(values, ddof=1):.2f}" if len(values) > 1 else mean
 
 
-def _pooled(contestant: Contestant, what: str, n: int) -> str:
+def _pooled(contestant: Entry, what: str, n: int) -> str:
     draws = generator_for(f"{contestant.label} {what}")
     if what == "segment":
         return _interval(mean_interval(contestant.segment_correct(), contestant.segment_groups(), draws, n))
     return _interval(mean_interval(contestant.correct(), contestant.groups(), draws, n))
 
 
-def _cnn_of(contestant: Contestant, among: Sequence[Contestant]) -> Contestant | None:
+def _cnn_of(contestant: Entry, entries: Sequence[Entry]) -> Entry | None:
     name = contestant.base or contestant.name
     if not name.startswith("att-crnn-"):
         return None
-    return find(among, f"cnn-{name.removeprefix('att-crnn-')}", contestant.head)
+    return find(entries, f"cnn-{name.removeprefix('att-crnn-')}", contestant.head)
 
 
 def _ends(setting: Setting, litis: bool) -> tuple[str, ...]:

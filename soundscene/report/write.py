@@ -7,15 +7,15 @@ import numpy as np
 
 from soundscene.errors import TrainingError
 from soundscene.experiment.results import SplitResult
-from soundscene.files import write_whole
+from soundscene.files import write_atomic
 from soundscene.report.claims import claims, compare, share_tested
-from soundscene.report.contestants import Contestant, contestants, find
 from soundscene.report.details import all_tables, cost_table
+from soundscene.report.entries import Entry, find, make_entries
 from soundscene.report.page import page
 from soundscene.report.sections import Findings, heard_of, heard_table, sections
 from soundscene.report.summary import RunFacts, lead, setting, warnings
 from soundscene.report.tables import Table, generator_for
-from soundscene.scoring.curves import Heard
+from soundscene.scoring.curves import AccuracyByDuration
 from soundscene.scoring.intervals import mean_interval
 from soundscene.scoring.metrics import confusion
 
@@ -27,25 +27,25 @@ def write_report(facts: RunFacts, results: Sequence[SplitResult], out: Path, n: 
     name and then renamed, the page last: a name holds the old file or the new one, never half of one. Equal results give
     equal bytes, but for the cost table. Other files in the folder are left alone.
 
-    Raises: `TrainingError` where the results do not fit together (see `contestants`), or the folder cannot be written.
+    Raises: `TrainingError` where the results do not fit together (see `make_entries`), or the folder cannot be written.
     """
-    among = contestants(results, facts.fusions, facts.bases)
-    main = find(among, *facts.main) or among[0]
+    entries = make_entries(results, facts.fusions, facts.bases)
+    main = find(entries, *facts.main) or entries[0]
     share = share_tested(results)
-    untested = facts.design == "repeated" and len({r.split for r in results}) > 1 and not share and bool(claims(among))
-    comparisons = [] if untested else compare(among, facts.design, share, n)
-    intervals = [mean_interval(c.correct(), c.groups(), generator_for(f"{c.label} recording"), n) for c in among]
-    heard = heard_of(among, results)
+    untested = facts.design == "repeated" and len({r.split for r in results}) > 1 and not share and bool(claims(entries))
+    comparisons = [] if untested else compare(entries, facts.design, share, n)
+    intervals = [mean_interval(c.correct(), c.groups(), generator_for(f"{c.label} recording"), n) for c in entries]
+    heard = heard_of(entries, results)
     stated = setting(facts, results)
-    tables = all_tables(results, among, comparisons, stated, facts.litis, n)
+    tables = all_tables(results, entries, comparisons, stated, facts.litis, n)
     tables |= {"seconds": heard_table(heard), "cost": cost_table(results, stated)}
-    found = sections(Findings(facts, results, among, main, intervals, comparisons, tables, heard))
+    found = sections(Findings(facts, results, entries, main, intervals, comparisons, tables, heard))
     title = f"Acoustic scenes: {facts.corpus}"
     said, warned = (
-        lead(facts, results, main, intervals[[c is main for c in among].index(True)], comparisons),
+        lead(facts, results, main, intervals[[c is main for c in entries].index(True)], comparisons),
         warnings(facts, untested),
     )
-    numbers = {"confusion-counts": _confusion_counts(among), "seconds-heard": _heard(heard), "history": _history(among)}
+    numbers = {"confusion-counts": _confusion_counts(entries), "seconds-heard": _heard(heard), "history": _history(entries)}
     content = {f"csv/{name}.csv": table.csv() for name, table in (tables | numbers).items()}
     content |= {f"figures/{picture.name}.svg": picture.svg + "\n" for section in found for picture in section.figures}
     content |= {"tables.md": _markdown(title, [*warned, *said], tables), "report.html": page(title, said, found, warned)}
@@ -58,16 +58,16 @@ def _markdown(title: str, said: Sequence[str], tables: dict[str, Table]) -> str:
     return "\n".join([f"# {title}", "", *(f"{text}\n" for text in said), *(table.markdown() for table in tables.values())])
 
 
-def _confusion_counts(among: Sequence[Contestant]) -> Table:
+def _confusion_counts(entries: Sequence[Entry]) -> Table:
     rows = []
-    for c in among:
+    for c in entries:
         counts = confusion(c.log_posterior(calibrated=False), c.truth())
         for true, said in zip(*np.nonzero(counts), strict=True):
             rows.append((c.name, c.head, c.scenes[true], c.scenes[said], str(counts[true, said])))
     return Table("Confusion counts", ("system", "head", "true_scene", "answer", "recordings"), tuple(rows), ())
 
 
-def _heard(curves: Sequence[tuple[Contestant, Heard]]) -> Table:
+def _heard(curves: Sequence[tuple[Entry, AccuracyByDuration]]) -> Table:
     rows = tuple(
         (c.name, c.head, f"{seconds:g}", f"{share:.6f}")
         for c, heard in curves
@@ -76,9 +76,9 @@ def _heard(curves: Sequence[tuple[Contestant, Heard]]) -> Table:
     return Table("Accuracy against seconds heard", ("system", "head", "seconds", "accuracy"), rows, ())
 
 
-def _history(among: Sequence[Contestant]) -> Table:
+def _history(entries: Sequence[Entry]) -> Table:
     """Every epoch of every training, without the seconds it took, which differ from run to run."""
-    parts = [(c.name, part) for c in {c.name: c for c in among}.values() for part in c.parts]
+    parts = [(c.name, part) for c in {c.name: c for c in entries}.values() for part in c.parts]
     keys = list(dict.fromkeys(key for _, part in parts for row in part.history for key in row if key != "seconds"))
     rows = tuple(
         (name, part.split, str(part.seed), *(f"{row[key]:.6g}" if key in row else "" for key in keys))
@@ -89,4 +89,6 @@ def _history(among: Sequence[Contestant]) -> Table:
 
 
 def _write(path: Path, text: str) -> None:
-    write_whole(path, text.encode("utf-8", "backslashreplace"), TrainingError)  # file names may hold bytes that are no UTF-8
+    write_atomic(
+        path, text.encode("utf-8", "backslashreplace"), TrainingError
+    )  # file names may hold bytes that are no UTF-8

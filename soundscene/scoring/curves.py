@@ -31,7 +31,7 @@ class Reliability:
 
 
 @dataclass(frozen=True)
-class Heard:
+class AccuracyByDuration:
     """Accuracy of recordings of which only the beginning is heard.
 
     seconds [step]: multiples of a segment, the last one the end of the longest recording; accuracy [step]: over all
@@ -85,7 +85,7 @@ def accuracy_by_seconds(
     start_s: Float[np.ndarray, " segment"],
     truth: Int[np.ndarray, " recording"],
     segment_s: float,
-) -> Heard:
+) -> AccuracyByDuration:
     """Accuracy when recordings are heard from their start, a segment more at each step.
 
     log_posterior [segment, scene], recording_of and start_s [segment]: of the voting segments, in any order; truth
@@ -106,7 +106,7 @@ def accuracy_by_seconds(
         accuracy[k] = np.mean(total.argmax(axis=1) == truth)
         n_new[k] = len(np.unique(recording_of[chosen]))
     seconds = np.minimum(segment_s * np.arange(1, n_steps + 1), end_s.max())
-    return Heard(seconds, accuracy, n_new)
+    return AccuracyByDuration(seconds, accuracy, n_new)
 
 
 def epoch_curve(histories: Sequence[list[dict[str, float]]], key: str = "test_accuracy") -> EpochCurve:

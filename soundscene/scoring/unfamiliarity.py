@@ -31,7 +31,7 @@ def energy_score(logits: Float[np.ndarray, "segment scene"]) -> Float64[np.ndarr
 
 
 @dataclass(frozen=True)
-class Clouds:
+class SceneGaussians:
     """Where the embeddings of each known scene lie: mean [scene, feature], and one precision matrix for all of them."""
 
     mean: Float64[np.ndarray, "scene feature"]
@@ -47,9 +47,9 @@ class Clouds:
         return nearest / self.mean.shape[1]
 
 
-def fit_clouds(
+def fit_gaussians(
     embeddings: Float[np.ndarray, "segment feature"], scene: Int[np.ndarray, " segment"], n_scenes: int
-) -> Clouds:
+) -> SceneGaussians:
     """Means and shared covariance of the embeddings of training segments; scene [segment] numbers their scenes.
 
     Raises ValueError for a scene without a segment.
@@ -63,7 +63,7 @@ def fit_clouds(
     covariance = within.T @ within / len(x)
     level = np.trace(covariance) / len(covariance)
     shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * max(level, 1e-12) * np.eye(len(covariance))
-    return Clouds(mean, np.linalg.inv(shrunk))
+    return SceneGaussians(mean, np.linalg.inv(shrunk))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Familiarity:
 
     kind: Kind
     held: Float64[np.ndarray, " recording"]
-    clouds: Clouds | None = None
+    clouds: SceneGaussians | None = None
 
     def score(
         self, embeddings: Float[np.ndarray, "segment feature"], logits: Float[np.ndarray, "segment scene"]

@@ -2,25 +2,25 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
+
+import msgspec
 
 from soundscene.errors import RecipeError
 from soundscene.recipe import Recipe
 from soundscene.systems.system import System
 
 
-@dataclass(frozen=True)
-class SystemSpec:
+class SystemSpec(msgspec.Struct, frozen=True, rename={"module": "room"}):
     """A system in a plan: plain text, so that other processes and machines can build it.
 
-    name for files, title for tables; room: the file of this package that builds it; settings: on top of the experiment's
+    name for files, title for tables; module: of this package, which builds it ("room" in plan.json, as 0.1.0 wrote it); settings: on top of the experiment's
     recipe; base: name of the system that this one is a variant of, "" if it is none.
     """
 
     name: str
     title: str
-    room: str
+    module: str
     settings: tuple[str, ...] = ()
     base: str = ""
 
@@ -55,7 +55,7 @@ def specs(names: Sequence[str], ablate: str | None = None) -> tuple[SystemSpec, 
     if ablate is not None:
         base = _named(ablate)
         chosen += [
-            SystemSpec(f"{base.name}+{name}", f"{base.title}, {title}", base.room, (*base.settings, setting), base.name)
+            SystemSpec(f"{base.name}+{name}", f"{base.title}, {title}", base.module, (*base.settings, setting), base.name)
             for name, (title, setting) in ABLATIONS.items()
         ]
     return tuple(dict.fromkeys(chosen))
@@ -71,8 +71,8 @@ def build(spec: SystemSpec, recipe: Recipe) -> System:
 
     Raises: `RecipeError` for a setting that its recipe does not allow.
     """
-    room = import_module(f"soundscene.systems.{spec.room}")
-    return room.system(recipe.with_settings(spec.settings), spec.name, spec.title)
+    module = import_module(f"soundscene.systems.{spec.module}")
+    return module.system(recipe.with_settings(spec.settings), spec.name, spec.title)
 
 
 def _named(name: str) -> SystemSpec:
@@ -84,5 +84,5 @@ def _named(name: str) -> SystemSpec:
         return found
     extra = tuple(settings.split(":"))
     return SystemSpec(
-        f"{plain}+{'+'.join(extra)}", f"{found.title}, {', '.join(extra)}", found.room, (*found.settings, *extra), plain
+        f"{plain}+{'+'.join(extra)}", f"{found.title}, {', '.join(extra)}", found.module, (*found.settings, *extra), plain
     )

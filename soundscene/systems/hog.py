@@ -21,16 +21,16 @@ from scipy.ndimage import uniform_filter
 from skimage.feature import hog
 from skimage.transform import resize
 
-from soundscene.data.audio import AudioFile
+from soundscene.audio.files import AudioFile
 from soundscene.data.corpus import Corpus
 from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
 from soundscene.errors import TrainingError
-from soundscene.files import write_whole
+from soundscene.files import write_atomic
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
-from soundscene.systems.system import Answers, Fitted, Loan, System
+from soundscene.systems.system import FitContext, Fitted, System, SystemPredictions
 from soundscene.training.calibrate import choose_c, fit_svm
 from soundscene.types import Recording, Samples
 
@@ -144,7 +144,7 @@ def _extract(recipe: Recipe, choices: Choices, recording: Recording) -> Extract:
     )
 
 
-def _fit(recipe: Recipe, choices: Choices, corpus: Corpus, loan: Loan) -> Fitted:
+def _fit(recipe: Recipe, choices: Choices, corpus: Corpus, loan: FitContext) -> Fitted:
     """SVM on the groups that are not held out, with C chosen among them; temperature by those that are."""
     scenes = tuple(sorted({r.scene for r in corpus.recordings}))
     kept, held, notes = hold_out(corpus.recordings, recipe.calibration.held_out, np.random.default_rng(loan.seed))
@@ -164,17 +164,17 @@ def _fit(recipe: Recipe, choices: Choices, corpus: Corpus, loan: Loan) -> Fitted
     )
 
 
-def _answer(model: _Model, corpus: Corpus) -> Mapping[str, Answers]:
+def _answer(model: _Model, corpus: Corpus) -> Mapping[str, SystemPredictions]:
     """Answers for recordings as a whole; digital silence says nothing, so all scenes are equally probable."""
     voting = corpus.voting
     with torch.no_grad():
         log_posterior = model.svm(torch.from_numpy(corpus.features[voting])).numpy()
     recording = product_by_recording(log_posterior, corpus.recording[voting], len(corpus.recordings))
     nothing, nobody = np.zeros((0, len(model.scenes))), np.zeros(0, np.int64)
-    return {"svm": Answers(nothing, nobody, recording, temper(recording, model.temperature))}
+    return {"svm": SystemPredictions(nothing, nobody, recording, temper(recording, model.temperature))}
 
 
 def _save(model: _Model, path: Path) -> None:
     """Write the SVM with its scenes and temperature."""
     facts = json.dumps({"scenes": model.scenes, "temperature": model.temperature})
-    write_whole(path, save(model.svm.state_dict(), {"hog": facts}), TrainingError)
+    write_atomic(path, save(model.svm.state_dict(), {"hog": facts}), TrainingError)

@@ -23,16 +23,16 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from soundscene.data.audio import AudioFile
+from soundscene.audio.files import AudioFile
 from soundscene.data.corpus import Corpus
 from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
 from soundscene.errors import TrainingError
-from soundscene.files import write_whole
+from soundscene.files import write_atomic
 from soundscene.recipe import AudioRecipe, Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
 from soundscene.signal.segments import SegmentStream
-from soundscene.systems.system import Answers, Fitted, Loan, System
+from soundscene.systems.system import FitContext, Fitted, System, SystemPredictions
 from soundscene.types import Recording
 
 _VERSION = 1  # of the code that makes coefficients; another one is another store
@@ -162,7 +162,7 @@ def _extract(audio: AudioRecipe, choices: Choices, recording: Recording) -> Extr
     )
 
 
-def _fit(recipe: Recipe, choices: Choices, corpus: Corpus, loan: Loan) -> Fitted:
+def _fit(recipe: Recipe, choices: Choices, corpus: Corpus, loan: FitContext) -> Fitted:
     """Network on the groups that are not held out, last epoch; temperature by those that are."""
     scenes = tuple(sorted({r.scene for r in corpus.recordings}))
     kept, held, notes = hold_out(corpus.recordings, recipe.calibration.held_out, np.random.default_rng(loan.seed))
@@ -189,7 +189,7 @@ def _train(
     features: Float32[np.ndarray, "segment frame feature"],
     labels: Int64[np.ndarray, " segment"],
     scenes: tuple[str, ...],
-    loan: Loan,
+    loan: FitContext,
 ) -> tuple[_Model, list[dict[str, float]]]:
     fabric = loan.fabric or Fabric(accelerator="cpu", devices=1)
     history: list[dict[str, float]] = []
@@ -224,12 +224,12 @@ def _train(
     return _Model(network.eval().to("cpu"), scenes), history
 
 
-def _answer(model: _Model, corpus: Corpus) -> Mapping[str, Answers]:
+def _answer(model: _Model, corpus: Corpus) -> Mapping[str, SystemPredictions]:
     """Geometric mean of a segment's frames, product rule over a recording's segments; silence votes for nothing."""
     log_posterior = _hear(model, corpus)[0]
     recording_of = corpus.recording[corpus.voting]
     recording = product_by_recording(log_posterior, recording_of, len(corpus.recordings))
-    return {"softmax": Answers(log_posterior, recording_of, recording, temper(recording, model.temperature))}
+    return {"softmax": SystemPredictions(log_posterior, recording_of, recording, temper(recording, model.temperature))}
 
 
 def _embed(model: _Model, corpus: Corpus) -> Float32[np.ndarray, "segment feature"]:
@@ -255,4 +255,4 @@ def _hear(
 def _save(model: _Model, choices: Choices, path: Path) -> None:
     """Write the network with its scenes, temperature and choices."""
     facts = json.dumps({"scenes": model.scenes, "temperature": model.temperature, "choices": asdict(choices)})
-    write_whole(path, save(model.network.state_dict(), {"mfcc_dnn": facts}), TrainingError)
+    write_atomic(path, save(model.network.state_dict(), {"mfcc_dnn": facts}), TrainingError)

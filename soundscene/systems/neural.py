@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float32, Float64
 from lightning_fabric import Fabric
 
 from soundscene.bundle import Head, ModelBundle
-from soundscene.data.ahead import one_blas_thread
 from soundscene.data.corpus import Corpus, front_end_of, read_segments, regular_segments
 from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
@@ -26,10 +25,11 @@ from soundscene.network.models import Network
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
-from soundscene.scoring.unfamiliarity import CHOSEN, Clouds, Familiarity, Kind, by_recording, fit_clouds
-from soundscene.systems.system import Answer, Answers, Fitted, Loan, System
+from soundscene.scoring.unfamiliarity import CHOSEN, Familiarity, Kind, SceneGaussians, by_recording, fit_gaussians
+from soundscene.systems.system import FitContext, Fitted, PredictFunction, System, SystemPredictions
+from soundscene.threads import one_blas_thread
 from soundscene.training.calibrate import fit_svm
-from soundscene.training.fit import LabelledImages, Observer, fit
+from soundscene.training.fit import EpochCallback, LabelledImages, fit
 from soundscene.types import Recording
 
 HEADS: tuple[Head, ...] = ("softmax", "svm")
@@ -50,7 +50,7 @@ def train(
     *,
     fabric: Fabric | None = None,
     checkpoint: Path | None = None,
-    observer: Observer | None = None,
+    observer: EpochCallback | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train network, SVM and temperatures on the training part of a corpus.
@@ -104,7 +104,7 @@ def train(
     return Trained(replace(bundle, temperature=temperature, provenance=facts, familiarity=familiarity), fitted.history, held)
 
 
-def answer(bundle: ModelBundle, corpus: Corpus, head: Head) -> Answers:
+def answer(bundle: ModelBundle, corpus: Corpus, head: Head) -> SystemPredictions:
     """Posteriors of all voting segments and of all recordings of a corpus.
 
     Raises: `TrainingError` for a network whose training has diverged.
@@ -118,7 +118,7 @@ def answer(bundle: ModelBundle, corpus: Corpus, head: Head) -> Answers:
             f"{bundle.recipe.training.learning_rate:g} may be too high, try a tenth of it (--set training.learning_rate=...)"
         )
     recording = product_by_recording(segment, recording_of, len(corpus.recordings))
-    return Answers(segment, recording_of, recording, temper(recording, bundle.temperature[head]))
+    return SystemPredictions(segment, recording_of, recording, temper(recording, bundle.temperature[head]))
 
 
 def learn_familiarity(
@@ -136,9 +136,9 @@ def learn_familiarity(
     clouds = None
     if kind == "mahalanobis":
         with one_blas_thread():  # as in prediction; the same numbers whatever the machine has to spare
-            exact = fit_clouds(embeddings, part.labels(bundle.scenes)[part.voting], len(bundle.scenes))
+            exact = fit_gaussians(embeddings, part.labels(bundle.scenes)[part.voting], len(bundle.scenes))
         # In the numbers that a bundle stores, so that a saved model scores to the bit what this one does.
-        clouds = Clouds(*(x.astype(np.float32).astype(np.float64) for x in (exact.mean, exact.precision)))
+        clouds = SceneGaussians(*(x.astype(np.float32).astype(np.float64) for x in (exact.mean, exact.precision)))
     found = Familiarity(kind, np.zeros(0), clouds)
     scores = unfamiliarity(replace(bundle, familiarity=found), held)
     return replace(found, held=np.sort(scores[~np.isnan(scores)]))
@@ -227,7 +227,7 @@ def _extract(recipe: Recipe, recording: Recording) -> Extract:
     )
 
 
-def _fit_system(recipe: Recipe, corpus: Corpus, loan: Loan) -> Fitted:
+def _fit_system(recipe: Recipe, corpus: Corpus, loan: FitContext) -> Fitted:
     recipe = recipe.with_settings([f"training.seed={loan.seed}"])
     scenes = tuple(sorted({r.scene for r in corpus.recordings}))
 
@@ -239,7 +239,7 @@ def _fit_system(recipe: Recipe, corpus: Corpus, loan: Loan) -> Fitted:
 
     trained = train(recipe, corpus, fabric=loan.fabric, checkpoint=loan.checkpoint, observer=observe)
     bundle = trained.bundle
-    answer_all: Answer = lambda heard: {head: answer(bundle, heard, head) for head in HEADS}  # noqa: E731
+    answer_all: PredictFunction = lambda heard: {head: answer(bundle, heard, head) for head in HEADS}  # noqa: E731
     return Fitted(
         answer_all,
         bundle.provenance["epoch"],

@@ -18,7 +18,7 @@ from soundscene.types import Recording
 
 
 @dataclass(frozen=True)
-class Answers:
+class SystemPredictions:
     """What a fitted system says of a corpus, by one head.
 
     segment [segment, scene] and recording_of [segment], of voting segments only; recording [recording, scene], the
@@ -32,16 +32,16 @@ class Answers:
     calibrated: Float64[np.ndarray, "recording scene"]
 
 
-Answer = Callable[[Corpus], Mapping[str, Answers]]
-"""Answers for a corpus, by name of the head ("softmax", "svm")."""
+PredictFunction = Callable[[Corpus], Mapping[str, SystemPredictions]]
+"""Predictions for a corpus, by name of the head ("softmax", "svm")."""
 
-Observer = Callable[[dict[str, float], Answer], None]
+Observer = Callable[[dict[str, float], PredictFunction], None]
 """Called after each epoch with its row of the history and the system as it stands; returns nothing, so that nothing can be
 selected by it."""
 
 
 @dataclass(frozen=True)
-class Loan:
+class FitContext:
     """What a fit is lent by whoever runs it.
 
     seed: of everything random; fabric: device, precision and processes; checkpoint: a file from which a killed fit goes on;
@@ -58,12 +58,12 @@ class Loan:
 class Fitted:
     """A system after training.
 
-    answer: its second function; epoch: the one its weights are of (0 without epochs); history: a row an epoch; embed: what
+    predict: its second function; epoch: the one its weights are of (0 without epochs); history: a row an epoch; embed: what
     its last layer reads of each voting segment of a corpus, [segment, feature], if it has such; held: recordings set aside
     from the fit to temper by; notes: compromises the fit had to make; save: writes the model to a file, if it can.
     """
 
-    answer: Answer
+    predict: PredictFunction
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     embed: Callable[[Corpus], Float32[np.ndarray, "segment feature"]] | None = None
@@ -80,4 +80,4 @@ class System:
     title: str
     representation: Representation
     choices: Mapping[str, Any]
-    fit: Callable[[Corpus, Loan], Fitted]
+    fit: Callable[[Corpus, FitContext], Fitted]

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from soundscene.errors import TrainingError
-from soundscene.files import write_whole
+from soundscene.files import write_atomic
 
 
 @dataclass
@@ -45,7 +45,7 @@ def save_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
         tensors |= {f"adam/{index}/{name}": torch.as_tensor(t) for name, t in moments.items()}
     header = {"epoch": state.epoch, "best_epoch": state.best_epoch, "history": state.history, "fingerprint": fingerprint}
     content = save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, {"state": json.dumps(header)})
-    write_whole(path, content, TrainingError)
+    write_atomic(path, content, TrainingError)
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:

@@ -27,13 +27,13 @@ from soundscene.training.between_class import draw_pairs, no_mixing
 from soundscene.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from soundscene.training.step import LabelledImages, Step, choose_capture, load_moments, make_step, set_rate, to_device
 
-Observer = Callable[[dict[str, float], Network], None]
+EpochCallback = Callable[[dict[str, float], Network], None]
 """Called after each epoch with its row of the history and the network in evaluation mode; returns nothing, so that
 nothing can be selected by it."""
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainedNetwork:
     """The trained network in evaluation mode, the epoch its weights are of, and one row per epoch."""
 
     network: Network
@@ -50,14 +50,14 @@ def fit(
     validation: LabelledImages | None = None,
     epoch_size: int | None = None,
     checkpoint: Path | None = None,
-    observer: Observer | None = None,
-) -> Fitted:
+    observer: EpochCallback | None = None,
+) -> TrainedNetwork:
     """Train the network of a recipe on between-class examples (sections 3 and 4.3).
 
     Arguments: training and validation images (the validation part chooses the epoch when `training.keep` is "best" and
     is only watched otherwise); epoch_size: examples an epoch, by default as many as training segments; checkpoint: a
     file written after every epoch and resumed from if it is there, bit for bit on the same machine, threads and batch
-    size; observer: see `Observer`.
+    size; observer: see `EpochCallback`.
 
     Raises: `TrainingError` for a corpus of one scene, a foreign checkpoint, a loss that is no longer finite, more
     processes than a batch has examples, or `training.keep` "best" without a validation part.
@@ -99,7 +99,7 @@ def fit(
                 save_checkpoint(checkpoint, state, mark)
     if state.best:
         network.load_state_dict(state.best)
-    return Fitted(network.eval(), state.best_epoch or state.epoch, state.history)
+    return TrainedNetwork(network.eval(), state.best_epoch or state.epoch, state.history)
 
 
 def _check(choices: TrainingRecipe, n: int, n_processes: int, validation: LabelledImages | None) -> None:

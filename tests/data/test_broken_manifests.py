@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soundscene.data.audio import content_hash
+from soundscene.audio.files import content_hash
 from soundscene.data.manifest import Manifest, parse_test, scan
 from soundscene.data.splits import check_leakage, group_folds, hold_out
 from soundscene.errors import ManifestError
 from soundscene.types import Recording
-from tests.data.sounds import noise, sound, text
+from tests.support.sounds import noise, sound, text
 
 # name, content of the CSV (a.wav and b.wav exist beside it), the message after its path
 MANIFESTS: list[tuple[str, str | bytes, str]] = [

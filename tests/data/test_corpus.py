@@ -8,16 +8,16 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
+from soundscene.audio.files import read_samples
+from soundscene.audio.folders import sound_files
 from soundscene.data import corpus as corpus_module
-from soundscene.data.ahead import one_blas_thread
-from soundscene.data.audio import read_samples
 from soundscene.data.corpus import Corpus, read_corpus
-from soundscene.data.folders import sound_files
 from soundscene.errors import AudioError, ManifestError, RecipeError
 from soundscene.recipe import Recipe
 from soundscene.signal.frontend import FrontEnd
+from soundscene.threads import one_blas_thread
 from soundscene.types import Recording
-from tests.data.sounds import noise, sound
+from tests.support.sounds import noise, sound
 
 SHORT = Recipe().with_settings(["audio.segment_s=0.2"])  # so that seconds of sound are enough
 SECONDS = (0.2, 0.61, 0.35, 0.499, 0.5, 0.53, 0.6)

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soundscene.data.audio import read_samples
+from soundscene.audio.files import read_samples
 from soundscene.data.designs import Design, check, random_splits
 from soundscene.data.litis import litis_design, read_litis
 from soundscene.data.manifest import Manifest
 from soundscene.errors import ManifestError
 from soundscene.types import Recording
-from tests.litis_tree import COUNTS, names, write_litis
-from tests.tiny import TINY
+from tests.support.litis_tree import COUNTS, names, write_litis
+from tests.support.tiny import TINY
 
 SCENES = ("bus", "metro-paris", "train-tgv")
 

@@ -7,7 +7,7 @@ import pytest
 
 from soundscene.data.manifest import Manifest, parse_test, scan
 from soundscene.types import Recording
-from tests.data.sounds import text
+from tests.support.sounds import text
 
 CSV = """path,scene,group,fold,note
 park/a.wav,park,g1,1,"dogs, far"

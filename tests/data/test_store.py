@@ -13,7 +13,7 @@ from soundscene.data.store import Extract, FeatureStore, Representation
 from soundscene.errors import AudioError, ManifestError, TrainingError
 from soundscene.systems.neural import images
 from soundscene.types import Recording
-from tests.tiny import TINY, recording, write
+from tests.support.tiny import TINY, recording, write
 
 
 def made(folder: Path, n: int = 4) -> tuple[Recording, ...]:

@@ -37,7 +37,7 @@ def draw(recording: Recording) -> Extract:
     )
 
 
-class Shelf:
+class Storage:
     """An object store that counts what is taken out of it."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ def assert_same(one: Corpus, other: Corpus) -> None:
 @given(chosen=st.lists(st.integers(0, N - 1), min_size=1, unique=True))
 def test_unloaded_equals_loaded_from_the_store(stored: tuple[FeatureStore, list[Recording]], chosen: Sequence[int]) -> None:
     store, recordings = stored
-    shelf = Shelf()
+    shelf = Storage()
     loaded = load(store, recordings, shelf.put)
     wanted = [recordings[i] for i in chosen]
     assert_same(unload(loaded, wanted, shelf.fetch), store.load(wanted))
@@ -94,7 +94,7 @@ def test_blocks_travel_once_as_float16_and_only_those_that_are_needed(
     stored: tuple[FeatureStore, list[Recording]],
 ) -> None:
     store, recordings = stored
-    shelf = Shelf()
+    shelf = Storage()
     loaded = load(store, recordings, shelf.put)
     assert len(loaded.blocks) == 3  # of 4, 4 and 3 recordings
     assert [shelf.values[ref].dtype for ref in loaded.blocks] == [np.float16] * 3
@@ -107,4 +107,4 @@ def test_recording_that_the_store_lacks_is_named(stored: tuple[FeatureStore, lis
     store, recordings = stored
     (tmp_path / "77.wav").write_text("new")
     with pytest.raises(ManifestError, match=r"77\.wav: not in the store"):
-        load(store, [*recordings, Recording(tmp_path / "77.wav", "scene", "g")], Shelf().put)
+        load(store, [*recordings, Recording(tmp_path / "77.wav", "scene", "g")], Storage().put)

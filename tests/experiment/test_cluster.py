@@ -26,9 +26,9 @@ from soundscene.experiment.folder import RunFolder
 from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.request import from_manifest
 from soundscene.experiment.results import SplitResult
-from soundscene.experiment.run import Means, Request, run_experiment
+from soundscene.experiment.run import Request, RunOptions, run_experiment
 from soundscene.experiment.worker import Event
-from tests.tiny import TINY
+from tests.support.tiny import TINY
 
 GOOD, BAD = "att-crnn-mel", "cnn-mel:training.learning_rate=1e30"
 RECIPE = TINY.with_settings(["training.epochs=12"])
@@ -74,7 +74,7 @@ def cluster() -> Iterator[Cluster]:
 def local(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Local:
     out = tmp_path_factory.mktemp("local") / "run"
     request = from_manifest(manifest, "folds=2", [GOOD, BAD], recipe=RECIPE)
-    outcome = run_experiment(request, out, Means(workers=2, threads=1, device="cpu"))
+    outcome = run_experiment(request, out, RunOptions(workers=2, threads=1, device="cpu"))
     assert outcome.n_done == len(outcome.failures) == 2
     return Local(request, out, outcome.plan, outcome.failures)
 
@@ -156,7 +156,7 @@ def test_killed_node_loses_nothing_and_a_failure_ends_no_other(cluster: Cluster,
     node = next(iter(cluster.worker_nodes))
     with meanwhile(lambda going_on: kills.append(kill_node(cluster, node, 0.0, going_on))):
         outcome = run_experiment(
-            local.request, out, Means(threads=1, device="cpu", cluster=str(cluster.address)), told=heard
+            local.request, out, RunOptions(threads=1, device="cpu", cluster=str(cluster.address)), told=heard
         )
     assert kills[0] is not None
     assert len(kills[0].tasks) == 1

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from benchmarks.kill import differences, kill_often, orphans, run
-from tests.tiny import SETTINGS, write_corpus
+from tests.support.tiny import SETTINGS, write_corpus
 
 OPTIONS = [
     *("--systems", "att-crnn-mel,cnn-mel", "--splits", "by=fold", "--workers", "2", "--threads", "1", "--device", "cpu"),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from soundscene.errors import RecipeError, TrainingError
@@ -10,7 +11,7 @@ from soundscene.experiment.plan import Plan, Task, make_plan
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import ABLATIONS, SYSTEMS, SystemSpec, build, specs, split_names
 from soundscene.types import Recording, Split
-from tests.tiny import TINY
+from tests.support.tiny import TINY
 
 ROOT = Path("/corpus")
 ROWS = tuple(Recording(ROOT / f"{scene}/{i}.wav", scene, f"{scene}{i}", line=9) for scene in "ab" for i in range(4))
@@ -56,7 +57,7 @@ def test_a_folder_may_grow_by_systems_and_seeds_only(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="with other splits"):
         replace(earlier, splits={"fold=0": earlier.splits["fold=0"]}).joined(earlier, tmp_path)
     with pytest.raises(TrainingError, match="holds a system 'cnn-mel' with other settings"):
-        replace(earlier, systems=(replace(earlier.systems[0], settings=()),)).joined(earlier, tmp_path)
+        replace(earlier, systems=(msgspec.structs.replace(earlier.systems[0], settings=()),)).joined(earlier, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from soundscene.errors import TrainingError
-from soundscene.experiment.results import ARRAYS, PLAIN, SAID, Said, SplitResult
+from soundscene.experiment.results import ARRAYS, PLAIN, SAID, HeadPosteriors, SplitResult
 
 
 def made() -> SplitResult:
@@ -15,7 +15,7 @@ def made() -> SplitResult:
     def logs(n: int) -> np.ndarray:
         return np.log(draws.dirichlet(np.ones(3), n))
 
-    said = {head: Said(logs(5).astype(np.float32), logs(2), logs(2), logs(1)) for head in ("softmax", "svm")}
+    said = {head: HeadPosteriors(logs(5).astype(np.float32), logs(2), logs(2), logs(1)) for head in ("softmax", "svm")}
     return SplitResult(
         system="att-crnn-mel",
         title="Att-CRNN (log-mel)",
@@ -55,7 +55,7 @@ def test_what_is_written_is_read() -> None:
 
 
 def test_a_system_without_segments_and_without_held_recordings_fits() -> None:
-    heads = {"svm": Said(np.zeros((0, 3), np.float32), np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((0, 3)))}
+    heads = {"svm": HeadPosteriors(np.zeros((0, 3), np.float32), np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((0, 3)))}
     empty = np.zeros(0, np.int64)
     one = replace(made(), heads=heads, held_recordings=(), held_truth=empty, embedding=np.zeros((5, 0), np.float32))
     back = SplitResult.from_bytes(one.to_bytes(), "name")

@@ -18,18 +18,18 @@ from soundscene.experiment.folder import RunFolder
 from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.request import from_manifest
 from soundscene.experiment.results import SplitResult
-from soundscene.experiment.run import Means, Outcome, Request, run_experiment
-from soundscene.experiment.shelf import Shelf
+from soundscene.experiment.run import ExperimentResult, Request, RunOptions, run_experiment
 from soundscene.experiment.task import read_parts, run_task
 from soundscene.experiment.worker import Event, do
-from soundscene.predict import load
+from soundscene.jobs.storage import Storage
+from soundscene.predictor import load
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import SystemSpec
 from soundscene.systems.neural import HEADS, answer, train
-from tests.tiny import TINY, text, write_corpus
+from tests.support.tiny import TINY, text, write_corpus
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
-MEANS = Means(workers=1, threads=1, device="cpu")
+MEANS = RunOptions(workers=1, threads=1, device="cpu")
 
 
 def request(manifest: Path, *systems: str, recipe: Recipe = TINY, splits: str = "by=part") -> Request:
@@ -47,14 +47,16 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome, list[tuple[Task, Event]]]:
+def finished(
+    manifest: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, ExperimentResult, list[tuple[Task, Event]]]:
     out = tmp_path_factory.mktemp("run") / "run"
     told: list[tuple[Task, Event]] = []
     outcome = run_experiment(request(manifest, "att-crnn-mel", "cnn-mel"), out, MEANS, told=lambda t, e: told.append((t, e)))
     return out, outcome, told
 
 
-def test_every_system_on_every_split_has_a_result_and_a_model(finished: tuple[Path, Outcome, list]) -> None:
+def test_every_system_on_every_split_has_a_result_and_a_model(finished: tuple[Path, ExperimentResult, list]) -> None:
     out, outcome, told = finished
     assert (outcome.n_done, outcome.failures) == (4, {})
     names = {f"{s}__part={p}__seed0" for s in ("att-crnn-mel", "cnn-mel") for p in "12"}
@@ -69,7 +71,9 @@ def test_every_system_on_every_split_has_a_result_and_a_model(finished: tuple[Pa
     assert {"test_accuracy", "test_log_loss", "loss", "epoch"} <= set(told[0][1].numbers)
 
 
-def test_a_result_is_what_training_and_answering_by_hand_give(finished: tuple[Path, Outcome, list], manifest: Path) -> None:
+def test_a_result_is_what_training_and_answering_by_hand_give(
+    finished: tuple[Path, ExperimentResult, list], manifest: Path
+) -> None:
     """Through the store, so with images of float16; everything else bit for bit."""
     out, outcome, _ = finished
     listed = Manifest.read(manifest)
@@ -97,7 +101,7 @@ def test_a_result_is_what_training_and_answering_by_hand_give(finished: tuple[Pa
 
 
 def test_given_again_nothing_is_trained_and_systems_may_be_added(
-    finished: tuple[Path, Outcome, list], manifest: Path, tmp_path: Path
+    finished: tuple[Path, ExperimentResult, list], manifest: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     shutil.copytree(finished[0], out)
@@ -113,7 +117,7 @@ def test_given_again_nothing_is_trained_and_systems_may_be_added(
 
 def test_a_failing_task_does_not_end_the_others(manifest: Path, tmp_path: Path) -> None:
     systems = ("cnn-mel:training.learning_rate=1e30", "cnn-mel")
-    outcome = run_experiment(request(manifest, *systems), tmp_path / "run", Means(2, 1, "cpu"))
+    outcome = run_experiment(request(manifest, *systems), tmp_path / "run", RunOptions(2, 1, "cpu"))
     assert outcome.n_done == 2
     bad = [f"cnn-mel+training.learning_rate=1e30__part={p}__seed0" for p in "12"]
     assert sorted(outcome.failures) == bad
@@ -126,13 +130,13 @@ def test_a_crash_and_a_killed_process_are_told_and_the_run_goes_on(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A system whose room does not exist crashes; one whose process dies says nothing at all."""
-    from soundscene.experiment import runner
+    from soundscene.experiment import local
 
     asked = request(manifest, "cnn-mel")
     broken = SystemSpec("broken", "Broken", "neural", ("network.kind=cnn",))
     out = tmp_path / "run"
     folder = RunFolder(out)
-    monkeypatch.setattr(runner, "work_in_process", _kills_itself_if_broken)
+    monkeypatch.setattr(local, "work_in_process", _kills_itself_if_broken)
     outcome = run_experiment(replace(asked, systems=(broken, *asked.systems)), out, MEANS)
     assert outcome.n_done == 2
     killed = "was killed by signal 9 (memory full?); the same command goes on with it"
@@ -194,7 +198,7 @@ def test_the_same_sound_on_both_sides_is_refused(manifest: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("when", ["before the diary", "after the diary", "between two lines"])
 def test_a_half_trained_task_ends_as_if_nothing_had_been(
-    finished: tuple[Path, Outcome, list], tmp_path: Path, when: str
+    finished: tuple[Path, ExperimentResult, list], tmp_path: Path, when: str
 ) -> None:
     out, outcome, _ = finished
     task = outcome.plan.tasks()[0]
@@ -231,17 +235,17 @@ def test_seeds_and_places_for_results(manifest: Path, tmp_path: Path) -> None:
 
 def test_shelves_show_whole_results_only(tmp_path: Path) -> None:
     for place in (str(tmp_path / "a b"), "memory://shelf/run"):
-        shelf = Shelf(place)
+        shelf = Storage(place)
         assert shelf.names() == set()
         shelf.write("one", b"content")
         assert (shelf.names(), shelf.read("one")) == ({"one"}, b"content")
     (tmp_path / "a b" / "two.safetensors.77.tmp").write_bytes(b"half")
-    assert Shelf(tmp_path / "a b").names() == {"one"}
+    assert Storage(tmp_path / "a b").names() == {"one"}
     with pytest.raises(TrainingError, match="nowhere://x: results cannot be kept there"):
-        Shelf("nowhere://x")
+        Storage("nowhere://x")
 
 
-def test_a_damaged_result_is_named(finished: tuple[Path, Outcome, list], tmp_path: Path) -> None:
+def test_a_damaged_result_is_named(finished: tuple[Path, ExperimentResult, list], tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(finished[0], out)
     path = out / "results" / "cnn-mel__part=1__seed0.safetensors"
@@ -250,7 +254,7 @@ def test_a_damaged_result_is_named(finished: tuple[Path, Outcome, list], tmp_pat
         RunFolder(out).read_results(finished[1].plan)
 
 
-def test_one_process_does_the_same_task(finished: tuple[Path, Outcome, list], tmp_path: Path) -> None:
+def test_one_process_does_the_same_task(finished: tuple[Path, ExperimentResult, list], tmp_path: Path) -> None:
     """`do` is what a worker process and torchrun's processes call."""
     out = tmp_path / "run"
     shutil.copytree(finished[0], out)
@@ -268,13 +272,13 @@ def test_one_process_does_the_same_task(finished: tuple[Path, Outcome, list], tm
 
 
 @pytest.mark.parametrize("means", [replace(MEANS, workers=0), replace(MEANS, threads=0)])
-def test_numbers_that_cannot_be(manifest: Path, tmp_path: Path, means: Means) -> None:
+def test_numbers_that_cannot_be(manifest: Path, tmp_path: Path, means: RunOptions) -> None:
     with pytest.raises(TrainingError, match="at least one each is needed"):
         run_experiment(request(manifest), tmp_path / "run", means)
 
 
 def test_the_model_of_a_task_answers_for_a_file_as_its_result_says(
-    finished: tuple[Path, Outcome, list], manifest: Path
+    finished: tuple[Path, ExperimentResult, list], manifest: Path
 ) -> None:
     """The store keeps float16; 0.01 of a probability is the tolerance stated in docs/decisions/0050."""
     out, outcome, _ = finished

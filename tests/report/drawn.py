@@ -15,8 +15,8 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from soundscene.report.contestants import Contestant, find
-from soundscene.report.drawing import svg
+from soundscene.plotting.drawing import svg
+from soundscene.report.entries import Entry, find
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -37,8 +37,8 @@ def drawn_texts(figure: Figure) -> tuple[list[Drawn], tuple[float, float]]:
     return [_drawn(element) for element in root.iter(f"{SVG}text")], (width, height)
 
 
-def chosen(among: Sequence[Contestant], name: str, head: str) -> Contestant:
-    found = find(among, name, head)
+def chosen(entries: Sequence[Entry], name: str, head: str) -> Entry:
+    found = find(entries, name, head)
     assert found is not None
     return found
 
@@ -54,9 +54,9 @@ def marked(axis: Axes, *markers: str) -> list[Line2D]:
     return [line for line in axis.lines if line.get_marker() in markers]
 
 
-def bars(among: Iterable[Artist]) -> list[tuple[float, float, float]]:
+def bars(entries: Iterable[Artist]) -> list[tuple[float, float, float]]:
     """Left end, width and height of bars."""
-    boxes = [bar for bar in among if isinstance(bar, Rectangle)]
+    boxes = [bar for bar in entries if isinstance(bar, Rectangle)]
     return [(float(bar.get_x()), float(bar.get_width()), float(bar.get_height())) for bar in boxes]
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import log_softmax
 
-from soundscene.experiment.results import Said, SplitResult
-from soundscene.report.contestants import Fusion
+from soundscene.experiment.results import HeadPosteriors, SplitResult
+from soundscene.report.entries import Fusion
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
 
 TITLES = {
@@ -94,7 +94,7 @@ def _result(
         held_scores = 2 * strength * np.eye(len(scenes))[held_truth] + 2 * generator.normal(size=(held, len(scenes)))
         held_said = log_softmax(held_scores, axis=1)
         calibrated = temper(recording, fit_temperature(held_said, held_truth)) if held else recording
-        heads[head] = Said(segment, recording, calibrated, held_said)
+        heads[head] = HeadPosteriors(segment, recording, calibrated, held_said)
     history = [
         {
             "epoch": float(e),

@@ -14,13 +14,13 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_rgb
 from sklearn.metrics import confusion_matrix, f1_score
 
+from soundscene.plotting.drawing import look, svg
 from soundscene.report.claims import compare
-from soundscene.report.contestants import contestants
 from soundscene.report.curve_figures import epochs_figure, reliability_figure, seconds_figure, training_figure
-from soundscene.report.drawing import look, svg
+from soundscene.report.entries import make_entries
 from soundscene.report.figures import confusion_figure, forest_figure, scene_figure, split_figure
 from soundscene.scoring.comparisons import Comparison
-from soundscene.scoring.curves import Heard, reliability
+from soundscene.scoring.curves import AccuracyByDuration, reliability
 from soundscene.scoring.intervals import Interval
 from tests.report.drawn import bars, chosen, faults_of, marked, names_of, points
 from tests.report.made import BASES, FUSIONS, made_results
@@ -40,19 +40,19 @@ LONG = (
 
 def made(n_scenes=3, systems=("att-crnn-mel", "cnn-mel", "hog"), **sizes):
     results = made_results(systems=systems, scenes=LONG[:n_scenes], groups_per_split=max(6, n_scenes), **sizes)
-    return contestants(results, FUSIONS, BASES)
+    return make_entries(results, FUSIONS, BASES)
 
 
 @pytest.fixture(scope="module")
-def among():
+def entries():
     return made(4, systems=("att-crnn-mel", "cnn-mel", "hog", "mfcc-dnn", "att-crnn-mel-unmixed"))
 
 
 @pytest.mark.parametrize("n_scenes", [3, 11, 19, 30])
 def test_every_scene_is_named_whole_and_nothing_is_hidden(n_scenes):
-    among = made(n_scenes)
-    main = chosen(among, "att-crnn-mel", "svm")
-    matrix, bars = confusion_figure(main), scene_figure(among[:5])
+    entries = made(n_scenes)
+    main = chosen(entries, "att-crnn-mel", "svm")
+    matrix, bars = confusion_figure(main), scene_figure(entries[:5])
     assert not faults_of(matrix)
     assert not faults_of(bars)
     names, beside = names_of(matrix), names_of(bars)
@@ -63,8 +63,8 @@ def test_every_scene_is_named_whole_and_nothing_is_hidden(n_scenes):
         assert beside.count(name) == 1
 
 
-def test_confusions_are_counts_on_shares_of_rows(among):
-    main = chosen(among, "cnn-mel", "softmax")
+def test_confusions_are_counts_on_shares_of_rows(entries):
+    main = chosen(entries, "cnn-mel", "softmax")
     expected = confusion_matrix(main.truth(), main.log_posterior(calibrated=False).argmax(axis=1), labels=range(4))
     (axis,) = confusion_figure(main).axes
     (mesh,) = (artist for artist in axis.collections if isinstance(artist, QuadMesh))
@@ -79,11 +79,11 @@ def test_confusions_are_counts_on_shares_of_rows(among):
     assert axis.get_ylim() == (4, 0)  # the first scene at the top
 
 
-def test_scenes_are_bars_of_f1_the_worst_at_the_top(among):
-    (axis,) = scene_figure(among[:3]).axes
+def test_scenes_are_bars_of_f1_the_worst_at_the_top(entries):
+    (axis,) = scene_figure(entries[:3]).axes
     order = [LONG.index(label.get_text()) for label in axis.get_yticklabels()]
     widths = [[width for _, width, _ in bars(container)] for container in axis.containers]
-    for contestant, shown in zip(among[:3], widths, strict=True):
+    for contestant, shown in zip(entries[:3], widths, strict=True):
         said = contestant.log_posterior(calibrated=False).argmax(axis=1)
         f1 = [f1_score(contestant.truth() == scene, said == scene) for scene in order]
         np.testing.assert_allclose(shown, 100 * np.array(f1))
@@ -94,11 +94,11 @@ def test_scenes_are_bars_of_f1_the_worst_at_the_top(among):
     assert all(r == g == b for (r, g, b), _ in looks)  # greys print
 
 
-def test_splits_are_rings_and_the_estimate_a_diamond_on_its_interval(among):
-    figure = split_figure(among[:2], [Interval(0.8, 0.7, 0.875), None])
+def test_splits_are_rings_and_the_estimate_a_diamond_on_its_interval(entries):
+    figure = split_figure(entries[:2], [Interval(0.8, 0.7, 0.875), None])
     axis = figure.axes[0]
     rings, diamonds = marked(axis, "o"), marked(axis, "D")
-    shares = [[100 * part.correct.mean() for part in contestant.parts] for contestant in among[:2]]
+    shares = [[100 * part.correct.mean() for part in contestant.parts] for contestant in entries[:2]]
     np.testing.assert_allclose([points(ring)[:, 0] for ring in rings], shares)
     np.testing.assert_allclose([points(d)[0] for d in diamonds], [(80, 0), (float(np.mean(shares[1])), 1)])
     (bar,) = marked(axis, "None")
@@ -144,9 +144,9 @@ def test_the_forest_shows_verdicts_by_their_marks():
 
 
 def test_a_forest_of_many_comparisons_stays_legible():
-    among = made(systems=("att-crnn-mel", "att-crnn-gammatone", "cnn-mel", "cnn-gammatone", "hog", "att-crnn-mel-unmixed"))
-    assert not faults_of(forest_figure(compare(among, "once", 0.0, 200)))
-    assert not faults_of(split_figure(among, [None] * len(among)))
+    entries = made(systems=("att-crnn-mel", "att-crnn-gammatone", "cnn-mel", "cnn-gammatone", "hog", "att-crnn-mel-unmixed"))
+    assert not faults_of(forest_figure(compare(entries, "once", 0.0, 200)))
+    assert not faults_of(split_figure(entries, [None] * len(entries)))
 
 
 def test_figure_2_is_the_first_part_and_the_mean_of_all():
@@ -197,7 +197,7 @@ def test_training_has_bands_from_lowest_to_highest():
 
 
 def test_seconds_have_a_ring_where_more_gains_little():
-    heard = Heard(np.array([2.0, 4.0, 6.0]), np.array([0.5, 0.9, 0.902]), np.array([9, 9, 9]))
+    heard = AccuracyByDuration(np.array([2.0, 4.0, 6.0]), np.array([0.5, 0.9, 0.902]), np.array([9, 9, 9]))
     figure = seconds_figure([("one, svm", heard)])
     curve, ring = figure.axes[0].lines
     np.testing.assert_allclose(points(curve), [(2, 50), (4, 90), (6, 90.2)])
@@ -206,8 +206,8 @@ def test_seconds_have_a_ring_where_more_gains_little():
     assert not faults_of(figure)
 
 
-def test_reliability_of_segments_and_recordings_before_and_after(among):
-    heads = [chosen(among, "cnn-mel", head) for head in ("softmax", "svm")]
+def test_reliability_of_segments_and_recordings_before_and_after(entries):
+    heads = [chosen(entries, "cnn-mel", head) for head in ("softmax", "svm")]
     figure = reliability_figure(heads)
     assert not faults_of(figure)
     assert len(figure.axes) == 2 * 3 * 2
@@ -222,7 +222,7 @@ def test_reliability_of_segments_and_recordings_before_and_after(among):
     assert len(rings)
     np.testing.assert_array_equal([height for _, _, height in bars(lower.patches)], np.where(used, expected.count, np.nan))
     assert upper.get_title() == f"segments\nsoftmax: ECE {100 * expected.error:.1f} %, n = {expected.count.sum()}"
-    hog = chosen(among, "hog", "svm")
+    hog = chosen(entries, "hog", "svm")
     assert len(reliability_figure([hog]).axes) == 2 * 2  # no segments
     untempered = made(systems=("hog",), held=0)
     assert len(reliability_figure(untempered[:1]).axes) == 2 * 1
@@ -238,8 +238,8 @@ def test_lines_differ_in_color_dashes_and_marker_and_labels_are_not_small():
 
 
 SAME = """
-from soundscene.report.contestants import contestants
-from soundscene.report.drawing import svg
+from soundscene.report.entries import contestants
+from soundscene.plotting.drawing import svg
 from soundscene.report.figures import confusion_figure
 from tests.report.made import made_results
 print(svg(confusion_figure(contestants(made_results(systems=("hog",)), {}, {})[0]), "same"), end="")
@@ -247,23 +247,23 @@ print(svg(confusion_figure(contestants(made_results(systems=("hog",)), {}, {})[0
 
 
 def test_equal_figures_give_equal_bytes_in_any_process():
-    here = svg(confusion_figure(contestants(made_results(systems=("hog",)), {}, {})[0]), "same")
+    here = svg(confusion_figure(make_entries(made_results(systems=("hog",)), {}, {})[0]), "same")
     done = subprocess.run(
         [sys.executable, "-c", SAME], check=True, capture_output=True, text=True, env=os.environ | {"PYTHONHASHSEED": "1"}
     )
     assert done.stdout == here
 
 
-def test_the_readers_own_settings_neither_enter_nor_change(among):
-    before = svg(confusion_figure(among[0]), "same")
+def test_the_readers_own_settings_neither_enter_nor_change(entries):
+    before = svg(confusion_figure(entries[0]), "same")
     with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path", "axes.grid": False}):
-        assert svg(confusion_figure(among[0]), "same") == before
+        assert svg(confusion_figure(entries[0]), "same") == before
         assert matplotlib.rcParams["font.size"] == 30
-    assert svg(confusion_figure(among[0]), "other") != before
+    assert svg(confusion_figure(entries[0]), "other") != before
 
 
-def test_the_svg_stands_alone_and_keeps_to_itself(among):
-    text = svg(epochs_figure(among[:1]), "some-name")
+def test_the_svg_stands_alone_and_keeps_to_itself(entries):
+    text = svg(epochs_figure(entries[:1]), "some-name")
     assert text.startswith("<svg ")
     ids = re.findall(r'\bid="([^"]*)"', text)
     assert ids
@@ -276,15 +276,15 @@ def test_the_svg_stands_alone_and_keeps_to_itself(among):
     assert "<style" not in text
     assert "<metadata" not in text
     with pytest.raises(ValueError, match="figure name 'a b': allowed are lower-case letters"):
-        svg(epochs_figure(among[:1]), "a b")
+        svg(epochs_figure(entries[:1]), "a b")
 
 
 def test_names_in_any_script_keep_room_and_forbidden_characters_become_marks():
     plain, wide = ("駅前の広い交差点", "bus", "market \x01")[:2], "広い交差点" * 6
-    few = contestants(made_results(systems=("hog",), scenes=(*plain, "market \x01")), {}, {})
+    few = make_entries(made_results(systems=("hog",), scenes=(*plain, "market \x01")), {}, {})
     assert "market \ufffd" in names_of(confusion_figure(few[0]))
     assert plain[0] in names_of(confusion_figure(few[0]))
-    much = contestants(made_results(systems=("hog",), scenes=(wide, "bus", "x" * len(wide))), {}, {})
-    less = contestants(made_results(systems=("hog",), scenes=("y" * len(wide), "bus", "x" * len(wide))), {}, {})
+    much = make_entries(made_results(systems=("hog",), scenes=(wide, "bus", "x" * len(wide))), {}, {})
+    less = make_entries(made_results(systems=("hog",), scenes=("y" * len(wide), "bus", "x" * len(wide))), {}, {})
     wider = confusion_figure(much[0]).get_size_inches() - confusion_figure(less[0]).get_size_inches()
     assert (wider >= 0.4 * len(wide) * 8 / 72 - 0.01).all()  # an em for each letter where the layout reckons 0.6

@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import f1_score, precision_score
 
 from soundscene.report.claims import compare
-from soundscene.report.contestants import Contestant, Part, contestants, find
 from soundscene.report.details import (
     all_tables,
     calibration_table,
@@ -18,6 +17,7 @@ from soundscene.report.details import (
     scene_table,
     wrong_table,
 )
+from soundscene.report.entries import Entry, EntryPart, find, make_entries
 from soundscene.report.published import PUBLISHED
 from soundscene.report.tables import (
     NONE,
@@ -45,8 +45,8 @@ def results():
 
 
 @pytest.fixture(scope="module")
-def among(results):
-    return contestants(results, FUSIONS, BASES)
+def entries(results):
+    return make_entries(results, FUSIONS, BASES)
 
 
 def cells(table, *names, column="system"):
@@ -64,12 +64,12 @@ def contestant(name, right, head="svm", split_sizes=(10, 10), base=""):
         posterior = np.log(np.stack([sure, 1 - sure], axis=1))
         names = tuple(f"{i}-{k}" for k in range(n))
         parts.append(
-            Part(
+            EntryPart(
                 *(str(i), 0, names, names, np.zeros(n, np.int64), np.full(n, 2.0), np.arange(n), np.zeros(n)),
                 *(posterior, posterior, posterior, False, [], 7),
             )
         )
-    return Contestant(name, f"<{name}>", head, "system", base, (), ("beach", "park"), tuple(parts))
+    return Entry(name, f"<{name}>", head, "system", base, (), ("beach", "park"), tuple(parts))
 
 
 def test_table_2_by_hand():
@@ -99,17 +99,17 @@ def test_seeds_are_averaged_before_the_deviation_over_splits():
     assert row["splits x seeds"] == "2 x 2"
 
 
-def test_one_split_has_no_deviation_and_no_segments_no_accuracy(among):
+def test_one_split_has_no_deviation_and_no_segments_no_accuracy(entries):
     assert cells(accuracy_table([contestant("cnn-mel", (9,), split_sizes=(10,))], SETTING, n=50), "<cnn-mel>")[
         "recording acc. %"
     ] == "90.00"  # fmt: skip
-    row = cells(accuracy_table(among, SETTING, n=50), "HOG + SVM", "svm")
+    row = cells(accuracy_table(entries, SETTING, n=50), "HOG + SVM", "svm")
     assert row["segment acc. %"] == row["epoch"] == NONE
 
 
-def test_table_3_against_scikit_learn(among):
-    table = comparison_table(among, SETTING)
-    c = find(among, "cnn-mel", "svm")
+def test_table_3_against_scikit_learn(entries):
+    table = comparison_table(entries, SETTING)
+    c = find(entries, "cnn-mel", "svm")
     assert c is not None
     answers = [(p.truth, p.recording.argmax(axis=1)) for p in c.parts]
     f1 = np.mean([f1_score(true, answer, average="macro") for true, answer in answers])
@@ -160,11 +160,11 @@ def test_published_numbers_are_those_of_the_papers_sentences():
     assert len(PUBLISHED) == 22
 
 
-def test_published_numbers_stand_beside_the_svm_of_litis_only(among):
-    for plain in (accuracy_table(among, SETTING, n=50), comparison_table(among, SETTING)):
+def test_published_numbers_stand_beside_the_svm_of_litis_only(entries):
+    for plain in (accuracy_table(entries, SETTING, n=50), comparison_table(entries, SETTING)):
         assert not [c for c in plain.columns if "published" in c]
         assert "assumption" not in " ".join(plain.notes)
-    second, third = accuracy_table(among, SETTING, litis=True, n=50), comparison_table(among, SETTING, litis=True)
+    second, third = accuracy_table(entries, SETTING, litis=True, n=50), comparison_table(entries, SETTING, litis=True)
     assert cells(second, "Att-CRNN (log-mel)", "svm")["published 2 s"] == "93.78"
     assert cells(second, "Att-CRNN (log-mel)", "softmax")["published 2 s"] == NONE
     assert cells(third, "Att-CRNN (fusion)", "svm")["published F1"] == "98.57"
@@ -189,21 +189,21 @@ def test_the_comparisons_are_told_in_points():
     assert "over all 2 rows" in table.notes[0]
 
 
-def test_principal_contestants_answer_by_one_head_and_are_no_variants(among):
-    assert [(c.name, c.head) for c in principal(among)] == [
+def test_principal_contestants_answer_by_one_head_and_are_no_variants(entries):
+    assert [(c.name, c.head) for c in principal(entries)] == [
         *((name, "svm") for name in ("att-crnn-mel", "att-crnn-gammatone", "cnn-mel", "cnn-gammatone", "hog")),
         ("mfcc-dnn", "softmax"),
         *((name, "svm") for name in FUSIONS),
     ]
 
 
-def test_f1_of_each_scene_and_its_recordings(among):
-    chief = principal(among)
+def test_f1_of_each_scene_and_its_recordings(entries):
+    chief = principal(entries)
     table = scene_table(chief, SETTING)
     answer, truth = chief[2].log_posterior(False).argmax(axis=1), chief[2].truth()
     assert [row[4] for row in table.rows] == [f"{100 * f1_score(truth == i, answer == i):.1f}" for i in range(3)]
     assert [row[:2] for row in table.rows] == [("beach", "12"), ("park", "12"), ("train", "12")]
-    twice = contestants(made_results(systems=("hog",), seeds=(0, 1), repeated=True), {}, {})
+    twice = make_entries(made_results(systems=("hog",), seeds=(0, 1), repeated=True), {}, {})
     assert [row[1] for row in scene_table(twice, SETTING).rows] == ["4", "4", "4"]  # 12 recordings, 6 answers each
     assert scene_table([], SETTING).rows == ()
 
@@ -213,9 +213,9 @@ def test_confused_pairs_by_hand():
     assert table.rows == (("<cnn-mel>", "svm", "beach", "park", "5", "25.0"),)
 
 
-def test_calibration_before_and_after(among):
-    table = calibration_table(among, SETTING)
-    c = find(among, "cnn-gammatone", "svm")
+def test_calibration_before_and_after(entries):
+    table = calibration_table(entries, SETTING)
+    c = find(entries, "cnn-gammatone", "svm")
     assert c is not None
     row = cells(table, c.title, "svm")
     assert row["log loss: recording, tempered"] == f"{log_loss(c.log_posterior(True), c.truth()):.3f}"
@@ -270,11 +270,11 @@ def test_cost_by_hand(results):
     assert cells(cost_table([replace(results[0], facts={})], SETTING), "Att-CRNN (log-mel)")["seconds each (median)"] == NONE
 
 
-def test_the_same_results_give_the_same_bytes_and_every_table_its_line(among):
+def test_the_same_results_give_the_same_bytes_and_every_table_its_line(entries):
     results = made_results(("att-crnn-mel", "cnn-mel", "hog"))
 
     def once():
-        fresh = contestants(results, FUSIONS, BASES)
+        fresh = make_entries(results, FUSIONS, BASES)
         return all_tables(results, fresh, compare(fresh, "once", 0.0, 50), SETTING, True, 50)
 
     first, second = once(), once()
@@ -283,7 +283,7 @@ def test_the_same_results_give_the_same_bytes_and_every_table_its_line(among):
     for table in first.values():
         assert table.notes[-1] == LINE
         assert {len(row) for row in table.rows} == {len(table.columns)}
-    more = accuracy_table(among, SETTING, True, 50)
+    more = accuracy_table(entries, SETTING, True, 50)
     assert more.rows[:2] == first["table2"].rows[:2]  # a system more changes no draw
 
 

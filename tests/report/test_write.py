@@ -11,7 +11,7 @@ import pytest
 
 from soundscene.errors import TrainingError
 from soundscene.report import write
-from soundscene.report.contestants import contestants, find
+from soundscene.report.entries import find, make_entries
 from soundscene.report.sections import heard_of
 from soundscene.report.summary import RunFacts, epoch_in_words, lead, setting, verdicts, warnings
 from soundscene.report.write import write_report
@@ -113,7 +113,7 @@ def test_the_top_says_what_is_missing_what_was_tested_and_what_holds(folder):
     assert "Nothing was chosen by test recordings" in top
     assert "Undecided is a verdict" in top
     assert "A note." in top
-    main = find(contestants(RESULTS, FUSIONS, BASES), "att-crnn-mel", "svm")
+    main = find(make_entries(RESULTS, FUSIONS, BASES), "att-crnn-mel", "svm")
     assert main is not None
     assert f"Att-CRNN (log-mel), svm names the right scene for {100 * main.correct().mean():.1f} %" in top
 
@@ -126,7 +126,7 @@ def test_equal_results_give_equal_bytes(folder, tmp_path):
 def test_numbers_of_confusions_and_histories_are_all_there(folder):
     with (folder / "csv/confusion-counts.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    for contestant in contestants(RESULTS, FUSIONS, BASES):
+    for contestant in make_entries(RESULTS, FUSIONS, BASES):
         own = [r for r in rows if (r["system"], r["head"]) == (contestant.name, contestant.head)]
         assert sum(int(r["recordings"]) for r in own) == 36
         assert sum(int(r["recordings"]) for r in own if r["true_scene"] == r["answer"]) == contestant.correct().sum()
@@ -233,20 +233,20 @@ def test_verdicts_count_every_kind():
         "C beats D: undecided in 1 of 1 comparison.",
     ]
     assert warnings(facts(), False) == []
-    said = lead(facts(design="repeated"), RESULTS, contestants(RESULTS, {}, {})[0], Interval(0.5, 0.4, 0.6), family)
+    said = lead(facts(design="repeated"), RESULTS, make_entries(RESULTS, {}, {})[0], Interval(0.5, 0.4, 0.6), family)
     assert any("50.0 %" in text and "40.0 to 60.0" in text for text in said)
 
 
 def test_seconds_heard_pool_all_splits():
-    among = contestants(RESULTS, FUSIONS, BASES)
-    curves = {c.name: heard for c, heard in heard_of(among, RESULTS)}
+    entries = make_entries(RESULTS, FUSIONS, BASES)
+    curves = {c.name: heard for c, heard in heard_of(entries, RESULTS)}
     assert set(curves) == {"att-crnn-mel", "att-crnn-gammatone", "cnn-mel", "att-crnn-fusion"}  # neither variants nor HOG
-    main = find(among, "cnn-mel", "svm")
+    main = find(entries, "cnn-mel", "svm")
     assert main is not None
     by_split = [accuracy_by_seconds(p.segment, p.recording_of, p.start_s, p.truth, 2.0).accuracy for p in main.parts]
     np.testing.assert_allclose(curves["cnn-mel"].accuracy, np.mean(by_split, axis=0))  # splits of equal size
     assert curves["cnn-mel"].accuracy[-1] == main.correct().mean()
-    assert heard_of(among, [replace(r, choices={}) for r in RESULTS]) == []
+    assert heard_of(entries, [replace(r, choices={}) for r in RESULTS]) == []
 
 
 def test_no_stray_file_beside_the_finished(folder):

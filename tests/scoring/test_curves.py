@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 from sklearn.calibration import calibration_curve
 
-from soundscene.scoring.curves import Heard, accuracy_by_seconds, epoch_curve, reliability
+from soundscene.scoring.curves import AccuracyByDuration, accuracy_by_seconds, epoch_curve, reliability
 from soundscene.scoring.fusion import product_by_recording
 from soundscene.scoring.metrics import accuracy, expected_calibration_error
 
@@ -103,7 +103,7 @@ def test_five_seconds_end_at_five_seconds_and_silence_is_waited_out():
     ],
 )
 def test_enough_is_where_less_than_half_a_point_is_to_come(accuracy, enough):
-    heard = Heard(np.array([2.0, 4.0, 6.0]), np.array(accuracy), np.array([5, 5, 5]))
+    heard = AccuracyByDuration(np.array([2.0, 4.0, 6.0]), np.array(accuracy), np.array([5, 5, 5]))
     assert heard.enough_s == enough
 
 

@@ -9,7 +9,7 @@ from soundscene.scoring.unfamiliarity import (
     auroc,
     by_recording,
     energy_score,
-    fit_clouds,
+    fit_gaussians,
     probability_score,
     threshold_that_keeps,
 )
@@ -29,7 +29,7 @@ def test_probability_and_energy_by_hand():
 def test_clouds_are_means_and_the_shrunk_covariance_within_scenes(draws):
     scene = draws.integers(0, 3, 400)
     x = draws.standard_normal((400, 4)) @ np.diag([1, 2, 3, 4.0]) + 10 * scene[:, None]
-    clouds = fit_clouds(x, scene, 3)
+    clouds = fit_gaussians(x, scene, 3)
     mean = np.stack([x[scene == c].mean(axis=0) for c in range(3)])
     covariance = sum((scene == c).sum() * np.cov(x[scene == c].T, bias=True) for c in range(3)) / 400
     shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.trace(covariance) / 4 * np.eye(4)
@@ -42,10 +42,10 @@ def test_clouds_are_means_and_the_shrunk_covariance_within_scenes(draws):
 
 def test_a_feature_that_never_varies_does_not_break_the_clouds():
     x = np.array([[0.0, 1], [1, 1], [5, 1], [6, 1]])
-    clouds = fit_clouds(x, np.array([0, 0, 1, 1]), 2)
+    clouds = fit_gaussians(x, np.array([0, 0, 1, 1]), 2)
     assert np.isfinite(clouds.distance(np.array([[3.0, 2.0]]))).all()
     with pytest.raises(ValueError, match="scene 2 has no segment"):
-        fit_clouds(x, np.array([0, 0, 1, 1]), 3)
+        fit_gaussians(x, np.array([0, 0, 1, 1]), 3)
 
 
 def test_recording_is_the_mean_of_its_segments():
@@ -76,7 +76,7 @@ def test_threshold_keeps_new_recordings_at_least_as_often_as_promised(draws):
 def test_familiarity_scores_by_its_kind_and_needs_enough_held_recordings(draws):
     embeddings, logits = draws.standard_normal((6, 4)), draws.standard_normal((6, 3))
     held = np.arange(19.0)
-    clouds = fit_clouds(draws.standard_normal((30, 4)), np.arange(30) % 3, 3)
+    clouds = fit_gaussians(draws.standard_normal((30, 4)), np.arange(30) % 3, 3)
     np.testing.assert_array_equal(Familiarity("energy", held).score(embeddings, logits), energy_score(logits))
     np.testing.assert_array_equal(
         Familiarity("mahalanobis", held, clouds).score(embeddings, logits), clouds.distance(embeddings)

@@ -23,10 +23,10 @@ from soundscene.errors import TrainingError
 from soundscene.recipe import Recipe
 from soundscene.systems import hog
 from soundscene.systems.hog import Choices, constant_q_image, describe, system
-from soundscene.systems.system import Loan
+from soundscene.systems.system import FitContext
 from soundscene.training.calibrate import choose_c
 from soundscene.types import Recording
-from tests.tiny import RATE, SCENES, write, write_corpus
+from tests.support.tiny import RATE, SCENES, write, write_corpus
 
 RECIPE = Recipe().with_settings(["calibration.held_out=0.25"])
 HOG = system(RECIPE, "hog", "HOG")
@@ -109,7 +109,7 @@ def test_the_image_of_sound_is_described_by_both_averages(rendered: tuple[Corpus
 
 def test_it_learns_three_scenes_and_answers_alike_every_time(rendered: tuple[Corpus, Corpus]) -> None:
     training, test = rendered
-    answers = [HOG.fit(training, Loan(3)).answer(test)["svm"] for _ in range(2)]
+    answers = [HOG.fit(training, FitContext(3)).predict(test)["svm"] for _ in range(2)]
     truth = [SCENES.index(r.scene) for r in test.recordings]
     assert np.mean(answers[0].recording.argmax(axis=1) == truth) >= 2 / 3  # 8 of 12; chance reaches that in 2 of 100
     assert np.array_equal(answers[0].calibrated, answers[1].calibrated)
@@ -133,7 +133,7 @@ def test_the_svm_sees_neither_the_held_groups_nor_the_scale_they_choose(
             return inner(features, labels, groups, *rest)
 
         monkeypatch.setattr(hog, name, spy)
-    fitted = HOG.fit(training, Loan(1))
+    fitted = HOG.fit(training, FitContext(1))
     held = hold_out(training.recordings, 0.25, np.random.default_rng(1))[1]
     assert fitted.held == held
     assert len(held) == 6  # two a scene
@@ -143,8 +143,8 @@ def test_the_svm_sees_neither_the_held_groups_nor_the_scale_they_choose(
     louder = replace(training, features=training.features.copy())  # other values for the held: only the temperature follows
     for recording in held:
         louder.features[training.recordings.index(recording)] = 0.5
-    other = HOG.fit(louder, Loan(1)).answer(test)["svm"]
-    one = fitted.answer(test)["svm"]
+    other = HOG.fit(louder, FitContext(1)).predict(test)["svm"]
+    one = fitted.predict(test)["svm"]
     assert np.array_equal(one.recording, other.recording)
     assert not np.allclose(one.calibrated, other.calibrated)
 
@@ -172,7 +172,7 @@ def test_a_silent_recording_gets_equal_probabilities(rendered: tuple[Corpus, Cor
     training, test = rendered
     silent = test.silent.copy()
     silent[2] = True
-    said = HOG.fit(training, Loan(0)).answer(replace(test, silent=silent))["svm"]
+    said = HOG.fit(training, FitContext(0)).predict(replace(test, silent=silent))["svm"]
     assert np.exp(said.calibrated[2]) == pytest.approx(1 / 3)
     assert np.exp(said.recording[2]) == pytest.approx(1 / 3)
     assert np.exp(said.recording[1]).max() > 0.4
@@ -182,18 +182,18 @@ def test_one_scene_is_refused(rendered: tuple[Corpus, Corpus]) -> None:
     training, _ = rendered
     rain = training.take(tuple(r for r in training.recordings if r.scene == "rain"))
     with pytest.raises(TrainingError, match="two scenes or more"):
-        HOG.fit(rain, Loan(0))
+        HOG.fit(rain, FitContext(0))
 
 
 def test_what_is_saved_is_what_answers(rendered: tuple[Corpus, Corpus], tmp_path: Path) -> None:
     training, test = rendered
-    fitted = HOG.fit(training, Loan(0))
+    fitted = HOG.fit(training, FitContext(0))
     assert fitted.save is not None
     fitted.save(tmp_path / "hog.safetensors")
     tensors = load_file(tmp_path / "hog.safetensors")
     distance = test.features @ tensors["weight"].T + tensors["bias"]
     p = 1 / (1 + np.exp(tensors["slope"] * distance + tensors["offset"]))
-    said = fitted.answer(test)["svm"].recording
+    said = fitted.predict(test)["svm"].recording
     assert np.exp(said) == pytest.approx(p / p.sum(axis=1, keepdims=True), rel=1e-4, abs=1e-6)
     assert [f.name for f in tmp_path.iterdir()] == ["hog.safetensors"]
     with pytest.raises(TrainingError, match="cannot be written"):

@@ -23,9 +23,9 @@ from soundscene.errors import TrainingError
 from soundscene.recipe import Recipe
 from soundscene.systems import mfcc_dnn
 from soundscene.systems.mfcc_dnn import Choices, FrameNetwork, coefficients, system
-from soundscene.systems.system import Answer, Answers, Fitted, Loan
+from soundscene.systems.system import FitContext, Fitted, PredictFunction, SystemPredictions
 from soundscene.types import Recording
-from tests.tiny import RATE, SCENES, recording, write, write_corpus
+from tests.support.tiny import RATE, SCENES, recording, write, write_corpus
 
 RECIPE = Recipe().with_settings(["calibration.held_out=0.25"])
 DNN = system(RECIPE, "mfcc-dnn", "MFCC + DNN")
@@ -43,7 +43,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Corpus]:
     return store.load(tuple(r for r in listed if r not in test)), store.load(test)
 
 
-def fit_small(corpus: Corpus, loan: Loan) -> Fitted:
+def fit_small(corpus: Corpus, loan: FitContext) -> Fitted:
     """A fit of a small network: what is asked of it here does not hang on its size."""
     torch.manual_seed(99)  # whatever state the caller's generator is in
     return mfcc_dnn._fit(RECIPE, SMALL, corpus, loan)
@@ -117,8 +117,8 @@ def test_segments_are_cut_as_images_are(tmp_path: Path) -> None:
 
 def test_it_learns_three_scenes(rendered: tuple[Corpus, Corpus]) -> None:
     training, test = rendered
-    fitted = DNN.fit(training, Loan(0))
-    said = fitted.answer(test)["softmax"]
+    fitted = DNN.fit(training, FitContext(0))
+    said = fitted.predict(test)["softmax"]
     truth = np.array([SCENES.index(r.scene) for r in test.recordings])
     assert np.mean(said.recording.argmax(axis=1) == truth) >= 2 / 3  # 8 of 12; chance reaches that in 2 of 100
     assert np.mean(said.segment.argmax(axis=1) == truth[said.recording_of]) >= 0.6
@@ -129,25 +129,25 @@ def test_it_learns_three_scenes(rendered: tuple[Corpus, Corpus]) -> None:
 def test_the_same_seed_gives_the_same_answers_and_another_seed_others(rendered: tuple[Corpus, Corpus]) -> None:
     training, test = rendered
     state = torch.manual_seed(4).get_state()
-    one, again = (fit_small(training, Loan(1)).answer(test)["softmax"] for _ in range(2))
+    one, again = (fit_small(training, FitContext(1)).predict(test)["softmax"] for _ in range(2))
     assert np.array_equal(one.segment, again.segment)
     assert np.array_equal(one.calibrated, again.calibrated)
-    assert not np.array_equal(one.segment, fit_small(training, Loan(2)).answer(test)["softmax"].segment)
+    assert not np.array_equal(one.segment, fit_small(training, FitContext(2)).predict(test)["softmax"].segment)
     torch.manual_seed(4)
-    mfcc_dnn._fit(RECIPE, SMALL, training, Loan(1))
+    mfcc_dnn._fit(RECIPE, SMALL, training, FitContext(1))
     assert torch.equal(torch.get_rng_state(), state)  # nobody else's draws are disturbed
 
 
 def test_the_network_never_sees_the_held_groups(rendered: tuple[Corpus, Corpus]) -> None:
     training, test = rendered
-    fitted = fit_small(training, Loan(1))
+    fitted = fit_small(training, FitContext(1))
     held = hold_out(training.recordings, 0.25, np.random.default_rng(1))[1]
     assert fitted.held == held
     assert len(held) == 6  # two a scene
     other = replace(training, features=training.features.copy())
     theirs = np.isin(training.recording, [training.recordings.index(r) for r in held])
     other.features[theirs] = np.random.default_rng(0).normal(0, 50, other.features[theirs].shape)
-    one, two = fitted.answer(test)["softmax"], fit_small(other, Loan(1)).answer(test)["softmax"]
+    one, two = fitted.predict(test)["softmax"], fit_small(other, FitContext(1)).predict(test)["softmax"]
     assert np.array_equal(one.segment, two.segment)
     assert not np.allclose(one.calibrated, two.calibrated)  # the temperature is theirs
 
@@ -156,15 +156,15 @@ def test_recordings_are_the_product_of_segments_and_segments_the_geometric_mean_
     rendered: tuple[Corpus, Corpus],
 ) -> None:
     training, test = rendered
-    fitted = fit_small(training, Loan(0))
-    said = fitted.answer(test)["softmax"]
+    fitted = fit_small(training, FitContext(0))
+    said = fitted.predict(test)["softmax"]
     for i in range(len(test.recordings)):
         expected = log_softmax(said.segment[said.recording_of == i].sum(axis=0))
         assert said.recording[i] == pytest.approx(expected)
     assert np.array_equal(said.recording.argmax(axis=1), said.calibrated.argmax(axis=1))
 
-    assert isinstance(fitted.answer, partial)
-    network = fitted.answer.args[0].network
+    assert isinstance(fitted.predict, partial)
+    network = fitted.predict.args[0].network
     with torch.no_grad():
         logits = network(torch.from_numpy(test.features[3]))
     geometric = np.exp(log_softmax(logits.numpy().astype(np.float64), axis=1).mean(axis=0))
@@ -189,30 +189,30 @@ def test_silent_segments_do_not_vote_and_a_silent_recording_answers_with_equal_p
     silent = test.silent.copy()
     silent[test.recording == 1] = True
     silent[np.flatnonzero(test.recording == 0)[0]] = True
-    fitted = fit_small(training, Loan(0))
-    full, said = fitted.answer(test)["softmax"], fitted.answer(replace(test, silent=silent))["softmax"]
+    fitted = fit_small(training, FitContext(0))
+    full, said = fitted.predict(test)["softmax"], fitted.predict(replace(test, silent=silent))["softmax"]
     assert np.exp(said.calibrated[1]) == pytest.approx(1 / 3)
     assert len(said.segment) == len(full.segment) - 3
     assert said.recording_of.tolist() == [0, *np.repeat(np.arange(2, 12), 2)]
     assert said.recording[0] == pytest.approx(full.segment[1])
-    nobody = fitted.answer(replace(test, silent=np.ones_like(silent)))["softmax"]
+    nobody = fitted.predict(replace(test, silent=np.ones_like(silent)))["softmax"]
     assert np.exp(nobody.calibrated) == pytest.approx(np.full((12, 3), 1 / 3))
 
 
 def test_the_observer_sees_every_epoch_and_changes_nothing(rendered: tuple[Corpus, Corpus]) -> None:
     training, test = rendered
     rows: list[dict[str, float]] = []
-    said: list[Mapping[str, Answers]] = []
+    said: list[Mapping[str, SystemPredictions]] = []
 
-    def observer(row: dict[str, float], so_far: Answer) -> None:
+    def observer(row: dict[str, float], so_far: PredictFunction) -> None:
         rows.append(row)
         said.append(so_far(test))
 
-    watched = fit_small(training, Loan(0, observer=observer))
+    watched = fit_small(training, FitContext(0, observer=observer))
     assert [row["epoch"] for row in rows] == [1.0, 2.0, 3.0]
     assert all(row["seconds"] > 0 for row in rows)
     assert rows == watched.history
-    last, unwatched = watched.answer(test)["softmax"], fit_small(training, Loan(0)).answer(test)["softmax"]
+    last, unwatched = watched.predict(test)["softmax"], fit_small(training, FitContext(0)).predict(test)["softmax"]
     assert np.array_equal(last.segment, unwatched.segment)
     assert np.array_equal(said[-1]["softmax"].segment, last.segment)
     assert not np.array_equal(said[0]["softmax"].segment, last.segment)
@@ -222,14 +222,14 @@ def test_what_nothing_can_be_learnt_from_is_refused(rendered: tuple[Corpus, Corp
     training, _ = rendered
     rain = training.take(tuple(r for r in training.recordings if r.scene == "rain"))
     with pytest.raises(TrainingError, match=r"holds 1 scene\(s\) \(rain\)"):
-        fit_small(rain, Loan(0))
+        fit_small(rain, FitContext(0))
     of_rain = np.array([training.recordings[i].scene == "rain" for i in training.recording])
     with pytest.raises(TrainingError, match="silence throughout: rain;"):
-        fit_small(replace(training, silent=of_rain), Loan(0))
+        fit_small(replace(training, silent=of_rain), FitContext(0))
 
 
 def test_the_model_is_saved_with_its_scenes(rendered: tuple[Corpus, Corpus], tmp_path: Path) -> None:
-    fitted = fit_small(rendered[0], Loan(0))
+    fitted = fit_small(rendered[0], FitContext(0))
     assert fitted.save is not None
     fitted.save(tmp_path / "dnn.safetensors")
     tensors = load_file(tmp_path / "dnn.safetensors")

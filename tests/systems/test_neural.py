@@ -11,10 +11,10 @@ from scipy.special import logsumexp
 
 from soundscene.data.corpus import Corpus
 from soundscene.errors import RecipeError, TrainingError
-from soundscene.scoring.unfamiliarity import fit_clouds
+from soundscene.scoring.unfamiliarity import fit_gaussians
 from soundscene.systems import neural
 from soundscene.systems.neural import HEADS, answer, learn_familiarity, train, unfamiliarity
-from soundscene.systems.system import Loan
+from soundscene.systems.system import FitContext
 from soundscene.types import Recording
 from tests.training.toys import TINY
 
@@ -183,7 +183,7 @@ def test_what_is_familiar_is_learnt_from_what_trained_and_measured_on_what_was_h
     found = learn_familiarity(bundle, embeddings, part, held, kind)
     bundle = replace(bundle, familiarity=found)
     if found.clouds:
-        exact = fit_clouds(embeddings, part.labels(SCENES)[part.voting], 3)
+        exact = fit_gaussians(embeddings, part.labels(SCENES)[part.voting], 3)
         np.testing.assert_allclose(found.clouds.mean, exact.mean, rtol=1e-7)
         np.testing.assert_allclose(found.clouds.precision, exact.precision, rtol=1e-7)
         np.testing.assert_array_equal(found.clouds.precision.astype(np.float32), found.clouds.precision)
@@ -315,7 +315,7 @@ def test_as_a_system_it_gives_what_training_and_answering_give(tmp_path: Path) -
         seen.append((row["epoch"], set(said)))
         assert np.allclose(np.asarray(logsumexp(said["softmax"].segment, axis=1)), 0)
 
-    fitted = system.fit(corpus, Loan(3, None, None, observe))
+    fitted = system.fit(corpus, FitContext(3, None, None, observe))
     direct = train(recipe, corpus)
     assert seen == [(1.0, {"softmax"}), (2.0, {"softmax"})]
     assert fitted.held == direct.held
@@ -325,7 +325,7 @@ def test_as_a_system_it_gives_what_training_and_answering_give(tmp_path: Path) -
     for head in HEADS:
         for name in ("segment", "recording_of", "recording", "calibrated"):
             expected = getattr(answer(direct.bundle, corpus, head), name)
-            np.testing.assert_array_equal(getattr(fitted.answer(corpus)[head], name), expected)
+            np.testing.assert_array_equal(getattr(fitted.predict(corpus)[head], name), expected)
     assert fitted.embed is not None
     assert fitted.embed(corpus).shape == (48, 2 * RECIPE.network.hidden)
     assert fitted.save is not None

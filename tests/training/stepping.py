@@ -9,7 +9,7 @@ from soundscene.recipe import Recipe
 from soundscene.training import step as steps
 from soundscene.training.between_class import Pairs, draw_pairs
 from soundscene.training.device import make_fabric
-from soundscene.training.fit import Fitted
+from soundscene.training.fit import TrainedNetwork
 from soundscene.training.step import Capture, Step, make_optimiser, make_step
 from tests.training.toys import N_SCENES, TINY, toy_images
 
@@ -18,7 +18,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def losses(fitted: Fitted) -> list[float]:
+def losses(fitted: TrainedNetwork) -> list[float]:
     return [row["loss"] for row in fitted.history]
 
 

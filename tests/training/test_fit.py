@@ -13,13 +13,13 @@ from soundscene.errors import TrainingError
 from soundscene.training import fit as loop
 from soundscene.training import step
 from soundscene.training.device import make_fabric
-from soundscene.training.fit import Fitted, LabelledImages, fit
+from soundscene.training.fit import LabelledImages, TrainedNetwork, fit
 from tests.training.toys import N_SCENES, TINY, toy_images
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(*settings, images=None, **options) -> Fitted:
+def run(*settings, images=None, **options) -> TrainedNetwork:
     return fit(TINY.with_settings(settings), images or toy_images(), N_SCENES, **options)
 
 

@@ -1,0 +1,116 @@
+"""Two plain classifiers that say how hard a corpus is: what a network must beat before its attention means anything.
+
+nearest-mean     mean log-mel spectrum of the recording, Euclidean distance to the mean of each scene. It knows nothing
+                 of time: where it does well, the corpus is told by its colour.
+band-statistics  mean, deviation, 10 % and 90 % quantiles, and deviation of frame-to-frame differences of each log-mel
+                 band; standardised, RBF support vector machine (C = 10). The strength of modulation, not its order.
+
+    python benchmarks/baselines.py MANIFEST [--column fold]
+
+prints the accuracy by recording with each value of the column as the test part, and the mean of them.
+"""
+
+import argparse
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from jaxtyping import Float32, Float64
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from soundscene.audio.files import read_samples
+from soundscene.data.manifest import Manifest
+from soundscene.errors import AudioWarning, ManifestError
+from soundscene.recipe import AudioRecipe, FeatureRecipe
+from soundscene.signal.features import LogSpectrogram
+from soundscene.types import Recording
+
+
+def judge(name: str, train: Sequence[Recording], test: Sequence[Recording]) -> np.ndarray:
+    """Names of the scenes [recording] that a judge gives to the test recordings, in their order.
+
+    name: a key of `JUDGES`. Features are computed once per file and process, so further folds cost no decoding.
+    Raises `ManifestError` for an unknown judge, `AudioError` for a file that cannot be read.
+    """
+    if name not in JUDGES:
+        raise ManifestError(f"no judge {name!r}; there are {', '.join(JUDGES)}")
+    scenes = np.array([recording.scene for recording in train])
+    return JUDGES[name](_features(train), scenes, _features(test))
+
+
+def _nearest_mean(
+    train: Float64[np.ndarray, "row 5 band"], scenes: np.ndarray, test: Float64[np.ndarray, "query 5 band"]
+) -> np.ndarray:
+    names = np.unique(scenes)
+    centres = np.stack([train[scenes == name, 0].mean(axis=0) for name in names])
+    return names[np.linalg.norm(test[:, None, 0] - centres, axis=2).argmin(axis=1)]
+
+
+def _band_statistics(
+    train: Float64[np.ndarray, "row 5 band"], scenes: np.ndarray, test: Float64[np.ndarray, "query 5 band"]
+) -> np.ndarray:
+    machine = make_pipeline(StandardScaler(), SVC(C=10, gamma="scale"))
+    return machine.fit(train.reshape(len(train), -1), scenes).predict(test.reshape(len(test), -1))
+
+
+JUDGES: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
+    {"nearest-mean": _nearest_mean, "band-statistics": _band_statistics}
+)
+"""Name -> (training statistics, their scenes, test statistics) -> scenes."""
+
+
+def _features(recordings: Sequence[Recording]) -> Float64[np.ndarray, "recording 5 band"]:
+    # the time of change is part of the key: a corpus rendered anew under the same name is read anew
+    return np.stack([_statistics(r.path, r.path.stat().st_mtime_ns) for r in recordings])
+
+
+@cache
+def _statistics(path: Path, changed_ns: int) -> Float64[np.ndarray, "5 band"]:
+    """Mean, deviation, 10 % and 90 % quantiles, deviation of differences, over the frames of a recording."""
+    bands = log_mel(path).astype(np.float64)
+    low, high = np.quantile(bands, [0.1, 0.9], axis=1)
+    return np.stack([bands.mean(axis=1), bands.std(axis=1), low, high, np.diff(bands, axis=1).std(axis=1)])
+
+
+def log_mel(path: Path) -> Float32[np.ndarray, "band frame"]:
+    """The front-end's log-mel spectrogram (channel 0, as recorded) of a whole recording, mirrored only at its ends.
+
+    The recording is handed in as one long segment; its second channel is a copy, because none is needed here.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AudioWarning)  # a corpus is judged as it is; its silences are no news here
+        samples = read_samples(path, AudioRecipe())
+    whole = AudioRecipe(segment_s=samples.size / AudioRecipe().sample_rate)
+    return LogSpectrogram(whole, FeatureRecipe())(np.stack([samples, samples])[None])[0, 0]
+
+
+def accuracies(manifest: Manifest, column: str) -> dict[str, dict[str, float]]:
+    """Judge -> value of the column -> accuracy by recording with that value as the test part."""
+    values = sorted({r.columns.get(column, "") for r in manifest.recordings})
+    table: dict[str, dict[str, float]] = {name: {} for name in JUDGES}
+    for value in values:
+        split = manifest.split(column, value)
+        truth = np.array([recording.scene for recording in split.test])
+        for name in JUDGES:
+            table[name][value] = float(np.mean(judge(name, split.train, split.test) == truth))
+    return table
+
+
+def main() -> None:
+    """Print the table of a manifest."""
+    parser = argparse.ArgumentParser(description="How hard is a corpus for two plain classifiers?")
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--column", default="fold", help="each of its values is the test part once (default: fold)")
+    arguments = parser.parse_args()
+    for name, by_value in accuracies(Manifest.read(arguments.manifest), arguments.column).items():
+        cells = "  ".join(f"{arguments.column}={value} {accuracy:.3f}" for value, accuracy in by_value.items())
+        print(f"{name:16s} {cells}  mean {np.mean(list(by_value.values())):.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+"""Sound files and arrays of samples as blocks of mono float32 at the recipe's rate, in constant memory.
+
+The only place that decodes. libsndfile reads WAV, FLAC, OGG (Vorbis, Opus), MP3 and AIFF; what it does not know (m4a,
+video) goes to PyAV, where that is installed. The content decides, never the suffix. What may pass is decided in `gate`.
+"""
+
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+from jaxtyping import Float32, Shaped
+
+from soundscene.audio.arrays import as_channels, to_float32
+from soundscene.audio.containers import Corrected, not_audio, read_promise
+from soundscene.audio.gate import AudioSummary, Gate
+from soundscene.errors import AudioError, AudioWarning
+from soundscene.recipe import AudioRecipe
+from soundscene.types import Samples
+
+_BLOCK_VALUES = 1 << 16  # samples times channels, of two or more, that are decoded at once
+_OPENING = threading.Lock()  # libsndfile keeps why a file was refused in one place for all threads
+_AV_SLACK_S = 0.5  # containers state durations with the codec's padding, or without
+
+_Blocks = Iterator[Float32[np.ndarray, "sample channel"]]
+_Reader = Generator[Samples, None, AudioSummary]
+
+
+class AudioFile:
+    """A sound file, read block by block.
+
+    path: of the file; audio: decides the sample rate (Hz) and the shortest duration that is allowed.
+    """
+
+    def __init__(self, path: str | Path, audio: AudioRecipe) -> None:
+        self._reading = _Reading(str(path), partial(_file_blocks, Path(path), audio))
+
+    def blocks(self) -> Generator[Samples, None, None]:
+        """Blocks [sample] of mono samples at the recipe's rate; together they are the recording.
+
+        Raises `AudioError` as soon as the sound turns out to be unusable; what may only harm the answer is in `notes`.
+        """
+        return self._reading.blocks()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What may make an answer worse; known after reading."""
+        return self._reading.heard.notes
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of sound that were decoded; known after reading."""
+        return self._reading.heard.duration_s
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of the samples (mono, the source's rate, 16 bits): the same for WAV, FLAC, array; known after reading."""
+        return self._reading.heard.content_hash
+
+
+class AudioArray:
+    """Samples in memory behind the interface of `AudioFile`: the same gate, the same resampling.
+
+    samples: [sample] or [channel, sample]; floats are taken as they are, integers are scaled to [-1, 1);
+    sample_rate: Hz; name: what messages call it. Raises `AudioError` for other shapes and types.
+    """
+
+    def __init__(
+        self, samples: Shaped[np.ndarray, "..."], sample_rate: int, audio: AudioRecipe, name: str = "array"
+    ) -> None:
+        self._reading = _Reading(name, partial(_array_blocks, as_channels(samples, name), sample_rate, audio, name))
+
+    def blocks(self) -> Generator[Samples, None, None]:
+        """Blocks [sample] of mono samples at the recipe's rate; together they are the recording.
+
+        Raises `AudioError` as soon as the sound turns out to be unusable; what may only harm the answer is in `notes`.
+        """
+        return self._reading.blocks()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What may make an answer worse; known after reading."""
+        return self._reading.heard.notes
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of sound that were decoded; known after reading."""
+        return self._reading.heard.duration_s
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of the samples (mono, the source's rate, 16 bits): the same for WAV, FLAC, array; known after reading."""
+        return self._reading.heard.content_hash
+
+
+class _Reading:
+    """What files and arrays share: passes blocks on and keeps what is known at the end.
+
+    Only `whole` warns: a program that reads many files, in threads, shows `notes` in its own way.
+    """
+
+    def __init__(self, name: str, start: Callable[[], _Reader]) -> None:
+        self._name, self._start = name, start
+        self._heard: AudioSummary | None = None
+
+    def blocks(self) -> Generator[Samples, None, None]:
+        self._heard = yield from self._start()
+
+    def whole(self) -> Samples:
+        samples = np.concatenate(list(self.blocks()))
+        for note in self.heard.notes:
+            warnings.warn(f"{self._name}: {note}", AudioWarning, stacklevel=3)
+        return samples
+
+    @property
+    def heard(self) -> AudioSummary:
+        if self._heard is None:
+            raise RuntimeError("known only after blocks() has been read to its end")
+        return self._heard
+
+
+def read_samples(path: str | Path, audio: AudioRecipe) -> Samples:
+    """The whole recording [sample], mono at the recipe's rate; raises `AudioError`, warns by `AudioWarning`."""
+    return _Reading(str(path), partial(_file_blocks, Path(path), audio)).whole()
+
+
+def gate_array(samples: Shaped[np.ndarray, "..."], sample_rate: int, audio: AudioRecipe, name: str = "array") -> Samples:
+    """Samples [sample] or [channel, sample] at `sample_rate` (Hz) as mono [sample] at the recipe's rate.
+
+    Raises `AudioError`, warns by `AudioWarning`, as a file would; integers are scaled to [-1, 1).
+    """
+    return _Reading(name, partial(_array_blocks, as_channels(samples, name), sample_rate, audio, name)).whole()
+
+
+def content_hash(path: str | Path) -> str:
+    """The hash of `AudioFile.content_hash` by decoding alone, of any duration; raises `AudioError`."""
+    reader = _file_blocks(Path(path), None)
+    while True:
+        try:
+            next(reader)
+        except StopIteration as end:
+            return end.value.content_hash
+
+
+def _block_samples(n_channels: int) -> int:
+    return max(1, _BLOCK_VALUES // max(2, n_channels))
+
+
+def _through(gate: Gate, native: _Blocks) -> _Reader:
+    """Drive a gate; empty blocks (the resampler filling up) are left out."""
+    for block in native:
+        if len(ready := gate.push(block)):
+            yield ready
+    if len(rest := gate.flush()):
+        yield rest
+    return gate.heard()
+
+
+def _array_blocks(samples: Shaped[np.ndarray, "channel sample"], sample_rate: int, audio: AudioRecipe, name: str) -> _Reader:
+    gate = Gate(name, sample_rate, audio, samples.dtype.kind == "f")
+    n = _block_samples(len(samples))
+    pieces = (samples[:, start : start + n] for start in range(0, samples.shape[1], n))
+    # C order as from a decoder, so that the mean over channels rounds alike
+    return (yield from _through(gate, (np.ascontiguousarray(to_float32(piece).T) for piece in pieces)))
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    sample_rate: int
+    holds_float: bool
+    blocks: _Blocks
+
+
+def _file_blocks(path: Path, audio: AudioRecipe | None) -> _Reader:
+    with ExitStack() as stack:
+        decoder = _open(path, stack)
+        gate = Gate(str(path), decoder.sample_rate, audio, decoder.holds_float)
+        return (yield from _through(gate, decoder.blocks))
+
+
+def _open(path: Path, stack: ExitStack) -> _Decoder:
+    """The decoder for what the file holds, whatever it is called."""
+    file = stack.enter_context(_open_bytes(path))
+    try:
+        head = file.read(512)
+        promise = read_promise(file)
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror}); is the disk or the network damaged?") from None
+    if not head:
+        raise AudioError(f"{path}: is empty (0 bytes); was the copy or the download interrupted?")
+    if promise.fault:
+        raise AudioError(f"{path}: is truncated: {promise.fault}; copy or export it again")
+    if promise.misread:
+        return _open_av(path, stack, promise.misread)
+    try:
+        sound = stack.enter_context(_open_soundfile(file, promise.correction))
+    except soundfile.LibsndfileError as error:
+        if what := not_audio(head):
+            raise AudioError(f"{path}: is not a sound file but {what}") from None
+        return _open_av(path, stack, f"not readable as WAV, FLAC, OGG, MP3 or AIFF ({error.error_string.rstrip('.')})")
+    blocks = _soundfile_blocks(path, sound, promise.n_frames)
+    return _Decoder(sound.samplerate, sound.subtype in ("FLOAT", "DOUBLE"), blocks)
+
+
+def _open_soundfile(file: BinaryIO, correction: tuple[int, bytes]) -> soundfile.SoundFile:
+    """By the number of the open file: calling Python back for every 8 KB costs a tenth, half beside another busy thread."""
+    with _OPENING:
+        if os.name == "posix" and not correction[1]:  # elsewhere a number means nothing to another C library
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+            return soundfile.SoundFile(file.fileno(), closefd=False)
+        corrected: Any = Corrected(file, correction)  # soundfile's annotation asks for more than it uses
+        return soundfile.SoundFile(corrected)
+
+
+def _open_bytes(path: Path) -> BinaryIO:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            what = "is a directory" if path.is_dir() else "is not a regular file"
+            raise AudioError(f"{path}: {what}; one sound file is wanted")
+        return path.open("rb")
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise AudioError(f"{path}: is a link to {os.readlink(path)}, which does not exist") from None
+        raise AudioError(f"{path}: does not exist; is the path relative to another folder?") from None
+    except PermissionError:
+        raise AudioError(f"{path}: may not be read (permission denied); ask its owner, or run chmod +r") from None
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _undecodable(path: Path, seconds: float, why: str) -> AudioError:
+    return AudioError(f"{path}: cannot be decoded beyond {seconds:.2f} s ({why}); it is truncated or damaged")
+
+
+def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, promised: int | None) -> _Blocks:
+    # soundfile seeks after every read to where it is already; in a FLAC file of unknown length the last such seek fails
+    # and takes a block with it. Nothing here needs to seek.
+    sound.seekable = lambda: False
+    n_read, why = 0, f"the header promises {(promised or 0) / sound.samplerate:.2f} s"
+    while True:
+        try:
+            block = sound.read(_block_samples(sound.channels), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            why = why if promised else error.error_string.rstrip(". ")
+            raise _undecodable(path, n_read / sound.samplerate, why) from None
+        if not len(block):
+            break
+        n_read += len(block)
+        yield block
+    if promised is not None and n_read < promised:
+        raise _undecodable(path, n_read / sound.samplerate, why)
+
+
+def _open_av(path: Path, stack: ExitStack, why: str) -> _Decoder:
+    """Decode with PyAV (FFmpeg's libraries); `why` says what kept libsndfile from it."""
+    try:
+        import av  # here, because it is an extra, and slow to import
+        from av.error import FFmpegError
+    except ImportError:
+        raise AudioError(
+            f"{path}: {why}; if it is m4a, video or another format that FFmpeg knows, pip install soundscene[av]"
+        ) from None
+    try:
+        container = stack.enter_context(av.open(str(path), metadata_errors="ignore"))
+    except (FFmpegError, ValueError):
+        raise AudioError(f"{path}: {why}, and FFmpeg does not know it either; it is damaged or no sound file") from None
+    if not container.streams.audio:
+        raise AudioError(f"{path}: holds no sound, only {', '.join(s.type for s in container.streams) or 'no streams'}")
+    stream = container.streams.audio[0]
+    rate = int(stream.codec_context.sample_rate)
+    promised_s = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    return _Decoder(rate, False, _av_blocks(path, container, rate, promised_s))
+
+
+def _av_blocks(path: Path, container: Any, rate: int, promised_s: float) -> _Blocks:
+    import av
+    from av.error import FFmpegError
+
+    to_float = av.AudioResampler(format="fltp")  # planar float at the stream's own rate and layout
+    n_read = 0
+    try:
+        for frame in container.decode(audio=0):
+            for planar in to_float.resample(frame):
+                n_read += planar.samples
+                yield np.ascontiguousarray(planar.to_ndarray().T)
+    except FFmpegError as error:
+        raise _undecodable(path, n_read / rate, error.strerror or "FFmpeg gave no reason") from None
+    if n_read / rate < promised_s - _AV_SLACK_S:
+        raise _undecodable(path, n_read / rate, f"the header promises {promised_s:.2f} s")

@@ -1,0 +1,138 @@
+"""Sound files named one by one, found in folders, matched by globs, or listed a path a line; never held as one list."""
+
+import glob
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from soundscene.errors import AudioError
+
+AUDIO_SUFFIXES = frozenset(
+    {".wav", ".wave", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf"}
+    | {".m4a", ".aac", ".mp4", ".mov", ".mka", ".mkv", ".webm"}  # by PyAV
+)
+STDIN = "-"
+_BOM = b"\xef\xbb\xbf"
+
+
+def sound_files(paths: Sequence[Path]) -> Iterator[Path]:
+    """Files as given, whatever their suffix (a missing one is found out by reading it), and all sound files in folders.
+
+    A path that does not exist and holds *, ? or [ is a glob: * and ? stay within a name, ** stands for any folders. It
+    matches files, never hidden ones; a last part * or ** matches sound files only, by their suffix. Only the names of one
+    folder at a time are held, to sort them.
+    Raises: `AudioError` for a folder without any sound file and a glob without any match, when its turn comes.
+    """
+    for path in paths:
+        if path.is_dir():
+            yield from _some(is_sound(walk(path)), f"{path}: no sound files in this folder; known suffixes are {_known()}")
+        elif glob.has_magic(str(path)) and not os.path.lexists(path):
+            yield from _some(_matches(path), f"{path}: no file matches this glob, and none has this name")
+        else:
+            yield path
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder, sorted, hidden ones left out."""
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
+
+
+def is_sound(files: Iterator[Path]) -> Iterator[Path]:
+    """The files whose suffix is that of a sound file."""
+    return (file for file in files if file.suffix.lower() in AUDIO_SUFFIXES)
+
+
+def count_files(paths: Sequence[Path]) -> int:
+    """How many files `sound_files` will give, by looking at all folders now; raises what it would raise."""
+    return sum(1 for _ in sound_files(paths))
+
+
+def listed(source: str) -> Iterator[str]:
+    """The paths in a list, a path a line; "-" is stdin.
+
+    A line is the name of a file as its bytes are, text or not, and ends with LF or CR LF; a name with a line break cannot be
+    listed. Empty lines are skipped. Paths are relative to the working folder, not to the list.
+    Raises: `AudioError` for a list that cannot be read, and at a line with a NUL byte, which no name may hold.
+    """
+    if source == STDIN:
+        yield from _lines(source, sys.stdin.buffer)
+        return
+    try:
+        with open(source, "rb") as file:
+            yield from _lines(source, file)
+    except OSError as error:
+        raise AudioError(f"{source}: the list cannot be read ({error.strerror or error})") from None
+
+
+def count_listed(source: str) -> int | None:
+    """How many paths a list holds; None where reading it to find out would use it up (stdin, pipes)."""
+    try:
+        if source == STDIN or not stat.S_ISREG(os.stat(source).st_mode):
+            return None
+    except OSError:
+        return None  # `listed` says why
+    return sum(1 for _ in listed(source))
+
+
+def _lines(source: str, file: Iterable[bytes]) -> Iterator[str]:
+    for number, line in enumerate(file, 1):
+        line = line.removeprefix(_BOM) if number == 1 else line
+        line = line.removesuffix(b"\n").removesuffix(b"\r")
+        if b"\0" in line:
+            raise AudioError(
+                f"{source}, line {number}: holds a NUL byte, which no path may; is it a list of one path a line, such as "
+                "find makes without -print0?"
+            )
+        if line:
+            yield os.fsdecode(line)
+
+
+def _some(files: Iterator[Path], otherwise: str) -> Iterator[Path]:
+    """The files, or an error where there are none."""
+    first = next(files, None)
+    if first is None:
+        raise AudioError(otherwise)
+    yield first
+    yield from files
+
+
+def _matches(pattern: Path) -> Iterator[Path]:
+    """Files that a glob matches, in the order of `walk`."""
+    n = next(n for n, part in enumerate(pattern.parts) if glob.has_magic(part))
+    base, wanted = Path(*pattern.parts[:n]), pattern.parts[n:]
+    found = (file for file in _down_to(base, None if "**" in wanted else len(wanted)) if _fits(_below(file, base), wanted))
+    return is_sound(found) if wanted[-1] in ("*", "**") else found
+
+
+def _down_to(base: Path, depth: int | None) -> Iterator[Path]:
+    """`walk`, but no deeper than a pattern without ** can match."""
+    if depth is None:
+        yield from walk(base)
+        return
+    for root, folders, names in os.walk(base):
+        below = len(Path(root).parts) - len(base.parts) + 1
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if below < depth else []
+        yield from (Path(root, name) for name in sorted(names) if not name.startswith(".") and below == depth)
+
+
+def _below(file: Path, base: Path) -> tuple[str, ...]:
+    return file.parts[len(base.parts) :]
+
+
+def _fits(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    """Whether the parts of a path are what a glob wants, part by part."""
+    if not wanted:
+        return not parts
+    if wanted[0] == "**":
+        # a last ** is any name in any folder
+        return bool(parts) and (len(wanted) == 1 or _fits(parts, wanted[1:]) or _fits(parts[1:], wanted))
+    return bool(parts) and fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])
+
+
+def _known() -> str:
+    return ", ".join(sorted(AUDIO_SUFFIXES))

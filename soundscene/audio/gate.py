@@ -1,0 +1,176 @@
+"""The gate that every sound passes, from a file or from an array: what is refused, what is noted, what comes out.
+
+Out come mono float32 samples at the recipe's rate. Errors name the source, what was found, what is allowed and the likely
+cause; notes say what may make an answer worse. See docs/decisions/0020-decoding-and-resampling.md.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+from jaxtyping import Float32, Shaped
+
+from soundscene.errors import AudioError
+from soundscene.recipe import AudioRecipe
+from soundscene.types import Samples
+
+_LOWEST_HZ, _HIGHEST_HZ = 1000, 768000
+_MUCH_SILENCE = 0.5  # share of a recording from which on digital silence is noted
+UNSCALED = 8.0  # peak above which samples are rather unscaled integers than loud
+
+
+@dataclass(frozen=True)
+class AudioSummary:
+    """What is known once a sound has been read to its end.
+
+    duration_s: of the decoded samples; content_hash: of the mono samples at the source's rate in 16 bits.
+    """
+
+    duration_s: float
+    notes: tuple[str, ...]
+    content_hash: str
+
+
+class Intake:
+    """What any sound passes, a recording or one without an end: [sample, channel] -> mono -> the recipe's rate.
+
+    It judges single samples and the rate, never the whole, and keeps nothing that grows.
+    name: the source in messages; sample_rate: of the source, Hz; audio: None to leave the rate as it is.
+    Raises `AudioError` for an implausible rate.
+    """
+
+    def __init__(self, name: str, sample_rate: int, audio: AudioRecipe | None) -> None:
+        if not _LOWEST_HZ <= sample_rate <= _HIGHEST_HZ:
+            raise AudioError(
+                f"{name}: a sample rate of {sample_rate} Hz is not plausible, allowed are {_LOWEST_HZ} to {_HIGHEST_HZ} Hz; "
+                "is the header damaged, or the rate given in kHz?"
+            )
+        self._name, self._rate, self._audio = name, sample_rate, audio
+        self._resampler = None
+        if audio is not None and audio.sample_rate != sample_rate:
+            self._resampler = soxr.ResampleStream(sample_rate, audio.sample_rate, 1, dtype="float32", quality="HQ")
+        self.n_in = self.n_out = 0  # samples so far, at the source's rate and at the recipe's
+        self.peak = 0.0
+
+    def mix(self, block: Float32[np.ndarray, "native channel"]) -> Samples:
+        """The next samples, mono at the source's rate; raises `AudioError` for one that is not finite."""
+        peak = max(float(block.max(initial=0.0)), -float(block.min(initial=0.0)))
+        if not math.isfinite(peak):
+            self._refuse_non_finite(block)
+        self.peak = max(self.peak, peak)
+        self.n_in += len(block)
+        return _mix(block)
+
+    def resample(self, mono: Float32[np.ndarray, " native"], last: bool = False) -> Samples:
+        """What is ready by now at the recipe's rate; last: nothing comes after these samples."""
+        if self._resampler is not None:
+            mono = self._resampler.resample_chunk(mono, last=last)
+        self.n_out += len(mono)
+        return mono
+
+    def rate_notes(self) -> tuple[str, ...]:
+        """What a low rate does to the answer."""
+        if self._audio is None or self._rate >= self._audio.sample_rate:
+            return ()
+        top, edge = self._audio.sample_rate / 2, self._rate / 2
+        return (
+            f"sampled at {self._rate} Hz, below the recipe's {self._audio.sample_rate} Hz: nothing above {edge:g} Hz, "
+            f"so the bands from {edge:g} to {top:g} Hz stay empty and the answer may be wrong",
+        )
+
+    def peak_notes(self) -> tuple[str, ...]:
+        """What samples beyond full scale may come from."""
+        if self.peak <= 1.0:
+            return ()
+        cause = "; were integers converted without scaling?" if self.peak > UNSCALED else ", kept as they are"
+        return (f"peak {self.peak:.4g}, samples are expected within -1 to 1{cause}",)
+
+    def _refuse_non_finite(self, block: Float32[np.ndarray, "sample channel"]) -> None:
+        sample, channel = np.argwhere(~np.isfinite(block))[0]
+        raise AudioError(
+            f"{self._name}: holds {block[sample, channel]} at {(self.n_in + sample) / self._rate:.3f} s "
+            f"(channel {channel + 1}), samples must be finite; did the program that wrote it divide by zero?"
+        )
+
+
+class Gate:
+    """Takes [sample, channel] blocks at the source's rate, gives mono blocks at the recipe's rate; push and flush.
+
+    name: the source in messages; sample_rate: of the source, Hz; audio: None to judge and hash only;
+    holds_float: the source stores floating point, so that samples beyond +-1 are possible and not a decoder's overshoot.
+    Raises `AudioError` from `push` or `flush` when the sound cannot be used.
+    """
+
+    def __init__(self, name: str, sample_rate: int, audio: AudioRecipe | None, holds_float: bool) -> None:
+        self._intake = Intake(name, sample_rate, audio)
+        self._name, self._rate, self._audio, self._holds_float = name, sample_rate, audio, holds_float
+        self._piece = max(1, sample_rate // 10)  # silence is judged by 0.1 s: quiet 16-bit sound has single zeros
+        self._hash = hashlib.sha256()
+        self._n_in = self._n_silent = self._n_leading = 0
+
+    def push(self, block: Float32[np.ndarray, "native channel"]) -> Samples:
+        """The next samples in, what is ready by now out. Blocks may have any length; the output does not depend on it."""
+        mono = self._intake.mix(block)
+        self._count_silence(mono)
+        self._n_in += len(mono)
+        # 16 bits, so that WAV, FLAC and a 24-bit master of the same samples agree; the rate is left out on purpose:
+        # the same samples under another rate are no new recording either.
+        self._hash.update(np.rint(mono * 32768.0).clip(-32768, 32767).astype("<i2").tobytes())
+        return self._intake.resample(mono)
+
+    def flush(self) -> Samples:
+        """The rest of the samples, after the last push; refuses what is too short or silent as a whole."""
+        if not self._n_in:
+            raise AudioError(f"{self._name}: holds no samples; was the recording or the export interrupted?")
+        if self._n_leading == self._n_in:
+            raise AudioError(f"{self._name}: {self._why_silent()}")
+        rest = self._intake.resample(np.zeros(0, np.float32), last=True)
+        if self._audio is not None and self._intake.n_out < self._audio.segment_samples:
+            raise AudioError(
+                f"{self._name}: lasts {self._n_in / self._rate:.3f} s, the recipe needs at least one segment of "
+                f"{self._audio.segment_s:.3f} s (audio.segment_s); leave the file out, or train with shorter segments"
+            )
+        return rest
+
+    def heard(self) -> AudioSummary:
+        """What is known after `flush`."""
+        return AudioSummary(self._n_in / self._rate, self._notes(), self._hash.hexdigest())
+
+    def _count_silence(self, mono: Samples) -> None:
+        if self._n_leading == self._n_in:
+            self._n_leading += int(np.argmax(mono != 0)) if mono.any() else len(mono)
+        whole = len(mono) // self._piece * self._piece
+        pieces: Shaped[np.ndarray, "piece sample"] = mono[:whole].reshape(-1, self._piece)
+        self._n_silent += self._piece * int(np.count_nonzero(~pieces.any(axis=1)))
+        if not mono[whole:].any():
+            self._n_silent += len(mono) - whole
+
+    def _why_silent(self) -> str:
+        if self._intake.peak:
+            return "its channels cancel each other when mixed to mono; is the polarity of one inverted?"
+        return (
+            f"digital silence: all {self._n_in} samples are exactly zero; was the microphone muted, or the wrong "
+            "input recorded?"
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = [*self._intake.rate_notes()]
+        if self._n_silent > _MUCH_SILENCE * self._n_in:
+            notes.append(
+                f"{self._n_silent / self._n_in:.0%} is digital silence (samples exactly zero), "
+                f"of it {self._n_leading / self._rate:.2f} s at the start"
+            )
+        if self._holds_float:
+            notes.extend(self._intake.peak_notes())
+        return tuple(notes)
+
+
+def _mix(block: Float32[np.ndarray, "native channel"]) -> Samples:
+    """Mean over the channels; of two it is written out, because numpy takes twenty times as long for the same bits."""
+    if block.shape[1] == 1:
+        return block[:, 0]
+    if block.shape[1] == 2:
+        return (block[:, 0] + block[:, 1]) * np.float32(0.5)
+    return block.mean(axis=1, dtype=np.float32)

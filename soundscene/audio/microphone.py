@@ -1,0 +1,191 @@
+"""A microphone as blocks of samples, through sounddevice (PortAudio), an extra.
+
+The device calls back from a thread of its own, which must not wait: it puts blocks into a queue of bounded length. Two
+things can go missing, and both are counted. A dropout: the device itself had to discard sound before it called. An overrun:
+the queue was full because the listener was too slow; then all that waits is discarded at once, so that what is heard next is
+the present again, and the holes are few. Lost time stays on the clock as `Arrival.n_lost`.
+"""
+
+import importlib
+import time
+from collections import deque
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Condition
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from soundscene.audio.pcm import Arrival
+from soundscene.errors import AudioError
+
+BLOCK_S = 0.05  # sound in a call of the device: short beside an answer every 2 s, few calls
+QUEUE_S = 10.0  # sound that may wait for the listener
+_LOOK_S = 0.5  # how often a waiting listener looks whether the device still runs (and, on Windows, for Ctrl-C)
+_PATIENCE_S = 5.0  # without any sound
+_LONGEST_GAP_S = 3600.0  # beyond this the device's clock was set, not its sound lost
+
+
+@dataclass(frozen=True)
+class Input:
+    """A device that sound can be recorded from: number and name to choose it by, channels, its own rate in Hz."""
+
+    number: int
+    name: str
+    n_channels: int
+    sample_rate: int
+    default: bool
+
+
+def list_inputs() -> list[Input]:
+    """All inputs; raises `AudioError` without sounddevice or PortAudio."""
+    sounddevice = _import()
+    with _plain_errors(sounddevice, "the devices cannot be listed"):
+        found = list(sounddevice.query_devices())
+        chosen = _default_number(sounddevice)
+    return [
+        Input(i, str(d["name"]), int(d["max_input_channels"]), round(d["default_samplerate"]), i == chosen)
+        for i, d in enumerate(found)
+        if d["max_input_channels"] > 0
+    ]
+
+
+class Microphone:
+    """One input, from `open` (or the first of `arrivals`) to the end of `arrivals`.
+
+    device: number, or part of a name, by default the system's input; sample_rate: Hz, by default the device's own.
+    dropouts: how often the device discarded sound; overruns: how often the queue was full; n_lost: samples that both took,
+    as far as they are known. Raises `AudioError` without sounddevice, PortAudio or such a device, or where the device does
+    not take the rate or the channels.
+    """
+
+    def __init__(self, device: int | str | None = None, sample_rate: int | None = None, n_channels: int = 1) -> None:
+        self._sounddevice = _import()
+        called = "the default input" if device is None else f"input {device!r}"
+        with _plain_errors(self._sounddevice, f"{called} cannot be used (`--devices` lists what is there)"):
+            found = self._sounddevice.query_devices(device, "input")
+        self.name = str(found["name"])
+        own = round(found["default_samplerate"])
+        self.sample_rate = sample_rate or own
+        hint = f"{self.name}: does not take {n_channels} channel(s) at {self.sample_rate} Hz"
+        hint = f"{hint}; its own are {found['max_input_channels']} at {own} Hz"
+        with _plain_errors(self._sounddevice, hint):
+            self._sounddevice.check_input_settings(device, n_channels, "float32", None, self.sample_rate)
+        self._device, self._n_channels = device, n_channels
+        self._most = round(QUEUE_S * self.sample_rate)
+        self._changed = Condition()
+        self._queue: deque[Arrival] = deque()
+        self._n_waiting = 0  # samples in the queue
+        self._n_discarded = 0  # samples lost since the last one that was queued
+        self._expected_s: float | None = None  # when, by the device's clock, the next sample is due
+        self.dropouts = self.overruns = self.n_lost = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Nothing that is not counted."""
+        return ()
+
+    def arrivals(self) -> Generator[Arrival, None, None]:
+        """Blocks as the device gives them, without end; closing the generator closes the device.
+
+        Raises `AudioError` where the device stops, or gives nothing for five seconds.
+        """
+        cannot = f"{self.name}: cannot be opened; does another program hold it?"
+        with _plain_errors(self._sounddevice, cannot):
+            stream = self._sounddevice.InputStream(
+                samplerate=self.sample_rate,
+                blocksize=max(1, round(BLOCK_S * self.sample_rate)),
+                device=self._device,
+                channels=self._n_channels,
+                dtype="float32",
+                callback=self._called,
+            )
+        try:
+            with _plain_errors(self._sounddevice, cannot):
+                stream.start()
+            while True:
+                yield self._next(stream)
+        finally:
+            stream.close()
+
+    def _next(self, stream: Any) -> Arrival:
+        patience = time.monotonic() + _PATIENCE_S
+        with self._changed:
+            while not self._queue:
+                self._changed.wait(_LOOK_S)
+                if self._queue:
+                    break
+                if not stream.active or time.monotonic() > patience:
+                    raise AudioError(f"{self.name}: gives no more sound; was it unplugged, or taken by another program?")
+            arrival = self._queue.popleft()
+            self._n_waiting -= len(arrival.samples)
+            return arrival
+
+    def _called(self, block: Float32[np.ndarray, "sample channel"], n: int, times: Any, status: Any) -> None:
+        """What the device calls with the next block, which it will overwrite; it must not wait, nor raise."""
+        arrived = time.perf_counter()
+        began_s = float(times.inputBufferAdcTime)
+        lost = 0
+        if status.input_overflow:
+            lost = self._gap(began_s)
+        with self._changed:
+            self.dropouts += bool(status.input_overflow)
+            self.n_lost += lost
+            self._n_discarded += lost
+            if self._n_waiting + n > self._most:
+                waiting = sum(len(arrival.samples) for arrival in self._queue)
+                self.overruns += 1
+                self.n_lost += waiting
+                # what was lost before a block that is discarded now has to stay on the clock too
+                self._n_discarded += waiting + sum(arrival.n_lost for arrival in self._queue)
+                self._queue.clear()
+                self._n_waiting = 0
+            self._queue.append(Arrival(block.copy(), arrived, self._n_discarded))
+            self._n_waiting += n
+            self._n_discarded = 0
+            self._changed.notify()
+        self._expected_s = began_s + n / self.sample_rate
+
+    def _gap(self, began_s: float) -> int:
+        """Samples the device discarded, by its clock; 0 where that clock stands still, as with some drivers."""
+        if self._expected_s is None:
+            return 0
+        gap_s = began_s - self._expected_s
+        return round(gap_s * self.sample_rate) if 0 < gap_s < _LONGEST_GAP_S else 0
+
+
+def _default_number(sounddevice: Any) -> int:
+    """Number of the system's input; -1 for none. The library gives it as a pair with the output."""
+    try:
+        return int(sounddevice.default.device[0])
+    except (TypeError, IndexError):
+        return -1
+
+
+def _import() -> Any:
+    try:
+        return importlib.import_module("sounddevice")
+    except ImportError:
+        raise AudioError(
+            "listening to a microphone needs sounddevice; pip install soundscene[live], or pipe raw PCM to --stdin"
+        ) from None
+    except OSError as error:
+        raise AudioError(
+            f"sounddevice does not find the library PortAudio ({_one_line(error)}); install it (Debian, Ubuntu: apt install "
+            "libportaudio2), or pipe raw PCM to --stdin"
+        ) from None
+
+
+@contextmanager
+def _plain_errors(sounddevice: Any, what: str) -> Generator[None, None, None]:
+    """PortAudio's complaints, and those of the choice of a device, as one line."""
+    try:
+        yield
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise AudioError(f"{what}: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,81 @@
+"""Raw PCM, samples without a header, as another program pipes them; and what any source of live sound hands on."""
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from io import BufferedIOBase
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+
+from soundscene.audio.arrays import to_float32
+from soundscene.errors import AudioError
+
+SampleType = Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"]
+"""Names as ffmpeg has them: unsigned, signed or floating point, bits, little-endian."""
+
+SAMPLE_TYPES: tuple[SampleType, ...] = get_args(SampleType)
+MOST_CHANNELS = 64
+_NUMPY = {"u8": "u1", "s16le": "<i2", "s24le": "u1", "s32le": "<i4", "f32le": "<f4", "f64le": "<f8"}
+_BYTES = {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}
+_READ = 1 << 16  # bytes at most at a time; what is there comes at once, however little
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A block of live sound, [sample, channel] at the source's rate, with `time.perf_counter()` when it came.
+
+    n_lost: samples that went missing just before it.
+    """
+
+    samples: Float32[np.ndarray, "native channel"]
+    arrived: float
+    n_lost: int = 0
+
+
+class PcmStream:
+    """Raw PCM from an open binary file, mostly a pipe; channels interleaved.
+
+    file: must have `read1`; n_channels, 1 to 64. Raises `AudioError` for another number of channels.
+    """
+
+    def __init__(self, file: BufferedIOBase, n_channels: int, sample_type: SampleType) -> None:
+        if not 1 <= n_channels <= MOST_CHANNELS:
+            raise AudioError(f"{n_channels} channels: allowed are 1 to {MOST_CHANNELS}, as many as the sound has")
+        self._file, self._n_channels = file, n_channels
+        self._type: SampleType = sample_type
+        self._size = _BYTES[sample_type] * n_channels
+        self.n_rest = 0  # bytes at the end that are no whole sample of every channel
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What looks wrong; known at the end."""
+        if not self.n_rest:
+            return ()
+        return (
+            f"the last {self.n_rest} byte(s) are no whole sample of {self._n_channels} channel(s) of {self._type}, left "
+            "out; was the pipe cut, or is the sample type or the number of channels wrong?",
+        )
+
+    def arrivals(self) -> Generator[Arrival, None, None]:
+        """What is there, as soon as it is there, to the end of the file."""
+        rest = b""
+        while data := self._file.read1(_READ):
+            arrived = time.perf_counter()
+            data = rest + data
+            whole = len(data) // self._size * self._size
+            rest = data[whole:]
+            if whole:
+                yield Arrival(decode_pcm(data[:whole], self._n_channels, self._type), arrived)
+        self.n_rest = len(rest)
+
+
+def decode_pcm(data: bytes, n_channels: int, sample_type: SampleType) -> Float32[np.ndarray, "native channel"]:
+    """Bytes as samples [sample, channel]; integers are scaled to [-1, 1). The bytes are whole samples of all channels."""
+    values: Shaped[np.ndarray, " value"] = np.frombuffer(data, _NUMPY[sample_type])
+    if sample_type == "s24le":
+        wide = np.zeros((len(values) // 3, 4), np.uint8)
+        wide[:, 1:] = values.reshape(-1, 3)  # the upper three bytes of 32 bits, so that the sign is in its place
+        values = wide.view("<i4")[:, 0]
+    return to_float32(values.reshape(-1, n_channels))

@@ -1,0 +1,180 @@
+"""What `make demo` does: a corpus, two networks with two heads each, predictions, and a picture of the attention."""
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from soundscene.bundle import ModelBundle
+from soundscene.data.corpus import Corpus, read_corpus
+from soundscene.data.manifest import Manifest, scan
+from soundscene.data.splits import check_leakage, deal_folds
+from soundscene.errors import AudioError, ManifestError
+from soundscene.explanation.segment import attention_picture
+from soundscene.pipeline import evaluate_on_images
+from soundscene.predictor import load
+from soundscene.recipe import Recipe
+from soundscene.render.corpus import render_corpus
+from soundscene.render.scenes import SCENES
+from soundscene.scoring.evaluation import Evaluation
+from soundscene.systems.neural import HEADS, train
+from soundscene.training.device import make_fabric
+from soundscene.types import Split
+
+N_PER_SCENE = 30
+DURATION_S = 6.0
+TEST_FOLD = "1"
+NAMES = {"att-crnn": "Att-CRNN", "cnn": "CNN baseline"}
+
+Bar = Callable[..., AbstractContextManager[Callable[..., None]]]
+"""A context that gives (done, in all, note="") -> None; the command line's progress bar."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found: evaluation by network, the model's file, the picture, seconds in all."""
+
+    evaluations: dict[str, Evaluation]
+    model: Path
+    picture: Path
+    seconds: float
+
+
+def run_demo(
+    corpus: Path | None,
+    folder: Path,
+    seed: int,
+    out: Console,
+    bar: Bar,
+    recipe: Recipe | None = None,
+    n_per_scene: int = N_PER_SCENE,
+) -> DemoResult:
+    """Train on four fifths of a corpus, tell how well the models do on the rest, and leave everything in `folder`.
+
+    Arguments: corpus: a folder per scene of real recordings, by default rendered ones; seed: of rendering and training;
+    out: where to print; recipe: by default `Recipe.small()`; n_per_scene: rendered recordings of each scene.
+
+    Raises: `SceneError` for a corpus that cannot be used.
+    """
+    started = time.perf_counter()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ManifestError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
+    recipe = (recipe or Recipe.small()).with_settings([f"training.seed={seed}"])
+    split = _corpus(corpus, folder, seed, out, n_per_scene)
+    with bar("reading sound") as reading:
+        hop = recipe.training.segment_hop_s
+        training = read_corpus(split.train, recipe, hop, progress=reading)
+        testing = read_corpus(split.test, recipe)
+    hashes = {r.path: h for c in (training, testing) for r, h in zip(c.recordings, c.content_hash, strict=True)}
+    check_leakage(split, hashes)
+    out.print(f"\n{len(split.train)} recordings to learn from, {len(split.test)} that no model hears before the test")
+    evaluations, models = {}, {}
+    for kind, name in NAMES.items():
+        models[kind] = folder / f"{kind}.safetensors"
+        out.print(f"training the {name}, {recipe.training.epochs} epochs ...")
+        bundle = _train(recipe.with_settings([f"network.kind={kind}"]), training, name, bar)
+        bundle.save(models[kind])
+        evaluations[kind] = evaluate_on_images(bundle, testing)
+    out.print(_table(evaluations, split, testing, rendered=corpus is None))
+    _predict(models["att-crnn"], split, out)
+    picture = folder / "attention.png"
+    sound = _one_that_is_right(models["att-crnn"], testing)
+    attention_picture(ModelBundle.load(models["att-crnn"]), sound, picture)
+    seconds = time.perf_counter() - started
+    out.print(f"\nWhat the network listened to: {picture} (of {sound.name})")
+    out.print(f"Try it: soundscene predict {models['att-crnn']} YOUR_FILES    ({seconds:.0f} s)", highlight=False)
+    return DemoResult(evaluations, models["att-crnn"], picture, seconds)
+
+
+def _corpus(corpus: Path | None, folder: Path, seed: int, out: Console, n_per_scene: int) -> Split:
+    """Rendered recordings, or the user's: by the fold column of a manifest.csv in the folder, or by seeded folds."""
+    if corpus is None:
+        out.print(
+            f"Rendering {n_per_scene} recordings of {DURATION_S:g} s for each of ten scenes. The sound is SYNTHETIC: the "
+            "figures below show\nthat everything works, not how well it works on real recordings."
+        )
+        rendered = folder / "rendered"
+        if _is_rendered(rendered):
+            shutil.rmtree(rendered)
+        return Manifest.read(render_corpus(rendered, n_per_scene, DURATION_S, seed)).split("fold", TEST_FOLD)
+    listed = corpus / "manifest.csv"
+    if listed.exists():
+        manifest = Manifest.read(listed)
+        if all("fold" in r.columns for r in manifest.recordings):
+            out.print(f"{listed}: testing on its fold {TEST_FOLD}", highlight=False)
+            return manifest.split("fold", TEST_FOLD)
+    else:
+        manifest, notes = scan(corpus)
+        for note in notes:
+            out.print(f"note: {note}", highlight=False)
+        if any("fold" in r.columns for r in manifest.recordings):
+            return manifest.split("fold", TEST_FOLD)
+    rows, notes = deal_folds(manifest.recordings, np.random.default_rng(seed))
+    for note in notes:
+        out.print(f"note: {note}", highlight=False)
+    return Manifest(manifest.path, rows).split("fold", TEST_FOLD)
+
+
+def _is_rendered(folder: Path) -> bool:
+    """Whether a folder is what an earlier demo left; anything else is the user's, and never deleted."""
+    return folder.is_dir() and {entry.name for entry in folder.iterdir()} == {*SCENES, "manifest.csv"}
+
+
+def _train(recipe: Recipe, corpus: Corpus, name: str, bar: Bar) -> ModelBundle:
+    with bar(f"training {name}") as training:
+
+        def epoch(row: dict[str, float], network: Any) -> None:
+            training(int(row["epoch"]), recipe.training.epochs, f"loss {row['loss']:.4f}")
+
+        return train(recipe, corpus, fabric=make_fabric("cpu"), observer=epoch, provenance={"manifest": "demo"}).bundle
+
+
+def _table(evaluations: dict[str, Evaluation], split: Split, testing: Corpus, rendered: bool) -> Table:
+    sound = "SYNTHETIC sound" if rendered else "your recordings"
+    table = Table(title=f"accuracy on {len(split.test)} recordings never heard ({sound})", title_justify="left", box=SIMPLE)
+    for name in ("network", "head", "2-s segment", "recording", "log loss", "ECE"):
+        table.add_column(name, justify="left" if name in ("network", "head") else "right")
+    for kind, evaluation in evaluations.items():
+        for head in HEADS:
+            scores = evaluation.scores[head]
+            table.add_row(
+                NAMES[kind], head, f"{scores.segment.accuracy:.1%}", f"{scores.recording.accuracy:.1%}",
+                f"{scores.calibrated.log_loss:.2f}", f"{scores.calibrated.calibration_error:.2f}",
+            )  # fmt: skip
+    return table
+
+
+def _predict(model: Path, split: Split, out: Console) -> None:
+    """A few files through the public way in, from the saved bundle."""
+    predictor = load(model)
+    table = Table(title=f"soundscene predict {model.name} ...", title_justify="left", box=SIMPLE)
+    for name in ("file", "true scene", "answer", "probability"):
+        table.add_column(name)
+    step = max(1, len(split.test) // 5)
+    for recording in split.test[::step][:6]:
+        with suppress(AudioError):  # digital silence
+            answer = predictor.predict(recording.path)
+            table.add_row(recording.path.name, recording.scene, answer.scene, f"{answer.probability:.2f}")
+    out.print(table)
+
+
+def _one_that_is_right(model: Path, testing: Corpus) -> Path:
+    """A test recording whose scene was named rightly, or the first one if none was."""
+    predictor = load(model)
+    for recording in testing.recordings:
+        try:
+            if predictor.predict(recording.path).scene == recording.scene:
+                return recording.path
+        except AudioError:  # digital silence
+            continue
+    return testing.recordings[0].path

@@ -1,0 +1,243 @@
+"""The picture of one recording: what was heard, what the network pooled, and how the answer came about."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from soundscene.explanation.answer_panels import draw_growth, draw_posteriors, legend_rows
+from soundscene.explanation.recording import RecordingView
+from soundscene.plotting.sheet import CHANNELS, clean, hertz_axis, largest, styled, widened, wrapped
+
+_WIDTH_IN = 11.0
+_EDGE = {"color": "0.6", "linewidth": 0.6}  # between segments
+
+Panel = tuple[float, Callable[[Axes, Axes], None]]
+"""Height in inches, and what draws it: (panel, the narrow one at its side)."""
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """The frames of the segments drawn on one axis of seconds: a frame that the segment before has heard is left out.
+
+    segment, frame [column]: where the columns come from; edges_s [column + 1]: their borders; starts_s [segment] of the
+    segments drawn, the last of which overlaps the one before or not.
+    """
+
+    segment: Int64[np.ndarray, " column"]
+    frame: Int64[np.ndarray, " column"]
+    edges_s: Float64[np.ndarray, " edge"]
+    starts_s: Float64[np.ndarray, " segment"]
+    overlaps: bool
+
+    def columns(self, values: Float[np.ndarray, "segment row frame"]) -> Float[np.ndarray, "row column"]:
+        """Arrays of segments as one array over time."""
+        return values[self.segment, :, self.frame].T
+
+
+def timeline(view: RecordingView, frame_s: float) -> TimeAxis:
+    """The columns of a view whose frames are frame_s seconds apart."""
+    starts_s = view.start_s[view.drawn]
+    ends_s = starts_s + view.segment_s
+    times = starts_s[:, None] + np.arange(view.part.images.shape[3]) * frame_s
+    fresh_from = np.concatenate([starts_s[:1], ends_s[:-1]])
+    segment, frame = np.nonzero(times + frame_s / 2 > fresh_from[:, None])
+    overlaps = bool(len(starts_s) > 1 and starts_s[-1] < ends_s[-2] - 1e-6)
+    return TimeAxis(segment, frame, np.append(times[segment, frame], ends_s[-1]), starts_s, overlaps)
+
+
+@styled
+def recording_figure(
+    view: RecordingView,
+    centres_hz: Float64[np.ndarray, " band"],
+    kind: str,
+    sample_rate: int,
+    hop: int,
+    learnt: tuple[bool, bool],
+) -> Figure:
+    """Draw a recording.
+
+    centres_hz [band]: of the image; kind: of the features, as the recipe calls them; sample_rate: Hz; hop: samples from
+    frame to frame; learnt: whether spatial and temporal attention were learnt.
+    """
+    frame_s = hop / sample_rate
+    time = timeline(view, frame_s)
+    panels: list[Panel] = [(0.9, lambda a, s: _wave(a, s, view, sample_rate))]
+    panels += [(1.6, lambda a, s, c=c: _image(a, s, view, time, centres_hz, kind, c)) for c in range(2)]
+    heard = ~view.silent[view.drawn]
+    if view.part.temporal is not None and heard.any():
+        panels += [
+            (1.1, lambda a, s: _temporal(a, s, view, time, frame_s, learnt[1])),
+            (1.9, lambda a, s: _mask(a, s, view, time, learnt[0])),
+        ]
+    if heard.any():
+        panels.append((1.9, lambda a, s: _attribution(a, s, view, time, centres_hz)))
+    answer_in = max(0.9, 0.19 * len(view.scenes))
+    panels += [(answer_in, lambda a, s: draw_posteriors(a, s, view)), (1.6, lambda a, s: draw_growth(a, s, view))]
+    heights = [height for height, _ in panels]
+    names = [clean(scene) for scene in view.scenes]
+    title = _title(view)
+    height_in = sum(heights) + 0.5 * len(heights) + 0.2 * (title.count("\n") + 2 + legend_rows(view))
+    figure = Figure(figsize=(widened(_WIDTH_IN, names), height_in), layout="constrained")
+    axes = figure.subplots(len(panels), 2, width_ratios=(7, 1), height_ratios=heights, squeeze=False)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    for (_, draw), (axis, side) in zip(panels, axes, strict=True):
+        draw(axis, side)
+    for axis in axes[: len(panels) - 2, 0]:
+        axis.set_xlim(time.edges_s[0], time.edges_s[-1])
+        for start in time.starts_s[1:]:
+            axis.axvline(start, **_EDGE)
+        for start in time.starts_s[view.silent[view.drawn]]:
+            axis.axvspan(start, start + view.segment_s, facecolor="none", edgecolor="0.5", hatch="///", linewidth=0)
+    axes[-3, 0].set_xlabel("seconds")
+    handles, labels = axes[-1, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=legend_rows(view, columns=True))
+    return figure
+
+
+def headline(view: RecordingView) -> str:
+    """Recording and answer in one line."""
+    return f"{clean(view.name)}: {clean(view.scenes[view.best])} {view.answer[-1, view.best]:.2f}"
+
+
+def remarks(view: RecordingView) -> tuple[str, ...]:
+    """What the picture leaves out or adds."""
+    said = []
+    n, drawn = len(view.start_s), len(view.part.images)
+    first, last = view.start_s[view.drawn][[0, -1]]
+    if drawn < n:
+        said.append(
+            f"Drawn in detail: {drawn} of {n} segments, {first:g} s to {last + view.segment_s:g} s. "
+            "The two lowest panels are about the whole recording."
+        )
+    if view.part.temporal is None:
+        said.append(
+            "This model is the CNN baseline: it pools by its maximum and has no attention. "
+            "Temporal attention, spatial attention and their product are left out."
+        )
+    if drawn > 1 and last < view.start_s[view.drawn][-2] + view.segment_s - 1e-6:
+        said.append("The last segment overlaps the one before: it is shown from where it is new, its attention dashed.")
+    if view.silent[view.drawn].all():
+        said.append("All segments drawn are digital silence: nothing was pooled, there is nothing to explain in them.")
+    if view.silent.any():
+        said.append(f"{int(view.silent.sum())} segment(s) of digital silence (hatched) did not vote.")
+    return tuple(said)
+
+
+def completeness(view: RecordingView) -> str:
+    """How far the sums of the attributions are from what they should sum to."""
+    heard = ~view.silent[view.drawn]
+    error, gained = (np.abs(v[heard]).max(initial=0) for v in (view.part.attribution.error, view.part.attribution.gained))
+    return (
+        f"integrated gradients: a segment's attributions sum to the change of log posterior from the mean image within "
+        f"{error:.2g} nats (largest change {gained:.3g})"
+    )
+
+
+def _title(view: RecordingView) -> str:
+    lines = [f"{headline(view)}   ({view.duration_s:.1f} s, {view.head} head, fused and tempered)", *remarks(view)]
+    return "\n".join(wrapped(line, 130) for line in lines)
+
+
+def _wave(axis: Axes, side: Axes, view: RecordingView, sample_rate: int) -> None:
+    samples = view.part.samples
+    step = max(1, len(samples) // 4000)  # lowest and highest of so many samples: no peak is lost
+    whole = samples[: len(samples) // step * step].reshape(-1, step)
+    seconds = view.part.samples_from_s + (np.arange(len(whole)) + 0.5) * step / sample_rate
+    axis.fill_between(seconds, whole.min(axis=1), whole.max(axis=1), color="black", linewidth=0.3)
+    peak = largest(samples, 100.0)
+    axis.set(ylim=(-1.05 * peak, 1.05 * peak), ylabel="amplitude", title="waveform, as the model gets it (mono)")
+    side.axis("off")
+
+
+def _image(
+    axis: Axes,
+    side: Axes,
+    view: RecordingView,
+    time: TimeAxis,
+    centres_hz: Float64[np.ndarray, " band"],
+    kind: str,
+    channel: int,
+) -> None:
+    decibels = view.part.images * (10 / np.log(10))
+    low, high = np.percentile(decibels, (2, 99.8))
+    values = time.columns(decibels[:, channel])
+    drawn = axis.pcolormesh(
+        time.edges_s, _band_edges(centres_hz), values, cmap="magma", vmin=low, vmax=high, rasterized=True
+    )
+    read = channel < view.part.attribution.values.shape[1]
+    axis.set_title(f"log-{kind} image, {CHANNELS[channel]}" + ("" if read else " (this model does not read it)"))
+    hertz_axis(axis, centres_hz)
+    side.axis("off")
+    bar = side.inset_axes((0.0, 0.0, 0.14, 1.0))
+    axis.get_figure(root=True).colorbar(drawn, cax=bar, label="dB")  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def _temporal(axis: Axes, side: Axes, view: RecordingView, time: TimeAxis, frame_s: float, learnt: bool) -> None:
+    assert view.part.temporal is not None
+    n_frames = view.part.temporal.shape[1]
+    voting = ~view.silent[view.drawn]
+    for i in np.flatnonzero(voting):
+        seconds = time.starts_s[i] + (np.arange(n_frames) + 0.5) * frame_s
+        dashed = time.overlaps and i == len(voting) - 1
+        axis.plot(seconds, view.part.temporal[i] * n_frames, color="black", linestyle=(0, (3, 1)) if dashed else "solid")
+    axis.axhline(1, color="0.5", linewidth=0.6)
+    how = "" if learnt else "; this model did not learn it"
+    axis.set(ylabel="times uniform", title=f"temporal attention, equation (4): each segment's weights sum to one{how}")
+    axis.set_ylim(bottom=0)
+    side.axis("off")
+
+
+def _mask(axis: Axes, side: Axes, view: RecordingView, time: TimeAxis, learnt: bool) -> None:
+    assert view.part.temporal is not None
+    assert view.part.spatial is not None
+    n, n_frames = view.part.spatial.shape[1], view.part.temporal.shape[1]
+    voting = ~view.silent[view.drawn]
+    mask = view.part.spatial[:, :, None] * view.part.temporal[:, None, :] * np.float32(n * n_frames)
+    mask[~voting] = np.nan
+    low, high = float(np.nanmin(mask)), float(np.nanmax(mask))
+    axis.pcolormesh(time.edges_s, np.arange(n + 1), time.columns(mask), cmap="Greys", rasterized=True)
+    axis.set(
+        ylabel="recurrent feature\n(NOT frequency)",
+        title=f"their outer product, mask A of equation (8): {low:.2f} (white) to {high:.2f} (black) times uniform",
+    )
+    spatial = view.part.spatial[voting] * n
+    rows = np.arange(n) + 0.5
+    side.fill_betweenx(rows, spatial.min(axis=0), spatial.max(axis=0), color="0.8", linewidth=0)
+    side.plot(spatial.mean(axis=0), rows, color="black")
+    side.axvline(1, color="0.5", linewidth=0.6)
+    how = "(grey: lowest to\nhighest segment)" if learnt else "(not learnt)"
+    side.set(ylim=(0, n), yticks=[], xlabel=f"times uniform\n{how}", title="spatial\nattention (5)")
+
+
+def _attribution(
+    axis: Axes, side: Axes, view: RecordingView, time: TimeAxis, centres_hz: Float64[np.ndarray, " band"]
+) -> None:
+    values = view.part.attribution.values.astype(np.float64)
+    values[view.silent[view.drawn]] = np.nan
+    both = values.sum(axis=1)
+    limit = largest(both)
+    axis.pcolormesh(
+        time.edges_s, _band_edges(centres_hz), time.columns(both), cmap="gray_r", vmin=-limit, vmax=limit, rasterized=True
+    )
+    what = "attribution on the image by integrated gradients (NOT attention), to the log posterior of"
+    axis.set_title(
+        wrapped(f"{what} {clean(view.scenes[view.chosen])}", 105)
+        + f"\nfrom the mean image: black raises it (by {limit:.2g} nats or more), white lowers it, grey does neither; "
+        "channels summed"
+    )
+    hertz_axis(axis, centres_hz)
+    by_band = np.nanmean(values.sum(axis=3), axis=0)
+    rows = np.arange(len(centres_hz))
+    side.axvline(0, color="0.5", linewidth=0.6)
+    for channel, look in zip(by_band, ("solid", (0, (3, 1))), strict=False):
+        side.plot(channel, rows, color="black", linestyle=look)
+    channels = "solid: as recorded\ndashed: subtracted" if len(by_band) > 1 else "(as recorded)"
+    side.set(ylim=(-0.5, len(rows) - 0.5), yticks=[], xlabel=f"nats a segment\n{channels}", title="by band")
+
+
+def _band_edges(centres_hz: Float64[np.ndarray, " band"]) -> Float64[np.ndarray, " edge"]:
+    return np.arange(len(centres_hz) + 1) - 0.5

@@ -1,0 +1,148 @@
+"""Rows by Ray Data on two nodes of this machine, one of which is killed: the same rows as without Ray, each once.
+
+benchmarks/batch_cluster.py does the same through the command line, with any model and number of files.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pyarrow
+import pyarrow.parquet
+import pytest
+from ray.cluster_utils import Cluster
+
+from benchmarks.ray_cluster import two_nodes
+from soundscene.batch import worker as worker_module
+from soundscene.batch.cluster import run_batch_on_cluster
+from soundscene.batch.places import ShardStorage, sources
+from soundscene.batch.request import BatchConfig
+from soundscene.batch.run import run_batch
+from soundscene.batch.worker import ShardWorker, shard_of, versions_here
+from soundscene.errors import SceneError
+from soundscene.predictor import load
+from tests.support.tiny import recording, write
+
+pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")  # of Ray Data, about its own settings
+N = 24
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with two_nodes() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """N recordings in one folder, a broken one among them."""
+    folder = tmp_path_factory.mktemp("sounds")
+    for number in range(N):
+        path = folder / f"{number:02d}.wav"
+        if number == 5:
+            path.write_text("no sound")
+        elif number < 4:
+            write(path, recording("rain", 2.2 + number, number))
+        else:
+            path.hardlink_to(folder / f"{number % 4:02d}.wav")
+    return folder
+
+
+def made_by(model: Path) -> BatchConfig:
+    return BatchConfig.by(model, load(model), "parquet")
+
+
+def read(out: Path) -> pyarrow.Table:
+    tables = [pyarrow.parquet.read_table(path) for path in sorted(out.glob("part-*.parquet"))]
+    return pyarrow.concat_tables(tables).sort_by("path")
+
+
+def alone(model: Path, paths: list[str], out: Path) -> pyarrow.Table:
+    run_batch(load(model), made_by(model), paths, out, 5)
+    return read(out)
+
+
+def test_a_worker_makes_the_rows_of_a_local_run(model: Path, sounds: Path, tmp_path: Path) -> None:
+    paths = sorted(path.name for path in sounds.iterdir())  # relative, as in the folder of the command
+    worker = ShardWorker(model.read_bytes(), made_by(model), str(tmp_path), str(sounds), versions_here())
+    assert worker.make(7, paths) == {"rows": N, "broken": 1, "error": ""}
+    assert [path.name for path in tmp_path.iterdir()] == [shard_of(7, paths)]
+    assert shard_of(7, paths[1:]) != shard_of(7, paths) != shard_of(8, paths)
+    expected = alone(model, [str(sounds / path) for path in paths], tmp_path / "local")
+    assert read(tmp_path).column("path").to_pylist() == paths
+    assert read(tmp_path).drop(["path"]).equals(expected.drop(["path"]))  # errors without the folder, posteriors to the bit
+
+
+def test_a_worker_fetches_what_is_elsewhere(model: Path, sounds: Path, tmp_path: Path) -> None:
+    files = fsspec.filesystem("memory")
+    files.put(str(sounds), "/sounds", recursive=True)
+    paths = list(sources(["memory://sounds"]))
+    worker = ShardWorker(model.read_bytes(), made_by(model), f"file://{tmp_path}", "/", versions_here())
+    assert worker.make(0, [*paths, "memory://sounds/gone.wav"])["broken"] == 2
+    files.rm("/sounds", recursive=True)
+    found = read(tmp_path)
+    expected = alone(model, [str(path) for path in sorted(sounds.iterdir())], tmp_path / "local")
+    assert found.slice(0, N).drop(["path"]).equals(expected.drop(["path"]))
+    assert found.column("error").to_pylist()[-1] == "does not exist"
+
+
+def test_other_versions_and_bad_places_are_said_in_a_line(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = ShardWorker(model.read_bytes(), made_by(model), str(tmp_path), "/", {"soundscene": "99.0", "torch": "1.0"})
+    found = worker.make(0, ["a.wav"])
+    assert found["error"].startswith(f"node {os.uname().nodename} has soundscene ")
+    monkeypatch.setattr(worker_module, "VERSIONS", ())
+    (tmp_path / "file").write_text("")
+    worker = ShardWorker(model.read_bytes(), made_by(model), str(tmp_path / "file" / "x"), "/", {})
+    assert "file/x: rows cannot be kept there (" in worker.make(0, ["a.wav"])["error"]
+    with pytest.raises(SceneError, match="the memory of one process, which others cannot write to"):
+        ShardStorage("memory://rows")
+    with pytest.raises(SceneError, match=r"nowhere://rows: this kind of place cannot be used \("):
+        ShardStorage("nowhere://rows")
+    with pytest.raises(SceneError, match=r"cluster ray://x:1: Ray Data works from a machine of the cluster"):
+        run_batch_on_cluster(model, made_by(model), [], str(tmp_path), "ray://x:1")
+
+
+def test_a_killed_node_changes_no_row_and_doubles_none(cluster: Cluster, model: Path, sounds: Path, tmp_path: Path) -> None:
+    paths, out = [str(path) for path in sorted(sounds.iterdir())], tmp_path / "cluster"
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not (there := len(list(out.glob("part-*.parquet")))):
+            time.sleep(0.01)
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        killed.append(there)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    shards: list[int] = []
+    tally = run_batch_on_cluster(
+        model, made_by(model), [*paths, paths[0]], str(out), str(cluster.address), 1, lambda said: shards.append(said.shards)
+    )
+    killer.join()
+    assert killed[0] < N
+    assert shards == list(range(1, N + 1))
+    assert (tally.rows, tally.broken, tally.skipped) == (N, 1, 0)
+    assert read(out).equals(alone(model, paths, tmp_path / "local"))
+
+
+def test_a_restart_makes_only_what_is_missing_even_of_another_list(
+    cluster: Cluster, model: Path, sounds: Path, tmp_path: Path
+) -> None:
+    paths, config, address = [str(path) for path in sorted(sounds.iterdir())], made_by(model), str(cluster.address)
+    out = f"file://{tmp_path}/cluster"
+    assert run_batch_on_cluster(model, config, paths[4:14], out, address, 4).shards == 3
+    names = {path.name for path in (tmp_path / "cluster").iterdir()}
+    assert names == {"run.json", *(shard_of(n, paths[4 + 4 * n : 8 + 4 * n][: 10 - 4 * n]) for n in range(3))}
+    again = run_batch_on_cluster(model, config, paths[4:14], out, address, 4)
+    assert (again.rows, again.skipped, again.shards) == (0, 10, 0)
+    (tmp_path / "cluster" / shard_of(1, paths[8:12])).unlink()
+    grown = run_batch_on_cluster(model, config, paths[:20], out, address, 4)
+    assert (grown.rows, grown.skipped) == (14, 6)
+    assert read(tmp_path / "cluster").equals(alone(model, paths[:20], tmp_path / "local"))
+    with pytest.raises(SceneError, match=r"cluster/run\.json: the rows there were made with --head "):
+        run_batch_on_cluster(model, BatchConfig.by(model, load(model, "softmax"), "parquet"), paths, out, address, 4)

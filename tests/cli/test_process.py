@@ -1,0 +1,49 @@
+"""The process of the command line: it ends at once, and still says everything, with the right exit code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from soundscene.cli import app as command_line
+from tests.support.tiny import RATE, recording, write
+
+
+def process(*words: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "soundscene", *map(str, words)], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def test_a_process_prints_all_and_has_its_exit_code(model: Path, tmp_path: Path) -> None:
+    sound = write(tmp_path / "a.wav", recording("rain", 2.2, 0), RATE)
+    (tmp_path / "b.wav").write_text("no sound")
+    done = process("predict", model, sound, tmp_path / "b.wav", "--format", "csv")
+    assert done.returncode == 3
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr.splitlines()[-1] == "soundscene: 1 file(s) could not be used"
+    done = process("info", tmp_path / "none.safetensors")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no such file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "ray", "ends_at_once"),
+    [(["predict"], False, True), (["predict"], True, False), (["train"], False, False), ([], False, False)],
+)
+def test_only_commands_that_leave_nothing_end_at_once(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], ray: bool, ends_at_once: bool
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(sys, "argv", ["soundscene", *words])
+    monkeypatch.setattr(command_line, "main", lambda: sys.exit(3))
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    if ray:
+        monkeypatch.setitem(sys.modules, "ray", sys)
+    with pytest.raises(SystemExit) as end:
+        command_line.command()
+    assert end.value.code == 3
+    assert ended == ([3] if ends_at_once else [])

@@ -1,0 +1,105 @@
+"""`soundscene timeline` from end to end, in a command line of its own."""
+
+import csv
+import io
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from soundscene.cli.timeline import timeline
+from soundscene.errors import AudioWarning, SceneError
+from soundscene.timelines import DEFAULT_STAY_S
+from tests.support.tiny import RATE, SCENES, recording, write
+
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+app.command()(timeline)
+
+
+def run(*arguments: str | Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AudioWarning)  # as the command line does: they come as notes
+        with pytest.raises(SystemExit) as end:
+            app([str(word) for word in arguments])
+    assert end.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight seconds of two scenes, with two seconds of silence between them."""
+    samples = np.concatenate([recording("rain", 8.0, 0), np.zeros(2 * RATE, np.float32), recording("office", 8.0, 0)])
+    return write(tmp_path_factory.mktemp("sound") / "two, scenes.wav", samples)
+
+
+def test_every_form_says_the_same(model: Path, sound: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(model, sound, "--format", "csv", "--stay", "20")
+    told = capfd.readouterr()
+    rows = list(csv.DictReader(io.StringIO(told.out)))
+    assert rows
+    assert told.err == f"note: {sound}: 1 segment(s) of digital silence did not vote\n"
+    assert all(row["path"] == str(sound) and row["scene"] in SCENES for row in rows)
+    assert float(rows[0]["start_s"]) == 0
+    assert float(rows[-1]["end_s"]) == 18
+    run(model, sound, "--format", "json", "--stay", "20")
+    plain = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(r["start_s"], r["end_s"], r["scene"]) for r in plain] == [
+        (float(r["start_s"]), float(r["end_s"]), r["scene"]) for r in rows
+    ]
+    run(model, sound, "--format", "labels", "--stay", "20")
+    labels = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
+    assert [(float(a), float(b), text.rpartition(" ")[0]) for a, b, text in labels] == [
+        (float(r["start_s"]), float(r["end_s"]), r["scene"]) for r in rows
+    ]
+    run(model, sound, "--stay", "20")
+    table = capfd.readouterr().out
+    assert "two, scenes.wav, 0:00:18" in table
+    assert all(row["scene"] in table for row in rows)
+
+
+def test_head_and_stay_decide(model: Path, sound: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    told = set()
+    for head in ("svm", "softmax"):
+        run(model, sound, "--format", "csv", "--stay", "3", "--head", head)
+        told.add(capfd.readouterr().out)
+    run(model, sound, "--format", "csv")
+    by_default = capfd.readouterr().out
+    run(model, sound, "--format", "csv", "--stay", f"{DEFAULT_STAY_S:g}")
+    assert capfd.readouterr().out == by_default
+    assert len(told | {by_default}) == 3
+
+
+def test_picture_and_parquet_are_written_beside_the_print(
+    model: Path, sound: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    run(model, sound, "--format", "json", "--picture", tmp_path / "a.svg", "--parquet", tmp_path / "a.parquet")
+    plain = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    rows = parquet.read_table(tmp_path / "a.parquet").to_pylist()
+    assert [row["scene"] for row in rows] == [row["scene"] for row in plain]
+    assert "scene over time" in (tmp_path / "a.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--stay", "1"), "an expected stay of 1 s"),
+        (("--picture", "a.jpg"), "ends in .png or .svg"),
+        (("--parquet", "a.parquet"), "pip install soundscene[parquet]"),
+    ],
+)
+def test_what_cannot_be_is_said_before_the_sound_is_read(
+    model: Path, options: tuple[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soundscene.timelines.find_spec", lambda _: None)
+    with pytest.raises(SceneError) as refusal:
+        app([str(model), "no-such-file.wav", *options])
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_help_names_the_default_stay(capfd: pytest.CaptureFixture[str]) -> None:
+    run("--help")
+    assert f"by default {DEFAULT_STAY_S:g}" in " ".join(capfd.readouterr().out.split())
