@@ -39,9 +39,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ HEAVY = (
     ),
     *("tensorboard", "pytest", "_pytest.assertion.rewrite", "threadpoolctl"),
 )
-FASTEST, OTHERS, FIRST_S, TIMEOUT_S = 25, 25, 60.0, 120.0
+FASTEST, OTHERS, FIRST_S, TIMEOUT_S, SETUP_S = 25, 25, 60.0, 120.0, 5.0
 BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 UNTOUCHED = ("annotation", "returns", "decorator_list", "bases")  # types and decorators change nothing that a test could see
 LOGGING = ("debug", "info", "warning", "log")
@@ -419,9 +420,19 @@ class Tests:
                 for line, contexts in known.contexts_by_lineno(name).items():
                     self.lines[path][line] |= {c.rpartition("|")[0] for c in contexts if c}
         self.seconds: dict[str, float] = defaultdict(lambda: 0.005)
+        self.setup_s: dict[str, float] = defaultdict(float)  # of files: what the first of their tests waits for
         for line in log.read_text(encoding="utf-8").splitlines() if log else []:
-            if took := re.match(r"\s*([\d.]+)s (?:call|setup|teardown)\s+(\S.*)$", line):
-                self.seconds[took[2]] += float(took[1])
+            if took := re.match(r"\s*([\d.]+)s (call|setup|teardown)\s+(\S.*)$", line):
+                seconds, file = float(took[1]), took[3].partition("::")[0]
+                if took[2] == "setup" and seconds >= SETUP_S:
+                    self.setup_s[file] = max(seconds, self.setup_s[file])
+                else:
+                    self.seconds[took[3]] += seconds
+
+    def cost(self, tests: Sequence[str]) -> float:
+        """Seconds that tests take together."""
+        files = {test.partition("::")[0] for test in tests}
+        return sum(self.seconds[test] for test in tests) + sum(self.setup_s[file] for file in files)
 
     def of(self, place: Place) -> list[str]:
         """Tests that a mistake at `place` may make fail, the fastest first."""
@@ -431,7 +442,7 @@ class Tests:
         if not found:
             found = self._ran(self.code.users(place))
         usable = (t for t in found - self.failing if not self.excluded.search(t))
-        return sorted(usable, key=lambda test: (self.seconds[test], test))
+        return sorted(usable, key=lambda test: (self.cost([test]), test))
 
     def _ran(self, some: Any) -> set[str]:
         return {test for place in some for line in place.lines for test in self.lines[place.path][line]}
@@ -440,22 +451,21 @@ class Tests:
         """Tests of the first and of the second try."""
         others = list(tests[FASTEST:])
         random.Random(seed).shuffle(others)
-        first, rest = list(tests[:FASTEST]), []
-        for i, test in enumerate(others):
-            if i < OTHERS and sum(map(self.seconds.__getitem__, [*first, test])) <= FIRST_S:
-                first.append(test)
-            elif sum(map(self.seconds.__getitem__, [*rest, test])) <= rest_s:
-                rest.append(test)
-        return first, rest
+        parts, limits, most = ([], []), (FIRST_S, rest_s), (FASTEST + OTHERS, len(tests))
+        for test in [*tests[:FASTEST], *others]:
+            for part, limit, n in zip(parts, limits, most, strict=True):
+                if len(part) < n and self.cost([*part, test]) <= limit:
+                    part.append(test)
+                    break
+        return parts
 
 
-@dataclass
+@dataclass(eq=False)
 class Chosen:
     """A plugin of pytest: run the chosen tests only, file by file, and write down what failed."""
 
     tests: Sequence[str]
     told: Path
-    failed: list[str] = field(default_factory=list)
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         """Keep what is chosen, in its order, tests of a file together."""
@@ -466,7 +476,10 @@ class Chosen:
             file = item.nodeid.partition("::")[0]
             first[file] = min(first.get(file, len(rank)), rank[item.nodeid])
         items[:] = sorted(kept, key=lambda item: (first[item.nodeid.partition("::")[0]], rank[item.nodeid]))
-        self._tell({"n": len(items)})
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """The last to begin is known if it crashes or hangs."""
+        self._tell({"began": nodeid})
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """A failure, in whichever phase."""
@@ -505,7 +518,7 @@ class Bench:
         }
 
     def run(self, tests: Sequence[str], timeout_s: float, found: Found | None, stop: bool = True) -> tuple[str, list[str]]:
-        """(passed, failed, timeout or nothing), and which tests failed, with a mutant in place or without."""
+        """How it ended (passed, failed, timeout, crashed), and at which tests, with a mutant in place or without."""
         self.n_runs += 1
         shutil.rmtree(self.work / "tmp", ignore_errors=True)
         told = self.work / "told"
@@ -517,13 +530,15 @@ class Bench:
             child = os.fork()
             if child == 0:
                 self._work(tests, told, cache, stop)
-            late = self._wait(child, timeout_s)
+            code = self._wait(child, timeout_s)
         if cache.name != "numba":
             shutil.rmtree(cache, ignore_errors=True)
         said = [json.loads(line) for line in told.read_text(encoding="utf-8").splitlines()] if told.exists() else []
         failed = [line["failed"] for line in said if "failed" in line]
-        n = next((line["n"] for line in said if "n" in line), 0)
-        return ("failed" if failed else "timeout" if late else "passed" if n else "nothing"), failed
+        began = [line["began"] for line in said if "began" in line][-1:]
+        if failed or code == 0:
+            return "failed" if failed else "passed", failed
+        return "timeout" if code is None else "crashed", began
 
     @contextlib.contextmanager
     def _mutated(self, found: Found | None) -> Iterator[None]:
@@ -562,26 +577,30 @@ class Bench:
 
             files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
             words = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--tb=short", f"--basetemp={self.work / 'tmp'}"]
-            words += ["--hypothesis-seed=0", *(["-x"] if stop else [])]
+            words += ["--hypothesis-seed=0", "-W", "ignore::pytest.PytestAssertRewriteWarning", *(["-x"] if stop else [])]
             code = pytest.main([*words, *files], plugins=[Chosen(tests, told)])
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(int(code))
 
-    def _wait(self, child: int, timeout_s: float) -> bool:
-        """Whether it had to be ended; what it started ends with it."""
+    def _wait(self, child: int, timeout_s: float) -> int | None:
+        """Its exit status, None where it had to be ended; what it started ends with it."""
         until = time.monotonic() + timeout_s
-        late = False
-        while os.waitpid(child, os.WNOHANG) == (0, 0):
+        code = None
+        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
             if time.monotonic() > until:
-                late = True
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 break
             time.sleep(0.02)
+        else:
+            code = os.waitstatus_to_exitcode(ended[1])
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
-        return late
+        return code
 
 
 @dataclass(frozen=True)
@@ -618,27 +637,25 @@ def try_mutant(bench: Bench, tests: Tests, mutant: Mutant, found: Found, rest_s:
     for chosen in tests.parted(covering, mutant.id, rest_s):
         if chosen:
             n += len(chosen)
-            took = sum(map(tests.seconds.__getitem__, chosen))
-            status, failed = bench.run(chosen, TIMEOUT_S + 3 * took, found)
-            if status == "failed":
-                return Result(mutant.id, "caught", failed[0], n)
+            status, failed = bench.run(chosen, TIMEOUT_S + 3 * tests.cost(chosen), found)
             if status != "passed":
-                return Result(mutant.id, "timeout" if status == "timeout" else "caught", f"({status})", n)
+                test = (failed or ["before any test"])[0]
+                caught = "timeout" if status == "timeout" else "caught"
+                return Result(mutant.id, caught, f"{test} (crash)" if status == "crashed" else test, n)
     return Result(mutant.id, "survived" if n else "no test", "", n)
 
 
 def check_unmutated(bench: Bench, tests: Tests, found: Mapping[int, Found], rest_s: float) -> None:
     """Run what the first tries will run, without a mutant; what fails is left out from now on."""
     chosen = dict.fromkeys(t for i, place in found.items() for t in tests.parted(tests.of(place.place), i, rest_s)[0])
-    took = sum(map(tests.seconds.__getitem__, chosen))
     start = time.monotonic()
-    status, failed = bench.run(sorted(chosen), TIMEOUT_S + 5 * took, None, stop=False)
+    status, failed = bench.run(sorted(chosen), TIMEOUT_S + 5 * tests.cost(list(chosen)), None, stop=False)
     tests.failing |= set(failed)
     print(
         f"without a mutant: {status}, {len(chosen)} tests, {time.monotonic() - start:.0f} s; left out: {failed}", flush=True
     )
     if status not in ("passed", "failed"):
-        sys.exit("the tests cannot be run without a mutant")
+        sys.exit((bench.work / "log").read_text(encoding="utf-8", errors="replace")[-2000:])
 
 
 def run(options: argparse.Namespace) -> None:
