@@ -1,4 +1,4 @@
-"""Predictor: a path, an array with its rate, or a list of them -> `ScenePrediction`."""
+"""Predictions of a model: a path, an array with its rate, or a list of them -> `ScenePrediction`."""
 
 import threading
 import warnings
@@ -7,6 +7,7 @@ from contextlib import closing
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -30,10 +31,15 @@ _Through = Callable[[_Blocks], _Blocks]
 
 
 class Predictor:
-    """A model ready to answer; made by `soundscene.load`.
+    """A trained model that predicts; made by `soundscene.load`.
 
-    Arguments: bundle; head: "svm" or "softmax", by default the recipe's; keep: share of recordings of known scenes that
-    shall not be `ScenePrediction.unknown`, between 0 and 1 (ValueError).
+    Args:
+        bundle: The model.
+        head: Classifier, "svm" or "softmax"; by default the recipe's choice.
+        keep: Share of recordings of known scenes that shall not be `ScenePrediction.unknown`, between 0 and 1.
+
+    Raises:
+        ValueError: `keep` is out of range.
     """
 
     def __init__(self, bundle: ModelBundle, head: Head | None = None, keep: float = KEEP) -> None:
@@ -49,48 +55,76 @@ class Predictor:
         return self.bundle.scenes
 
     @property
-    def unknown_lack(self) -> str | None:
-        """Why no answer can be `unknown`, and what to do, in one line; None where one can."""
+    def why_unknown_unavailable(self) -> str | None:
+        """Why no recording can be `unknown`, and what to do, in one line; None where one can."""
         if self.bundle.familiarity is None:
-            return "nothing is called unknown: the model was made before soundscene could notice it; train it again"
+            return "unknown detection unavailable: the model was saved by an older version; retrain it"
         return self.bundle.familiarity.lack(self.keep)
 
-    def __call__(self, source: Source | list[Source]) -> ScenePrediction | list[ScenePrediction]:
-        """Answer for one source, or a list of answers for a list of sources.
+    @property
+    def unknown_lack(self) -> str | None:
+        """Deprecated name of `why_unknown_unavailable`, until 0.3."""
+        warnings.warn(
+            "Predictor.unknown_lack is now why_unknown_unavailable; the old name leaves in 0.3",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.why_unknown_unavailable
 
-        Raises: `AudioError` for a sound that cannot be used; the message says why.
+    @overload
+    def __call__(self, source: Source) -> ScenePrediction: ...
+
+    @overload
+    def __call__(self, source: list[Source]) -> list[ScenePrediction]: ...
+
+    def __call__(self, source: Source | list[Source]) -> ScenePrediction | list[ScenePrediction]:
+        """Predict one source, or each of a list of sources.
+
+        Raises:
+            AudioError: A recording cannot be used; the message says why.
         """
         if isinstance(source, list):
-            return [self.predict(one) for one in source]
-        return self.predict(source)  # type: ignore[arg-type]
+            return [self.predict(item) for item in source]
+        return self.predict(source)
 
     def predict(self, source: Source) -> ScenePrediction:
-        """Answer for one source; memory does not grow with its length beyond one posterior per segment.
+        """Predict one source.
 
-        A file is decoded by a second thread, ahead of the rest.
-        Raises: `AudioError`; warns by `AudioWarning` of what may make the answer worse (it is in `notes` too).
+        A second thread decodes a file. Memory grows with the length by one posterior per segment.
+
+        Raises:
+            AudioError: The recording cannot be used; the message says why.
+
+        Warns:
+            AudioWarning: Something may make the prediction worse; it is in `notes` too.
         """
         with one_blas_thread():
             if isinstance(source, tuple):
                 samples, sample_rate = source
                 sound = AudioArray(np.asarray(samples), sample_rate, self.bundle.recipe.audio)
-                answer = self._answer("array", sound, iter)
+                prediction = self._predict("array", sound, iter)
             else:
-                answer = self._answer(str(source), AudioFile(source, self.bundle.recipe.audio), read_ahead)
-        for note in answer.notes:
-            warnings.warn(f"{answer.source}: {note}", AudioWarning, stacklevel=2)
-        return answer
+                prediction = self._predict(str(source), AudioFile(source, self.bundle.recipe.audio), read_ahead)
+        for note in prediction.notes:
+            warnings.warn(f"{prediction.source}: {note}", AudioWarning, stacklevel=2)
+        return prediction
 
     def predict_each(
         self, paths: Iterable[str | Path], workers: int = 1
     ) -> Iterator[tuple[str | Path, ScenePrediction | SceneError]]:
-        """Each path with its answer, or with the error that says why there is none, in the order given.
+        """Predict any number of files in parallel, in the order given.
 
-        paths: any number of files; a few to a worker are taken ahead of the answers. workers: threads, each of which
-        answers for a whole file on one core, with the one model; a lone file has the machine to itself, as in `predict`.
-        Memory grows with the workers, not with the files. What may make an answer worse is in its `notes` only.
-        Between two answers PyTorch keeps to one thread in threads that are new to it, and BLAS in all; closing the
-        iterator, or its end, puts both back.
+        Memory grows with the workers, not with the files. While the iterator is open, PyTorch uses one thread in threads
+        that are new to it, and BLAS one in all; its end, or closing it, restores both.
+
+        Args:
+            paths: Files; a few per worker are read ahead of the predictions.
+            workers: Threads, each of which predicts a whole file on one core. A single file uses all cores, as in
+                `predict`.
+
+        Yields:
+            Each path with its prediction, or with the error that says why there is none. Nothing is warned of; see
+            `ScenePrediction.notes`.
         """
         rest = iter(paths)
         first = list(islice(rest, 2))
@@ -100,7 +134,7 @@ class Predictor:
             return
         stop = threading.Event()
         work = partial(self._attempt, partial(_until, stop))
-        n_threads = torch.get_num_threads()  # of this thread; the workers have their own, but new threads take theirs over
+        n_threads = torch.get_num_threads()  # of this thread; each worker has its own, but new threads inherit it
         try:
             yield from in_order(work, chain(first, rest), workers, partial(torch.set_num_threads, 1), stop)
         finally:
@@ -113,28 +147,37 @@ class Predictor:
         hop_s: float | None = None,
         window_s: float = DEFAULT_WINDOW_S,
     ) -> Iterator[Update]:
-        """Answers while the sound goes on: one every hop_s seconds, over the last window_s seconds; memory does not grow.
+        """Predict a stream: one prediction every hop_s seconds, over the last window_s seconds, in constant memory.
 
-        blocks: arrays [sample] or [channel, sample] of any size, empty ones too, of an iterator that may never end;
-        sample_rate: Hz; hop_s: by default a segment (2 s), 0.01 to 3600; window_s: a segment to 3600.
-        Segments are those of `predict`, the last piece among them if the blocks end; their posteriors agree within 1e-5,
-        because the network reads segments one by one here and 64 at a time there. Silence is no error. An answer
-        needs sound beyond the end of its segment: 16 to 32 ms (noise frames) at the recipe's rate, to 75 ms where sound of
-        16 kHz or more is resampled, 150 ms from 8 kHz; `Update.heard_s` has it.
-        Raises: `SceneError` for a hop or a window out of range; while listening `AudioError` for samples that are not finite
-        and blocks of another shape. Notes are in the updates, not warned of.
+        Segments are those of `predict`, the last piece included if the blocks end. Their posteriors agree within 1e-5:
+        the network reads segments one by one here and 64 at a time there. Silence is no error. A prediction needs audio
+        beyond the end of its segment: 16 to 32 ms (noise frames) at the recipe's rate, up to 75 ms where audio of 16 kHz
+        or more is resampled, 150 ms from 8 kHz.
+
+        Args:
+            blocks: Arrays [sample] or [channel, sample] of any size, from an iterator that may never end.
+            sample_rate: Sample rate of the blocks in Hz.
+            hop_s: Seconds between predictions, 0.01 to 3600; by default a segment (2 s).
+            window_s: Seconds that a prediction covers, from a segment to 3600.
+
+        Yields:
+            The predictions; notes are in them, not warned of.
+
+        Raises:
+            SceneError: The hop or the window is out of range.
+            AudioError: A block has samples that are not finite, or another shape than those before.
         """
         return listen(Listener(self.bundle, self.head, sample_rate, hop_s, window_s, keep=self.keep), array_arrivals(blocks))
 
     def _attempt(self, through: _Through, path: str | Path) -> tuple[str | Path, ScenePrediction | SceneError]:
-        """The answer for a file, warning of nothing: the filters of warnings belong to all threads together."""
+        """Predict a file without warnings, whose filters all threads share."""
         try:
-            return path, self._answer(str(path), AudioFile(path, self.bundle.recipe.audio), through)
+            return path, self._predict(str(path), AudioFile(path, self.bundle.recipe.audio), through)
         except SceneError as error:
-            error.__traceback__ = error.__context__ = None  # they hold on to the blocks and images of the recording
+            error.__traceback__ = error.__context__ = None  # they keep the blocks and images of the recording in memory
             return path, error
 
-    def _answer(self, name: str, sound: AudioFile | AudioArray, through: _Through) -> ScenePrediction:
+    def _predict(self, name: str, sound: AudioFile | AudioArray, through: _Through) -> ScenePrediction:
         starts: list[float] = []
         rows = [np.zeros((0, len(self.scenes)))]
         n_silent = 0
@@ -164,7 +207,7 @@ class Predictor:
         )
 
     def _pieces(self, sound: AudioFile | AudioArray, through: _Through = iter) -> Generator[SegmentImages, None, None]:
-        """Segments in batches of `BATCH`: a network that reads them one by one wastes most of the processor."""
+        """Segments in batches of `BATCH`: one by one, most of the processor would be idle."""
         stream = self._front_end.stream()
         waiting: list[SegmentImages] = []
         with closing(through(sound.blocks())) as blocks:
@@ -177,7 +220,7 @@ class Predictor:
 
 
 def _until(stop: threading.Event, blocks: _Blocks) -> _Blocks:
-    """The blocks as long as somebody waits for the answer; a file may last for hours."""
+    """The blocks until `stop` is set; a file may last for hours."""
     with closing(blocks):
         for block in blocks:
             if stop.is_set():
@@ -186,5 +229,17 @@ def _until(stop: threading.Event, blocks: _Blocks) -> _Blocks:
 
 
 def load(path: str | Path, head: Head | None = None, keep: float = KEEP) -> Predictor:
-    """Read a bundle and give a callable that predicts; arguments as for `Predictor`; raises `BundleError`."""
+    """Load a model.
+
+    Args:
+        path: Model file (.safetensors).
+        head: Classifier, "svm" or "softmax"; by default the recipe's choice.
+        keep: Share of recordings of known scenes that shall not be `ScenePrediction.unknown`, between 0 and 1.
+
+    Returns:
+        A callable: `model("street.wav")` predicts.
+
+    Raises:
+        BundleError: The file is missing, damaged, foreign or of a newer version.
+    """
     return Predictor(ModelBundle.load(Path(path)), head, keep)

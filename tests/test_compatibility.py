@@ -118,7 +118,7 @@ def test_a_model_answers_as_it_did(name: str) -> None:
     expected, path = ANSWERS["models"][name], MODELS / f"{name}.safetensors"
     predictor = soundscene.load(path)
     assert (list(predictor.scenes), predictor.head) == (expected["scenes"], expected["head"])
-    assert (predictor.unknown_lack is None) == (expected["unknown_lack"] is None)
+    assert (predictor.why_unknown_unavailable is None) == (expected["unknown_lack"] is None)
     for file, answer in expected["predict"].items():
         near(predictor.predict(file).to_dict(with_segments=True), answer, where=file)
     first = next(iter(expected["predict"]))

@@ -174,7 +174,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelBundle, Corpus
 
 def test_pure_tones_are_unknown_and_new_recordings_of_known_scenes_are_not(heard: tuple[ModelBundle, Corpus]) -> None:
     predictor = Predictor(heard[0])
-    assert predictor.unknown_lack is None
+    assert predictor.why_unknown_unavailable is None
     known = [predictor.predict((recording(scene, 2.2, seed), RATE)) for scene in SCENES for seed in range(50, 56)]
     seconds = np.arange(3 * RATE) / RATE
     tones = [predictor.predict((0.3 * np.sin(2 * np.pi * hz * seconds), RATE)) for hz in (300, 1000, 3000)]
@@ -221,8 +221,8 @@ def test_the_threshold_is_that_of_the_share_to_keep(heard: tuple[ModelBundle, Co
         assert found.unknown == (found.unfamiliarity is not None and found.unfamiliarity > scores[rank - 1])
     strict = Predictor(bundle, keep=0.96)
     assert strict.predict(street).unfamiliarity_threshold is None
-    assert strict.unknown_lack is not None
-    assert "keep 96 % of known recordings, at least 24 must be held" in strict.unknown_lack
+    assert strict.why_unknown_unavailable is not None
+    assert "keep 96 % of known recordings, at least 24 must be held" in strict.why_unknown_unavailable
     with pytest.raises(ValueError, match="share"):
         Predictor(bundle, keep=1.0)
 
@@ -238,8 +238,8 @@ def test_unknown_is_above_the_threshold_and_the_scene_stays_the_best_known_one()
 def test_a_model_of_before_says_nothing_of_what_it_does_not_know(predictor: Predictor, street: Path) -> None:
     found = predictor.predict(street)
     assert (found.unfamiliarity, found.unfamiliarity_threshold, found.unknown) == (None, None, False)
-    assert predictor.unknown_lack is not None
-    assert predictor.unknown_lack.endswith("train it again")
+    assert predictor.why_unknown_unavailable is not None
+    assert predictor.why_unknown_unavailable.endswith("retrain it")
 
 
 # --- many files -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What `make demo` does: a corpus, two networks with two heads each, predictions, and a picture of the attention."""
+"""`soundscene demo`: a corpus, two networks with two heads each, predictions, and a picture of the attention."""
 
 import shutil
 import time
@@ -40,7 +40,14 @@ Bar = Callable[..., AbstractContextManager[Callable[..., None]]]
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found: evaluation by network, the model's file, the picture, seconds in all."""
+    """Results of the demo.
+
+    Attributes:
+        evaluations: Scores by kind of network.
+        model: Model file of the Att-CRNN.
+        picture: Picture of its attention.
+        seconds: Total time.
+    """
 
     evaluations: dict[str, Evaluation]
     model: Path
@@ -57,27 +64,34 @@ def run_demo(
     recipe: Recipe | None = None,
     n_per_scene: int = N_PER_SCENE,
 ) -> DemoResult:
-    """Train on four fifths of a corpus, tell how well the models do on the rest, and leave everything in `folder`.
+    """Train on four fifths of a corpus, print scores on the rest, and leave everything in `folder`.
 
-    Arguments: corpus: a folder per scene of real recordings, by default rendered ones; seed: of rendering and training;
-    out: where to print; recipe: by default `Recipe.small()`; n_per_scene: rendered recordings of each scene.
+    Args:
+        corpus: Folder of real recordings, one subfolder per scene; by default they are rendered.
+        folder: Where audio, models and picture go.
+        seed: Seed of rendering and training.
+        out: Where to print.
+        bar: Makes progress bars.
+        recipe: By default `Recipe.small()`.
+        n_per_scene: Rendered recordings of each scene.
 
-    Raises: `SceneError` for a corpus that cannot be used.
+    Raises:
+        SceneError: The corpus cannot be used.
     """
     started = time.perf_counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ManifestError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
+        raise ManifestError(f"{folder}: cannot be created ({error.strerror}); choose another folder") from None
     recipe = (recipe or Recipe.small()).with_settings([f"training.seed={seed}"])
     split = _corpus(corpus, folder, seed, out, n_per_scene)
-    with bar("reading sound") as reading:
+    with bar("reading audio") as reading:
         hop = recipe.training.segment_hop_s
         training = read_corpus(split.train, recipe, hop, progress=reading)
         testing = read_corpus(split.test, recipe)
     hashes = {r.path: h for c in (training, testing) for r, h in zip(c.recordings, c.content_hash, strict=True)}
     check_leakage(split, hashes)
-    out.print(f"\n{len(split.train)} recordings to learn from, {len(split.test)} that no model hears before the test")
+    out.print(f"\n{len(split.train)} training recordings, {len(split.test)} held-out test recordings")
     evaluations, models = {}, {}
     for kind, name in NAMES.items():
         models[kind] = folder / f"{kind}.safetensors"
@@ -88,20 +102,20 @@ def run_demo(
     out.print(_table(evaluations, split, testing, rendered=corpus is None))
     _predict(models["att-crnn"], split, out)
     picture = folder / "attention.png"
-    sound = _one_that_is_right(models["att-crnn"], testing)
+    sound = _correctly_classified(models["att-crnn"], testing)
     attention_picture(ModelBundle.load(models["att-crnn"]), sound, picture)
     seconds = time.perf_counter() - started
-    out.print(f"\nWhat the network listened to: {picture} (of {sound.name})")
+    out.print(f"\nAttention of the network: {picture} (of {sound.name})")
     out.print(f"Try it: soundscene predict {models['att-crnn']} YOUR_FILES    ({seconds:.0f} s)", highlight=False)
     return DemoResult(evaluations, models["att-crnn"], picture, seconds)
 
 
 def _corpus(corpus: Path | None, folder: Path, seed: int, out: Console, n_per_scene: int) -> Split:
-    """Rendered recordings, or the user's: by the fold column of a manifest.csv in the folder, or by seeded folds."""
+    """Rendered recordings, or the user's, split by the fold column of a manifest.csv in the folder or by seeded folds."""
     if corpus is None:
         out.print(
-            f"Rendering {n_per_scene} recordings of {DURATION_S:g} s for each of ten scenes. The sound is SYNTHETIC: the "
-            "figures below show\nthat everything works, not how well it works on real recordings."
+            f"Rendering {n_per_scene} recordings of {DURATION_S:g} s for each of ten scenes. The audio is SYNTHETIC: the "
+            "scores below show\nthat everything works, not how well it works on real recordings."
         )
         rendered = folder / "rendered"
         if _is_rendered(rendered):
@@ -126,7 +140,7 @@ def _corpus(corpus: Path | None, folder: Path, seed: int, out: Console, n_per_sc
 
 
 def _is_rendered(folder: Path) -> bool:
-    """Whether a folder is what an earlier demo left; anything else is the user's, and never deleted."""
+    """Whether a folder was rendered by an earlier demo; anything else is the user's, and never deleted."""
     return folder.is_dir() and {entry.name for entry in folder.iterdir()} == {*SCENES, "manifest.csv"}
 
 
@@ -140,8 +154,8 @@ def _train(recipe: Recipe, corpus: Corpus, name: str, bar: Bar) -> ModelBundle:
 
 
 def _table(evaluations: dict[str, Evaluation], split: Split, testing: Corpus, rendered: bool) -> Table:
-    sound = "SYNTHETIC sound" if rendered else "your recordings"
-    table = Table(title=f"accuracy on {len(split.test)} recordings never heard ({sound})", title_justify="left", box=SIMPLE)
+    audio = "SYNTHETIC audio" if rendered else "your recordings"
+    table = Table(title=f"accuracy on {len(split.test)} held-out recordings ({audio})", title_justify="left", box=SIMPLE)
     for name in ("network", "head", "2-s segment", "recording", "log loss", "ECE"):
         table.add_column(name, justify="left" if name in ("network", "head") else "right")
     for kind, evaluation in evaluations.items():
@@ -155,21 +169,21 @@ def _table(evaluations: dict[str, Evaluation], split: Split, testing: Corpus, re
 
 
 def _predict(model: Path, split: Split, out: Console) -> None:
-    """A few files through the public way in, from the saved bundle."""
+    """Predict a few files by the public API, from the saved model."""
     predictor = load(model)
     table = Table(title=f"soundscene predict {model.name} ...", title_justify="left", box=SIMPLE)
-    for name in ("file", "true scene", "answer", "probability"):
+    for name in ("file", "true scene", "prediction", "probability"):
         table.add_column(name)
     step = max(1, len(split.test) // 5)
     for recording in split.test[::step][:6]:
         with suppress(AudioError):  # digital silence
-            answer = predictor.predict(recording.path)
-            table.add_row(recording.path.name, recording.scene, answer.scene, f"{answer.probability:.2f}")
+            prediction = predictor.predict(recording.path)
+            table.add_row(recording.path.name, recording.scene, prediction.scene, f"{prediction.probability:.2f}")
     out.print(table)
 
 
-def _one_that_is_right(model: Path, testing: Corpus) -> Path:
-    """A test recording whose scene was named rightly, or the first one if none was."""
+def _correctly_classified(model: Path, testing: Corpus) -> Path:
+    """A test recording whose scene was predicted correctly, or the first one if none was."""
     predictor = load(model)
     for recording in testing.recordings:
         try:

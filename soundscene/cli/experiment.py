@@ -1,39 +1,84 @@
-"""`soundscene experiment` and `soundscene report`: every system on every split, and what came of it."""
+"""`soundscene experiment` and `soundscene report`: every system on every split, and tables and figures of the results."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from soundscene.cli.options import CORES, DeviceOption, PrecisionOption, SetOption
+from soundscene.cli.options import COMPUTE, CORES, OUTPUT, DeviceOption, PrecisionOption, SetOption
 from soundscene.cli.terminal import bar, complain, out, tell
+from soundscene.extras import require
 
 ALL = "att-crnn-mel,att-crnn-gammatone,cnn-mel,cnn-gammatone,hog,mfcc-dnn"
 
-FAILED = 3  # exit code: some tasks have no result
+FAILED = 3  # exit code: some trainings have no result
+
+LITIS_NOTE = (
+    "--litis is deprecated and leaves in 0.3; write a manifest by `soundscene scan FOLDER --layout litis --out litis.csv` "
+    "and give that"
+)
 
 
 def experiment(
-    manifest: Annotated[Path | None, typer.Argument(help="CSV with path,scene and optionally group, fold, ...")] = None,
-    run: Annotated[Path, typer.Option("--out", help="Folder for everything; given again, the run goes on.")] = Path("run"),
-    splits: Annotated[str | None, typer.Option(help="by=COLUMN, folds=N or random=N[,train=0.8][,seed=N].")] = None,
-    systems: Annotated[str, typer.Option(help="Names, comma separated; NAME:key=value makes a variant.")] = ALL,
-    ablate: Annotated[str | None, typer.Option(help="Add the paper's ablations of this system.")] = None,
-    seeds: Annotated[str, typer.Option(help="Of the trainings, comma separated.")] = "0",
-    recipe: Annotated[str | None, typer.Option(help="small, default, paper, or a TOML file.")] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Argument(metavar="MANIFEST", help="CSV: path, scene and optionally group, fold.", show_default=False),
+    ] = None,
+    run: Annotated[
+        Path,
+        typer.Option("--out", metavar="FOLDER", help="Folder of the experiment. Rerun to resume.", rich_help_panel=OUTPUT),
+    ] = Path("run"),
+    splits: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="by=COLUMN, columns=NAME,NAME (cells train and test), folds=N or random=N[,train=0.8], the last two "
+            "with [,seed=N]. Default: by=fold, else folds=5.".replace("[", r"\["),
+        ),
+    ] = None,
+    systems: Annotated[
+        str, typer.Option(metavar="NAMES", help="Comma-separated; NAME:key=value makes a variant.", show_default="all six")
+    ] = ALL,
+    ablate: Annotated[str | None, typer.Option(metavar="NAME", help="Add the paper's ablations of this system.")] = None,
+    seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="Training seeds, comma-separated.")] = "0",
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="small, default, paper, or a TOML file. Default: that of the run, else small."),
+    ] = None,
     settings: SetOption = None,
-    litis: Annotated[Path | None, typer.Option(help="Folder or zip of LITIS Rouen, instead of a manifest.")] = None,
-    split_files: Annotated[Path | None, typer.Option(help="Of LITIS: folder with its files of splits.")] = None,
-    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave unusable recordings out and say so.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = CORES,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of each training; by default cores / workers.")] = None,
+    litis: Annotated[Path | None, typer.Option(help="Deprecated: `scan --layout litis`.", hidden=True)] = None,
+    split_files: Annotated[Path | None, typer.Option(help="Split files of --litis.", hidden=True)] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out unreadable recordings, with a note in all tables.")
+    ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Parallel trainings. Default: all cores.", show_default=False, rich_help_panel=COMPUTE
+        ),
+    ] = CORES,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Threads per training. Default: cores / workers.", rich_help_panel=COMPUTE),
+    ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "32-true",
-    cluster: Annotated[str | None, typer.Option(help="Address of a Ray cluster: auto, local, HOST:PORT.")] = None,
-    results: Annotated[str | None, typer.Option(help="Where results go, if not into --out: a folder or s3://...")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Ray cluster: auto, local or HOST:PORT.", rich_help_panel=COMPUTE)
+    ] = None,
+    results: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE", help="Where results go, if not to --out: a folder or s3://...", rich_help_panel=OUTPUT
+        ),
+    ] = None,
 ) -> None:
-    """Train every system on every split; killed, the same command goes on. `soundscene report` makes tables and a page."""
-    from soundscene.cli.experiment_progress import RunProgress
+    """Train every system on every split. Rerun to resume.
+
+    `soundscene report` then makes tables, figures and a page.
+    """
+    require("experiment", "experiment" if cluster is None else "ray")
+    from soundscene.cli.progress import ExperimentProgress
     from soundscene.experiment.request import from_litis, from_manifest, read_seeds
     from soundscene.experiment.run import RunOptions, run_experiment
     from soundscene.recipe import Recipe
@@ -47,40 +92,52 @@ def experiment(
     fabric = make_fabric(device, precision) if started_by_torchrun() else None
     first = fabric is None or fabric.global_rank == 0
     if litis is not None:
+        if first:
+            tell(LITIS_NOTE)
         request = from_litis(litis, run / "litis", split_files, names, ablate, numbers, chosen, skip_broken)
     else:
         assert manifest is not None
         request = from_manifest(manifest, splits, names, ablate, numbers, chosen, skip_broken)
     for note in request.notes if first else ():
         tell(note)
-    means = RunOptions(workers, threads, device, precision, cluster, results, fabric)
-    with bar("reading sound", first) as reading, bar("trainings", first) as training:
-        progress = RunProgress(training, out.print if first else lambda line: None)
-        outcome = run_experiment(
-            request, run, means, lambda name, done, n: reading(done, n, name), progress.told, progress.started
+    options = RunOptions(workers, threads, device, precision, cluster, results, fabric)
+    with bar("reading audio", first) as reading, bar("trainings", first) as training:
+        progress = ExperimentProgress(training, out.print if first else lambda line: None)
+        result = run_experiment(
+            request, run, options, lambda name, done, n: reading(done, n, name), progress.update, progress.start
         )
     if fabric is not None:
         close(fabric)
     if first:
-        for name, why in outcome.failures.items():
+        for name, why in result.failures.items():
             complain(f"{name}: {why}")
-        out.print(f"{run}: {outcome.n_done} of {outcome.n_asked} trainings have a result; soundscene report {run}")
-    if outcome.failures:
+        out.print(f"{run}: {result.n_done} of {result.n_asked} trainings have a result; soundscene report {run}")
+    if result.failures:
         raise typer.Exit(FAILED)
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of an experiment, finished or not.")],
-    folder: Annotated[Path | None, typer.Option("--out", help="By default RUN/report.")] = None,
-    main: Annotated[str | None, typer.Option(help="System of the single pictures, as att-crnn-mel/svm.")] = None,
-    fuse: Annotated[list[str] | None, typer.Option(help="Fuse stored results: NAME=SYSTEM,SYSTEM. Repeatable.")] = None,
-    tables: Annotated[bool, typer.Option("--tables", help="Print all tables, not the first only.")] = False,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of an experiment, finished or not.")],
+    folder: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Folder to write. Default: RUN/report.")
+    ] = None,
+    main: Annotated[
+        str | None, typer.Option(metavar="NAME", help="System of the detailed figures, such as att-crnn-mel/svm.")
+    ] = None,
+    fuse: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Fuse stored results, as NAME=SYSTEM,SYSTEM. Repeatable.")
+    ] = None,
+    tables: Annotated[bool, typer.Option("--tables", help="Print all tables, not only the first.")] = False,
 ) -> None:
-    """Make tables (Markdown, CSV), figures and one self-contained HTML page of an experiment."""
+    """Make tables, figures and one HTML page of an experiment.
+
+    Tables are Markdown and CSV. The page is self-contained.
+    """
+    require("report", "report")
     from soundscene.report.run import report_on_run
 
-    made = report_on_run(run, folder, main, fuse or [])
-    for note in made.notes:
+    result = report_on_run(run, folder, main, fuse or [])
+    for note in result.notes:
         tell(note)
-    out.print(made.text if tables else "\n### ".join(made.text.split("\n### ")[:2]))
-    out.print(f"{made.page}")
+    out.print(result.text if tables else "\n### ".join(result.text.split("\n### ")[:2]))
+    out.print(f"{result.page}")

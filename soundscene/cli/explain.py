@@ -1,27 +1,37 @@
-"""`soundscene explain`: what a model listened to in a recording, or on average in the scenes of a manifest, as a picture."""
+"""`soundscene explain`: a picture of what a prediction is based on."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from soundscene.cli.options import TestOption
+from soundscene.cli.options import HeadOption, ModelArgument, TestOption
 from soundscene.cli.terminal import bar, out, tell
+from soundscene.extras import require
 
 
 def explain(
-    model: Path,
-    source: Annotated[Path, typer.Argument(help="A sound file, or a manifest (.csv) to average over.")],
-    picture: Annotated[Path, typer.Option("--out", help="Picture to write: .png, .svg, or .html (a page).")],
-    head: Annotated[Literal["svm", "softmax"] | None, typer.Option(help="By default the recipe's.")] = None,
-    scene: Annotated[str | None, typer.Option(help="Scene to attribute, instead of the answer (a file).")] = None,
-    from_s: Annotated[float, typer.Option("--from", min=0, help="Seconds at which to begin to draw (a file).")] = 0.0,
+    model: ModelArgument,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="An audio file, or a manifest (.csv) to average over.")],
+    picture: Annotated[Path, typer.Option("--out", metavar="FILE", help="Picture to write: .png, .svg, or .html (a page).")],
+    head: HeadOption = None,
+    scene: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Scene to attribute (audio file). Default: the predicted scene.")
+    ] = None,
+    from_s: Annotated[
+        float, typer.Option("--from", min=0, metavar="SECONDS", help="Start of the picture (audio file).")
+    ] = 0.0,
     segments: Annotated[
-        int | None, typer.Option(min=1, help="Segments to draw (a file) or to attribute of each recording (a manifest).")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Segments to draw (audio file), or to attribute per recording (manifest)."),
     ] = None,
     test: TestOption = None,
 ) -> None:
-    """Draw what a model listened to: attention over time and features, attribution over frequency, and the answer."""
+    """Draw the attention and attribution behind predictions.
+
+    Attention is over time and features, attribution over frequency.
+    """
+    require("explain", "explain")
     from soundscene.bundle import ModelBundle
     from soundscene.explanation.corpus import ATTRIBUTED
     from soundscene.explanation.recording import SEGMENTS
@@ -29,23 +39,23 @@ def explain(
     from soundscene.plotting.sheet import check_out
 
     check_out(picture)
-    corpus = source.suffix.lower() == ".csv"
-    if corpus and (scene is not None or from_s):
-        raise typer.BadParameter("--scene and --from are for a sound file; a manifest is averaged over all its scenes")
-    if test and not corpus:
-        raise typer.BadParameter("--test chooses rows of a manifest (.csv); leave it out for a sound file")
+    is_manifest = source.suffix.lower() == ".csv"
+    if is_manifest and (scene is not None or from_s):
+        raise typer.BadParameter("--scene and --from are for an audio file; a manifest is averaged over all its scenes")
+    if test and not is_manifest:
+        raise typer.BadParameter("--test chooses rows of a manifest (.csv); leave it out for an audio file")
     bundle = ModelBundle.load(model)
-    if corpus:
+    if is_manifest:
         with bar("explaining") as progress:
             means, notes = explain_manifest(
                 bundle, source, picture, test=test, head=head, most=segments or ATTRIBUTED, progress=progress
             )
-        said = f"{sum(m.recordings for m in means)} recordings of {len(means)} scenes"
+        summary = f"{sum(m.recordings for m in means)} recordings of {len(means)} scenes"
     else:
         view, notes = explain_recording(
             bundle, source, picture, head=head, scene=scene, from_s=from_s, most=segments or SEGMENTS
         )
-        said = f"{view.scenes[view.best]} {view.answer[-1, view.best]:.2f}"
+        summary = f"{view.scenes[view.best]} {view.answer[-1, view.best]:.2f}"
     for note in notes:
         tell(note)
-    out.print(f"{picture}: {said}")
+    out.print(f"{picture}: {summary}")

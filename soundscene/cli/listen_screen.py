@@ -1,4 +1,4 @@
-"""What `soundscene listen` shows on a terminal: the scene now, the top three as bars, the last minutes as a strip."""
+"""The screen of `soundscene listen`: the current scene, the top three as bars, the last minutes as a strip."""
 
 import math
 import string
@@ -17,7 +17,7 @@ STRIP_S = 300.0
 MOST_CELLS = 400
 _BAR = 30  # cells of a probability of 1
 _REDRAW_S = 0.5
-_SURE = 0.5  # from this probability on the letter is a capital
+_CONFIDENT = 0.5  # from this probability on the letter is a capital
 _SILENT, _LOST, _NOTHING = ".", "!", "-"
 _COLOURS = ("green", "yellow", "blue", "magenta", "cyan", "red", "bright_green", "bright_yellow", "bright_blue",
             "bright_magenta", "bright_cyan", "bright_red")  # fmt: skip
@@ -25,22 +25,33 @@ _COLOURS = ("green", "yellow", "blue", "magenta", "cyan", "red", "bright_green",
 
 @dataclass(frozen=True)
 class Counts:
-    """What went missing so far: dropouts of the device, overruns of the queue, and both in seconds, as far as known."""
+    """What went missing so far.
+
+    Attributes:
+        dropouts: How often the device discarded audio.
+        overruns: How often the queue was full.
+        lost_s: Seconds lost by both, as far as known.
+    """
 
     dropouts: int = 0
     overruns: int = 0
     lost_s: float = 0.0
 
-    def words(self) -> list[str]:
-        """What is not zero, in words."""
-        named = ((self.dropouts, "dropout(s)"), (self.overruns, "overrun(s)"))
-        return [f"{n} {name} so far" for n, name in named if n]
+    def texts(self) -> list[str]:
+        """Describe the counts that are not zero."""
+        counts = ((self.dropouts, "dropout(s)"), (self.overruns, "overrun(s)"))
+        return [f"{n} {name} so far" for n, name in counts if n]
 
 
 class Screen:
-    """The display of a terminal; a context manager. hop_s: seconds from one update to the next, a cell of the strip each.
+    """The display of a terminal, a context manager.
 
-    Nothing is told by colour alone: a scene has a letter, and the legend says which.
+    No information is in colour alone: each scene has a letter, and the legend lists them.
+
+    Args:
+        scenes: Names of the scenes.
+        hop_s: Seconds between two updates; each is a cell of the strip.
+        console: The terminal; by default that of stdout.
     """
 
     def __init__(self, scenes: tuple[str, ...], hop_s: float, console: Console | None = None) -> None:
@@ -52,7 +63,7 @@ class Screen:
         self._cells: deque[tuple[str, bool]] = deque(maxlen=min(MOST_CELLS, max(1, math.ceil(STRIP_S / hop_s))))
         self._last: Update | None = None
         self._counts = Counts()
-        self._heard_s = 0.0
+        self._received_s = 0.0
         self._drawn = -math.inf
 
     def __enter__(self) -> "Screen":
@@ -64,27 +75,32 @@ class Screen:
         self._draw()
         self._live.stop()
 
-    def tick(self, heard_s: float) -> None:
-        """More sound has come: show it, but not too often."""
-        self._heard_s = heard_s
+    def tick(self, received_s: float) -> None:
+        """Show that more audio has arrived, but not too often."""
+        self._received_s = received_s
         if time.monotonic() - self._drawn >= _REDRAW_S:
             self._draw()
 
     def add(self, update: Update, counts: Counts) -> None:
-        """Show an update."""
-        self._last, self._counts, self._heard_s = update, counts, update.heard_s
+        """Show a prediction.
+
+        Args:
+            update: The prediction.
+            counts: What went missing so far.
+        """
+        self._last, self._counts, self._received_s = update, counts, update.heard_s
         if update.lost_s:
             cell = (_LOST, False)
         elif update.silent:
             cell = (_SILENT, False)
         else:
-            cell = (update.scene or _NOTHING, (update.probability or 0.0) >= _SURE)
+            cell = (update.scene or _NOTHING, (update.probability or 0.0) >= _CONFIDENT)
         self._cells.append(cell)
         self._draw()
 
     def render(self) -> Group:
-        """All of it."""
-        parts: list[Text | Table] = [*self._answer(), Text(), *self._strip(), self._facts()]
+        """Render the whole screen."""
+        parts: list[Text | Table] = [*self._prediction(), Text(), *self._strip(), self._facts()]
         if self._last:
             parts += [Text(f"note: {note}") for note in self._last.notes]
         return Group(*parts)
@@ -93,34 +109,35 @@ class Screen:
         self._drawn = time.monotonic()
         self._live.update(self.render(), refresh=True)
 
-    def _answer(self) -> list[Text | Table]:
+    def _prediction(self) -> list[Text | Table]:
         update = self._last
         if update is None:
             return [Text("listening")]
         if update.scene is None:
-            return [Text("nothing heard yet but silence" if update.silent else "nothing heard yet")]
+            return [Text("no prediction yet: silence" if update.silent else "no prediction yet")]
         full = "█" if self._console.encoding.lower().startswith("utf") else "#"
         bars = Table.grid(padding=(0, 1))
         for scene, p in update.top(3):
             bars.add_row(scene, Text(full * round(_BAR * p)), f"{p:.2f}")
-        odd = "  (unfamiliar: unlike what the model has learnt)" if update.unknown else ""
-        return [Text(f"{update.scene}  {update.probability:.2f}{odd}", style="bold"), bars]
+        unknown = "  (out-of-distribution)" if update.unknown else ""
+        return [Text(f"{update.scene}  {update.probability:.2f}{unknown}", style="bold"), bars]
 
     def _strip(self) -> list[Text | Table]:
         if not self._cells:
             return []
-        strip, seen = Text(overflow="fold"), {}
-        for what, sure in self._cells:
+        strip, legend_of = Text(overflow="fold"), {}
+        for what, confident in self._cells:
             letter = self._letters.get(what, what)
-            strip.append(letter.upper() if sure else letter, style=self._styles.get(what, ""))
-            seen[what] = letter
-        other = {_SILENT: "silence", _LOST: "sound lost", _NOTHING: "nothing heard yet"}
+            strip.append(letter.upper() if confident else letter, style=self._styles.get(what, ""))
+            legend_of[what] = letter
+        other = {_SILENT: "silence", _LOST: "audio lost", _NOTHING: "no prediction yet"}
         legend = "  ".join(
-            f"{letter} {other.get(what, what)}" for what, letter in sorted(seen.items(), key=lambda kv: kv[1])
+            f"{letter} {other.get(what, what)}" for what, letter in sorted(legend_of.items(), key=lambda kv: kv[1])
         )
         return [
             Text(
-                f"the last {clock(self._hop_s * len(self._cells))}, {self._hop_s:g} s a letter (capital: {_SURE:g} or more)"
+                f"the last {clock(self._hop_s * len(self._cells))}, {self._hop_s:g} s per letter "
+                f"(capital: {_CONFIDENT:g} or more)"
             ),
             strip,
             Text(legend),
@@ -129,7 +146,7 @@ class Screen:
 
     def _facts(self) -> Text:
         counts = self._counts
-        facts = f"heard {clock(self._heard_s)}, {counts.dropouts} dropouts, {counts.overruns} overruns"
+        facts = f"received {clock(self._received_s)}, {counts.dropouts} dropouts, {counts.overruns} overruns"
         if counts.lost_s:
             facts += f", {counts.lost_s:.2f} s lost"
         if update := self._last:
@@ -138,7 +155,7 @@ class Screen:
 
 
 def letters(scenes: tuple[str, ...]) -> list[str]:
-    """A small letter or digit for each scene, from its name where one is free; `#` where none is left."""
+    """Choose a small letter or digit for each scene, from its name where one is free, `#` where none is left."""
     taken: list[str] = []
     allowed = string.ascii_lowercase + string.digits
     for scene in scenes:
@@ -148,6 +165,6 @@ def letters(scenes: tuple[str, ...]) -> list[str]:
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds to a tenth, as 1:02:03.4."""
+    """Format seconds as hours, minutes and seconds to a tenth, such as 1:02:03.4."""
     tenths = round(10 * seconds)
     return f"{tenths // 36000}:{tenths // 600 % 60:02d}:{tenths // 10 % 60:02d}.{tenths % 10}"

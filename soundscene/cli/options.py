@@ -1,16 +1,38 @@
-"""Options that several commands have."""
+"""Options that several commands share.
+
+The modules of the commands import nothing heavy, so that every help page is quick: what a command needs is imported
+when it runs.
+"""
 
 import os
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
 CORES = os.cpu_count() or 1
 
-RecipeOption = Annotated[str, typer.Option("--recipe", help="small, default, paper, or a TOML file.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="Change one value, as training.epochs=30. Repeatable.")]
-TestOption = Annotated[str | None, typer.Option("--test", help="Rows kept for testing, as fold=1; any column will do.")]
-WorkersOption = Annotated[int, typer.Option(min=1, help="Threads that read sound.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
-PrecisionOption = Annotated[str, typer.Option(help="32-true or bf16-mixed.")]
+COMPUTE = "Compute"  # titles of the panels of a help page
+INPUT, OUTPUT = "Input", "Output"
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file (.safetensors).")]
+ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="CSV: path, scene and optionally group, fold.")]
+RecipeOption = Annotated[str, typer.Option("--recipe", metavar="NAME", help="small, default, paper, or a TOML file.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe value, such as training.epochs=30. Repeatable."),
+]
+TestOption = Annotated[
+    str | None, typer.Option("--test", metavar="COLUMN=VALUE", help="Rows of the test set, such as fold=1.")
+]
+WorkersOption = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Threads that read audio. Default: all cores.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+HeadOption = Annotated[
+    Literal["svm", "softmax"] | None, typer.Option("--head", help="Classifier. Default: the recipe's choice.")
+]
+DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.", rich_help_panel=COMPUTE)]
+PrecisionOption = Annotated[
+    str, typer.Option(metavar="NAME", help="32-true, bf16-mixed or 16-mixed.", rich_help_panel=COMPUTE)
+]

@@ -1,4 +1,4 @@
-"""What the command line shows: scores, confusions, predictions and the facts of a bundle, as tables, CSV or JSON."""
+"""Output of the command line: scores, confusions, predictions and model facts, as tables, CSV or JSON."""
 
 import csv
 import json
@@ -17,12 +17,17 @@ WIDE = 100_000  # characters
 
 
 def print_table(table: Table, stream: TextIO) -> None:
-    """As wide as it needs to be: a terminal wraps it, but no name is cut."""
+    """Print a table as wide as it needs to be; a terminal wraps it, but no name is cut.
+
+    Args:
+        table: The table.
+        stream: Where to print.
+    """
     Console(file=stream, width=WIDE, highlight=False, markup=False, emoji=False).print(table)
 
 
 def score_table(result: Evaluation) -> Table:
-    """A row per head: accuracy by segment and by recording, F1, precision, log loss and calibration error (ECE)."""
+    """Make a table with a row per head: accuracies, F1, precision, log loss and calibration error (ECE)."""
     table = Table(title=f"{result.n_recordings} recordings, {len(result.scenes)} scenes", title_justify="left", box=SIMPLE)
     table.add_column("head")
     for name in ("segment", "recording", "F1", "prec.", "log loss", "tempered", "ECE", "tempered"):
@@ -36,8 +41,13 @@ def score_table(result: Evaluation) -> Table:
 
 
 def confusion_table(result: Evaluation, head: Head) -> Table:
-    """Recordings by true scene (rows) and answer (columns, by the number of the scene, so that no name is cut)."""
-    table = Table(title=f"true scene (rows) and answer (columns), {head}", title_justify="left", box=SIMPLE)
+    """Make a table of recordings by true scene (rows) and predicted scene (columns, by number, so that no name is cut).
+
+    Args:
+        result: The evaluation.
+        head: Classifier to show.
+    """
+    table = Table(title=f"true scene (rows) and prediction (columns), {head}", title_justify="left", box=SIMPLE)
     table.add_column("", no_wrap=True)
     for number in range(1, len(result.scenes) + 1):
         table.add_column(str(number), justify="right")
@@ -47,17 +57,21 @@ def confusion_table(result: Evaluation, head: Head) -> Table:
 
 
 def bundle_facts(bundle: ModelBundle) -> dict[str, Any]:
-    """Everything a bundle says of itself, but for the hashes of its training recordings."""
+    """Collect all facts of a model, except the hashes of its training recordings."""
     provenance = {k: v for k, v in bundle.provenance.items() if k != "trained_on"}
-    known = bundle.familiarity
+    familiarity = bundle.familiarity
     n_parameters = sum(p.numel() for p in bundle.network.parameters())
     return {
         "scenes": list(bundle.scenes),
         "head": bundle.recipe.calibration.head,
         "parameters": n_parameters,
         "temperature": bundle.temperature,
-        "familiarity": known
-        and {"score": known.kind, "held_out_recordings": len(known.held), "threshold": known.threshold()},
+        "familiarity": familiarity
+        and {
+            "score": familiarity.kind,
+            "held_out_recordings": len(familiarity.held),
+            "threshold": familiarity.threshold(),
+        },
         **provenance,
         "recipe": bundle.recipe.to_dict(),
     }
@@ -69,7 +83,12 @@ UNKNOWN = "unknown"  # in place of a scene
 class PredictionPrinter:
     """Prints predictions as they come (csv, jsonl), as one document at the end (json) or as a table at the end.
 
-    unknown: say "unknown", without a probability, where a recording is less familiar than the model's threshold allows.
+    Args:
+        form: table, csv, json or jsonl.
+        with_segments: Whether to print the segments too.
+        stream: Where to print.
+        scenes: Names of the scenes, in the order of the posteriors.
+        unknown: Whether to label out-of-distribution recordings as unknown, without a probability.
     """
 
     def __init__(self, form: str, with_segments: bool, stream: TextIO, scenes: Sequence[str], unknown: bool = False) -> None:
@@ -84,38 +103,44 @@ class PredictionPrinter:
         if form == "csv":
             self._csv.writerow(["path", "start_s", "end_s", "scene", "probability", *self._scenes])
 
-    def add(self, answer: ScenePrediction) -> None:
-        """Take one prediction."""
-        unknown = self._unknown and answer.unknown
+    def add(self, prediction: ScenePrediction) -> None:
+        """Add a prediction."""
+        unknown = self._unknown and prediction.unknown
         if self._form == "csv":
-            rows = [(0.0, answer.duration_s, answer.posterior)]
+            rows = [(0.0, prediction.duration_s, prediction.posterior)]
             if self._with_segments:
-                rows += [(s.start_s, s.end_s, s.posterior) for s in answer.segments]
+                rows += [(s.start_s, s.end_s, s.posterior) for s in prediction.segments]
             for start, end, posterior in rows:
                 best = int(posterior.argmax())
                 numbers = [f"{p:.6f}" for p in posterior]
-                said = (UNKNOWN, "") if unknown and posterior is answer.posterior else (self._scenes[best], numbers[best])
-                self._csv.writerow([answer.source, f"{start:g}", f"{end:g}", *said, *numbers])
-            self._stream.flush()  # whoever reads it through a pipe need not wait for the last file
+                is_unknown = unknown and posterior is prediction.posterior  # segments keep their best scene
+                label = (UNKNOWN, "") if is_unknown else (self._scenes[best], numbers[best])
+                self._csv.writerow([prediction.source, f"{start:g}", f"{end:g}", *label, *numbers])
+            self._stream.flush()  # a reader of a pipe need not wait for the last file
         elif self._form == "jsonl":
-            self._line(answer.to_dict(self._with_segments) | self._unknown_said(unknown))
+            self._line(prediction.to_dict(self._with_segments) | self._label(unknown))
         elif self._form == "json":
-            self._documents.append(answer.to_dict(self._with_segments) | self._unknown_said(unknown))
+            self._documents.append(prediction.to_dict(self._with_segments) | self._label(unknown))
         else:
-            second = answer.posterior.argsort()[-1 if unknown else -2]
+            second = prediction.posterior.argsort()[-1 if unknown else -2]
             self._table.add_row(
-                answer.source,
-                UNKNOWN if unknown else answer.scene,
-                "" if unknown else f"{answer.probability:.2f}",
-                f"{self._scenes[second]} {answer.posterior[second]:.2f}",
-                f"{answer.duration_s:.1f}",
+                prediction.source,
+                UNKNOWN if unknown else prediction.scene,
+                "" if unknown else f"{prediction.probability:.2f}",
+                f"{self._scenes[second]} {prediction.posterior[second]:.2f}",
+                f"{prediction.duration_s:.1f}",
             )
 
-    def _unknown_said(self, unknown: bool) -> dict[str, Any]:
+    def _label(self, unknown: bool) -> dict[str, Any]:
         return {"scene": UNKNOWN, "probability": None} if unknown else {}
 
-    def add_broken(self, path: str, error: str) -> None:
-        """Take a file without an answer, which has a line of its own (jsonl) or none."""
+    def add_unreadable(self, path: str, error: str) -> None:
+        """Add a file without a prediction, which has a line of its own in jsonl only.
+
+        Args:
+            path: The file.
+            error: Why there is no prediction.
+        """
         if self._form == "jsonl":
             self._line({"path": path, "error": error})
 
@@ -123,10 +148,10 @@ class PredictionPrinter:
         self._stream.write(json.dumps(value) + "\n")
         self._stream.flush()
 
-    def finish(self, broken: Sequence[str]) -> None:
-        """Print what waits for the end; `broken`: messages of the files without an answer."""
+    def finish(self, errors: Sequence[str]) -> None:
+        """Print what waits for the end, and the messages of the files without a prediction (json)."""
         if self._form == "json":
-            json.dump({"predictions": self._documents, "errors": list(broken)}, self._stream, indent=2)
+            json.dump({"predictions": self._documents, "errors": list(errors)}, self._stream, indent=2)
             self._stream.write("\n")
         elif self._form == "table" and self._table.row_count:
             print_table(self._table, self._stream)

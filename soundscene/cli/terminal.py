@@ -1,4 +1,4 @@
-"""What the commands share: two consoles, progress bars, notes and complaints in one line."""
+"""What the commands share: two consoles, progress bars, and notes and errors of one line."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -6,22 +6,30 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-# No markup and no emoji: names of files and scenes are the user's, and "[/x]" or ":car:" in them mean themselves.
+# No markup and no emoji: file and scene names are the user's, and "[/x]" or ":car:" in them must be printed unchanged.
 out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 @contextmanager
 def bar(what: str, shown: bool = True) -> Iterator[Callable[..., None]]:
-    """A progress bar as a callable (done, in all, note=""); it appears with the first call, on a terminal only.
+    """Draw a progress bar, which appears with the first call, on a terminal only.
 
     It stops as soon as all is done, because older versions of rich draw only one bar at a time.
+
+    Args:
+        what: What is in progress.
+        shown: Whether to draw at all.
+
+    Yields:
+        A callable (done, total, note="").
     """
     if not (shown and err.is_terminal):
         yield lambda done, total, note="": None
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
     columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
     shown_bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=err)
     task = None
@@ -43,20 +51,20 @@ def bar(what: str, shown: bool = True) -> Iterator[Callable[..., None]]:
 
 
 def tell(text: str) -> None:
-    """A line on stderr that may explain an answer."""
+    """Print a note on stderr, in one line."""
     err.print(f"note: {_one_line(text)}")
 
 
 def complain(text: str) -> None:
-    """A line on stderr that something could not be done."""
+    """Print an error on stderr, in one line."""
     err.print(f"soundscene: {_one_line(text)}")
 
 
 def _one_line(text: str) -> str:
-    """Line breaks, which file names may hold, as spaces."""
+    """Replace line breaks, which file names may contain, by spaces."""
     return " ".join(text.splitlines())
 
 
 def print_json(value: Any) -> None:
-    """Plain values on stdout, for programs."""
-    print(json.dumps(value, indent=2))  # noqa: T201 (ASCII, so that every output can take it)
+    """Print plain values on stdout, for programs."""
+    print(json.dumps(value, indent=2))  # noqa: T201 (ASCII, which every encoding of stdout contains)

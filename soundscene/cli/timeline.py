@@ -1,68 +1,84 @@
-"""`soundscene timeline`: which scene a long recording was in when."""
+"""`soundscene timeline`: the scenes of a long recording over time."""
 
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.box import SIMPLE
-from rich.table import Table
 
+from soundscene.cli.options import OUTPUT, HeadOption, ModelArgument
 from soundscene.cli.terminal import out, tell
+from soundscene.extras import require
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def timeline(
-    model: Path,
-    file: Path,
-    stay_s: Annotated[float | None, typer.Option("--stay", help="Expected seconds in one scene; by default 120.")] = None,
+    model: ModelArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Audio file of any length.")],
+    stay_s: Annotated[
+        float | None, typer.Option("--stay", metavar="SECONDS", help="Expected time in one scene. Default: 120.")
+    ] = None,
     form: Annotated[
         Literal["table", "csv", "json", "labels"],
-        typer.Option("--format", help="How to print; json: a line per span, labels: a label track for Audacity."),
+        typer.Option(
+            "--format", help="json: one line per span; labels: a label track for Audacity.", rich_help_panel=OUTPUT
+        ),
     ] = "table",
-    parquet: Annotated[Path | None, typer.Option(help="Write the rows as Parquet too.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw too, as .png or .svg.")] = None,
-    head: Annotated[Literal["svm", "softmax"] | None, typer.Option(help="By default the recipe's.")] = None,
+    parquet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the rows as Parquet.", rich_help_panel=OUTPUT)
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also draw a .png or .svg.", rich_help_panel=OUTPUT)
+    ] = None,
+    head: HeadOption = None,
 ) -> None:
-    """Tell when a recording of any length was in which scene, and how sure each change is."""
-    from soundscene import timelines as lines
+    """Segment a long recording into scenes over time."""
+    require("timeline", "torch", *(["parquet"] if parquet else []), *(["plot"] if picture else []))
+    from soundscene import timelines
     from soundscene.cli.tables import print_table
     from soundscene.predictor import load
     from soundscene.types import clock
 
     predictor = load(model, head)
-    stay_s = lines.DEFAULT_STAY_S if stay_s is None else stay_s
-    lines.check_stay(predictor.bundle, stay_s)  # all checks come before hours of listening
+    stay_s = timelines.DEFAULT_STAY_S if stay_s is None else stay_s
+    timelines.check_stay(predictor.bundle, stay_s)  # all checks come before what may take hours
     if parquet:
-        lines.check_parquet(parquet)
+        timelines.check_parquet(parquet)
     if picture:
         from soundscene.plotting.timeline_figure import picture_form
 
         picture_form(picture)
-    found = lines.timeline(predictor.predict(file), predictor.bundle, predictor.head, stay_s)
-    for note in found.notes:
-        tell(f"{found.source}: {note}")
+    result = timelines.timeline(predictor.predict(file), predictor.bundle, predictor.head, stay_s)
+    for note in result.notes:
+        tell(f"{result.source}: {note}")
     if form == "table":
-        out.print(f"{found.source}, {clock(found.duration_s)}")
-        print_table(_table(lines.rows(found)), sys.stdout)
+        out.print(f"{result.source}, {clock(result.duration_s)}")
+        print_table(_table(timelines.rows(result)), sys.stdout)
     else:
-        {"csv": lines.write_csv, "json": lines.write_json_lines, "labels": lines.write_labels}[form](found, sys.stdout)
+        writers = {"csv": timelines.write_csv, "json": timelines.write_json_lines, "labels": timelines.write_labels}
+        writers[form](result, sys.stdout)
     if parquet:
-        lines.write_parquet(found, parquet)
+        timelines.write_parquet(result, parquet)
     if picture:
         from soundscene.plotting.timeline_figure import timeline_picture
 
-        timeline_picture(found, picture)
+        timeline_picture(result, picture)
 
 
-def _table(rows: Iterable[dict[str, Any]]) -> Table:
+def _table(rows: Iterable[dict[str, Any]]) -> "Table":
     """A row per span."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
     from soundscene.types import clock
 
-    columns = Table(box=SIMPLE)
+    table = Table(box=SIMPLE)
     for name in ("from", "to", "scene", "probability", "change"):
-        columns.add_column(name, justify="left" if name == "scene" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name == "scene" else "right", no_wrap=True)
     for row in rows:
-        sure = "" if row["change_probability"] is None else f"{row['change_probability']:.2f}"
-        columns.add_row(clock(row["start_s"]), clock(row["end_s"]), row["scene"], f"{row['probability']:.2f}", sure)
-    return columns
+        change = "" if row["change_probability"] is None else f"{row['change_probability']:.2f}"
+        table.add_row(clock(row["start_s"]), clock(row["end_s"]), row["scene"], f"{row['probability']:.2f}", change)
+    return table

@@ -20,11 +20,14 @@ import typer
 from rich.console import Console
 
 from soundscene.bundle import ModelBundle
+from soundscene import predictor as predictor_module
+from soundscene import recipe as recipe_module
 from soundscene.cli import terminal as terminal_module
 from soundscene.cli.app import app, main
 from soundscene.cli.tables import PredictionPrinter
 from soundscene.data import manifest as manifest_module
 from soundscene.data.manifest import Manifest
+from soundscene.experiment import request as request_module
 from soundscene.predictor import Predictor
 from tests.support.command_line import TINY_SET, run
 from tests.support.tiny import RATE, SCENES, TINY, recording, text, write
@@ -48,7 +51,7 @@ def test_scan_train_evaluate_predict_info(manifest: Path, tmp_path: Path, capfd:
 
     assert run("evaluate", model, listed) == 0
     told = capfd.readouterr()
-    assert "15 of 15 recordings were in the model's training: the figures flatter; use --test" in told.err
+    assert "15 of 15 recordings are in the model's training set: scores are optimistic; use --test" in told.err
     for word in ("15 recordings, 3 scenes", "softmax", "svm", "1 night_crickets", "3 rain", "log loss"):
         assert word in told.out
 
@@ -233,7 +236,16 @@ def test_ctrl_c_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
 
     monkeypatch.setattr(manifest_module, "scan", stop)
     assert run("scan", tmp_path, "--out", tmp_path / "m.csv") == 130
-    assert capfd.readouterr().err == "soundscene: stopped; the same command goes on where a training stopped\n"
+    assert capfd.readouterr().err == "soundscene: Interrupted.\n"
+    monkeypatch.setattr(request_module, "read_seeds", stop)
+    monkeypatch.setattr(predictor_module, "load", stop)
+    monkeypatch.setattr(recipe_module.Recipe, "load", stop)
+    sound = text(tmp_path / "a.wav", "")
+    for words in (("experiment", "m.csv"), ("predict", "m", sound, "--out", "rows"), ("train", "m.csv", "--out", "m")):
+        assert run(*words) == 130
+        assert capfd.readouterr().err == "soundscene: Interrupted. Rerun the same command to resume.\n"
+    assert run("predict", "m", sound) == 130
+    assert capfd.readouterr().err == "soundscene: Interrupted.\n"
 
 
 def test_a_missing_extra_is_one_line_and_a_missing_part_of_ours_a_bug(
@@ -247,12 +259,11 @@ def test_a_missing_extra_is_one_line_and_a_missing_part_of_ours_a_bug(
     monkeypatch.setattr(manifest_module, "scan", lacking)
     assert run("scan", tmp_path, "--out", tmp_path / "m.csv") == 2
     assert capfd.readouterr().err == (
-        "soundscene: No module named 'sklearn'; what training and pictures need comes with "
-        "pip install soundscene[train,plot,explain]\n"
+        'soundscene: scan needs scikit-learn, which is not installed: pip install "soundscene[train]"\n'
     )
-    missing = "soundscene.gone"
-    with pytest.raises(ModuleNotFoundError):
-        main(["scan", str(tmp_path), "--out", str(tmp_path / "m.csv")])
+    for missing in ("soundscene.gone", "numpy"):
+        with pytest.raises(ModuleNotFoundError):
+            main(["scan", str(tmp_path), "--out", str(tmp_path / "m.csv")])
 
 
 def test_prediction_and_information_need_nothing_that_only_training_needs() -> None:

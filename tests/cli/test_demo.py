@@ -52,9 +52,9 @@ def test_rendered_sound_is_called_synthetic_and_everything_is_left_in_the_folder
     monkeypatch.setattr(demo, "DURATION_S", 2.2)
     folder = tmp_path / "out"
     found, text = told(None, folder)
-    assert "The sound is SYNTHETIC" in text
-    assert "accuracy on 10 recordings never heard (SYNTHETIC sound)" in text
-    assert "10 recordings to learn from, 10 that no model hears before the test" in text
+    assert "The audio is SYNTHETIC" in text
+    assert "accuracy on 10 held-out recordings (SYNTHETIC audio)" in text
+    assert "10 training recordings, 10 held-out test recordings" in text
     table = rows(text)
     assert [row[:2] for row in table] == [(n, h) for n in ("Att-CRNN", "CNN baseline") for h in ("softmax", "svm")]
     for (_, head, segment, whole, loss, error), kind in zip(table, np.repeat(["att-crnn", "cnn"], 2), strict=True):
@@ -94,7 +94,7 @@ def test_a_users_folder_is_split_by_seeded_folds_and_nothing_is_called_synthetic
     before = sorted(own.rglob("*"))
     found, text = told(own, tmp_path / "out")
     assert "SYNTHETIC" not in text
-    assert "accuracy on 3 recordings never heard (your recordings)" in text
+    assert "accuracy on 3 held-out recordings (your recordings)" in text
     assert "note: without a column 'group' each file counts as an independent recording" in text
     assert len(rows(text)) == 4
     assert found.evaluations["cnn"].n_recordings == 3
@@ -110,7 +110,7 @@ def test_folds_of_a_manifest_are_used(own: Path, tmp_path: Path, manifest: Path)
     (own / "manifest.csv").write_text(lines)
     _, text = told(own, tmp_path / "out")
     assert f"{own / 'manifest.csv'}: testing on its fold 1" in text
-    assert "9 recordings to learn from, 6 that no model hears before the test" in text
+    assert "9 training recordings, 6 held-out test recordings" in text
     assert "without a column" not in text
 
 

@@ -168,7 +168,7 @@ BROKEN: list[tuple[str, Callable[[Path, Path, Path], Words], str]] = [
         lambda c, m, t: ["demo", "--corpus", t, "--out", t / "o"],
         r".*: no subfolder holds sound.*",
     ),
-    ("demo into a file", lambda c, m, t: ["demo", "--out", text(t / "f", "")], r".*/f: cannot be made \(File exists\); .*"),
+    ("demo into a file", lambda c, m, t: ["demo", "--out", text(t / "f", "")], r".*/f: cannot be created \(File exists\); .*"),
 ]
 
 

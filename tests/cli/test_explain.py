@@ -56,8 +56,8 @@ def test_what_a_user_does_wrong_is_one_line(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a.csv", "--scene", "rain"], "are for a sound file"),
-        (["a.csv", "--from", "3"], "are for a sound file"),
+        (["a.csv", "--scene", "rain"], "are for an audio file"),
+        (["a.csv", "--from", "3"], "are for an audio file"),
         (["a.wav", "--test", "fold=1"], "chooses rows of a manifest"),
         (["a.wav", "--segments", "0"], "Invalid value for '--segments'"),
         (["a.wav", "--from", "-1"], "Invalid value for '--from'"),

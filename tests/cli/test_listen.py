@@ -14,8 +14,9 @@ import pytest
 from rich.console import Console
 
 from soundscene.audio import microphone
-from soundscene.cli import listen as command
-from soundscene.cli.listen import LatencyStats
+from soundscene.cli import listen_run as command
+from soundscene.cli.listen import PcmType
+from soundscene.cli.listen_run import LatencyStats
 from soundscene.cli.listen_screen import Counts, Screen, clock, letters
 from soundscene.live import Update
 from soundscene.predictor import load
@@ -60,7 +61,7 @@ def test_every_form_says_what_the_api_says(
     assert found[-1]["delay_s"] >= found[-1]["latency_s"] > 0
     note, summary = told.err.splitlines()
     assert note.startswith("note: the last 1 byte(s)")
-    assert summary.startswith("heard 6.3 s, 3 answers, 0 dropouts, 0 overruns, latency ")
+    assert summary.startswith("received 6.3 s, 3 predictions, 0 dropouts, 0 overruns, latency ")
 
     pipe(monkeypatch, PCM.tobytes())
     assert run("listen", model, "--stdin", "--rate", str(RATE), "--format", "csv") == 0
@@ -73,7 +74,7 @@ def test_every_form_says_what_the_api_says(
     pipe(monkeypatch, PCM.tobytes())
     assert run("listen", model, "--stdin", "--rate", str(RATE)) == 0  # no terminal: lines
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0].startswith("0:00:02.0  nothing heard yet  latency ")
+    assert lines[0].startswith("0:00:02.0  no prediction yet  latency ")
     assert lines[0].endswith("  silence")
     assert lines[2].startswith(f"0:00:06.0  {expected[2].scene} {expected[2].probability:.2f}  ")
 
@@ -85,7 +86,7 @@ def test_ctrl_c_is_a_good_end(model: Any, monkeypatch: pytest.MonkeyPatch, capfd
     assert run("listen", model, "--stdin", *options) == 0
     told = capfd.readouterr()
     assert [line.split()[0] for line in told.out.splitlines()] == [f"0:00:0{n}.0" for n in (2, 3, 4, 5, 6)]
-    assert told.err.startswith("heard 6.3 s, 5 answers")
+    assert told.err.startswith("received 6.3 s, 5 predictions")
 
 
 @pytest.mark.parametrize(
@@ -94,8 +95,8 @@ def test_ctrl_c_is_a_good_end(model: Any, monkeypatch: pytest.MonkeyPatch, capfd
         (("--stdin", "--hop", "0"), "soundscene: a hop of 0 s: allowed are"),
         (("--stdin", "--rate", "48"), "soundscene: stdin: a sample rate of 48 Hz is not plausible"),
         (("--stdin", "--device", "1"), "contradicts --stdin"),
-        ((), "soundscene: listening to a microphone needs sounddevice; pip install soundscene[live]"),
-        (("--devices",), "soundscene: listening to a microphone needs sounddevice"),
+        ((), 'soundscene: listen needs sounddevice, which is not installed: pip install "soundscene[live]"'),
+        (("--devices",), "soundscene: listen needs sounddevice"),
     ],
 )
 def test_what_cannot_be_is_one_line(
@@ -158,7 +159,7 @@ def test_what_a_microphone_loses_is_shown(
     assert first.startswith("0:00:02.0")
     assert "1.00 s lost" in second
     assert third.endswith("1 dropout(s) so far")
-    assert "heard 7.0 s, 3 answers, 1 dropouts, 0 overruns, 1.00 s lost, latency" in told.err
+    assert "received 7.0 s, 3 predictions, 1 dropouts, 0 overruns, 1.00 s lost, latency" in told.err
     run("listen", model, "--device", "USB 2")
     assert FakeStream.asked[1] == "USB 2"
 
@@ -190,9 +191,9 @@ def shown(screen: Screen) -> list[str]:
 def test_the_screen_shows_scene_bars_strip_and_what_went_missing() -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=60)
     with Screen(("rain", "[red]", "sea"), 2.0, terminal) as screen:
-        assert shown(screen) == ["listening", "", "heard 0:00:00.0, 0 dropouts, 0 overruns"]
+        assert shown(screen) == ["listening", "", "received 0:00:00.0, 0 dropouts, 0 overruns"]
         screen.add(update(2.0, None, silent=True), Counts())
-        assert "nothing heard yet but silence" in shown(screen)
+        assert "no prediction yet: silence" in shown(screen)
         screen.add(update(4.0, [0.2, 0.4, 0.4]), Counts())
         screen.add(update(6.0, [0.2, 0.6, 0.2], lost_s=0.5), Counts(1, 2, 0.5))
         screen.add(update(8.0, [0.1, 0.9, 0.0]), Counts(1, 2, 0.5))
@@ -204,11 +205,11 @@ def test_the_screen_shows_scene_bars_strip_and_what_went_missing() -> None:
             f"rain  {bar * 3:<27} 0.10",
             f"sea   {'':<27} 0.00",
             "",
-            "the last 0:00:08.0, 2 s a letter (capital: 0.5 or more)",
+            "the last 0:00:08.0, 2 s per letter (capital: 0.5 or more)",
             ".e!E",
-            "! sound lost  . silence  e [red]",
+            "! audio lost  . silence  e [red]",
             "",
-            "heard 0:00:09.0, 1 dropouts, 2 overruns, 0.50 s lost,",
+            "received 0:00:09.0, 1 dropouts, 2 overruns, 0.50 s lost,",
             "latency 12 ms (62 ms after the segment's end)",
             "note: a note",
         ]
@@ -221,7 +222,7 @@ def test_the_strip_forgets_after_five_minutes() -> None:
     for n in range(400):
         screen.add(update(2.0 * n, [0.8, 0.1, 0.1] if n < 300 else [0.1, 0.1, 0.8]), Counts())
     lines = shown(screen)
-    assert "the last 0:05:00.0, 2 s a letter (capital: 0.5 or more)" in lines
+    assert "the last 0:05:00.0, 2 s per letter (capital: 0.5 or more)" in lines
     assert "".join(line for line in lines if line and not line.strip("RS")) == "R" * 50 + "S" * 100
 
 
@@ -238,7 +239,7 @@ def test_clock() -> None:
 
 def test_median_and_largest_latency() -> None:
     tally = LatencyStats(deque(maxlen=3))
-    assert tally.summary(0.5, Counts()) == "heard 0.5 s, 0 answers, 0 dropouts, 0 overruns"
+    assert tally.summary(0.5, Counts()) == "received 0.5 s, 0 predictions, 0 dropouts, 0 overruns"
     for latency_s in (9.0, 0.1, 0.3, 0.2):
         tally.add(Update(0.0, 2.0, ("a",), None, None, 0, False, 0.0, latency_s, 2.0))
     assert tally.summary(8.0, Counts()).endswith("latency 200 ms (median), 9000 ms (largest)")

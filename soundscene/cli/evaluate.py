@@ -1,0 +1,56 @@
+"""`soundscene evaluate` and `soundscene info`: how good a model is, and what it consists of."""
+
+import json
+import sys
+
+from soundscene.cli.options import CORES, JsonOption, ManifestArgument, ModelArgument, TestOption, WorkersOption
+from soundscene.cli.terminal import bar, out, print_json, tell
+from soundscene.extras import require
+
+
+def evaluate(
+    model: ModelArgument,
+    manifest: ManifestArgument,
+    test: TestOption = None,
+    workers: WorkersOption = CORES,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a model on a manifest.
+
+    Scores are by segment and by recording, with the softmax layer and with the SVM.
+    """
+    require("evaluate", "train")
+    from soundscene.bundle import ModelBundle
+    from soundscene.cli.tables import confusion_table, print_table, score_table
+    from soundscene.pipeline import as_dict, evaluate_on_manifest
+
+    bundle = ModelBundle.load(model)
+    with bar("reading audio") as reading:
+        result = evaluate_on_manifest(bundle, manifest, test=test, workers=workers, reading=reading)
+    for note in result.notes:
+        tell(note)
+    if result.n_trained_on:
+        tell(
+            f"{result.n_trained_on} of {result.n_recordings} recordings are in the model's training set: scores are "
+            "optimistic; use --test with the rows that training left out"
+        )
+    if as_json:
+        print_json(as_dict(result))
+        return
+    print_table(score_table(result), sys.stdout)
+    print_table(confusion_table(result, bundle.recipe.calibration.head), sys.stdout)
+
+
+def info(model: ModelArgument, as_json: JsonOption = False) -> None:
+    """Show a model's scenes, recipe and provenance."""
+    require("info", "torch")
+    from soundscene.bundle import ModelBundle
+    from soundscene.cli.tables import bundle_facts
+
+    facts = bundle_facts(ModelBundle.load(model))
+    if as_json:
+        print_json(facts)
+        return
+    sections = {f"recipe.{name}": values for name, values in facts.pop("recipe").items()}
+    for key, value in (facts | sections).items():
+        out.print(f"{key:<26}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
