@@ -4,24 +4,37 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORPUS ?=
+WORKERS ?= 2
+# Files of one group, which share fixtures, run in one process. Byte code is kept: tests start many interpreters.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+WARM := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.support.warm
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test test-ci test-full check format lock clean
 
 demo: $(READY)
 	$(BIN)/soundscene demo $(if $(CORPUS),--corpus "$(CORPUS)")
 
+# Under 3 minutes on two cores: no Ray cluster, no killed process, nothing slow.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov=soundscene --cov-report=term
+	$(WARM)
+	$(PYTEST) -m "not (slow or cluster or kill)"
 
-# `make check` is everything but the tests, unless TESTS=1: .ci/run asks for both, and one run of the tests serves both.
+# What .ci/run runs: `make test`, one Ray cluster and the shorter kills, with coverage.
+test-ci: $(READY)
+	$(WARM)
+	$(PYTEST) -m "not slow" --strict-skips --cov=soundscene --cov-report=term
+
+# Everything, under 60 minutes; before an issue is closed.
+test-full: $(READY)
+	$(WARM)
+	$(PYTEST) --durations=20
+
+# Everything but the tests.
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-ifneq ($(TESTS),0)
-	$(MAKE) test
-endif
 
 format: $(READY)
 	$(BIN)/ruff format .

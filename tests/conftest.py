@@ -1,23 +1,121 @@
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from soundscene.pipeline import train_on_manifest
+from tests.support.budget import cpu_s
+from tests.support.shared import once
 from tests.support.tiny import TINY, write_corpus
 
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
+
 torch.set_num_threads(1)  # toys are slower on several threads, and bit-identity is promised for one number of threads
+
+BUDGET_S = 5.0  # of CPU, of a test that is not marked slow
+HERE = Path(__file__).parent
+# Files whose tests take longest: they start first, so that no worker is left with one of them at the end.
+FIRST = (
+    "experiment/test_cluster.py",
+    "batch/test_cluster.py",
+    "cli/test_experiment.py",
+    "experiment/test_kill.py",
+    "experiment/test_run.py",
+    "test_live.py",
+    "training/test_fit.py",
+    "report/test_write.py",
+    "explanation/test_pictures.py",
+    "report/test_claims.py",
+)
+
+
+# --- what is shared -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three scenes, five recordings of 2.2 s each, folds 1 to 5; to be left as it is."""
-    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+    def make(folder: Path) -> None:
+        write_corpus(folder)
+
+    return once(tmp_path_factory, "corpus", make) / "manifest.csv"
 
 
 @pytest.fixture(scope="session")
 def model(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model trained on all folds but the first; to be left as it is."""
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    train_on_manifest(manifest, path, TINY, test="fold=1", workers=1)
-    return path
+
+    def make(folder: Path) -> None:
+        train_on_manifest(manifest, folder / "tiny.safetensors", TINY, test="fold=1", workers=1)
+
+    return once(tmp_path_factory, "model", make) / "tiny.safetensors"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> "Iterator[Cluster]":
+    """A Ray cluster of two nodes of one CPU each, the only one of a run but for tests that kill nodes."""
+    from benchmarks.ray_cluster import two_nodes
+
+    with two_nodes() as running:
+        yield running
+
+
+# --- the order of tests, and what a run of them refuses -------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--strict-skips", action="store_true", help="fail tests that skip and are not in allowed_skips.txt")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each file to one worker, because its fixtures are made by file; tests of the one cluster belong together."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            cluster = item.get_closest_marker("cluster") is not None and item.get_closest_marker("slow") is None
+            item.add_marker(pytest.mark.xdist_group("cluster" if cluster else _file(item.nodeid)))
+    items.sort(key=lambda item: FIRST.index(name) if (name := _file(item.nodeid)) in FIRST else len(FIRST))
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0].removeprefix("tests/")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that takes more CPU time than its tier allows; fixtures are made before, and are not counted."""
+    before = cpu_s()
+    outcome = yield
+    spent = cpu_s() - before
+    if spent > BUDGET_S and item.get_closest_marker("slow") is None:
+        pytest.fail(f"{spent:.1f} s of CPU, over {BUDGET_S:g} s: make it smaller, or mark it slow", pytrace=False)
+    return outcome
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _refuse_skip(report, item.config)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.skipped:  # a whole file, by importorskip
+        _refuse_skip(report, collector.config)
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> None:
+    """Under --strict-skips, a skip is a failure unless its test (or its file) is listed."""
+    lines = (HERE / "allowed_skips.txt").read_text(encoding="utf-8").splitlines()
+    allowed = {words[0] for line in lines if (words := line.partition("#")[0].split())}
+    name = report.nodeid.partition("[")[0].partition("@")[0]
+    if config.getoption("--strict-skips") and name not in allowed and name.partition("::")[0] not in allowed:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and not in tests/allowed_skips.txt: {report.longrepr}"
