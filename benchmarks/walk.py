@@ -1,16 +1,17 @@
-"""The walks of docs/guide, walked again: every command is run, and its output takes the place of the one on the page.
+"""Run the commands of README.md and docs/guide again and replace the output on the pages by the new one.
 
     python benchmarks/walk.py PAGE [PAGE ...] --in FOLDER
 
-In a block that opens with ```console, lines that begin with "$ " are commands for bash, run in FOLDER one after the other
-(lines that begin with "> " go on with the one before); what follows them is their output, both streams together, with a line
-for an exit code other than 0. Pictures that a page shows are copied from FOLDER to beside the page. A page is written only
-when all its commands have run.
+In a ```console block, lines that begin with "$ " are commands for bash, run in FOLDER in order (lines that begin with "> "
+continue the command before). Their output follows them, both streams together, with a line for an exit code other than 0.
+A ```python block with a ```text block directly below it is run too, and the text becomes what it prints. A picture beside
+the page is copied from FOLDER, if a command wrote it there. A page is written only when all its commands have run.
 """
 
 import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,24 +20,29 @@ from pathlib import Path
 COLUMNS = 110
 LIMIT_S = 1800
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SCRIPT = re.compile(r"^(```python\n(.*?)^```\n\n)```text\n.*?^```$", re.MULTILINE | re.DOTALL)
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)/]+)\)")
 
 
 def main() -> None:
+    """Run each page in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pages", type=Path, nargs="+")
     parser.add_argument("--in", type=Path, required=True, dest="folder")
     arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    folder: Path = arguments.folder
+    folder.mkdir(parents=True, exist_ok=True)
     for page in arguments.pages:
-        text = BLOCK.sub(lambda block: walked(block[1], arguments.folder), page.read_text(encoding="utf-8"))
+        text = BLOCK.sub(lambda block: rerun(block[1], folder), page.read_text(encoding="utf-8"))
+        text = SCRIPT.sub(lambda block: block[1] + "\n".join(["```text", *printed(block[2], folder), "```"]), text)
         for name in PICTURE.findall(text):
-            shutil.copyfile(arguments.folder / name, page.with_name(name))
+            if (folder / name).exists():
+                shutil.copyfile(folder / name, page.with_name(name))
         page.write_text(text, encoding="utf-8")
 
 
-def walked(block: str, folder: Path) -> str:
-    """The block again with what its commands print now."""
+def rerun(block: str, folder: Path) -> str:
+    """Run the commands of a console block; return the block with their new output."""
     lines = []
     for command in commands(block):
         shown = command.split("\n")
@@ -47,18 +53,23 @@ def walked(block: str, folder: Path) -> str:
 
 
 def commands(block: str) -> list[str]:
-    """The commands of a block; the lines of one that goes on are joined by line breaks."""
-    found: list[str] = []
+    """Return the commands of a block; continued lines are joined by line breaks."""
+    result: list[str] = []
     for line in block.splitlines():
         if line.startswith("$ "):
-            found.append(line[2:])
-        elif line.startswith("> ") and found:
-            found[-1] += f"\n{line[2:]}"
-    return found
+            result.append(line[2:])
+        elif line.startswith("> ") and result:
+            result[-1] += f"\n{line[2:]}"
+    return result
+
+
+def printed(script: str, folder: Path) -> list[str]:
+    """Return the lines that a Python script prints."""
+    return output(f"{shlex.quote(sys.executable)} -c {shlex.quote(script)}", folder)
 
 
 def output(command: str, folder: Path) -> list[str]:
-    """What a command prints, as lines without spaces at their ends."""
+    """Return the lines that a command prints, without trailing spaces."""
     environment = os.environ | {"COLUMNS": str(COLUMNS), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-c", command],
