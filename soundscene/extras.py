@@ -7,9 +7,9 @@ from soundscene.errors import SceneError
 
 _TORCH = {"torch": "PyTorch"}
 _TRAIN = {**_TORCH, "lightning_fabric": "Lightning Fabric", "sklearn": "scikit-learn", "tensorboard": "TensorBoard"}
-_PLOT = {"matplotlib": "Matplotlib"}
+_PLOT = {"jinja2": "Jinja2", "matplotlib": "Matplotlib"}
 _PARQUET = {"pyarrow": "PyArrow"}
-_REPORT = {**_PLOT, "jinja2": "Jinja2", "statsmodels": "statsmodels"}
+_REPORT = {**_PLOT, "statsmodels": "statsmodels"}
 _EXPERIMENT = {**_TRAIN, **_REPORT, "librosa": "librosa", "skimage": "scikit-image"}
 
 EXTRAS: dict[str, dict[str, str]] = {

@@ -21,7 +21,7 @@ from matplotlib.image import imread
 from soundscene import timelines as lines
 from soundscene.bundle import ModelBundle
 from soundscene.errors import SceneError
-from soundscene.plotting.timeline_figure import draw, timeline_picture
+from soundscene.plotting.timeline_figure import draw_timeline, timeline_figure
 from soundscene.predictor import Predictor
 from soundscene.scoring.fusion import product, temper
 from soundscene.timelines import timeline, training_prior
@@ -285,7 +285,7 @@ LONG_NAMES = ("a" * 60, "W" * 40, "ein Bahnhof in der Nacht", "雨の音と海",
 
 @pytest.mark.parametrize("names", [LONG_NAMES, ("rain", "sea")])
 def test_no_name_is_cut(names: tuple[str, ...]) -> None:
-    figure = draw(many(60, names))
+    figure = timeline_figure(many(60, names))
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     with pytest.warns(UserWarning, match="Glyph") if names == LONG_NAMES else nullcontext():
@@ -304,7 +304,7 @@ def test_no_name_is_cut(names: tuple[str, ...]) -> None:
 
 def test_lanes_hold_the_spans_and_the_axis_is_in_hours() -> None:
     line = many(5400, ("rain", "sea", "train"))
-    figure = draw(line)
+    figure = timeline_figure(line)
     lanes, strip = figure.axes[:2]
     bars = sorted(tuple(path.get_extents().bounds) for collection in lanes.collections for path in collection.get_paths())
     assert [(x, width) for x, _, width, _ in bars[:3]] == [
@@ -325,7 +325,7 @@ def test_lanes_hold_the_spans_and_the_axis_is_in_hours() -> None:
 
 
 def test_silence_is_blank_and_hatched() -> None:
-    figure = draw(many(100, ("rain", "sea"), slice(20, 30)))
+    figure = timeline_figure(many(100, ("rain", "sea"), slice(20, 30)))
     for axis in figure.axes[:2]:
         hatched = [patch for patch in axis.patches if patch.get_hatch()]
         assert [patch.get_extents().transformed(axis.transData.inverted()).bounds[::2] for patch in hatched] == [
@@ -340,16 +340,16 @@ def test_silence_is_blank_and_hatched() -> None:
 
 def test_png_and_svg(tmp_path: Path) -> None:
     line = many(100, ("rain & <hail>", "sea"))
-    timeline_picture(line, tmp_path / "a.png")
+    draw_timeline(line, tmp_path / "a.png")
     pixels = imread(tmp_path / "a.png")
     assert pixels.shape[1] > 1000
     assert pixels[..., :3].min() == 0
-    timeline_picture(line, tmp_path / "a.SVG")
+    draw_timeline(line, tmp_path / "a.SVG")
     text = (tmp_path / "a.SVG").read_text(encoding="utf-8")
     ElementTree.fromstring(text)
     assert "rain &amp; &lt;hail&gt;" in text
     assert re.search("long .5_.x.flac: scene over time", text)
-    timeline_picture(line, tmp_path / "b.svg")
+    draw_timeline(line, tmp_path / "b.svg")
     assert (tmp_path / "b.svg").read_text(encoding="utf-8") == text  # no date, no random ids
     assert sorted(os.listdir(tmp_path)) == ["a.SVG", "a.png", "b.svg"]
 
@@ -357,12 +357,12 @@ def test_png_and_svg(tmp_path: Path) -> None:
 def test_pictures_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = many(10, ("rain", "sea"))
     with pytest.raises(SceneError, match=r"ends in \.png or \.svg"):
-        timeline_picture(line, tmp_path / "a.jpg")
+        draw_timeline(line, tmp_path / "a.jpg")
 
     def full(*_: object) -> NoReturn:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(SceneError, match="No space left"):
-        timeline_picture(line, tmp_path / "a.png")
+        draw_timeline(line, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())

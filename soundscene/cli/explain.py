@@ -35,10 +35,10 @@ def explain(
     from soundscene.bundle import ModelBundle
     from soundscene.explanation.corpus import ATTRIBUTED
     from soundscene.explanation.recording import SEGMENTS
-    from soundscene.explanation.write import explain_manifest, explain_recording
-    from soundscene.plotting.sheet import check_out
+    from soundscene.explanation.write import SUFFIXES, explain_manifest, explain_recording
+    from soundscene.plotting.svg import check_output
 
-    check_out(picture)
+    check_output(picture, SUFFIXES)
     is_manifest = source.suffix.lower() == ".csv"
     if is_manifest and (scene is not None or from_s):
         raise typer.BadParameter("--scene and --from are for an audio file; a manifest is averaged over all its scenes")
@@ -55,7 +55,7 @@ def explain(
         view, notes = explain_recording(
             bundle, source, picture, head=head, scene=scene, from_s=from_s, most=segments or SEGMENTS
         )
-        summary = f"{view.scenes[view.best]} {view.answer[-1, view.best]:.2f}"
+        summary = f"{view.scenes[view.predicted]} {view.fused[-1, view.predicted]:.2f}"
     for note in notes:
         tell(note)
     out.print(f"{picture}: {summary}")

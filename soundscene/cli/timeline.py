@@ -48,9 +48,10 @@ def timeline(
     if parquet:
         timelines.check_parquet(parquet)
     if picture:
-        from soundscene.plotting.timeline_figure import picture_form
+        from soundscene.plotting.svg import check_output
+        from soundscene.plotting.timeline_figure import SUFFIXES
 
-        picture_form(picture)
+        check_output(picture, SUFFIXES)
     result = timelines.timeline(predictor.predict(file), predictor.bundle, predictor.head, stay_s)
     for note in result.notes:
         tell(f"{result.source}: {note}")
@@ -63,9 +64,10 @@ def timeline(
     if parquet:
         timelines.write_parquet(result, parquet)
     if picture:
-        from soundscene.plotting.timeline_figure import timeline_picture
+        from soundscene.plotting.timeline_figure import draw_timeline
 
-        timeline_picture(result, picture)
+        for note in draw_timeline(result, picture):
+            tell(note)
 
 
 def _table(rows: Iterable[dict[str, Any]]) -> "Table":

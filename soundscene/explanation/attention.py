@@ -1,4 +1,4 @@
-"""The attention vectors of a model as numbers: where in time it listened, and to which of its recurrent features."""
+"""The attention vectors of a model as numbers: weights over time, and over its recurrent features."""
 
 import numpy as np
 import torch
@@ -15,25 +15,30 @@ NO_ATTENTION = "this model is the CNN baseline, which pools by its maximum and h
 def attention(
     bundle: ModelBundle, images: Float32[np.ndarray, "segment 2 band frame"]
 ) -> tuple[Float32[np.ndarray, "segment recurrent"], Float32[np.ndarray, "segment frame"]]:
-    """Spatial and temporal attention vectors, equations (4)-(5); each row sums to one.
+    """Return spatial and temporal attention vectors, equations (4) and (5); each row sums to one.
 
-    Raises: `BundleError` for a CNN baseline, which has none.
+    Args:
+        bundle: Model with attention.
+        images: From the front-end.
+
+    Raises:
+        BundleError: A CNN baseline, which has no attention.
     """
     if not isinstance(bundle.network, AttCRNN):
         raise BundleError(NO_ATTENTION)
     with torch.inference_mode():
-        found = [bundle.network.attend(piece) for piece in torch.from_numpy(images).split(BATCH)]
-    spatial, temporal = (torch.cat(vectors).numpy() for vectors in zip(*found, strict=True))
+        batches = [bundle.network.attend(batch) for batch in torch.from_numpy(images).split(BATCH)]
+    spatial, temporal = (torch.cat(vectors).numpy() for vectors in zip(*batches, strict=True))
     return spatial, temporal
 
 
 def has_attention(bundle: ModelBundle) -> bool:
-    """Whether there is anything for `attention` to find."""
+    """Return whether the model has attention."""
     return isinstance(bundle.network, AttCRNN)
 
 
 def learnt(bundle: ModelBundle) -> tuple[bool, bool]:
-    """Whether spatial and temporal attention were learnt; the others are uniform by the recipe (network.pooling)."""
+    """Return whether spatial and temporal attention were learnt; others are uniform by the recipe (network.pooling)."""
     if not isinstance(bundle.network, AttCRNN):
         return False, False
     pool = bundle.network.attention

@@ -1,8 +1,8 @@
 """Integrated gradients on the input image: how much each band and frame moves the log posterior of one scene.
 
-Attention says where the network pools; its spatial axis is recurrent features, each of which may have heard any band. Only a
-derivative with respect to the image says something of frequency. It is an attribution, not an attention: it answers how the
-answer would move on the straight way from the mean image to this one.
+Attention shows where the network pools. Its spatial axis is recurrent features, each of which depends on all bands, so only
+a derivative with respect to the image shows frequency. It is an attribution, not an attention: how the prediction would
+change along the straight path from the mean image to this one.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from torch import Tensor
 from soundscene.bundle import Head, ModelBundle
 from soundscene.network.models import AttCRNN
 
-STEPS = 64  # points of Gauss and Legendre on the way from the mean image to the segment's, to begin with
+STEPS = 64  # Gauss-Legendre points on the path from the mean image to the segment's, at first
 MOST_STEPS = 512
-SHARE, NATS = 0.02, 0.01  # incomplete by this share of what is gained, or by so many nats, is near enough
+SHARE, NATS = 0.02, 0.01  # tolerated error: this share of what is gained, or so many nats
 _AT_ONCE = 64  # images differentiated at once
 
 
@@ -27,9 +27,11 @@ _AT_ONCE = 64  # images differentiated at once
 class Attribution:
     """Integrated gradients of segments.
 
-    values [segment, channel, band, frame]: nats of the scene's log posterior that a value of the standardised image brings,
-    channels as the network reads them; gained [segment]: log posterior of the segment less that of the mean image; error
-    [segment]: sum of the values less `gained`, which exact integrals would make zero (completeness).
+    Attributes:
+        values: Nats of the scene's log posterior contributed by each value of the standardised image, channels as the
+            network reads them.
+        gained: Log posterior of the segment minus that of the mean image, nats.
+        error: Sum of the values minus `gained`, nats; zero for exact integrals (completeness).
     """
 
     values: Float32[np.ndarray, "segment channel band frame"]
@@ -40,11 +42,20 @@ class Attribution:
 def attribute(
     bundle: ModelBundle, images: Float32[np.ndarray, "segment 2 band frame"], scene: int, head: Head, steps: int = STEPS
 ) -> Attribution:
-    """Attribution of a scene's log posterior to the images of segments.
+    """Attribute a scene's log posterior to the images of segments.
 
-    images: from the front-end; scene: its number in `bundle.scenes`; steps: as in `integrate`. The baseline is zero after
-    standardisation: the mean image of the training part.
-    Raises ValueError for a scene that the model does not know.
+    The baseline is zero after standardisation: the mean image of the training part.
+
+    Args:
+        bundle: Model to explain.
+        images: From the front-end.
+        scene: Its number in `bundle.scenes`.
+        head: Whose log posterior is attributed.
+        steps: As in `integrate`.
+
+    Raises:
+        ValueError: A scene that the model does not have.
+
     Source: Sundararajan, Taly and Yan 2017, equation (1) and proposition 1.
     """
     if not 0 <= scene < len(bundle.scenes):
@@ -59,35 +70,47 @@ def integrate(
     inputs: Float32[Tensor, "segment channel band frame"],
     steps: int = STEPS,
 ) -> Attribution:
-    """Integrated gradients of any function of images, from zeros to `inputs`, a segment at a time.
+    """Integrate the gradients of a function of images from zeros to `inputs`, a segment at a time.
 
-    steps: points of an integral, a pass forward and back each. They are doubled until the error is at most 0.02 of what is
-    gained, or 0.01 nats, whichever is more, and at most to 512: where maxima jump from place to place (the CNN baseline) 64
-    are too few. What is left is in `error`. A segment at a time, because the points of one integral are a batch already.
+    The points are doubled until the error is at most 0.02 of what is gained or 0.01 nats, whichever is more, up to 512
+    points: where maxima jump from place to place (the CNN baseline) 64 are too few. The rest is in `error`.
+
+    Args:
+        function: Of a batch of images, one value each.
+        inputs: Standardised images.
+        steps: Points of an integral at first, a pass forward and back each.
     """
     method = IntegratedGradients(function)
     values = np.zeros(inputs.shape, np.float32)
     gained, error = np.zeros(len(inputs)), np.zeros(len(inputs))
-    for i, one in enumerate(inputs.split(1)):
-        nothing = torch.zeros_like(one)
+    for i, image in enumerate(inputs.split(1)):  # the points of one integral are a batch already
+        mean_image = torch.zeros_like(image)
         with torch.no_grad():
-            at_both = function(torch.cat([nothing, one])).double()
-        gained[i] = float(at_both[1] - at_both[0])
-        taken = steps
+            of_both = function(torch.cat([mean_image, image])).double()
+        gained[i] = float(of_both[1] - of_both[0])
+        n_points = steps
         while True:
-            found = method.attribute(one, nothing, n_steps=taken, internal_batch_size=_AT_ONCE)
-            values[i] = found[0].detach().numpy()
+            gradients = method.attribute(image, mean_image, n_steps=n_points, internal_batch_size=_AT_ONCE)
+            values[i] = gradients[0].detach().numpy()
             error[i] = values[i].sum(dtype=np.float64) - gained[i]
-            if abs(error[i]) <= max(SHARE * abs(gained[i]), NATS) or 2 * taken > MOST_STEPS:
+            if abs(error[i]) <= max(SHARE * abs(gained[i]), NATS) or 2 * n_points > MOST_STEPS:
                 break
-            taken *= 2
+            n_points *= 2
     return Attribution(values, gained, error)
 
 
 def log_posterior_of(
     bundle: ModelBundle, head: Head, scene: int
 ) -> Callable[[Float[Tensor, "batch channel band frame"]], Float64[Tensor, " batch"]]:
-    """The log posterior of a scene as a function of standardised images, with gradients: `ModelBundle.classify` has none."""
+    """Return the log posterior of a scene as a function of standardised images, with gradients.
+
+    `ModelBundle.classify` has none.
+
+    Args:
+        bundle: Model to explain.
+        head: Whose log posterior it is.
+        scene: Its number in `bundle.scenes`.
+    """
     network = bundle.network
 
     def function(standardised: Float[Tensor, "batch channel band frame"]) -> Float64[Tensor, " batch"]:

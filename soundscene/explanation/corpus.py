@@ -1,4 +1,4 @@
-"""Averages over the recordings of a manifest, a scene at a time, as running sums: a corpus of any size fits."""
+"""Averages over the recordings of a manifest, by scene, as running sums: memory does not grow with the corpus."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 from soundscene.audio.files import AudioFile
-from soundscene.bundle import Head, ModelBundle
+from soundscene.bundle import BATCH, Head, ModelBundle
 from soundscene.data.corpus import recordings_of, refuse_broken
 from soundscene.errors import AudioError, ManifestError
 from soundscene.explanation.attention import attention, has_attention
 from soundscene.explanation.attribution import attribute
-from soundscene.explanation.reading import segments
+from soundscene.signal.frontend import FrontEnd, segment_batches
 from soundscene.types import Images, Recording
 
-ATTRIBUTED = 4  # segments of each recording, drawn at random: an integral costs far more than an answer
+ATTRIBUTED = 4  # segments of each recording, drawn at random: an integral costs far more than a prediction
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation (over segments) of arrays of one shape; n: segments."""
+    """Mean and standard deviation over `n` segments of arrays of one shape."""
 
     n: int
     mean: Float64[np.ndarray, "..."]
@@ -30,12 +30,18 @@ class Spread:
 
 @dataclass(frozen=True)
 class SceneMeans:
-    """What a model listened to in the recordings of one scene, over their segments that are not digital silence.
+    """Attention and attribution in the recordings of one scene, over their segments that are not digital silence.
 
-    recordings; segments; temporal [frame], spatial [recurrent], both as multiples of uniform attention; listened: effective
-    number of frames, exp(entropy of temporal attention) / frames, 1 for uniform; all three None for a network without
-    attention. by_band [channel, band]: nats of this scene's log posterior brought by each band of a segment; error: largest
-    gap of completeness of one attribution, nats; gained [one]: nats brought by all of the image.
+    Attributes:
+        scene: Name.
+        recordings: Number of them.
+        segments: Number of them.
+        temporal: Attention by frame, as a multiple of uniform; None for a network without attention.
+        spatial: Attention by recurrent feature, as a multiple of uniform; None for a network without attention.
+        effective_share: exp(entropy of temporal attention) / frames, 1 for uniform; None for a network without attention.
+        by_band: Nats of this scene's log posterior contributed by each band of a segment, by channel.
+        gained: Nats contributed by the whole image.
+        error: Largest completeness error of one attribution, nats.
     """
 
     scene: str
@@ -43,14 +49,14 @@ class SceneMeans:
     segments: int
     temporal: Spread | None
     spatial: Spread | None
-    listened: Spread | None
+    effective_share: Spread | None
     by_band: Spread
     gained: Spread
     error: float
 
 
 class _Sums:
-    """Running mean and deviation by the sums of squares about the mean (Chan, Golub and LeVeque 1979)."""
+    """Running mean and deviation by the sums of squares about the mean. Source: Chan, Golub and LeVeque 1979."""
 
     def __init__(self) -> None:
         self.n = 0
@@ -77,14 +83,16 @@ class _SceneSums:
     def __init__(self) -> None:
         self.recordings = 0
         self.segments = 0
-        self.temporal, self.spatial, self.listened, self.by_band, self.gained = (_Sums() for _ in range(5))
+        self.temporal, self.spatial, self.effective_share, self.by_band, self.gained = (_Sums() for _ in range(5))
         self.error = 0.0
 
     def means(self, scene: str) -> SceneMeans:
-        """None for attention where none was added."""
-        temporal, spatial, listened = (s.spread() if s.n else None for s in (self.temporal, self.spatial, self.listened))
-        found = self.by_band.spread(), self.gained.spread(), self.error
-        return SceneMeans(scene, self.recordings, self.segments, temporal, spatial, listened, *found)
+        """Return the means; None for attention where none was added."""
+        sums = (self.temporal, self.spatial, self.effective_share)
+        temporal, spatial, effective_share = (s.spread() if s.n else None for s in sums)
+        by_band, gained = self.by_band.spread(), self.gained.spread()
+        counts = (self.recordings, self.segments)
+        return SceneMeans(scene, *counts, temporal, spatial, effective_share, by_band, gained, self.error)
 
 
 def average(
@@ -96,34 +104,43 @@ def average(
     most: int = ATTRIBUTED,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[SceneMeans, ...]:
-    """What a model listened to in each scene of the rows that `test` ("fold=1") names, or of all rows.
+    """Average attention and attribution over the recordings of each scene.
 
-    head: by default the recipe's; most: segments of each recording that are attributed, drawn with a fixed seed; progress:
-    called with (recordings done, recordings in all). The scene is the manifest's, not the model's answer. Scenes are in the
-    model's order; one whose every segment is digital silence is left out.
+    The scene is the manifest's, not the predicted one. Scenes are in the model's order. One whose every segment is digital
+    silence is left out.
 
-    Raises: `ManifestError` for a scene that the model does not know, or that names every recording which could not be read.
+    Args:
+        bundle: Model to explain.
+        manifest: CSV file of the recordings.
+        test: Rows to use, as "fold=1"; by default all.
+        head: By default the recipe's.
+        most: Segments of each recording that are attributed, drawn with a fixed seed.
+        progress: Called with recordings done and recordings in total.
+
+    Raises:
+        ManifestError: A scene that the model does not have, recordings that cannot be read (all are listed), or nothing but
+            digital silence.
     """
     recordings = recordings_of(manifest, test, bundle.scenes)
     head = head or bundle.recipe.calibration.head
     sums = {scene: _SceneSums() for scene in bundle.scenes}
-    broken: list[str] = []
+    unreadable: list[str] = []
     for done, recording in enumerate(recordings, 1):
         try:
-            _add(bundle, recording, head, most, sums[recording.scene], only_read=bool(broken))
+            _add(bundle, recording, head, most, sums[recording.scene], only_read=bool(unreadable))
         except AudioError as error:
-            broken.append(f"line {recording.line}: {error}")
+            unreadable.append(f"line {recording.line}: {error}")
         if progress:
             progress(done, len(recordings))
-    refuse_broken(broken, len(recordings))
-    found = tuple(s.means(scene) for scene, s in sums.items() if s.segments)
-    if not found:
+    refuse_broken(unreadable, len(recordings))
+    means = tuple(s.means(scene) for scene, s in sums.items() if s.segments)
+    if not means:
         raise ManifestError("there is nothing to explain: every segment of every recording is digital silence")
-    return found
+    return means
 
 
 def _add(bundle: ModelBundle, recording: Recording, head: Head, most: int, sums: _SceneSums, only_read: bool) -> None:
-    """One recording into the sums of its scene; once another is broken, this one is only read to see whether it is too."""
+    """Add one recording to the sums of its scene; with `only_read`, only check that it can be read."""
     blocks = AudioFile(recording.path, bundle.recipe.audio).blocks()
     if only_read:
         for _ in blocks:
@@ -132,8 +149,9 @@ def _add(bundle: ModelBundle, recording: Recording, head: Head, most: int, sums:
     draws = np.random.default_rng(0)
     chosen: list[Float32[np.ndarray, "2 band frame"]] = []
     n = 0
-    for piece in segments(bundle, blocks):
-        images = piece.images[~piece.silent]
+    stream = FrontEnd(bundle.recipe.audio, bundle.recipe.features).stream()
+    for batch in segment_batches(stream, blocks, BATCH):
+        images = batch.images[~batch.silent]
         _add_attention(bundle, images, sums)
         for image in images:  # a sample without knowing how many will come (Vitter 1985, algorithm R)
             n += 1
@@ -144,10 +162,10 @@ def _add(bundle: ModelBundle, recording: Recording, head: Head, most: int, sums:
     sums.recordings += 1
     sums.segments += n
     if chosen:
-        found = attribute(bundle, np.stack(chosen), bundle.scenes.index(recording.scene), head)
-        sums.by_band.add(found.values.sum(axis=3, dtype=np.float64))
-        sums.gained.add(found.gained)
-        sums.error = max(sums.error, float(np.abs(found.error).max()))
+        attributed = attribute(bundle, np.stack(chosen), bundle.scenes.index(recording.scene), head)
+        sums.by_band.add(attributed.values.sum(axis=3, dtype=np.float64))
+        sums.gained.add(attributed.gained)
+        sums.error = max(sums.error, float(np.abs(attributed.error).max()))
 
 
 def _add_attention(bundle: ModelBundle, images: Images, sums: _SceneSums) -> None:
@@ -156,10 +174,10 @@ def _add_attention(bundle: ModelBundle, images: Images, sums: _SceneSums) -> Non
     spatial, temporal = (vectors.astype(np.float64) for vectors in attention(bundle, images))
     sums.spatial.add(spatial * spatial.shape[1])
     sums.temporal.add(temporal * temporal.shape[1])
-    sums.listened.add(effective(temporal))
+    sums.effective_share.add(effective_share(temporal))
 
 
-def effective(weights: Float[np.ndarray, "segment frame"]) -> Float64[np.ndarray, " segment"]:
-    """Effective share of the frames: exp(entropy) / frames; 1 for uniform weights, 1 / frames for all on one."""
+def effective_share(weights: Float[np.ndarray, "segment frame"]) -> Float64[np.ndarray, " segment"]:
+    """Return exp(entropy) / frames: 1 for uniform weights, 1 / frames where all weight is on one frame."""
     w = weights.astype(np.float64)
     return np.exp(-(w * np.log(np.maximum(w, 1e-300))).sum(axis=1)) / w.shape[1]

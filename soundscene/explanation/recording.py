@@ -1,4 +1,4 @@
-"""Everything that the picture of one recording shows, as numbers."""
+"""The numbers behind the picture of one recording."""
 
 import difflib
 from collections.abc import Generator
@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from soundscene.audio.files import AudioFile
-from soundscene.bundle import Head, ModelBundle
+from soundscene.bundle import BATCH, Head, ModelBundle
 from soundscene.errors import AudioError, BundleError
 from soundscene.explanation.attention import attention, has_attention
 from soundscene.explanation.attribution import Attribution, attribute
-from soundscene.explanation.reading import segments
 from soundscene.scoring.fusion import temper
+from soundscene.signal.frontend import FrontEnd, segment_batches
 from soundscene.types import Images, Samples, SegmentImages
 
 SEGMENTS = 15  # drawn unless more are asked for: 30 s
@@ -22,11 +22,16 @@ SEGMENTS = 15  # drawn unless more are asked for: 30 s
 
 @dataclass(frozen=True)
 class PlottedSegment:
-    """The segments of a recording that are drawn, one after another.
+    """The consecutive segments of a recording that are drawn in detail.
 
-    first: number of the first of them in the recording; samples [sample] of the sound from samples_from_s on; images;
-    spatial [segment, recurrent] and temporal [segment, frame] attention, None for a network without; attribution of the
-    chosen scene's log posterior.
+    Attributes:
+        first: Number of the first of them in the recording.
+        samples: Of the sound from `samples_from_s` on.
+        samples_from_s: Where the samples begin, s.
+        images: Of the segments.
+        spatial: Attention over recurrent features, None for a network without.
+        temporal: Attention over frames, None for a network without.
+        attribution: Of the log posterior of the attributed scene.
     """
 
     first: int
@@ -40,36 +45,47 @@ class PlottedSegment:
 
 @dataclass(frozen=True)
 class RecordingView:
-    """What a model made of a recording.
+    """The predictions of a model on a recording, and what they are based on.
 
-    start_s, silent [segment] and posterior [segment, scene] (NaN for digital silence, which does not vote) of the whole
-    recording; heard_s [vote] and answer [vote, scene]: the recording's answer, fused by the product rule and tempered, when
-    the segments up to heard_s (seconds, the end of the last one) have voted; its last row is what `soundscene predict` says.
-    chosen: number of the scene whose log posterior is attributed; part: what is drawn in detail; notes of the sound.
+    Attributes:
+        name: File name of the recording.
+        duration_s: Of the recording, s.
+        scenes: Of the model.
+        head: That made the predictions.
+        attributed: Number of the scene whose log posterior is attributed.
+        segment_s: Length of a segment, s.
+        start_s: Start of every segment of the recording, s.
+        silent: Which segments are digital silence; these do not vote.
+        posterior: Of every segment alone; NaN for digital silence.
+        vote_end_s: End of each segment that votes, s.
+        fused: Posterior of the recording after each vote, by the product rule and tempered. The last row is the prediction
+            of `soundscene predict`.
+        part: What is drawn in detail.
+        notes: On the sound.
     """
 
     name: str
     duration_s: float
     scenes: tuple[str, ...]
     head: Head
-    chosen: int
+    attributed: int
     segment_s: float
     start_s: Float64[np.ndarray, " segment"]
     silent: Bool[np.ndarray, " segment"]
     posterior: Float64[np.ndarray, "segment scene"]
-    heard_s: Float64[np.ndarray, " vote"]
-    answer: Float64[np.ndarray, "vote scene"]
+    vote_end_s: Float64[np.ndarray, " vote"]
+    fused: Float64[np.ndarray, "vote scene"]
     part: PlottedSegment
     notes: tuple[str, ...] = ()
 
     @property
-    def best(self) -> int:
-        """Number of the scene that the recording's answer names."""
-        return int(self.answer[-1].argmax())
+    def predicted(self) -> int:
+        """Number of the scene predicted for the recording."""
+        return int(self.fused[-1].argmax())
 
     @property
     def drawn(self) -> slice:
-        """The segments drawn, among all of the recording."""
+        """The segments drawn, among all segments of the recording."""
         return slice(self.part.first, self.part.first + len(self.part.images))
 
 
@@ -82,14 +98,22 @@ def analyse_recording(
     from_s: float = 0.0,
     most: int = SEGMENTS,
 ) -> RecordingView:
-    """Let a model answer for a recording and keep what it did on the way.
+    """Classify a recording and keep attention, attribution and posteriors.
 
-    head: by default the recipe's; scene: whose log posterior is attributed, by default the one that the recording's answer
-    names; from_s: seconds at which the part drawn begins; most: segments drawn. Of the others only posteriors are kept, so
-    that a recording may last for hours.
+    Images are kept only of the segments drawn, so that a recording may last for hours.
 
-    Raises: `AudioError` for a sound that cannot be used, or one that ends before from_s; `BundleError` for a scene that the
-    model does not know.
+    Args:
+        bundle: Model to explain.
+        sound: Audio file.
+        head: By default the recipe's.
+        scene: Whose log posterior is attributed, by default the predicted one.
+        from_s: Where the part drawn begins, s.
+        most: Number of segments drawn, at most.
+
+    Raises:
+        AudioError: A sound that cannot be used, or one that ends before `from_s`.
+        BundleError: A scene that the model does not have.
+        ValueError: No segment, or a negative time.
     """
     if most < 1 or from_s < 0:
         raise ValueError(f"{most} segments from {from_s} s: at least 1 and 0 are needed")
@@ -104,7 +128,8 @@ def analyse_recording(
     starts: list[Float64[np.ndarray, " segment"]] = []
     silences: list[Bool[np.ndarray, " segment"]] = []
     kept: list[Images] = []
-    for piece in segments(bundle, wave.through(file.blocks())):
+    stream = FrontEnd(bundle.recipe.audio, bundle.recipe.features).stream()
+    for piece in segment_batches(stream, wave.through(file.blocks()), BATCH):
         inside = _inside(piece, from_s, audio.segment_s, most - sum(map(len, kept)))
         kept.append(piece.images[inside])
         rows.append(_posterior(bundle, piece, head))
@@ -117,8 +142,8 @@ def analyse_recording(
     end_s = start_s + audio.segment_s
     if not len(images):
         raise AudioError(f"{sound}: nothing to draw from {from_s:g} s on, its last segment ends at {end_s[-1]:g} s")
-    answer = np.exp(temper(np.cumsum(log_posterior[~silent], axis=0), bundle.temperature[head]))
-    chosen = int(answer[-1].argmax()) if scene is None else bundle.scenes.index(scene)
+    fused = np.exp(temper(np.cumsum(log_posterior[~silent], axis=0), bundle.temperature[head]))
+    attributed = int(fused[-1].argmax()) if scene is None else bundle.scenes.index(scene)
     spatial, temporal = attention(bundle, images) if has_attention(bundle) else (None, None)
     part = PlottedSegment(
         int(np.flatnonzero(end_s > from_s + 1e-6)[0]),
@@ -127,11 +152,11 @@ def analyse_recording(
         images,
         spatial,
         temporal,
-        attribute(bundle, images, chosen, head),
+        attribute(bundle, images, attributed, head),
     )
     return RecordingView(
-        sound.name, file.duration_s, bundle.scenes, head, chosen, audio.segment_s,
-        start_s, silent, np.exp(log_posterior), end_s[~silent], answer, part, file.notes,
+        sound.name, file.duration_s, bundle.scenes, head, attributed, audio.segment_s,
+        start_s, silent, np.exp(log_posterior), end_s[~silent], fused, part, file.notes,
     )  # fmt: skip
 
 
@@ -142,22 +167,22 @@ def _check_scene(bundle: ModelBundle, scene: str) -> None:
         raise BundleError(f"this model has no scene {scene!r}; {hint}")
 
 
-def _inside(piece: SegmentImages, from_s: float, segment_s: float, room: int) -> Bool[np.ndarray, " segment"]:
-    """Which segments of a batch are drawn: those that end after the part begins, as long as there is room."""
+def _inside(piece: SegmentImages, from_s: float, segment_s: float, most: int) -> Bool[np.ndarray, " segment"]:
+    """Return which segments of a batch are drawn: the first `most` that end after the part begins."""
     inside = piece.start_s + segment_s > from_s + 1e-6
-    return inside & (np.cumsum(inside) <= room)
+    return inside & (np.cumsum(inside) <= most)
 
 
 def _posterior(bundle: ModelBundle, piece: SegmentImages, head: Head) -> Float64[np.ndarray, "segment scene"]:
-    """Log posteriors; NaN for digital silence."""
-    found = np.full((len(piece.start_s), len(bundle.scenes)), np.nan)
+    """Return log posteriors; NaN for digital silence."""
+    log_posterior = np.full((len(piece.start_s), len(bundle.scenes)), np.nan)
     voting = ~piece.silent
-    found[voting] = bundle.classify(bundle.embed(piece.images[voting]), head)
-    return found
+    log_posterior[voting] = bundle.classify(bundle.embed(piece.images[voting]), head)
+    return log_posterior
 
 
 class _Wave:
-    """Keeps the samples between two times of a recording that goes through it."""
+    """Keeps the samples between two times of a recording that is passed through it block by block."""
 
     def __init__(self, sample_rate: int, from_s: float, to_s: float) -> None:
         self._first, self._stop = max(0, round(from_s * sample_rate)), round(to_s * sample_rate)

@@ -1,4 +1,4 @@
-"""The picture of one recording: what was heard, what the network pooled, and how the answer came about."""
+"""The picture of one recording: its sound, what the network pooled, and how the prediction came about."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,23 +8,45 @@ from jaxtyping import Float, Float64, Int64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from soundscene.explanation.answer_panels import draw_growth, draw_posteriors, legend_rows
 from soundscene.explanation.recording import RecordingView
-from soundscene.plotting.sheet import CHANNELS, clean, hertz_axis, largest, styled, widened, wrapped
+from soundscene.plotting.axes import (
+    band_edges,
+    hatch_silence,
+    hertz_axis,
+    legend_below,
+    picture_width_in,
+    symmetric_limit,
+    wrap_text,
+)
+from soundscene.plotting.style import (
+    BAND_GREY,
+    BORDER_GREY,
+    CHANNEL_DASHES,
+    CHANNELS,
+    PICTURE_WIDTH_IN,
+    REFERENCE_GREY,
+    SMALL_PT,
+    line_style,
+    styled,
+)
+from soundscene.plotting.svg import clean
 
-_WIDTH_IN = 11.0
-_EDGE = {"color": "0.6", "linewidth": 0.6}  # between segments
+_MARKED = 60  # votes up to which each one has its marker
 
 Panel = tuple[float, Callable[[Axes, Axes], None]]
-"""Height in inches, and what draws it: (panel, the narrow one at its side)."""
+"""Height in inches, and what draws it, given the panel and the narrow one at its side."""
 
 
 @dataclass(frozen=True)
 class TimeAxis:
-    """The frames of the segments drawn on one axis of seconds: a frame that the segment before has heard is left out.
+    """The frames of the segments drawn on one axis of seconds, without those that the segment before has already.
 
-    segment, frame [column]: where the columns come from; edges_s [column + 1]: their borders; starts_s [segment] of the
-    segments drawn, the last of which overlaps the one before or not.
+    Attributes:
+        segment: Segment that each column comes from.
+        frame: Frame that each column comes from.
+        edges_s: Borders of the columns, s.
+        starts_s: Starts of the segments drawn, s.
+        overlaps: Whether the last of them overlaps the one before.
     """
 
     segment: Int64[np.ndarray, " column"]
@@ -34,12 +56,17 @@ class TimeAxis:
     overlaps: bool
 
     def columns(self, values: Float[np.ndarray, "segment row frame"]) -> Float[np.ndarray, "row column"]:
-        """Arrays of segments as one array over time."""
+        """Return arrays of segments as one array over time."""
         return values[self.segment, :, self.frame].T
 
 
-def timeline(view: RecordingView, frame_s: float) -> TimeAxis:
-    """The columns of a view whose frames are frame_s seconds apart."""
+def time_axis(view: RecordingView, frame_s: float) -> TimeAxis:
+    """Return the columns of a view.
+
+    Args:
+        view: What is drawn.
+        frame_s: Seconds from frame to frame.
+    """
     starts_s = view.start_s[view.drawn]
     ends_s = starts_s + view.segment_s
     times = starts_s[:, None] + np.arange(view.part.images.shape[3]) * frame_s
@@ -60,77 +87,82 @@ def recording_figure(
 ) -> Figure:
     """Draw a recording.
 
-    centres_hz [band]: of the image; kind: of the features, as the recipe calls them; sample_rate: Hz; hop: samples from
-    frame to frame; learnt: whether spatial and temporal attention were learnt.
+    Args:
+        view: Numbers to draw.
+        centres_hz: Centre frequencies of the image's bands, Hz.
+        kind: Of the features, as the recipe names it.
+        sample_rate: Hz.
+        hop: Samples from frame to frame.
+        learnt: Whether spatial and temporal attention were learnt.
     """
     frame_s = hop / sample_rate
-    time = timeline(view, frame_s)
+    time = time_axis(view, frame_s)
     panels: list[Panel] = [(0.9, lambda a, s: _wave(a, s, view, sample_rate))]
     panels += [(1.6, lambda a, s, c=c: _image(a, s, view, time, centres_hz, kind, c)) for c in range(2)]
-    heard = ~view.silent[view.drawn]
-    if view.part.temporal is not None and heard.any():
+    voting = ~view.silent[view.drawn]
+    if view.part.temporal is not None and voting.any():
         panels += [
             (1.1, lambda a, s: _temporal(a, s, view, time, frame_s, learnt[1])),
             (1.9, lambda a, s: _mask(a, s, view, time, learnt[0])),
         ]
-    if heard.any():
+    if voting.any():
         panels.append((1.9, lambda a, s: _attribution(a, s, view, time, centres_hz)))
-    answer_in = max(0.9, 0.19 * len(view.scenes))
-    panels += [(answer_in, lambda a, s: draw_posteriors(a, s, view)), (1.6, lambda a, s: draw_growth(a, s, view))]
+    posteriors_in = max(0.9, 0.19 * len(view.scenes))
+    panels += [(posteriors_in, lambda a, s: _posteriors(a, s, view)), (1.6, lambda a, s: _fused(a, s, view))]
     heights = [height for height, _ in panels]
     names = [clean(scene) for scene in view.scenes]
     title = _title(view)
-    height_in = sum(heights) + 0.5 * len(heights) + 0.2 * (title.count("\n") + 2 + legend_rows(view))
-    figure = Figure(figsize=(widened(_WIDTH_IN, names), height_in), layout="constrained")
+    height_in = sum(heights) + 0.5 * len(heights) + 0.2 * (title.count("\n") + 2)
+    figure = Figure(figsize=(picture_width_in(PICTURE_WIDTH_IN, names), height_in), layout="constrained")
     axes = figure.subplots(len(panels), 2, width_ratios=(7, 1), height_ratios=heights, squeeze=False)
-    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    figure.suptitle(title, x=0.01, ha="left")
     for (_, draw), (axis, side) in zip(panels, axes, strict=True):
         draw(axis, side)
     for axis in axes[: len(panels) - 2, 0]:
         axis.set_xlim(time.edges_s[0], time.edges_s[-1])
         for start in time.starts_s[1:]:
-            axis.axvline(start, **_EDGE)
+            axis.axvline(start, color=BORDER_GREY, linewidth=0.6)
         for start in time.starts_s[view.silent[view.drawn]]:
-            axis.axvspan(start, start + view.segment_s, facecolor="none", edgecolor="0.5", hatch="///", linewidth=0)
+            hatch_silence(axis, start, start + view.segment_s)
     axes[-3, 0].set_xlabel("seconds")
     handles, labels = axes[-1, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=legend_rows(view, columns=True))
+    legend_below(figure, handles, labels)
     return figure
 
 
 def headline(view: RecordingView) -> str:
-    """Recording and answer in one line."""
-    return f"{clean(view.name)}: {clean(view.scenes[view.best])} {view.answer[-1, view.best]:.2f}"
+    """Return recording and prediction in one line."""
+    return f"{clean(view.name)}: {clean(view.scenes[view.predicted])} {view.fused[-1, view.predicted]:.2f}"
 
 
 def remarks(view: RecordingView) -> tuple[str, ...]:
-    """What the picture leaves out or adds."""
-    said = []
+    """Return notes on what the picture leaves out or adds."""
+    notes = []
     n, drawn = len(view.start_s), len(view.part.images)
     first, last = view.start_s[view.drawn][[0, -1]]
     if drawn < n:
-        said.append(
+        notes.append(
             f"Drawn in detail: {drawn} of {n} segments, {first:g} s to {last + view.segment_s:g} s. "
-            "The two lowest panels are about the whole recording."
+            "The two lowest panels show the whole recording."
         )
     if view.part.temporal is None:
-        said.append(
+        notes.append(
             "This model is the CNN baseline: it pools by its maximum and has no attention. "
             "Temporal attention, spatial attention and their product are left out."
         )
     if drawn > 1 and last < view.start_s[view.drawn][-2] + view.segment_s - 1e-6:
-        said.append("The last segment overlaps the one before: it is shown from where it is new, its attention dashed.")
+        notes.append("The last segment overlaps the one before: it is shown from where it is new, its attention dashed.")
     if view.silent[view.drawn].all():
-        said.append("All segments drawn are digital silence: nothing was pooled, there is nothing to explain in them.")
+        notes.append("All segments drawn are digital silence, which does not vote: there is nothing to explain.")
     if view.silent.any():
-        said.append(f"{int(view.silent.sum())} segment(s) of digital silence (hatched) did not vote.")
-    return tuple(said)
+        notes.append(f"{int(view.silent.sum())} segment(s) of digital silence (hatched) did not vote.")
+    return tuple(notes)
 
 
 def completeness(view: RecordingView) -> str:
-    """How far the sums of the attributions are from what they should sum to."""
-    heard = ~view.silent[view.drawn]
-    error, gained = (np.abs(v[heard]).max(initial=0) for v in (view.part.attribution.error, view.part.attribution.gained))
+    """Return how far the sums of the attributions are from what they should sum to."""
+    voting = ~view.silent[view.drawn]
+    error, gained = (np.abs(v[voting]).max(initial=0) for v in (view.part.attribution.error, view.part.attribution.gained))
     return (
         f"integrated gradients: a segment's attributions sum to the change of log posterior from the mean image within "
         f"{error:.2g} nats (largest change {gained:.3g})"
@@ -139,7 +171,7 @@ def completeness(view: RecordingView) -> str:
 
 def _title(view: RecordingView) -> str:
     lines = [f"{headline(view)}   ({view.duration_s:.1f} s, {view.head} head, fused and tempered)", *remarks(view)]
-    return "\n".join(wrapped(line, 130) for line in lines)
+    return "\n".join(wrap_text(line, 130) for line in lines)
 
 
 def _wave(axis: Axes, side: Axes, view: RecordingView, sample_rate: int) -> None:
@@ -148,8 +180,8 @@ def _wave(axis: Axes, side: Axes, view: RecordingView, sample_rate: int) -> None
     whole = samples[: len(samples) // step * step].reshape(-1, step)
     seconds = view.part.samples_from_s + (np.arange(len(whole)) + 0.5) * step / sample_rate
     axis.fill_between(seconds, whole.min(axis=1), whole.max(axis=1), color="black", linewidth=0.3)
-    peak = largest(samples, 100.0)
-    axis.set(ylim=(-1.05 * peak, 1.05 * peak), ylabel="amplitude", title="waveform, as the model gets it (mono)")
+    peak = symmetric_limit(samples, 100.0)
+    axis.set(ylim=(-1.05 * peak, 1.05 * peak), ylabel="amplitude", title="waveform, as the model receives it (mono)")
     side.axis("off")
 
 
@@ -165,9 +197,7 @@ def _image(
     decibels = view.part.images * (10 / np.log(10))
     low, high = np.percentile(decibels, (2, 99.8))
     values = time.columns(decibels[:, channel])
-    drawn = axis.pcolormesh(
-        time.edges_s, _band_edges(centres_hz), values, cmap="magma", vmin=low, vmax=high, rasterized=True
-    )
+    drawn = axis.pcolormesh(time.edges_s, band_edges(centres_hz), values, cmap="magma", vmin=low, vmax=high, rasterized=True)
     read = channel < view.part.attribution.values.shape[1]
     axis.set_title(f"log-{kind} image, {CHANNELS[channel]}" + ("" if read else " (this model does not read it)"))
     hertz_axis(axis, centres_hz)
@@ -183,9 +213,9 @@ def _temporal(axis: Axes, side: Axes, view: RecordingView, time: TimeAxis, frame
     for i in np.flatnonzero(voting):
         seconds = time.starts_s[i] + (np.arange(n_frames) + 0.5) * frame_s
         dashed = time.overlaps and i == len(voting) - 1
-        axis.plot(seconds, view.part.temporal[i] * n_frames, color="black", linestyle=(0, (3, 1)) if dashed else "solid")
-    axis.axhline(1, color="0.5", linewidth=0.6)
-    how = "" if learnt else "; this model did not learn it"
+        axis.plot(seconds, view.part.temporal[i] * n_frames, color="black", linestyle=CHANNEL_DASHES[dashed])
+    axis.axhline(1, color=REFERENCE_GREY, linewidth=0.6)
+    how = "" if learnt else "; not learnt by this model"
     axis.set(ylabel="times uniform", title=f"temporal attention, equation (4): each segment's weights sum to one{how}")
     axis.set_ylim(bottom=0)
     side.axis("off")
@@ -206,9 +236,9 @@ def _mask(axis: Axes, side: Axes, view: RecordingView, time: TimeAxis, learnt: b
     )
     spatial = view.part.spatial[voting] * n
     rows = np.arange(n) + 0.5
-    side.fill_betweenx(rows, spatial.min(axis=0), spatial.max(axis=0), color="0.8", linewidth=0)
+    side.fill_betweenx(rows, spatial.min(axis=0), spatial.max(axis=0), color=BAND_GREY, linewidth=0)
     side.plot(spatial.mean(axis=0), rows, color="black")
-    side.axvline(1, color="0.5", linewidth=0.6)
+    side.axvline(1, color=REFERENCE_GREY, linewidth=0.6)
     how = "(grey: lowest to\nhighest segment)" if learnt else "(not learnt)"
     side.set(ylim=(0, n), yticks=[], xlabel=f"times uniform\n{how}", title="spatial\nattention (5)")
 
@@ -219,25 +249,66 @@ def _attribution(
     values = view.part.attribution.values.astype(np.float64)
     values[view.silent[view.drawn]] = np.nan
     both = values.sum(axis=1)
-    limit = largest(both)
+    limit = symmetric_limit(both)
     axis.pcolormesh(
-        time.edges_s, _band_edges(centres_hz), time.columns(both), cmap="gray_r", vmin=-limit, vmax=limit, rasterized=True
+        time.edges_s, band_edges(centres_hz), time.columns(both), cmap="gray_r", vmin=-limit, vmax=limit, rasterized=True
     )
     what = "attribution on the image by integrated gradients (NOT attention), to the log posterior of"
     axis.set_title(
-        wrapped(f"{what} {clean(view.scenes[view.chosen])}", 105)
+        wrap_text(f"{what} {clean(view.scenes[view.attributed])}", 105)
         + f"\nfrom the mean image: black raises it (by {limit:.2g} nats or more), white lowers it, grey does neither; "
         "channels summed"
     )
     hertz_axis(axis, centres_hz)
     by_band = np.nanmean(values.sum(axis=3), axis=0)
     rows = np.arange(len(centres_hz))
-    side.axvline(0, color="0.5", linewidth=0.6)
-    for channel, look in zip(by_band, ("solid", (0, (3, 1))), strict=False):
-        side.plot(channel, rows, color="black", linestyle=look)
+    side.axvline(0, color=REFERENCE_GREY, linewidth=0.6)
+    for channel, dashes in zip(by_band, CHANNEL_DASHES, strict=False):
+        side.plot(channel, rows, color="black", linestyle=dashes)
     channels = "solid: as recorded\ndashed: subtracted" if len(by_band) > 1 else "(as recorded)"
-    side.set(ylim=(-0.5, len(rows) - 0.5), yticks=[], xlabel=f"nats a segment\n{channels}", title="by band")
+    side.set(ylim=(-0.5, len(rows) - 0.5), yticks=[], xlabel=f"nats per segment\n{channels}", title="by band")
 
 
-def _band_edges(centres_hz: Float64[np.ndarray, " band"]) -> Float64[np.ndarray, " edge"]:
-    return np.arange(len(centres_hz) + 1) - 0.5
+def _posteriors(axis: Axes, side: Axes, view: RecordingView) -> None:
+    """Draw segment posteriors as shades, scene by seconds, and the fused prediction as bars in the same rows."""
+    n = len(view.scenes)
+    edges = np.append(view.start_s[0], view.start_s + view.segment_s)
+    rows = np.arange(n + 1) - 0.5
+    axis.pcolormesh(edges, rows, view.posterior.T, cmap="Greys", vmin=0, vmax=1, rasterized=True)
+    for start, end in zip(edges[:-1][view.silent], edges[1:][view.silent], strict=True):
+        hatch_silence(axis, start, end)
+    axis.set_yticks(np.arange(n), [clean(scene) for scene in view.scenes])
+    axis.set(xlim=(edges[0], edges[-1]), ylim=(n - 0.5, -0.5), xlabel="seconds")
+    axis.set_title("posterior of each segment alone: white 0, black 1")
+    side.barh(np.arange(n), view.fused[-1], color=BORDER_GREY, edgecolor="black", linewidth=0.6)
+    for row, value in enumerate(view.fused[-1]):
+        side.text(0.03, row, f"{value:.3f}", va="center", fontsize=SMALL_PT)
+    side.set(
+        xlim=(0, 1), ylim=(n - 0.5, -0.5), yticks=[], xlabel="probability", title="fused prediction,\ncalibrated,\ntempered"
+    )
+
+
+def _fused(axis: Axes, side: Axes, view: RecordingView) -> None:
+    """Draw the fused prediction after each vote, as steps, for the scenes that matter."""
+    seconds = np.append(view.vote_end_s, view.start_s[-1] + view.segment_s)
+    few = len(view.vote_end_s) <= _MARKED
+    for number, scene in enumerate(_shown_scenes(view)):
+        look = line_style(number)
+        axis.plot(
+            seconds, np.append(view.fused[:, scene], view.fused[-1, scene]), drawstyle="steps-post", color=look.color,
+            linestyle=look.dashes, marker=look.marker if few else "", label=clean(view.scenes[scene]), clip_on=False,
+        )  # fmt: skip
+    axis.set(
+        xlim=(view.start_s[0], seconds[-1]),
+        ylim=(-0.04, 1.04),
+        xlabel="seconds of sound",
+        ylabel="probability",
+        title="fused prediction over time: product of all segments so far, tempered",
+    )
+    side.axis("off")
+
+
+def _shown_scenes(view: RecordingView) -> Int64[np.ndarray, " line"]:
+    """Return the scenes with a line: the three most probable in the end, and the one that is attributed."""
+    best = np.argsort(-view.fused[-1], kind="stable")[:3]
+    return best if view.attributed in best else np.append(best, view.attributed)

@@ -11,7 +11,9 @@ from soundscene.bundle import ModelBundle
 from soundscene.errors import AudioError
 from soundscene.explanation.attention import attention
 from soundscene.files import write_atomic
-from soundscene.plotting.sheet import CHANNELS, band_centres_hz, clean, hertz_axis, rendered, styled, wrapped
+from soundscene.plotting.axes import band_centres_hz, hertz_axis, wrap_text
+from soundscene.plotting.style import CHANNELS, REFERENCE_GREY, styled
+from soundscene.plotting.svg import clean, render_png
 from soundscene.signal.frontend import FrontEnd, join_segments
 from soundscene.types import SegmentImages
 
@@ -19,52 +21,60 @@ from soundscene.types import SegmentImages
 def attention_picture(bundle: ModelBundle, sound: Path, out: Path, segment: int | None = None) -> int:
     """Draw one segment of a recording as PNG: both channels, temporal attention, spatial attention, their outer product.
 
-    Arguments: segment: its number from 0; by default the one in which temporal attention is farthest from uniform.
-    Returns the number of the segment drawn.
+    Args:
+        bundle: Model with attention.
+        sound: Audio file.
+        out: File to write.
+        segment: Its number from 0, by default the one in which temporal attention is farthest from uniform.
 
-    Raises: `BundleError` for the CNN baseline, `AudioError` for a segment that is not there, `SceneError` where `out` cannot
-    be written.
+    Returns:
+        The number of the segment drawn.
+
+    Raises:
+        BundleError: A model without attention.
+        AudioError: No segment of that number.
+        SceneError: `out` cannot be written.
     """
     file = AudioFile(sound, bundle.recipe.audio)
     stream = FrontEnd(bundle.recipe.audio, bundle.recipe.features).stream()
-    found = join_segments([*(stream.push(block) for block in file.blocks()), stream.flush()])
-    spatial, temporal = attention(bundle, found.images)
+    segments = join_segments([*(stream.push(block) for block in file.blocks()), stream.flush()])
+    spatial, temporal = attention(bundle, segments.images)
     if segment is None:
         weight = temporal.astype(np.float64)
-        entropy = -(weight * np.log(weight + 1e-300)).sum(axis=1) + np.where(found.silent, np.inf, 0.0)
+        entropy = -(weight * np.log(weight + 1e-300)).sum(axis=1) + np.where(segments.silent, np.inf, 0.0)
         segment = int(entropy.argmin())
-    if not 0 <= segment < len(found.start_s):
-        raise AudioError(f"{sound}: segment {segment}, allowed are 0 to {len(found.start_s) - 1}")
-    embedding = bundle.embed(found.images[segment : segment + 1])
+    if not 0 <= segment < len(segments.start_s):
+        raise AudioError(f"{sound}: segment {segment}, allowed are 0 to {len(segments.start_s) - 1}")
+    embedding = bundle.embed(segments.images[segment : segment + 1])
     posterior = np.exp(bundle.classify(embedding, bundle.recipe.calibration.head)[0])
     best = int(posterior.argmax())
-    start_s = found.start_s[segment]
+    start_s = segments.start_s[segment]
     title = (
         f"{clean(sound.name)}, {start_s:.1f} s to {start_s + bundle.recipe.audio.segment_s:.1f} s: "
         f"{clean(bundle.scenes[best])} {posterior[best]:.2f} by this segment alone"
     )
-    figure = _figure(bundle, found, segment, spatial[segment], temporal[segment], title)
-    write_atomic(out, rendered(figure, ".png")[0])
+    figure = _figure(bundle, segments, segment, spatial[segment], temporal[segment], title)
+    write_atomic(out, render_png(figure)[0])
     return segment
 
 
 @styled
 def _figure(
     bundle: ModelBundle,
-    found: SegmentImages,
+    segments: SegmentImages,
     segment: int,
     spatial: Float32[np.ndarray, " recurrent"],
     temporal: Float32[np.ndarray, " frame"],
     title: str,
 ) -> Figure:
-    start = found.start_s[segment]
+    start = segments.start_s[segment]
     frame_s = bundle.recipe.features.hop / bundle.recipe.audio.sample_rate
-    n_bands, n_frames = found.images.shape[2:]
+    n_bands, n_frames = segments.images.shape[2:]
     seconds = (start, start + n_frames * frame_s)
     figure = Figure(figsize=(10, 10), layout="constrained")
     axes = figure.subplots(4, 2, width_ratios=(12, 1), height_ratios=(3, 3, 1.4, 3))
-    figure.suptitle(wrapped(title, 120), fontsize=11)
-    decibels = found.images[segment] * (10 / np.log(10))
+    figure.suptitle(wrap_text(title, 110), x=0.01, ha="left")
+    decibels = segments.images[segment] * (10 / np.log(10))
     low, high = np.percentile(decibels, (2, 99.8))
     centres = band_centres_hz(bundle.recipe)
     for channel in range(2):
@@ -87,19 +97,19 @@ def _draw_attention(
     seconds: tuple[float, float],
     frame_s: float,
 ) -> None:
-    """Temporal attention as a curve, the mask A with spatial attention at its side; 1 is what uniform attention gives."""
+    """Draw temporal attention as a curve and the mask A with spatial attention at its side; 1 is uniform attention."""
     times = seconds[0] + (np.arange(len(temporal)) + 0.5) * frame_s
     curve, mask, side = axes[2, 0], axes[3, 0], axes[3, 1]
-    curve.plot(times, temporal * len(temporal), color="black", linewidth=1)
-    curve.axhline(1, color="grey", linewidth=0.5)
-    curve.set(xlim=seconds, ylabel="x uniform", title="temporal attention, equation (4)")
+    curve.plot(times, temporal * len(temporal), color="black")
+    curve.axhline(1, color=REFERENCE_GREY, linewidth=0.6)
+    curve.set(xlim=seconds, ylabel="times uniform", title="temporal attention, equation (4)")
     axes[2, 1].axis("off")
     relative = np.outer(spatial, temporal) * (len(spatial) * len(temporal))
     mask.imshow(relative, origin="lower", aspect="auto", cmap="Greys", extent=(*seconds, 0, len(spatial)))
     mask.set(
         xlabel="seconds",
-        ylabel="recurrent feature (not frequency)",
+        ylabel="recurrent feature\n(NOT frequency)",
         title=f"mask A, equation (8): {relative.min():.2f} (white) to {relative.max():.2f} (black) times uniform",
     )
-    side.plot(spatial * len(spatial), np.arange(len(spatial)) + 0.5, color="black", linewidth=0.7)
-    side.set(ylim=(0, len(spatial)), yticks=[], xlabel="x uniform", title="spatial, (5)")
+    side.plot(spatial * len(spatial), np.arange(len(spatial)) + 0.5, color="black", linewidth=0.8)
+    side.set(ylim=(0, len(spatial)), yticks=[], xlabel="times\nuniform", title="spatial, (5)")

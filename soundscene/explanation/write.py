@@ -1,6 +1,6 @@
-"""What `soundscene explain` does: a recording or a manifest in, a picture or a page out."""
+"""Explain a recording or a manifest: write a picture, or a page around it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -8,17 +8,20 @@ from matplotlib.figure import Figure
 from soundscene.bundle import Head, ModelBundle
 from soundscene.explanation.attention import learnt
 from soundscene.explanation.corpus import ATTRIBUTED, SceneMeans, average
-from soundscene.explanation.corpus_figure import corpus_figure, corpus_rows
+from soundscene.explanation.corpus_figure import corpus_figure, corpus_table
 from soundscene.explanation.recording import SEGMENTS, RecordingView, analyse_recording
 from soundscene.explanation.recording_figure import completeness, headline, recording_figure, remarks
 from soundscene.files import write_atomic
-from soundscene.plotting.picture_page import page
-from soundscene.plotting.sheet import band_centres_hz, check_out, clean, rendered, svg_element
+from soundscene.plotting.axes import band_centres_hz
+from soundscene.plotting.page import Picture, Section, Table, page
+from soundscene.plotting.svg import check_output, clean, render_file, render_svg
+
+SUFFIXES = (".png", ".svg", ".html")
 
 _ATTENTION = (
     "Temporal attention",
-    "How much each frame of a segment weighs when the recurrent output is pooled; 1 is what equal weights give. "
-    "A weight says where the network pooled, not why the answer is what it is.",
+    "How much each frame of a segment weighs when the recurrent output is pooled; 1 is uniform attention. "
+    "A weight shows where the network pooled, not why the prediction is what it is.",
 )
 _SPATIAL = (
     "Spatial attention",
@@ -26,9 +29,14 @@ _SPATIAL = (
 )
 _ATTRIBUTION = (
     "Attribution (integrated gradients)",
-    "How many nats each value of the image brings to the log posterior of one scene on the straight way from the mean image "
-    "of the training part to this one. It is the panel to read frequencies from; it is computed from derivatives, and is no "
+    "How many nats each value of the image contributes to the log posterior of one scene on the straight path from the mean "
+    "image of the training part to this one. This panel shows frequencies. It is computed from derivatives and is not "
     "attention.",
+)
+_FUSED = (
+    "Fused prediction over time",
+    "The product of all segments so far, tempered with the temperature of the model: the prediction of soundscene predict "
+    "if the recording ended there.",
 )
 
 
@@ -42,37 +50,39 @@ def explain_recording(
     from_s: float = 0.0,
     most: int = SEGMENTS,
 ) -> tuple[RecordingView, tuple[str, ...]]:
-    """Draw what a model made of a recording as PNG, SVG or a page of HTML, by the suffix of `out`; arguments: `analyse_recording`.
+    """Draw how a model classifies a recording as PNG, SVG or an HTML page, by the suffix of `out`.
 
-    Returns the numbers that were drawn, and notes: what is left out, and how complete the attributions are.
-    Raises: `SceneError` of any kind; for an output that cannot be written, before anything is computed.
+    Args:
+        bundle: Model to explain.
+        sound: Audio file.
+        out: File to write.
+        head: By default the recipe's.
+        scene: Whose log posterior is attributed, by default the predicted one.
+        from_s: Where the part drawn begins, s.
+        most: Number of segments drawn, at most.
+
+    Returns:
+        The numbers drawn, and notes: what is left out, and how complete the attributions are.
+
+    Raises:
+        SceneError: Of any kind. An output that cannot be written is refused before anything is computed.
     """
-    check_out(out)
+    suffix = check_output(out, SUFFIXES)
     view = analyse_recording(bundle, sound, head=head, scene=scene, from_s=from_s, most=most)
-    recipe = bundle.recipe
-    figure = recording_figure(
-        view,
-        band_centres_hz(bundle.recipe),
-        recipe.features.kind,
-        recipe.audio.sample_rate,
-        recipe.features.hop,
-        learnt(bundle),
-    )
+    features, sample_rate = bundle.recipe.features, bundle.recipe.audio.sample_rate
+    centres_hz = band_centres_hz(bundle.recipe)
+    figure = recording_figure(view, centres_hz, features.kind, sample_rate, features.hop, learnt(bundle))
     notes = (*view.notes, *remarks(view), completeness(view))
-    columns = ("scene", "fused answer", *(f"from {start:g} s" for start in view.start_s[view.drawn]))
-    rows = [
-        (clean(name), f"{view.answer[-1, i]:.3f}", *(_number(p) for p in view.posterior[view.drawn, i]))
+    columns = ("scene", "fused", *(f"from {start:g} s" for start in view.start_s[view.drawn]))
+    rows = tuple(
+        (clean(name), f"{view.fused[-1, i]:.3f}", *(_probability(p) for p in view.posterior[view.drawn, i]))
         for i, name in enumerate(view.scenes)
-    ]
-    lead = [f"{view.duration_s:.1f} s of sound, {len(view.start_s)} segments of {view.segment_s:g} s, {view.head} head."]
-    growth = (
-        "The fused answer as it grew",
-        "All segments so far, multiplied, and flattened by the temperature of the model: what soundscene predict would "
-        "say if the recording ended there.",
     )
-    reading = [_ATTENTION, _SPATIAL, _ATTRIBUTION, growth] if view.part.temporal is not None else [_ATTRIBUTION, growth]
-    made = _write(out, figure, lambda svg: page(headline(view), lead, svg, columns, rows, reading, notes))
-    return view, (*notes, *made)
+    table = Table("Posterior of the recording and of each segment drawn", columns, rows)
+    lead = f"{view.duration_s:.1f} s of sound, {len(view.start_s)} segments of {view.segment_s:g} s, {view.head} head."
+    terms = (_ATTENTION, _SPATIAL, _ATTRIBUTION, _FUSED) if view.part.temporal is not None else (_ATTRIBUTION, _FUSED)
+    render_notes = _write(out, suffix, figure, headline(view), (lead, *notes), table, terms)
+    return view, (*notes, *render_notes)
 
 
 def explain_manifest(
@@ -85,39 +95,71 @@ def explain_manifest(
     most: int = ATTRIBUTED,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[tuple[SceneMeans, ...], tuple[str, ...]]:
-    """Draw what a model listened to in each scene of a manifest, on average; arguments: `average`.
+    """Draw average attention and attribution for each scene of a manifest as PNG, SVG or an HTML page.
 
-    Returns the averages and notes. Raises: as `explain_recording`, and `ManifestError` as `average` does.
+    Args:
+        bundle: Model to explain.
+        manifest: CSV file of the recordings.
+        out: File to write; its suffix chooses the format.
+        test: Rows to use, as "fold=1"; by default all.
+        head: By default the recipe's.
+        most: Segments of each recording that are attributed.
+        progress: Called with recordings done and recordings in total.
+
+    Returns:
+        The averages, and notes.
+
+    Raises:
+        SceneError: As `explain_recording` and `average` do.
     """
-    check_out(out)
+    suffix = check_output(out, SUFFIXES)
     means = average(bundle, manifest, test=test, head=head, most=most, progress=progress)
     title = (
         f"{clean(manifest.name)}: {sum(m.recordings for m in means)} recordings, {sum(m.segments for m in means)} segments"
     )
+    attended = means[0].temporal is not None
+    centres_hz = band_centres_hz(bundle.recipe)
     frame_s = bundle.recipe.features.hop / bundle.recipe.audio.sample_rate
-    figure = corpus_figure(means, title, band_centres_hz(bundle.recipe), frame_s)
-    notes = [f"integrated gradients: sums within {max(m.error for m in means):.2g} nats of what they should be, at most"]
-    n = sum(m.by_band.n for m in means)
-    notes.append(f"attributed: {n} segments, at most {most} of a recording, drawn with a fixed seed")
-    if means[0].temporal is None:
+    figure = corpus_figure(means, title, centres_hz, frame_s)
+    notes = [f"integrated gradients: sums are complete within {max(m.error for m in means):.2g} nats"]
+    n_attributed = sum(m.by_band.n for m in means)
+    notes.append(f"attributed: {n_attributed} segments, at most {most} of a recording, drawn with a fixed seed")
+    if not attended:
         notes.insert(0, "this model is the CNN baseline, which has no attention: only attributions are averaged")
     if test:
         notes.append(f"rows with {test} only")
-    reading = [_ATTENTION, _SPATIAL, _ATTRIBUTION] if means[0].temporal is not None else [_ATTRIBUTION]
-    lead = ["Means over segments, and their standard deviation as a grey band. The scene is the manifest's, not the answer."]
-    columns, rows = corpus_rows(means, band_centres_hz(bundle.recipe))
-    made = _write(out, figure, lambda svg: page(title, lead, svg, columns, rows, reading, notes))
-    return means, (*notes, *made)
+    lead = (
+        "Means over segments, with their standard deviation as a grey band. Scenes are the manifest's, not predicted."
+    )
+    terms = (_ATTENTION, _SPATIAL, _ATTRIBUTION) if attended else (_ATTRIBUTION,)
+    render_notes = _write(out, suffix, figure, title, (lead, *notes), corpus_table(means, centres_hz), terms)
+    return means, (*notes, *render_notes)
 
 
-def _number(value: float) -> str:
+def _probability(value: float) -> str:
     return "silent" if value != value else f"{value:.3f}"
 
 
-def _write(out: Path, figure: Figure, make_page: Callable[[str], str]) -> tuple[str, ...]:
-    form = ".png" if out.suffix.lower() == ".png" else ".svg"
-    content, notes = rendered(figure, form)
-    if out.suffix.lower() == ".html":
-        content = make_page(svg_element(content)).encode("utf-8", "backslashreplace")
-    write_atomic(out, content)
-    return notes
+def _write(
+    out: Path,
+    suffix: str,
+    figure: Figure,
+    title: str,
+    lead: Sequence[str],
+    table: Table,
+    terms: tuple[tuple[str, str], ...],
+) -> tuple[str, ...]:
+    """Write a picture, or a page with picture, table and terms; return notes on what the picture could not show."""
+    if suffix != ".html":
+        content, notes = render_file(figure, suffix, "explanation")
+        write_atomic(out, content)
+        return notes
+    caption = "Every panel is explained at the end of this page."
+    picture = Picture("explanation", "Attention, attribution and predictions", caption, render_svg(figure, "explanation"))
+    sections = (
+        Section("Picture", figures=(picture,)),
+        Section("Numbers", tables=(table,)),
+        Section("How to read the picture", terms=terms),
+    )
+    write_atomic(out, page(title, lead, sections).encode("utf-8", "backslashreplace"))
+    return ()

@@ -1,4 +1,4 @@
-"""What a report asks: the paper's claims as pairs of contestants, tested together as one family."""
+"""The paper's claims as pairs of entries, tested together as one family."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ EARLIER = "Att-CRNN beats the earlier systems"
 
 @dataclass(frozen=True)
 class Claim:
-    """That first is better than second, in recording or segment accuracy."""
+    """The claim that `first` is better than `second`, in recording or segment accuracy."""
 
     question: str
     first: Entry
@@ -34,23 +34,23 @@ class Claim:
 
 @dataclass(frozen=True)
 class _Pair:
-    """Scores of both on one split, mean over the seeds of each; an answer is a recording or a segment."""
+    """Scores of both on one split, mean over the seeds of each; a prediction is of a recording or a segment."""
 
-    first: Float64[np.ndarray, " answer"]
-    second: Float64[np.ndarray, " answer"]
+    first: Float64[np.ndarray, " prediction"]
+    second: Float64[np.ndarray, " prediction"]
     groups: list[str]
 
 
 def claims(entries: Sequence[Entry]) -> list[Claim]:
-    """The claims that the contestants at hand allow, in a fixed order; what is missing is not asked about."""
-    found: list[Claim] = []
+    """Return the claims that the given entries allow, in a fixed order."""
+    possible: list[Claim] = []
     heads = tuple(dict.fromkeys(c.head for c in entries))
     systems = [c for c in entries if c.kind == "system"]
 
     def ask(question: str, first: tuple[str, str], second: tuple[str, str], measure: Measure = "recording accuracy") -> None:
-        one, other = find(entries, *first), find(entries, *second)
-        if one is not None and other is not None:
-            found.append(Claim(question, one, other, measure))
+        better, worse = find(entries, *first), find(entries, *second)
+        if better is not None and worse is not None:
+            possible.append(Claim(question, better, worse, measure))
 
     features = [c.name.removeprefix("att-crnn-") for c in entries if c.name.startswith("att-crnn-") and not c.base]
     for feature in dict.fromkeys(features):  # "fusion" is one of them
@@ -71,7 +71,7 @@ def claims(entries: Sequence[Entry]) -> list[Claim]:
     for earlier in systems:
         if earlier.name in ("hog", "mfcc-dnn"):
             ask(EARLIER, ("att-crnn-mel", "svm"), (earlier.name, earlier.head))
-    return found
+    return possible
 
 
 def compare(
@@ -80,15 +80,19 @@ def compare(
     test_per_train: float,
     n: int = 10_000,
 ) -> list[Comparison]:
-    """Test every claim; Holm's correction runs over all of them.
+    """Test every claim, with Holm's correction over all of them.
 
-    design: "once" where every group stands in one test part, "repeated" for random splits; test_per_train: as in
-    `evidence_repeated`, not used for "once"; n: draws of bootstrap and sign flips. A single random split tests every group
-    once and is treated so. Answers are first averaged over the seeds of each contestant, so seeds need not be the same;
-    only splits that both have count, and a claim without any is left out. The draws depend on the claim alone, so
-    that further systems do not change them.
+    Scores are first averaged over the seeds of each entry, so seeds need not be the same. Only splits that both entries have
+    count, and a claim without any is left out. A single random split tests every group once and is treated so. The draws
+    depend on the claim alone, so that further systems do not change them.
+
+    Args:
+        entries: To compare.
+        design: "once" where every group is in one test part, "repeated" for random splits.
+        test_per_train: As in `evidence_repeated`; not used for "once".
+        n: Draws of bootstrap and sign flips.
     """
-    made = []
+    tested = []
     for claim in claims(entries):
         pairs = _pairs(claim)
         if not pairs:
@@ -101,7 +105,7 @@ def compare(
             names = f"{claim.question} {claim.first.label} {claim.second.label} {claim.measure}"
             first, second = (np.concatenate(side) for side in zip(*((p.first, p.second) for p in pairs), strict=True))
             evidence = evidence_once(first, second, groups, np.random.default_rng([*names.encode()]), n)
-        made.append(
+        tested.append(
             Comparison(
                 question=claim.question,
                 first=claim.first.label,
@@ -115,13 +119,13 @@ def compare(
                 n_groups=len(set(groups)),
             )
         )
-    return corrected(made)
+    return corrected(tested)
 
 
 def share_tested(results: Sequence[SplitResult]) -> float:
-    """Test recordings for each training recording, mean over the results: what `compare` needs for random splits.
+    """Return test recordings per training recording, mean over the results, which `compare` needs for random splits.
 
-    0.0 where no result tells how many recordings it was trained on.
+    It is 0.0 where no result has the number of recordings that it was trained on.
     """
     trained = [(len(r.recordings), r.facts["training_recordings"]) for r in results if r.facts.get("training_recordings")]
     return float(np.mean([test / train for test, train in trained])) if trained else 0.0
@@ -143,7 +147,7 @@ def _pairs(claim: Claim) -> list[_Pair]:
 
 
 def _same_segments(parts: Sequence[EntryPart]) -> bool:
-    """Whether all of them answered the same segments, and at least one."""
+    """Return whether all of them have predictions of the same segments, and of at least one."""
     first = parts[0]
     return len(first.segment) > 0 and all(
         np.array_equal(p.recording_of, first.recording_of) and np.array_equal(p.start_s, first.start_s) for p in parts

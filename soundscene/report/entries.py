@@ -1,6 +1,6 @@
-"""Who is compared: every system with every head, and fusions of systems, over all splits and seeds of a run.
+"""What is compared: every system with every head, and fusions of systems, over all splits and seeds of a run.
 
-Fusions are made here from stored answers: nothing is trained again. Source: section 4.6.
+Fusions are made here from stored predictions: nothing is trained again. Source: section 4.6.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,24 @@ MIXED = "mixed"
 
 @dataclass(frozen=True)
 class EntryPart:
-    """What one contestant said of one test part (one split and seed); log posteriors are natural logs.
+    """Predictions of one entry on one test part (one split and seed); log posteriors are natural logs.
 
-    recordings, groups, truth, duration_s [recording]; recording_of, start_s [segment] and segment [segment, scene] of the
-    voting segments, all empty for a system that hears recordings as a whole and for a fusion of unlike segments; recording
-    [recording, scene] by the product rule; calibrated, the same tempered, or just the same where no temperature was fitted
-    (`tempered` is false); history: a row an epoch, [] for fusions; epoch: the one that was tested (0: none, or not one).
+    Attributes:
+        split: Name of the split.
+        seed: Of the training.
+        recordings: Paths.
+        groups: Of each recording.
+        truth: Scene of each recording.
+        duration_s: Of each recording.
+        recording_of: Recording of each voting segment. This, `start_s` and `segment` are empty for a system that reads
+            recordings as a whole, and for a fusion of unlike segments.
+        start_s: Of each voting segment.
+        segment: Log posterior of each voting segment.
+        recording: Log posterior of each recording by the product rule.
+        calibrated: The same after the temperature, or the same where none was fitted.
+        tempered: Whether a temperature was fitted.
+        history: A row an epoch, [] for fusions.
+        epoch: The one that was tested; 0 for none, or for a fusion of different ones.
     """
 
     split: str
@@ -65,7 +77,7 @@ class EntryPart:
 
 @dataclass(frozen=True)
 class Fusion:
-    """Systems to be fused under one name: members are names of systems."""
+    """Systems to fuse under one name; members are names of systems."""
 
     name: str
     title: str
@@ -76,10 +88,18 @@ class Fusion:
 class Entry:
     """One system with one head, or a fusion, over all splits and seeds.
 
-    name: of the system or the fusion; head: "svm", "softmax", or "mixed" where a fusion joins unlike heads; base: name of
-    the system that this one is a variant of, "" for none; members: of a fusion; parts: sorted by split, in the order in
-    which the results name them, then by seed. The methods pool over parts: an answer is one recording of one part, so a
-    recording that is tested with three seeds counts three answers, all of the same group.
+    The methods pool over parts: a prediction is of one recording in one part, so a recording that is tested with three seeds
+    counts three predictions, all of the same group.
+
+    Attributes:
+        name: Of the system or the fusion.
+        title: As tables show it.
+        head: "svm", "softmax", or "mixed" where a fusion joins unlike heads.
+        kind: Whether it is a system or a fusion.
+        base: Name of the system that this one is a variant of, "" for none.
+        members: Systems of a fusion.
+        scenes: Names, in the order of the posteriors.
+        parts: Sorted by split, in the order of the results, then by seed.
     """
 
     name: str
@@ -93,7 +113,7 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """Title and head, as tables and legends show it."""
+        """Title and head, as tables and legends show them."""
         return f"{self.title}, {self.head}"
 
     @property
@@ -108,7 +128,7 @@ class Entry:
 
     @property
     def has_segments(self) -> bool:
-        """Whether it says something of segments in every part."""
+        """Whether it has predictions of segments in every part."""
         return all(len(part.segment) for part in self.parts)
 
     @property
@@ -117,75 +137,86 @@ class Entry:
         return all(part.tempered for part in self.parts)
 
     def recordings(self) -> list[str]:
-        """Path of the recording of each answer."""
+        """Return the path of the recording of each prediction."""
         return [path for part in self.parts for path in part.recordings]
 
     def groups(self) -> list[str]:
-        """Group of each answer."""
+        """Return the group of each prediction."""
         return [group for part in self.parts for group in part.groups]
 
-    def truth(self) -> Int64[np.ndarray, " answer"]:
-        """True scene of each answer."""
+    def truth(self) -> Int64[np.ndarray, " prediction"]:
+        """Return the true scene of each prediction."""
         return np.concatenate([part.truth for part in self.parts])
 
-    def correct(self) -> Float64[np.ndarray, " answer"]:
-        """Right (1.0) or wrong (0.0), each answer; a temperature does not change it."""
+    def correct(self) -> Float64[np.ndarray, " prediction"]:
+        """Return 1.0 for a right and 0.0 for a wrong prediction; a temperature does not change it."""
         return np.concatenate([part.correct for part in self.parts])
 
-    def log_posterior(self, calibrated: bool) -> Float64[np.ndarray, "answer scene"]:
-        """By the product rule, or after the temperature."""
+    def log_posterior(self, calibrated: bool) -> Float64[np.ndarray, "prediction scene"]:
+        """Return the log posterior of each prediction, by the product rule or after the temperature."""
         return np.concatenate([part.calibrated if calibrated else part.recording for part in self.parts])
 
     def segment_groups(self) -> list[str]:
-        """Group of each voting segment of all parts."""
+        """Return the group of each voting segment of all parts."""
         return [group for part in self.parts for group in part.segment_groups]
 
     def segment_truth(self) -> Int64[np.ndarray, " segment"]:
-        """True scene of each voting segment of all parts."""
+        """Return the true scene of each voting segment of all parts."""
         return np.concatenate([part.segment_truth for part in self.parts])
 
     def segment_correct(self) -> Float64[np.ndarray, " segment"]:
-        """Right (1.0) or wrong (0.0), each voting segment of all parts."""
+        """Return 1.0 for a right and 0.0 for a wrong prediction, for each voting segment of all parts."""
         return np.concatenate([part.segment_correct for part in self.parts])
 
     def segment_log_posterior(self) -> Float64[np.ndarray, "segment scene"]:
-        """Of each voting segment of all parts."""
+        """Return the log posterior of each voting segment of all parts."""
         return np.concatenate([part.segment for part in self.parts]).astype(np.float64)
 
 
 def make_entries(results: Sequence[SplitResult], fusions: Mapping[str, Fusion], bases: Mapping[str, str]) -> list[Entry]:
-    """Every system with every head, in the order of the results, then every fusion whose members are there.
+    """Return every system with every head, in the order of the results, then every fusion whose members have results.
 
-    fusions: by name; bases: name of a variant -> name of the system it varies.
-    A fusion is made for each head that all members have, else once, "mixed": each member by its SVM if it has one, else by
-    the head it has. It has a part for each split and seed that all members have, and none is listed without a part. Its
-    temperature is fitted on the fused posteriors of held-out recordings, where all members held the same, never on the test
-    part.
+    A fusion is made for each head that all members have, else once, "mixed": each member with its SVM if it has one, else
+    with the head it has. It has a part for each split and seed that all members have, and is left out without any. Its
+    temperature is fitted on the fused posteriors of held-out recordings, where all members held out the same, never on the
+    test part.
 
-    Raises: `TrainingError` for no results, results with other scenes, other recordings, groups or truth in the same split,
-    and two results of the same system, split and seed.
+    Args:
+        results: What a run holds.
+        fusions: By name.
+        bases: Name of a variant -> name of the system it varies.
+
+    Raises:
+        TrainingError: No results, results with other scenes, with other recordings, groups or truth in the same split, or
+            two results of the same system, split and seed.
     """
     _check(results)
     order = {split: i for i, split in enumerate(dict.fromkeys(r.split for r in results))}
     by_system: dict[str, list[SplitResult]] = {}
     for result in sorted(results, key=lambda r: (order[r.split], r.seed)):
         by_system.setdefault(result.system, []).append(result)
-    found = []
+    entries = []
     for system in dict.fromkeys(r.system for r in results):
         of_system = by_system[system]
         for head in dict.fromkeys(h for r in of_system for h in r.heads):
             parts = tuple(_part(r, r.heads[head]) for r in of_system if head in r.heads)
             first = of_system[0]
             base = bases.get(system, "")
-            found.append(Entry(system, first.title, head, "system", base, (), first.scenes, parts))
+            entries.append(Entry(system, first.title, head, "system", base, (), first.scenes, parts))
     for fusion in fusions.values():
         if all(member in by_system for member in fusion.members):
-            found += _fused(fusion, [by_system[member] for member in fusion.members])
-    return found
+            entries += _fused(fusion, [by_system[member] for member in fusion.members])
+    return entries
 
 
 def find(entries: Sequence[Entry], name: str, head: str) -> Entry | None:
-    """The contestant of that name and head, None where there is none."""
+    """Return the entry of that name and head, None where there is none.
+
+    Args:
+        entries: To search.
+        name: Of the system or the fusion.
+        head: Of the entry.
+    """
     return next((c for c in entries if (c.name, c.head) == (name, head)), None)
 
 
@@ -214,8 +245,8 @@ def _check(results: Sequence[SplitResult]) -> None:
         seen.add(task)
 
 
-def _part(result: SplitResult, said: HeadPosteriors) -> EntryPart:
-    heard = bool(len(said.segment))
+def _part(result: SplitResult, posteriors: HeadPosteriors) -> EntryPart:
+    by_segment = bool(len(posteriors.segment))
     return EntryPart(
         split=result.split,
         seed=result.seed,
@@ -223,12 +254,12 @@ def _part(result: SplitResult, said: HeadPosteriors) -> EntryPart:
         groups=result.groups,
         truth=result.truth,
         duration_s=result.duration_s,
-        recording_of=result.recording_of if heard else np.zeros(0, np.int64),
-        start_s=result.start_s if heard else np.zeros(0),
-        segment=said.segment,
-        recording=said.recording,
-        calibrated=said.calibrated,
-        tempered=bool(len(said.held)),
+        recording_of=result.recording_of if by_segment else np.zeros(0, np.int64),
+        start_s=result.start_s if by_segment else np.zeros(0),
+        segment=posteriors.segment,
+        recording=posteriors.recording,
+        calibrated=posteriors.calibrated,
+        tempered=bool(len(posteriors.held)),
         history=result.history,
         epoch=result.epoch,
     )
@@ -241,11 +272,11 @@ def _fused(fusion: Fusion, of_members: Sequence[Sequence[SplitResult]]) -> list[
         return []
     heads = [head for head in tasks[0][0].heads if all(head in r.heads for task in tasks for r in task)]
     scenes = tasks[0][0].scenes
-    made = []
+    entries = []
     for head in heads or [MIXED]:
         parts = tuple(_fused_part(task, [r.heads[_own(r, head)] for r in task]) for task in tasks)
-        made.append(Entry(fusion.name, fusion.title, head, "fusion", "", fusion.members, scenes, parts))
-    return made
+        entries.append(Entry(fusion.name, fusion.title, head, "fusion", "", fusion.members, scenes, parts))
+    return entries
 
 
 def _own(result: SplitResult, head: str) -> str:
@@ -254,17 +285,17 @@ def _own(result: SplitResult, head: str) -> str:
     return "svm" if "svm" in result.heads else next(iter(result.heads))
 
 
-def _fused_part(task: Sequence[SplitResult], said: Sequence[HeadPosteriors]) -> EntryPart:
+def _fused_part(task: Sequence[SplitResult], posteriors: Sequence[HeadPosteriors]) -> EntryPart:
     first = task[0]
     alike = all(
         len(s.segment) and np.array_equal(r.recording_of, first.recording_of) and np.array_equal(r.start_s, first.start_s)
-        for r, s in zip(task, said, strict=True)
+        for r, s in zip(task, posteriors, strict=True)
     )
-    recording = fuse_systems([s.recording for s in said])
+    recording = fuse_systems([s.recording for s in posteriors])
     tempered = bool(first.held_recordings) and all(r.held_recordings == first.held_recordings for r in task)
     calibrated = recording
     if tempered:
-        calibrated = temper(recording, fit_temperature(fuse_systems([s.held for s in said]), first.held_truth))
+        calibrated = temper(recording, fit_temperature(fuse_systems([s.held for s in posteriors]), first.held_truth))
     epochs = {r.epoch for r in task}
     return EntryPart(
         split=first.split,
@@ -275,7 +306,7 @@ def _fused_part(task: Sequence[SplitResult], said: Sequence[HeadPosteriors]) -> 
         duration_s=first.duration_s,
         recording_of=first.recording_of if alike else np.zeros(0, np.int64),
         start_s=first.start_s if alike else np.zeros(0),
-        segment=fuse_systems([s.segment for s in said]) if alike else np.zeros((0, recording.shape[1])),
+        segment=fuse_systems([s.segment for s in posteriors]) if alike else np.zeros((0, recording.shape[1])),
         recording=recording,
         calibrated=calibrated,
         tempered=tempered,

@@ -1,13 +1,12 @@
-"""A report on a run folder: what its plan and its results say, in the words of the report."""
+"""The report of a run folder, from its plan and its results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from soundscene.errors import TrainingError
-from soundscene.experiment.folder import RunFolder
 from soundscene.experiment.plan import Plan
-from soundscene.experiment.results import SplitResult
+from soundscene.experiment.results import RunFolder, SplitResult
 from soundscene.report.entries import Fusion
 from soundscene.report.summary import RunFacts
 from soundscene.report.write import write_report
@@ -22,7 +21,13 @@ FUSIONS = (
 
 @dataclass(frozen=True)
 class Report:
-    """Where the page is, the tables as Markdown, and what the reader should know first."""
+    """A written report.
+
+    Attributes:
+        page: Path of the HTML page.
+        text: The tables as Markdown.
+        notes: What the reader should know first.
+    """
 
     page: Path
     text: str
@@ -30,28 +35,35 @@ class Report:
 
 
 def report_on_run(run: Path, out: Path | None = None, main: str | None = None, fuse: Sequence[str] = ()) -> Report:
-    """Tables, figures and page of the results that a run folder holds, finished or not.
+    """Write tables, figures and page of the results in a run folder, finished or not.
 
-    out: RUN/report by default; main: system of the single pictures, as "att-crnn-mel/svm"; fuse: further fusions of stored
-    results, as "NAME=SYSTEM,SYSTEM". The paper's fusions are made wherever their members are there.
-    Raises: `TrainingError` for a folder without results, and for names that are not there.
+    The paper's fusions are made wherever their members have results.
+
+    Args:
+        run: Folder of the run.
+        out: Folder of the report, RUN/report by default.
+        main: System of the figures of one entry, as "att-crnn-mel/svm".
+        fuse: Further fusions of stored results, as "NAME=SYSTEM,SYSTEM".
+
+    Raises:
+        TrainingError: A folder without results, or a name that has none.
     """
     plan = Plan.read(run)
     results, missing = RunFolder(run).read_results(plan)
     if not results:
         raise TrainingError(f"{run}: none of its {len(plan.tasks())} trainings has a result yet; run the experiment first")
     own = [_fusion(text) for text in fuse]
-    there = {r.system for r in results}
+    systems = {r.system for r in results}
     for fusion in own:
-        if unknown := [name for name in fusion.members if name not in there]:
+        if unknown := [name for name in fusion.members if name not in systems]:
             raise TrainingError(
-                f"--fuse {fusion.name}: no results of {', '.join(unknown)}; there are {', '.join(sorted(there))}"
+                f"--fuse {fusion.name}: no results of {', '.join(unknown)}; there are {', '.join(sorted(systems))}"
             )
     name, _, head = (main or "att-crnn-mel/svm").partition("/")
     if main and not any(r.system == name and head in r.heads for r in results):
-        there_are = sorted({f"{r.system}/{head}" for r in results for head in r.heads})
-        raise TrainingError(f"--main {main}: allowed are {', '.join(there_are)}")
-    fusions = {f.name: f for f in (*FUSIONS, *own) if set(f.members) <= there}
+        allowed = sorted({f"{r.system}/{head}" for r in results for head in r.heads})
+        raise TrainingError(f"--main {main}: allowed are {', '.join(allowed)}")
+    fusions = {f.name: f for f in (*FUSIONS, *own) if set(f.members) <= systems}
     facts = RunFacts(
         corpus=plan.corpus,
         splits_text=plan.text,
@@ -62,7 +74,7 @@ def report_on_run(run: Path, out: Path | None = None, main: str | None = None, f
         n_groups=len({group for _, _, group in plan.recordings}),
         scenes=tuple(sorted({scene for _, scene, _ in plan.recordings})),
         missing=tuple(f"{t.system} on {t.split}, seed {t.seed}" for t in missing),
-        notes=(*plan.notes, *_left_out(plan), *_of_a_kind(results)),
+        notes=(*plan.notes, *_left_out(plan), *_reimplemented(results)),
         fusions=fusions,
         bases={spec.name: spec.base for spec in plan.systems if spec.base},
         litis=plan.litis,
@@ -70,7 +82,7 @@ def report_on_run(run: Path, out: Path | None = None, main: str | None = None, f
     )
     folder = out or run / "report"
     page = write_report(facts, results, folder)
-    notes = (f"{len(missing)} of {len(plan.tasks())} trainings have no result yet; the page says which",) if missing else ()
+    notes = (f"{len(missing)} of {len(plan.tasks())} trainings have no result yet; the page lists them",) if missing else ()
     return Report(page, (folder / "tables.md").read_text(encoding="utf-8"), notes)
 
 
@@ -88,14 +100,13 @@ def _machine(result: SplitResult) -> str:
     return f"{facts.get('machine', '?')}, {facts.get('device', '?')}, PyTorch {torch}"
 
 
-def _of_a_kind(results: Sequence[SplitResult]) -> tuple[str, ...]:
-    """Two systems carry the names of papers that could not be read whole."""
+def _reimplemented(results: Sequence[SplitResult]) -> tuple[str, ...]:
+    """Return a note on the two systems named after papers whose full text was not available."""
     titles = list(dict.fromkeys(r.title for r in results if r.system.partition("+")[0] in ("hog", "mfcc-dnn")))
     if not titles:
         return ()
-    return (
-        f"{' and '.join(titles)}: systems of that kind, no reproductions of the papers they are named after (page 0054).",
-    )
+    names = " and ".join(titles)
+    return (f"{names}: systems of that kind, not reproductions of the papers they are named after (decision 0054).",)
 
 
 def _left_out(plan: Plan) -> tuple[str, ...]:

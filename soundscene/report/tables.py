@@ -1,21 +1,35 @@
-"""The paper's Tables 2 and 3 and the paired comparisons, as rows of text, each with the line that says how it was measured.
+"""Tables of a report as rows of text, each with the line that states how it was measured.
 
-Published numbers stand beside ours for LITIS Rouen only. Which head they are of: docs/decisions/0033-published-numbers.md.
+Accuracy and comparisons come first, as in the paper's Tables 2 and 3, then scenes, confusions, calibration, confident
+errors, Fisher's criterion and cost. Published numbers stand beside ours for LITIS Rouen only. Which head they are of:
+docs/decisions/0033-published-numbers.md.
 """
 
-import csv
-import io
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
+from soundscene.experiment.results import SplitResult
+from soundscene.plotting.page import Table
 from soundscene.report.entries import Entry, EntryPart, find
 from soundscene.report.published import PUBLISHED, Published
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.intervals import Interval, mean_interval
-from soundscene.scoring.metrics import accuracy, macro_f1, macro_precision
+from soundscene.scoring.metrics import (
+    accuracy,
+    confusion,
+    expected_calibration_error,
+    log_loss,
+    macro_f1,
+    macro_precision,
+)
+from soundscene.scoring.separation import fisher_criterion
 
+N_PAIRS = 5
+N_WRONG = 10
 NONE = "–"
 ASSUMED = (
     "Published: LITIS Rouen, Phan et al. 2019, on the split files of the data set. The paper does not say which head its "
@@ -24,29 +38,8 @@ ASSUMED = (
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows of cells under columns; notes are lines below it."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
-
-    def markdown(self) -> str:
-        """With its title as a heading; a cell's vertical bars and line ends are escaped."""
-        head = [f"### {self.title}", "", _line(self.columns), "|" + "---|" * len(self.columns)]
-        return "\n".join([*head, *map(_line, self.rows), "", *(f"{note}  " for note in self.notes)]) + "\n"
-
-    def csv(self) -> str:
-        """Columns and rows only."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
-        return text.getvalue()
-
-
-@dataclass(frozen=True)
 class Setting:
-    """How the numbers came about, in words: under every table."""
+    """How the results were obtained, in words: the last note of every table."""
 
     data: str
     splits: str
@@ -55,17 +48,23 @@ class Setting:
     machine: str
 
     def line(self) -> str:
-        """One line."""
+        """Return the note as one line."""
         return (
             f"Data: {self.data}. Splits: {self.splits}. Epoch: {self.epoch}. Seeds: {self.seeds}. Machine: {self.machine}."
         )
 
 
 def accuracy_table(entries: Sequence[Entry], setting: Setting, litis: bool = False, n: int = 10_000) -> Table:
-    """Table 2: accuracy by segment and by recording.
+    """Return Table 2: accuracy by segment and by recording.
 
-    Mean and standard deviation over splits (each split the mean of its seeds), and the 95 % interval of the pooled accuracy,
-    groups resampled, n draws. litis: put the published numbers beside the SVM.
+    Mean and standard deviation are over splits, each split the mean of its seeds. The 95 % interval is of the pooled
+    accuracy, groups resampled.
+
+    Args:
+        entries: A row each.
+        setting: For the last note.
+        litis: Put the published numbers beside the SVM.
+        n: Bootstrap draws.
     """
     columns = ("system", "head", "segment acc. %", "95 % interval", "recording acc. %", "95 % interval", "epoch")
     columns = (*columns, "splits x seeds", *(("published 2 s", "published 30 s") if litis else ()))
@@ -78,15 +77,20 @@ def accuracy_table(entries: Sequence[Entry], setting: Setting, litis: bool = Fal
         cells = (c.title, c.head, *segments, *recordings, epochs(c), f"{len(c.splits)} x {len(c.seeds)}")
         printed = _printed(beside(c).segment, beside(c).recording) if litis else ()
         rows.append((*cells, *printed))
-    notes = ["Mean ± standard deviation over splits; interval: bootstrap over groups of the answers of all splits together."]
+    notes = ["Mean ± standard deviation over splits; interval: bootstrap over groups, all splits together."]
     return Table("Accuracy by segment and by recording (Table 2)", columns, tuple(rows), (*notes, *_ends(setting, litis)))
 
 
 def comparison_table(entries: Sequence[Entry], setting: Setting, litis: bool = False) -> Table:
-    """Table 3: recording accuracy, macro F1, macro precision (means over splits), and how much less is wrong.
+    """Return Table 3: recording accuracy, macro F1 and macro precision (means over splits), and error reductions.
 
-    Error reduction: (e - e') / e with mean errors over the splits that both have, against the CNN of the same feature and
-    head, and against HOG. litis: published numbers beside the SVM, and rows of the earlier systems.
+    Error reduction is (e - e') / e with mean errors over the splits that both have, against the CNN of the same feature and
+    head, and against HOG.
+
+    Args:
+        entries: A row each.
+        setting: For the last note.
+        litis: Put the published numbers beside the SVM, and add rows of the earlier systems.
     """
     columns = ("system", "head", "acc. %", "macro F1 %", "macro prec. %", "error less than CNN %", "error less than HOG %")
     columns = (*columns, *(("published acc.", "published F1", "published prec.") if litis else ()))
@@ -104,14 +108,17 @@ def comparison_table(entries: Sequence[Entry], setting: Setting, litis: bool = F
     if litis:
         ours = {c.name for c in entries}
         rows += [(p.title, *[NONE] * 6, *_printed(*_triple(p))) for p in PUBLISHED if p.name not in ours]
-    notes = [
-        "Means over splits of the recordings' figures; macro: over scenes, one that is neither true nor answered counts 0."
-    ]
+    notes = ["Means over splits, by recording; macro: over scenes, one that is neither true nor predicted counts 0."]
     return Table("Accuracy, F1 and precision (Table 3)", columns, tuple(rows), (*notes, *_ends(setting, litis)))
 
 
 def claims_table(comparisons: Sequence[Comparison], setting: Setting) -> Table:
-    """A row for each paired comparison: difference, interval, p before and after Holm, smallest difference, verdict."""
+    """Return a row for each paired comparison: difference, interval, p before and after Holm, smallest difference, verdict.
+
+    Args:
+        comparisons: Of one family.
+        setting: For the last note.
+    """
     columns = ("claim", "first", "second", "of", "difference, points", "95 % interval", "p", "p (Holm)", "could show")
     columns = (*columns, "splits", "groups", "verdict")
     rows = []
@@ -130,65 +137,263 @@ def claims_table(comparisons: Sequence[Comparison], setting: Setting) -> Table:
     return Table("Paired comparisons", columns, tuple(rows), notes)
 
 
-def mean_over_splits(contestant: Entry, figure: Callable[[EntryPart], float]) -> float:
-    """Mean over splits of a figure, each split the mean of its seeds."""
-    return float(np.mean(_by_split(contestant, figure)))
+def all_tables(
+    results: Sequence[SplitResult],
+    entries: Sequence[Entry],
+    comparisons: Sequence[Comparison],
+    setting: Setting,
+    litis: bool = False,
+    n: int = 10_000,
+) -> dict[str, Table]:
+    """Return every table that is the same whenever the results are the same, by a name for its file; not the cost.
 
-
-def error_reduction(contestant: Entry, other: Entry | None) -> float:
-    """(e - e') / e of recording errors, e those of `other`, over the splits that both have.
-
-    nan where there is no other, it is the same contestant, no split is shared, or the other makes no error.
+    Args:
+        results: What a run holds.
+        entries: Made of these results.
+        comparisons: Of these entries.
+        setting: For the last note of each table.
+        litis: Put the published numbers beside the SVM.
+        n: Bootstrap draws.
     """
-    if other is None or other == contestant or (other.name, other.head) == (contestant.name, contestant.head):
+    chief = principal(entries)
+    return {
+        "table2": accuracy_table(entries, setting, litis, n),
+        "table3": comparison_table(entries, setting, litis),
+        "comparisons": claims_table(comparisons, setting),
+        "scenes": scene_table(chief, setting),
+        "confusions": confused_table(chief, setting),
+        "calibration": calibration_table(entries, setting),
+        "sure-errors": wrong_table(chief, setting),
+        "fisher": fisher_table(results, {c.name: c.base for c in entries if c.base}, setting),
+    }
+
+
+def principal(entries: Sequence[Entry]) -> list[Entry]:
+    """Return systems and fusions that are no variants, each with its SVM if it has one, else with the head it has."""
+    with_svm = {c.name for c in entries if c.head == "svm"}
+    return [c for c in entries if not c.base and (c.head == "svm" or c.name not in with_svm)]
+
+
+def scene_table(entries: Sequence[Entry], setting: Setting) -> Table:
+    """Return the F1 of each scene, a column for each entry; counts pooled over splits and seeds.
+
+    Args:
+        entries: A column each.
+        setting: For the last note.
+    """
+    counts = [confusion(c.log_posterior(calibrated=False), c.truth()) for c in entries]
+    f1 = [2 * np.diag(k) / np.maximum(k.sum(axis=0) + k.sum(axis=1), 1) for k in counts]
+    scene_of = {name: int(scene) for c in entries for name, scene in zip(c.recordings(), c.truth(), strict=True)}
+    tested = Counter(scene_of.values())
+    scenes = entries[0].scenes if entries else ()
+    rows = tuple((scene, str(tested[i]), *(f"{100 * f[i]:.1f}" for f in f1)) for i, scene in enumerate(scenes))
+    note = "F1 in %, by recording, all splits and seeds together."
+    return Table("F1 of each scene", ("scene", "recordings", *(c.label for c in entries)), rows, (note, setting.line()))
+
+
+def confused_table(entries: Sequence[Entry], setting: Setting) -> Table:
+    """Return the five most frequent confusions of each entry.
+
+    Args:
+        entries: At most five rows each.
+        setting: For the last note.
+    """
+    rows = []
+    for c in entries:
+        counts = confusion(c.log_posterior(calibrated=False), c.truth())
+        of_true = counts.sum(axis=1)
+        np.fill_diagonal(counts, 0)
+        order = np.argsort(-counts, axis=None, kind="stable")[:N_PAIRS]
+        for true, predicted in zip(*np.unravel_index(order, counts.shape), strict=True):
+            if n := int(counts[true, predicted]):
+                share = f"{100 * n / of_true[true]:.1f}"
+                rows.append((c.title, c.head, c.scenes[true], c.scenes[predicted], str(n), share))
+    columns = ("system", "head", "true scene", "answer", "answers", "% of the scene's answers")
+    note = f"Recordings, all splits and seeds together; at most {N_PAIRS} pairs for each."
+    return Table("Scenes most often confused", columns, tuple(rows), (note, setting.line()))
+
+
+def calibration_table(entries: Sequence[Entry], setting: Setting) -> Table:
+    """Return log loss and calibration error of segments, and of recordings before and after the temperature.
+
+    Segments of the softmax layer are before Platt's calibration, those of the SVM after it.
+
+    Args:
+        entries: A row each.
+        setting: For the last note.
+    """
+    rows = []
+    for c in entries:
+        cells = [(NONE, NONE)] * 3
+        if c.has_segments:
+            cells[0] = _calibration(c.segment_log_posterior(), c.segment_truth())
+        cells[1] = _calibration(c.log_posterior(calibrated=False), c.truth())
+        if c.tempered:
+            cells[2] = _calibration(c.log_posterior(calibrated=True), c.truth())
+        rows.append((c.title, c.head, *(cell for two in cells for cell in two)))
+    columns = ("system", "head")
+    for what in ("segment", "recording", "recording, tempered"):
+        columns = (*columns, f"log loss: {what}", f"ECE %: {what}")
+    note = (
+        "Log loss in nats, ECE over 15 bins, all splits and seeds together. A row of the softmax is before Platt's "
+        "calibration, the same system's SVM after it; recordings by the product rule. Temperatures were fitted on held-out "
+        "training groups."
+    )
+    return Table("Calibration", columns, tuple(rows), (note, setting.line()))
+
+
+def wrong_table(entries: Sequence[Entry], setting: Setting) -> Table:
+    """Return the ten recordings of each entry whose wrong prediction was the most confident, by the tempered probability.
+
+    Args:
+        entries: At most ten rows each.
+        setting: For the last note.
+    """
+    rows = []
+    for c in entries:
+        log_posterior, truth = c.log_posterior(calibrated=True), c.truth()
+        predicted, top = log_posterior.argmax(axis=1), np.exp(log_posterior.max(axis=1))
+        names = c.recordings()
+        wrong = np.flatnonzero(predicted != truth).tolist()
+        tested, missed = Counter(names), Counter(names[i] for i in wrong)
+        most_confident: dict[str, int] = {}
+        for i in sorted(wrong, key=lambda i: (-top[i], names[i], i)):
+            most_confident.setdefault(names[i], i)
+        for name, i in list(most_confident.items())[:N_WRONG]:
+            often = f"{missed[name]} of {tested[name]}"
+            rows.append((c.title, c.head, name, c.scenes[truth[i]], c.scenes[predicted[i]], f"{top[i]:.3f}", often))
+    columns = ("system", "head", "recording", "true scene", "answer", "probability", "wrong in")
+    note = f"At most {N_WRONG} recordings for each; probability after the temperature, where one was fitted."
+    return Table("Most confident errors", columns, tuple(rows), (note, setting.line()))
+
+
+def fisher_table(results: Sequence[SplitResult], bases: Mapping[str, str], setting: Setting) -> Table:
+    """Return Fisher's criterion of the test embeddings of every system that has some; variants follow their base.
+
+    Args:
+        results: What a run holds.
+        bases: Name of a variant -> name of the system it varies.
+        setting: For the last note.
+    """
+    by_system: dict[str, list[SplitResult]] = {}
+    for result in results:
+        if result.embedding.size:
+            by_system.setdefault(result.system, []).append(result)
+    place = {name: i for i, name in enumerate(by_system)}
+    rows = []
+    for name in sorted(by_system, key=lambda name: (place.get(bases.get(name, name), place[name]), name in bases)):
+        of_split: dict[str, list[float]] = {}
+        for r in by_system[name]:
+            of_split.setdefault(r.split, []).append(fisher_criterion(r.embedding, r.truth[r.recording_of]))
+        values = [float(np.mean(v)) for v in of_split.values()]
+        spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 and np.isfinite(values).all() else ""
+        base = next((r.title for r in by_system.get(bases.get(name, ""), [])), NONE)
+        n_features = by_system[name][0].embedding.shape[1]
+        rows.append((by_system[name][0].title, base, f"{np.mean(values):.3f}{spread}", str(n_features), str(len(values))))
+    columns = ("system", "variant of", "between / within", "features", "splits")
+    note = (
+        "Variance between the scenes' means over variance within scenes, of the embeddings of the test segments, each "
+        "feature standardised, scenes weighing the same; mean ± standard deviation over splits."
+    )
+    return Table("Fisher's criterion", columns, tuple(rows), (note, setting.line()))
+
+
+def cost_table(results: Sequence[SplitResult], setting: Setting) -> Table:
+    """Return the computing time of each system; not among `all_tables`, because it differs from run to run.
+
+    Args:
+        results: With the facts of their trainings.
+        setting: For the last note.
+    """
+    by_system: dict[str, list[SplitResult]] = {}
+    for result in results:
+        by_system.setdefault(result.system, []).append(result)
+    rows = []
+    for of_system in by_system.values():
+        seconds = [float(r.facts.get("seconds", np.nan)) for r in of_system]
+        speed = [float(r.facts.get("segments_trained_per_second", np.nan)) for r in of_system]
+        epochs = sorted({len(r.history) for r in of_system})
+        where = {f"{r.facts.get('device', '?')}, {r.facts.get('machine', '?')}" for r in of_system}
+        threads = sorted({str(r.facts.get("threads", "?")) for r in of_system})
+        trained = "-".join(str(e) for e in dict.fromkeys((epochs[0], epochs[-1])))
+        hours = f"{np.nansum(seconds) / 3600:.2f}"
+        cells = (of_system[0].title, str(len(of_system)), _median(seconds, ".1f"), hours, trained, _median(speed, ".0f"))
+        rows.append((*cells, ", ".join(threads), "; ".join(sorted(where))))
+    columns = ("system", "trainings", "seconds each (median)", "hours in all", "epochs", "segments a second", "threads")
+    note = "Seconds of the process that finished the training, without the epochs of an interrupted one."
+    return Table("Cost", (*columns, "machine"), tuple(rows), (note, setting.line()))
+
+
+def mean_over_splits(entry: Entry, metric: Callable[[EntryPart], float]) -> float:
+    """Return the mean of a metric over splits, each split the mean of its seeds.
+
+    Args:
+        entry: Whose parts are measured.
+        metric: Of one part.
+    """
+    return float(np.mean(_by_split(entry, metric)))
+
+
+def error_reduction(entry: Entry, other: Entry | None) -> float:
+    """Return (e - e') / e of recording errors, e those of `other`, over the splits that both have.
+
+    Args:
+        entry: Whose errors are e'.
+        other: Whose errors are e.
+
+    Returns:
+        A share, negative where `other` is better. NaN where there is no other, both are the same, no split is shared, or
+        the other makes no error.
+    """
+    if other is None or other == entry or (other.name, other.head) == (entry.name, entry.head):
         return float("nan")
-    shared = [s for s in contestant.splits if s in other.splits]
+    shared = [s for s in entry.splits if s in other.splits]
     errors = [
         float(np.mean([np.mean([1 - p.correct.mean() for p in c.parts if p.split == s]) for s in shared] or [0.0]))
-        for c in (contestant, other)
+        for c in (entry, other)
     ]
     return (errors[1] - errors[0]) / errors[1] if errors[1] > 0 else float("nan")
 
 
-def epochs(contestant: Entry) -> str:
-    """The epoch that was tested, or the range of them."""
-    of_parts = sorted({p.epoch for p in contestant.parts} - {0})
+def epochs(entry: Entry) -> str:
+    """Return the epoch that was tested, or the range of them."""
+    of_parts = sorted({p.epoch for p in entry.parts} - {0})
     return NONE if not of_parts else "-".join(str(e) for e in dict.fromkeys((of_parts[0], of_parts[-1])))
 
 
-def beside(contestant: Entry) -> Published:
-    """The published row that belongs beside a contestant: by the SVM, or by its only head; an empty row otherwise."""
-    fits = contestant.head == "svm" or contestant.name == "mfcc-dnn"
-    return next((p for p in PUBLISHED if fits and p.name == contestant.name), Published(""))
+def beside(entry: Entry) -> Published:
+    """Return the published row that belongs beside an entry with the SVM or its only head; an empty row otherwise."""
+    fits = entry.head == "svm" or entry.name == "mfcc-dnn"
+    return next((p for p in PUBLISHED if fits and p.name == entry.name), Published(""))
 
 
 def generator_for(text: str) -> np.random.Generator:
-    """Draws that depend on a name alone, so that the same results give the same bytes."""
+    """Return a generator that depends on a name alone, so that the same results give the same bytes."""
     return np.random.default_rng([*text.encode()])
 
 
-def _by_split(contestant: Entry, figure: Callable[[EntryPart], float]) -> list[float]:
-    return [float(np.mean([figure(p) for p in contestant.parts if p.split == split])) for split in contestant.splits]
+def _by_split(entry: Entry, metric: Callable[[EntryPart], float]) -> list[float]:
+    return [float(np.mean([metric(p) for p in entry.parts if p.split == split])) for split in entry.splits]
 
 
-def _spread(contestant: Entry, figure: Callable[[EntryPart], float]) -> str:
-    values = _by_split(contestant, figure)
+def _spread(entry: Entry, metric: Callable[[EntryPart], float]) -> str:
+    values = _by_split(entry, metric)
     mean = f"{100 * np.mean(values):.2f}"
     return f"{mean} ± {100 * np.std(values, ddof=1):.2f}" if len(values) > 1 else mean
 
 
-def _pooled(contestant: Entry, what: str, n: int) -> str:
-    draws = generator_for(f"{contestant.label} {what}")
+def _pooled(entry: Entry, what: str, n: int) -> str:
+    draws = generator_for(f"{entry.label} {what}")
     if what == "segment":
-        return _interval(mean_interval(contestant.segment_correct(), contestant.segment_groups(), draws, n))
-    return _interval(mean_interval(contestant.correct(), contestant.groups(), draws, n))
+        return _interval(mean_interval(entry.segment_correct(), entry.segment_groups(), draws, n))
+    return _interval(mean_interval(entry.correct(), entry.groups(), draws, n))
 
 
-def _cnn_of(contestant: Entry, entries: Sequence[Entry]) -> Entry | None:
-    name = contestant.base or contestant.name
+def _cnn_of(entry: Entry, entries: Sequence[Entry]) -> Entry | None:
+    name = entry.base or entry.name
     if not name.startswith("att-crnn-"):
         return None
-    return find(entries, f"cnn-{name.removeprefix('att-crnn-')}", contestant.head)
+    return find(entries, f"cnn-{name.removeprefix('att-crnn-')}", entry.head)
 
 
 def _ends(setting: Setting, litis: bool) -> tuple[str, ...]:
@@ -221,5 +426,13 @@ def _printed(*values: str) -> tuple[str, ...]:
     return tuple(value or NONE for value in values)
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+def _calibration(
+    log_posterior: Float64[np.ndarray, "prediction scene"], truth: Int64[np.ndarray, " prediction"]
+) -> tuple[str, str]:
+    loss, error = log_loss(log_posterior, truth), expected_calibration_error(log_posterior, truth)
+    return f"{loss:.3f}", f"{100 * error:.1f}"
+
+
+def _median(values: Sequence[float], form: str) -> str:
+    known = [v for v in values if np.isfinite(v) and v > 0]
+    return f"{np.median(known):{form}}" if known else NONE

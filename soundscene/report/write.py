@@ -1,4 +1,4 @@
-"""From results to a folder: report.html, tables.md, csv/ and figures/."""
+"""Write the folder of a report: report.html, tables.md, csv/ and figures/."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +8,12 @@ import numpy as np
 from soundscene.errors import TrainingError
 from soundscene.experiment.results import SplitResult
 from soundscene.files import write_atomic
+from soundscene.plotting.page import Table, page
 from soundscene.report.claims import claims, compare, share_tested
-from soundscene.report.details import all_tables, cost_table
 from soundscene.report.entries import Entry, find, make_entries
-from soundscene.report.page import page
-from soundscene.report.sections import Findings, heard_of, heard_table, sections
+from soundscene.report.sections import Findings, duration_curves, duration_table, sections
 from soundscene.report.summary import RunFacts, lead, setting, warnings
-from soundscene.report.tables import Table, generator_for
+from soundscene.report.tables import all_tables, cost_table, generator_for
 from soundscene.scoring.curves import AccuracyByDuration
 from soundscene.scoring.intervals import mean_interval
 from soundscene.scoring.metrics import confusion
@@ -23,11 +22,17 @@ from soundscene.scoring.metrics import confusion
 def write_report(facts: RunFacts, results: Sequence[SplitResult], out: Path, n: int = 10_000) -> Path:
     """Write a report of stored results into a folder and return the path of its page.
 
-    n: draws of bootstraps and sign flips. Everything is made before anything is written, and each file is written beside its
-    name and then renamed, the page last: a name holds the old file or the new one, never half of one. Equal results give
-    equal bytes, but for the cost table. Other files in the folder are left alone.
+    Everything is computed before anything is written, and each file is written atomically, the page last. Equal results give
+    equal bytes, except for the cost table. Other files in the folder are left alone.
 
-    Raises: `TrainingError` where the results do not fit together (see `make_entries`), or the folder cannot be written.
+    Args:
+        facts: Of the run.
+        results: Of the run.
+        out: Folder to write; created where it does not exist.
+        n: Draws of bootstraps and sign flips.
+
+    Raises:
+        TrainingError: The results do not fit together (see `make_entries`), or the folder cannot be written.
     """
     entries = make_entries(results, facts.fusions, facts.bases)
     main = find(entries, *facts.main) or entries[0]
@@ -35,49 +40,53 @@ def write_report(facts: RunFacts, results: Sequence[SplitResult], out: Path, n: 
     untested = facts.design == "repeated" and len({r.split for r in results}) > 1 and not share and bool(claims(entries))
     comparisons = [] if untested else compare(entries, facts.design, share, n)
     intervals = [mean_interval(c.correct(), c.groups(), generator_for(f"{c.label} recording"), n) for c in entries]
-    heard = heard_of(entries, results)
+    curves = duration_curves(entries, results)
     stated = setting(facts, results)
     tables = all_tables(results, entries, comparisons, stated, facts.litis, n)
-    tables |= {"seconds": heard_table(heard), "cost": cost_table(results, stated)}
-    found = sections(Findings(facts, results, entries, main, intervals, comparisons, tables, heard))
+    tables |= {"seconds": duration_table(curves), "cost": cost_table(results, stated)}
+    contents = sections(Findings(facts, results, entries, main, intervals, comparisons, tables, curves))
     title = f"Acoustic scenes: {facts.corpus}"
-    said, warned = (
-        lead(facts, results, main, intervals[[c is main for c in entries].index(True)], comparisons),
-        warnings(facts, untested),
-    )
-    numbers = {"confusion-counts": _confusion_counts(entries), "seconds-heard": _heard(heard), "history": _history(entries)}
+    interval = intervals[[c is main for c in entries].index(True)]
+    top, warned = lead(facts, results, main, interval, comparisons), warnings(facts, untested)
+    numbers = {
+        "confusion-counts": _confusion_counts(entries),
+        "seconds-heard": _duration_rows(curves),
+        "history": _history(entries),
+    }
     content = {f"csv/{name}.csv": table.csv() for name, table in (tables | numbers).items()}
-    content |= {f"figures/{picture.name}.svg": picture.svg + "\n" for section in found for picture in section.figures}
-    content |= {"tables.md": _markdown(title, [*warned, *said], tables), "report.html": page(title, said, found, warned)}
+    content |= {f"figures/{picture.name}.svg": picture.svg + "\n" for section in contents for picture in section.figures}
+    content |= {"tables.md": _markdown(title, [*warned, *top], tables), "report.html": page(title, top, contents, warned)}
     for name, text in content.items():
         _write(out / name, text)
     return out / "report.html"
 
 
-def _markdown(title: str, said: Sequence[str], tables: dict[str, Table]) -> str:
-    return "\n".join([f"# {title}", "", *(f"{text}\n" for text in said), *(table.markdown() for table in tables.values())])
+def _markdown(title: str, paragraphs: Sequence[str], tables: dict[str, Table]) -> str:
+    return "\n".join(
+        [f"# {title}", "", *(f"{text}\n" for text in paragraphs), *(table.markdown() for table in tables.values())]
+    )
 
 
 def _confusion_counts(entries: Sequence[Entry]) -> Table:
     rows = []
     for c in entries:
         counts = confusion(c.log_posterior(calibrated=False), c.truth())
-        for true, said in zip(*np.nonzero(counts), strict=True):
-            rows.append((c.name, c.head, c.scenes[true], c.scenes[said], str(counts[true, said])))
-    return Table("Confusion counts", ("system", "head", "true_scene", "answer", "recordings"), tuple(rows), ())
+        for true, predicted in zip(*np.nonzero(counts), strict=True):
+            rows.append((c.name, c.head, c.scenes[true], c.scenes[predicted], str(counts[true, predicted])))
+    return Table("Confusion counts", ("system", "head", "true_scene", "answer", "recordings"), tuple(rows))
 
 
-def _heard(curves: Sequence[tuple[Entry, AccuracyByDuration]]) -> Table:
+def _duration_rows(curves: Sequence[tuple[Entry, AccuracyByDuration]]) -> Table:
     rows = tuple(
         (c.name, c.head, f"{seconds:g}", f"{share:.6f}")
-        for c, heard in curves
-        for seconds, share in zip(heard.seconds, heard.accuracy, strict=True)
+        for c, curve in curves
+        for seconds, share in zip(curve.seconds, curve.accuracy, strict=True)
     )
-    return Table("Accuracy against seconds heard", ("system", "head", "seconds", "accuracy"), rows, ())
+    return Table("Accuracy against duration", ("system", "head", "seconds", "accuracy"), rows, ())
 
 
 def _history(entries: Sequence[Entry]) -> Table:
-    """Every epoch of every training, without the seconds it took, which differ from run to run."""
+    """Return every epoch of every training, without the seconds it took, which differ from run to run."""
     parts = [(c.name, part) for c in {c.name: c for c in entries}.values() for part in c.parts]
     keys = list(dict.fromkeys(key for _, part in parts for row in part.history for key in row if key != "seconds"))
     rows = tuple(
@@ -89,6 +98,5 @@ def _history(entries: Sequence[Entry]) -> Table:
 
 
 def _write(path: Path, text: str) -> None:
-    write_atomic(
-        path, text.encode("utf-8", "backslashreplace"), TrainingError
-    )  # file names may hold bytes that are no UTF-8
+    # file names of recordings may hold bytes that are no UTF-8
+    write_atomic(path, text.encode("utf-8", "backslashreplace"), TrainingError)

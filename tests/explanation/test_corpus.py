@@ -11,12 +11,12 @@ from soundscene.data.manifest import Manifest
 from soundscene.errors import ManifestError
 from soundscene.explanation.attention import attention
 from soundscene.explanation.attribution import attribute
-from soundscene.explanation.corpus import _Sums, average, effective
+from soundscene.explanation.corpus import _Sums, average, effective_share
 from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, recording, text, write
 
 
 def test_averages_are_those_of_all_segments_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("soundscene.explanation.reading.BATCH", 2)
+    monkeypatch.setattr("soundscene.explanation.corpus.BATCH", 2)
     rows = ["path,scene,fold"]
     for number, (scene, seconds) in enumerate([("rain", 2.2), ("office", 6.4), ("rain", 10.1), ("rain", 4.0)]):
         samples = recording(scene, seconds, number).copy()
@@ -36,12 +36,12 @@ def test_averages_are_those_of_all_segments_at_once(tmp_path: Path, monkeypatch:
         spatial, temporal = attention(bundle, images)
         assert means.temporal is not None
         assert means.spatial is not None
-        assert means.listened is not None
+        assert means.effective_share is not None
         np.testing.assert_allclose(means.temporal.mean, temporal.mean(axis=0) * 80, rtol=1e-5)
         np.testing.assert_allclose(means.temporal.deviation, temporal.std(axis=0) * 80, rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(means.spatial.mean, spatial.mean(axis=0) * 8, rtol=1e-5)
         assert means.temporal.mean.mean() == pytest.approx(1, abs=1e-5)  # each segment's weights sum to one
-        np.testing.assert_allclose(means.listened.mean, effective(temporal).mean(), rtol=1e-6)
+        np.testing.assert_allclose(means.effective_share.mean, effective_share(temporal).mean(), rtol=1e-6)
         found = attribute(bundle, images, SCENES.index(means.scene), "svm")
         np.testing.assert_allclose(means.by_band.mean, found.values.sum(axis=3).mean(axis=0), atol=2e-5)
         np.testing.assert_allclose(means.by_band.deviation, found.values.sum(axis=3).std(axis=0), atol=2e-5)
@@ -60,7 +60,7 @@ def test_few_segments_of_each_recording_are_attributed_the_same_ones_every_time(
 def test_rows_chosen_and_the_baseline(manifest: Path) -> None:
     means = average(blank_bundle(TINY.with_settings(["network.kind=cnn"])), manifest, test="fold=1", most=1)
     assert [(m.scene, m.recordings) for m in means] == [(scene, 1) for scene in SCENES]
-    assert all(m.temporal is m.spatial is m.listened is None for m in means)
+    assert all(m.temporal is m.spatial is m.effective_share is None for m in means)
 
 
 def test_broken_recordings_are_all_named_and_unknown_scenes_refused(manifest: Path, tmp_path: Path) -> None:
@@ -100,4 +100,4 @@ def test_effective_share_of_frames() -> None:
     one[0, 3] = 1
     half = np.zeros((1, 80))
     half[0, :40] = 1 / 40
-    np.testing.assert_allclose(effective(np.concatenate([one, half, np.full((1, 80), 1 / 80)])), [1 / 80, 0.5, 1])
+    np.testing.assert_allclose(effective_share(np.concatenate([one, half, np.full((1, 80), 1 / 80)])), [1 / 80, 0.5, 1])

@@ -1,4 +1,4 @@
-"""Pictures as files: what they are, what they say, and what they never do."""
+"""Pictures as files: what they are, what they show, and what they never do."""
 
 import base64
 import os
@@ -24,7 +24,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 CNN = TINY.with_settings(["network.kind=cnn"])
 
 
-def said(svg: str) -> str:
+def texts_of(svg: str) -> str:
     """All text of a drawing, in order."""
     return "\n".join(ElementTree.fromstring(svg).itertext())
 
@@ -41,18 +41,18 @@ def test_a_recording_as_svg_says_what_every_axis_is(sound: Path, tmp_path: Path)
     bundle = blank_bundle(scenes=(LONG, "office", "北京"))
     out = tmp_path / "a.svg"
     view, notes = explain_recording(bundle, sound, out, most=3)
-    words = said(out.read_text())
-    assert f"costs $5_$x.wav: {view.scenes[view.best]} {view.answer[-1, view.best]:.2f}" in words.replace("\n", " ")
+    words = texts_of(out.read_text())
+    assert f"costs $5_$x.wav: {view.scenes[view.predicted]} {view.fused[-1, view.predicted]:.2f}" in words.replace("\n", " ")
     for scene in bundle.scenes:
         assert scene in words  # never cut
     for phrase in (
         "waveform", "log-mel image, as recorded", "log-mel image, background noise subtracted", "band centre, Hz", "seconds",
         "temporal attention, equation (4)", "(NOT frequency)", "recurrent feature", "integrated gradients (NOT attention)",
-        "Drawn in detail: 3 of 5 segments, 0 s to 6 s", "posterior of each segment alone", "the fused answer as it grew",
+        "Drawn in detail: 3 of 5 segments, 0 s to 6 s", "posterior of each segment alone", "fused prediction over time",
         "1 segment(s) of digital silence (hatched) did not vote.",
     ):  # fmt: skip
         assert phrase in words, phrase
-    for value in view.answer[-1]:
+    for value in view.fused[-1]:
         assert f"{value:.3f}" in words
     assert any(note.startswith("integrated gradients: a segment's attributions sum to the change") for note in notes)
     again = tmp_path / "b.svg"
@@ -63,7 +63,7 @@ def test_a_recording_as_svg_says_what_every_axis_is(sound: Path, tmp_path: Path)
 def test_the_baselines_picture_says_what_it_lacks(sound: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.svg"
     _, notes = explain_recording(blank_bundle(CNN), sound, out, most=2)
-    words = said(out.read_text())
+    words = texts_of(out.read_text())
     assert "This model is the CNN baseline" in words
     assert any("has no attention" in note for note in notes)
     assert "temporal attention, equation (4)" not in words
@@ -98,11 +98,11 @@ def test_a_page_holds_everything_itself_and_escapes_names(sound: Path, tmp_path:
     pictures = [base64.b64decode(link.split(",", 1)[1]) for link in found.links if link.startswith("data:")]
     assert pictures
     assert all(data[:8] == PNG for data in pictures)
-    rows = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td>", page)
-    assert [value for _, value in rows] == [f"{p:.3f}" for p in view.answer[-1]]
+    rows = re.findall(r'<tr><th scope="row"[^>]*>(.*?)</th><td[^>]*>(.*?)</td>', page)
+    assert [value for _, value in rows] == [f"{p:.3f}" for p in view.fused[-1]]
 
 
-def test_letters_unknown_to_the_font_are_said_to_be_boxes_in_a_png_only(sound: Path, tmp_path: Path) -> None:
+def test_letters_unknown_to_the_font_are_noted_as_boxes_in_a_png_only(sound: Path, tmp_path: Path) -> None:
     bundle = blank_bundle(CNN, scenes=("北京", "office"))
     _, notes = explain_recording(bundle, sound, tmp_path / "a.png", most=1)
     assert any("shows boxes" in note for note in notes)
@@ -115,7 +115,7 @@ def test_letters_unknown_to_the_font_are_said_to_be_boxes_in_a_png_only(sound: P
 def test_a_part_of_nothing_but_silence_is_drawn_without_explanation(sound: Path, tmp_path: Path) -> None:
     _, notes = explain_recording(blank_bundle(), sound, tmp_path / "a.svg", from_s=2.0, most=1)
     assert any("All segments drawn are digital silence" in note for note in notes)
-    assert "integrated gradients" not in said((tmp_path / "a.svg").read_text())
+    assert "integrated gradients" not in texts_of((tmp_path / "a.svg").read_text())
 
 
 @pytest.mark.parametrize("recipe", [TINY, CNN], ids=["att-crnn", "cnn"])
@@ -126,7 +126,7 @@ def test_a_corpus_is_a_row_for_each_scene(manifest: Path, tmp_path: Path, recipe
     assert "manifest.csv: 3 recordings, 3 segments" in page
     for m in means:
         assert f"{m.scene}   (1 recordings, 1 segments)" in page
-        assert f"<td>{m.scene}</td><td>1</td><td>1</td>" in page
+        assert re.search(rf">{m.scene}</th><td[^>]*>1</td><td[^>]*>1</td>", page)
     assert "rows with fold=2 only" in notes
     assert "attributed: 3 segments, at most 1 of a recording, drawn with a fixed seed" in notes
     assert ("recurrent feature (NOT frequency)" in page) == (recipe is TINY)
@@ -139,7 +139,7 @@ def test_a_corpus_is_a_row_for_each_scene(manifest: Path, tmp_path: Path, recipe
         ("a.pdf", "a picture ends in .png, .svg or .html, not in '.pdf'"),
         ("a", "a picture ends in .png, .svg or .html, not in ''"),
         ("folder.png", "is a folder; name the picture's file"),
-        ("no/a.png", "cannot be written there, the folder {folder}/no does not exist; make it first"),
+        ("no/a.png", "cannot be written there, the folder {folder}/no does not exist; create it first"),
     ],
 )
 def test_an_output_that_cannot_be_is_refused_before_anything_is_read(tmp_path: Path, name: str, message: str) -> None:
@@ -165,7 +165,7 @@ def test_a_picture_is_a_png_of_the_segment_that_attention_is_choosiest_in(tmp_pa
     assert data[:8] == PNG
     assert data[-12:] == b"\0\0\0\0IEND\xaeB`\x82"
     assert len(data) > 20_000
-    assert int.from_bytes(data[16:20]) == int.from_bytes(data[20:24]) == 1100  # pixels
+    assert int.from_bytes(data[16:20]) == int.from_bytes(data[20:24]) == 1200  # pixels
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", sound.name]
     images = FrontEnd(bundle.recipe.audio, bundle.recipe.features)(
         np.round(samples * 32768).astype(np.float32) / 32768

@@ -12,7 +12,7 @@ from soundscene.errors import AudioError, AudioWarning, BundleError
 from soundscene.explanation.attention import attention
 from soundscene.explanation.attribution import attribute
 from soundscene.explanation.recording import analyse_recording
-from soundscene.explanation.recording_figure import timeline
+from soundscene.explanation.recording_figure import time_axis
 from soundscene.predictor import Predictor
 from soundscene.signal.frontend import FrontEnd
 from soundscene.types import ScenePrediction
@@ -29,23 +29,23 @@ def gapped(folder: Path, seconds: float = 9.2) -> Path:
 
 
 @pytest.mark.parametrize("head", ["svm", "softmax"])
-def test_the_last_answer_is_what_predict_says_and_every_answer_what_it_would_have_said(tmp_path: Path, head: str) -> None:
+def test_the_last_prediction_is_that_of_predict_and_every_other_what_it_would_have_been(tmp_path: Path, head: str) -> None:
     bundle, sound = blank_bundle(), gapped(tmp_path)
     view = analyse_recording(bundle, sound, head=head, most=2)  # type: ignore[arg-type]
     with pytest.warns(AudioWarning, match="did not vote"):
-        said = Predictor(bundle, head).predict(sound)  # type: ignore[arg-type]
-    assert isinstance(said, ScenePrediction)
-    np.testing.assert_allclose(view.answer[-1], said.posterior, atol=1e-6)
+        prediction = Predictor(bundle, head).predict(sound)  # type: ignore[arg-type]
+    assert isinstance(prediction, ScenePrediction)
+    np.testing.assert_allclose(view.fused[-1], prediction.posterior, atol=1e-6)
     np.testing.assert_allclose(view.start_s, [0, 2, 4, 6, 7.2], atol=1e-9)
     assert view.silent.tolist() == [False, True, False, False, False]
     assert np.isnan(view.posterior[1]).all()
-    np.testing.assert_allclose(view.posterior[~view.silent], [s.posterior for s in said.segments], atol=1e-6)
-    np.testing.assert_allclose(view.heard_s, [2, 6, 8, 9.2], atol=1e-9)
-    assert view.scenes[view.best] == said.scene
+    np.testing.assert_allclose(view.posterior[~view.silent], [s.posterior for s in prediction.segments], atol=1e-6)
+    np.testing.assert_allclose(view.vote_end_s, [2, 6, 8, 9.2], atol=1e-9)
+    assert view.scenes[view.predicted] == prediction.scene
     # by hand: the product of what has voted so far, to the power of one over the temperature
     for k in range(1, 5):
         power = np.prod(view.posterior[~view.silent][:k], axis=0) ** (1 / bundle.temperature[head])
-        np.testing.assert_allclose(view.answer[k - 1], power / power.sum(), rtol=1e-6)
+        np.testing.assert_allclose(view.fused[k - 1], power / power.sum(), rtol=1e-6)
 
 
 def test_the_part_drawn_is_the_segments_it_says(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_the_part_drawn_is_the_segments_it_says(tmp_path: Path) -> None:
     images = FrontEnd(bundle.recipe.audio, bundle.recipe.features)(np.concatenate(list(_blocks(sound)))).images
     view = analyse_recording(bundle, sound, from_s=5.0, most=2, scene="office")
     part = view.part
-    assert (view.drawn, view.scenes[view.chosen]) == (slice(2, 4), "office")
+    assert (view.drawn, view.scenes[view.attributed]) == (slice(2, 4), "office")
     np.testing.assert_array_equal(part.images, images[2:4])
     spatial, temporal = attention(bundle, images[2:4])
     assert part.spatial is not None
@@ -73,7 +73,7 @@ def test_the_part_drawn_is_the_segments_it_says(tmp_path: Path) -> None:
 def test_time_axis_has_each_moment_once_and_frames_where_they_are(tmp_path: Path) -> None:
     bundle = blank_bundle()
     view = analyse_recording(bundle, gapped(tmp_path))
-    time = timeline(view, HOP_S)
+    time = time_axis(view, HOP_S)
     assert (np.diff(time.edges_s) > 0).all()
     assert time.overlaps
     assert time.edges_s[[0, -1]].tolist() == pytest.approx([0, 9.2])
@@ -89,7 +89,7 @@ def test_time_axis_has_each_moment_once_and_frames_where_they_are(tmp_path: Path
 def test_images_of_a_long_recording_are_not_kept_and_it_is_embedded_in_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("soundscene.explanation.reading.BATCH", 4)
+    monkeypatch.setattr("soundscene.explanation.recording.BATCH", 4)
     sizes = []
     embed = bundle_module.ModelBundle.embed
 

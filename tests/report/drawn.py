@@ -15,7 +15,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from soundscene.plotting.drawing import svg
+from soundscene.plotting.svg import render_svg
 from soundscene.report.entries import Entry, find
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -32,7 +32,7 @@ class Drawn:
 
 def drawn_texts(figure: Figure) -> tuple[list[Drawn], tuple[float, float]]:
     """All texts of a figure, and its width and height."""
-    root = ElementTree.fromstring(svg(figure, "drawn"))
+    root = ElementTree.fromstring(render_svg(figure, "drawn"))
     width, height = (float(number) for number in root.attrib["viewBox"].split()[2:])
     return [_drawn(element) for element in root.iter(f"{SVG}text")], (width, height)
 
@@ -61,7 +61,7 @@ def bars(entries: Iterable[Artist]) -> list[tuple[float, float, float]]:
 
 
 def names_of(figure: Figure) -> list[str]:
-    root = ElementTree.fromstring(svg(figure, "drawn"))
+    root = ElementTree.fromstring(render_svg(figure, "drawn"))
     return ["".join(element.itertext()) for element in root.iter(f"{SVG}text")]
 
 

@@ -1,4 +1,4 @@
-"""Results of an experiment that never ran: answers drawn so that systems differ as they are told to."""
+"""Results of an experiment that never ran: predictions drawn so that systems differ by given strengths."""
 
 from collections.abc import Sequence
 
@@ -92,9 +92,9 @@ def _result(
             segment = log_softmax(scores[recording_of] + noise, axis=1).astype(np.float32)
             recording = product_by_recording(segment, recording_of, n)
         held_scores = 2 * strength * np.eye(len(scenes))[held_truth] + 2 * generator.normal(size=(held, len(scenes)))
-        held_said = log_softmax(held_scores, axis=1)
-        calibrated = temper(recording, fit_temperature(held_said, held_truth)) if held else recording
-        heads[head] = HeadPosteriors(segment, recording, calibrated, held_said)
+        held_posterior = log_softmax(held_scores, axis=1)
+        calibrated = temper(recording, fit_temperature(held_posterior, held_truth)) if held else recording
+        heads[head] = HeadPosteriors(segment, recording, calibrated, held_posterior)
     history = [
         {
             "epoch": float(e),

@@ -67,7 +67,7 @@ def test_the_temperature_of_a_fusion_is_fitted_on_held_out_recordings_only():
     assert fused.tempered
     np.testing.assert_allclose(fused.calibrated, expected, rtol=1e-6)
     assert not np.allclose(fused.calibrated, fused.recording)
-    # Another truth of the test part changes nothing that is said.
+    # Another truth of the test part changes no prediction.
     wrong = [replace(r, truth=(r.truth + 1) % 3) for r in results]
     same = chosen(make_entries(wrong, FUSIONS, {}), "att-crnn-fusion", "svm").parts[0]
     np.testing.assert_array_equal(same.calibrated, fused.calibrated)
@@ -120,7 +120,7 @@ def test_only_parts_that_all_members_have_are_fused():
     assert not [c for c in make_entries(apart, FUSIONS, {}) if c.kind == "fusion"]
 
 
-def test_answers_of_all_parts_one_after_the_other(entries):
+def test_predictions_of_all_parts_one_after_the_other(entries):
     mel = chosen(entries, "att-crnn-mel", "softmax")
     n = sum(len(p.truth) for p in mel.parts)
     assert len(mel.groups()) == len(mel.recordings()) == len(mel.truth()) == len(mel.correct()) == n == 72
@@ -133,7 +133,7 @@ def test_answers_of_all_parts_one_after_the_other(entries):
     assert len(set(mel.recordings())) == 36  # two seeds of each
 
 
-def test_a_system_that_hears_whole_recordings_has_no_segments(entries):
+def test_a_system_that_reads_whole_recordings_has_no_segments(entries):
     hog = chosen(entries, "hog", "svm")
     assert not hog.has_segments
     assert hog.parts[0].recording_of.shape == (0,)

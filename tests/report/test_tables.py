@@ -1,5 +1,3 @@
-import csv
-import io
 from dataclasses import replace
 
 import numpy as np
@@ -7,27 +5,24 @@ import pytest
 from sklearn.metrics import f1_score, precision_score
 
 from soundscene.report.claims import compare
-from soundscene.report.details import (
-    all_tables,
-    calibration_table,
-    confused_table,
-    cost_table,
-    fisher_table,
-    principal,
-    scene_table,
-    wrong_table,
-)
 from soundscene.report.entries import Entry, EntryPart, find, make_entries
 from soundscene.report.published import PUBLISHED
 from soundscene.report.tables import (
     NONE,
     Setting,
-    Table,
     accuracy_table,
+    all_tables,
+    calibration_table,
     claims_table,
     comparison_table,
+    confused_table,
+    cost_table,
     error_reduction,
+    fisher_table,
     mean_over_splits,
+    principal,
+    scene_table,
+    wrong_table,
 )
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.intervals import Interval
@@ -56,24 +51,36 @@ def cells(table, *names, column="system"):
     return dict(zip(table.columns, row, strict=True))
 
 
-def contestant(name, right, head="svm", split_sizes=(10, 10), base=""):
-    """Two scenes, everything of scene 0; `right` of each split's recordings are answered so."""
+def entry(name, right, head="svm", split_sizes=(10, 10), base=""):
+    """Two scenes, everything of scene 0; `right` of each split's recordings are predicted so."""
     parts = []
     for i, (n_right, n) in enumerate(zip(right, split_sizes, strict=True)):
-        sure = np.where(np.arange(n) < n_right, 0.8, 0.3)
-        posterior = np.log(np.stack([sure, 1 - sure], axis=1))
+        first = np.where(np.arange(n) < n_right, 0.8, 0.3)
+        posterior = np.log(np.stack([first, 1 - first], axis=1))
         names = tuple(f"{i}-{k}" for k in range(n))
         parts.append(
             EntryPart(
-                *(str(i), 0, names, names, np.zeros(n, np.int64), np.full(n, 2.0), np.arange(n), np.zeros(n)),
-                *(posterior, posterior, posterior, False, [], 7),
+                split=str(i),
+                seed=0,
+                recordings=names,
+                groups=names,
+                truth=np.zeros(n, np.int64),
+                duration_s=np.full(n, 2.0),
+                recording_of=np.arange(n),
+                start_s=np.zeros(n),
+                segment=posterior,
+                recording=posterior,
+                calibrated=posterior,
+                tempered=False,
+                history=[],
+                epoch=7,
             )
         )
     return Entry(name, f"<{name}>", head, "system", base, (), ("beach", "park"), tuple(parts))
 
 
 def test_table_2_by_hand():
-    table = accuracy_table([contestant("att-crnn-mel", (9, 7))], SETTING, n=2000)
+    table = accuracy_table([entry("att-crnn-mel", (9, 7))], SETTING, n=2000)
     row = cells(table, "<att-crnn-mel>", "svm")
     assert row["recording acc. %"] == row["segment acc. %"] == "80.00 ± 14.14"  # 90 and 70: deviation 10 sqrt 2
     assert (row["epoch"], row["splits x seeds"]) == ("7", "2 x 1")
@@ -85,13 +92,13 @@ def test_table_2_by_hand():
 
 
 def test_splits_weigh_the_same_in_the_mean_whatever_their_size():
-    c = contestant("cnn-mel", (9, 20), split_sizes=(10, 40))
+    c = entry("cnn-mel", (9, 20), split_sizes=(10, 40))
     assert cells(accuracy_table([c], SETTING, n=50), "<cnn-mel>")["recording acc. %"] == "70.00 ± 28.28"
     assert mean_over_splits(c, lambda p: float(p.correct.mean())) == pytest.approx((0.9 + 0.5) / 2)
 
 
 def test_seeds_are_averaged_before_the_deviation_over_splits():
-    c = contestant("cnn-mel", (9, 7))
+    c = entry("cnn-mel", (9, 7))
     other = replace(c.parts[0], seed=1, recording=c.parts[0].recording[:, ::-1].copy())  # 1 of 10 right
     mixed = replace(c, parts=(c.parts[0], other, c.parts[1]))
     row = cells(accuracy_table([mixed], SETTING, n=50), "<cnn-mel>")
@@ -100,7 +107,7 @@ def test_seeds_are_averaged_before_the_deviation_over_splits():
 
 
 def test_one_split_has_no_deviation_and_no_segments_no_accuracy(entries):
-    assert cells(accuracy_table([contestant("cnn-mel", (9,), split_sizes=(10,))], SETTING, n=50), "<cnn-mel>")[
+    assert cells(accuracy_table([entry("cnn-mel", (9,), split_sizes=(10,))], SETTING, n=50), "<cnn-mel>")[
         "recording acc. %"
     ] == "90.00"  # fmt: skip
     row = cells(accuracy_table(entries, SETTING, n=50), "HOG + SVM", "svm")
@@ -111,9 +118,9 @@ def test_table_3_against_scikit_learn(entries):
     table = comparison_table(entries, SETTING)
     c = find(entries, "cnn-mel", "svm")
     assert c is not None
-    answers = [(p.truth, p.recording.argmax(axis=1)) for p in c.parts]
-    f1 = np.mean([f1_score(true, answer, average="macro") for true, answer in answers])
-    precision = np.mean([precision_score(true, answer, average="macro") for true, answer in answers])
+    predictions = [(p.truth, p.recording.argmax(axis=1)) for p in c.parts]
+    f1 = np.mean([f1_score(true, predicted, average="macro") for true, predicted in predictions])
+    precision = np.mean([precision_score(true, predicted, average="macro") for true, predicted in predictions])
     row = cells(table, c.title, "svm")
     assert row["macro F1 %"] == f"{100 * f1:.2f}"
     assert row["macro prec. %"] == f"{100 * precision:.2f}"
@@ -121,14 +128,14 @@ def test_table_3_against_scikit_learn(entries):
 
 
 def test_error_reduction_by_hand():
-    cnn, att, hog = contestant("cnn-mel", (8, 6)), contestant("att-crnn-mel", (9, 9)), contestant("hog", (5, 5))
+    cnn, att, hog = entry("cnn-mel", (8, 6)), entry("att-crnn-mel", (9, 9)), entry("hog", (5, 5))
     assert error_reduction(att, cnn) == pytest.approx((0.3 - 0.1) / 0.3)
     assert error_reduction(cnn, att) == pytest.approx(-2.0)
     assert np.isnan(error_reduction(att, None))
     assert np.isnan(error_reduction(att, att))
-    assert np.isnan(error_reduction(att, contestant("cnn-mel", (10, 10))))  # nothing left to reduce
-    softmax = contestant("cnn-mel", (0, 0), head="softmax")
-    variant = contestant("att-crnn-mel+temporal", (7, 7), base="att-crnn-mel")
+    assert np.isnan(error_reduction(att, entry("cnn-mel", (10, 10))))  # nothing left to reduce
+    softmax = entry("cnn-mel", (0, 0), head="softmax")
+    variant = entry("att-crnn-mel+temporal", (7, 7), base="att-crnn-mel")
     table = comparison_table([cnn, att, hog, softmax, variant], SETTING)
     row = cells(table, "<att-crnn-mel>", "svm")
     assert (row["error less than CNN %"], row["error less than HOG %"]) == ("+66.7", "+80.0")
@@ -139,16 +146,16 @@ def test_error_reduction_by_hand():
 
 
 def test_error_reduction_over_shared_splits_only():
-    att = contestant("att-crnn-mel", (9, 0))
-    cnn = contestant("cnn-mel", (8,), split_sizes=(10,))
+    att = entry("att-crnn-mel", (9, 0))
+    cnn = entry("cnn-mel", (8,), split_sizes=(10,))
     assert error_reduction(att, cnn) == pytest.approx(0.5)
 
 
 def test_published_numbers_are_those_of_the_papers_sentences():
     rows = {p.name: p for p in PUBLISHED if p.name}
 
-    def less(one, other):
-        return 100 * (float(rows[one].recording) - float(rows[other].recording)) / (100 - float(rows[other].recording))
+    def less(name, other):
+        return 100 * (float(rows[name].recording) - float(rows[other].recording)) / (100 - float(rows[other].recording))
 
     assert less("att-crnn-mel", "cnn-mel") == pytest.approx(22.22, abs=0.005)  # section 4.5
     assert less("att-crnn-gammatone", "cnn-gammatone") == pytest.approx(27.70, abs=0.005)
@@ -175,7 +182,7 @@ def test_published_numbers_stand_beside_the_svm_of_litis_only(entries):
     assert all("is an assumption" in " ".join(t.notes) for t in (second, third))
 
 
-def test_the_comparisons_are_told_in_points():
+def test_comparisons_are_in_points():
     found = Comparison(
         "A beats B", "a", "b", "recording accuracy", Interval(0.0125, -0.001, 0.026), 0.0004, 0.012, 0.02, 3, 18
     )
@@ -189,7 +196,7 @@ def test_the_comparisons_are_told_in_points():
     assert "over all 2 rows" in table.notes[0]
 
 
-def test_principal_contestants_answer_by_one_head_and_are_no_variants(entries):
+def test_principal_entries_have_one_head_and_are_no_variants(entries):
     assert [(c.name, c.head) for c in principal(entries)] == [
         *((name, "svm") for name in ("att-crnn-mel", "att-crnn-gammatone", "cnn-mel", "cnn-gammatone", "hog")),
         ("mfcc-dnn", "softmax"),
@@ -200,16 +207,16 @@ def test_principal_contestants_answer_by_one_head_and_are_no_variants(entries):
 def test_f1_of_each_scene_and_its_recordings(entries):
     chief = principal(entries)
     table = scene_table(chief, SETTING)
-    answer, truth = chief[2].log_posterior(False).argmax(axis=1), chief[2].truth()
-    assert [row[4] for row in table.rows] == [f"{100 * f1_score(truth == i, answer == i):.1f}" for i in range(3)]
+    predicted, truth = chief[2].log_posterior(False).argmax(axis=1), chief[2].truth()
+    assert [row[4] for row in table.rows] == [f"{100 * f1_score(truth == i, predicted == i):.1f}" for i in range(3)]
     assert [row[:2] for row in table.rows] == [("beach", "12"), ("park", "12"), ("train", "12")]
     twice = make_entries(made_results(systems=("hog",), seeds=(0, 1), repeated=True), {}, {})
-    assert [row[1] for row in scene_table(twice, SETTING).rows] == ["4", "4", "4"]  # 12 recordings, 6 answers each
+    assert [row[1] for row in scene_table(twice, SETTING).rows] == ["4", "4", "4"]  # 12 recordings, 6 predictions each
     assert scene_table([], SETTING).rows == ()
 
 
 def test_confused_pairs_by_hand():
-    table = confused_table([contestant("cnn-mel", (9, 6)), contestant("hog", (10, 10))], SETTING)
+    table = confused_table([entry("cnn-mel", (9, 6)), entry("hog", (10, 10))], SETTING)
     assert table.rows == (("<cnn-mel>", "svm", "beach", "park", "5", "25.0"),)
 
 
@@ -221,27 +228,27 @@ def test_calibration_before_and_after(entries):
     assert row["log loss: recording, tempered"] == f"{log_loss(c.log_posterior(True), c.truth()):.3f}"
     assert row["ECE %: recording"] == f"{100 * expected_calibration_error(c.log_posterior(False), c.truth()):.1f}"
     assert row["log loss: segment"] == f"{log_loss(c.segment_log_posterior(), c.segment_truth()):.3f}"
-    untempered = cells(calibration_table([contestant("hog", (9, 9))], SETTING), "<hog>")
+    untempered = cells(calibration_table([entry("hog", (9, 9))], SETTING), "<hog>")
     assert untempered["log loss: recording, tempered"] == NONE
     assert untempered["log loss: recording"] != NONE
     assert cells(table, "HOG + SVM", "svm")["ECE %: segment"] == NONE
 
 
-def test_the_surest_errors_come_first_one_row_a_recording():
-    c = contestant("cnn-mel", (20, 19), split_sizes=(20, 20))  # one error, at 0.7
-    sure = c.parts[0].calibrated.copy()
-    sure[[3, 5]] = np.log([[0.05, 0.95], [0.2, 0.8]])
-    again = replace(c.parts[0], seed=1, calibrated=sure)
-    surer = sure.copy()
-    surer[5] = np.log([0.1, 0.9])
-    third = replace(again, seed=2, calibrated=surer)
+def test_the_most_confident_errors_come_first_one_row_a_recording():
+    c = entry("cnn-mel", (20, 19), split_sizes=(20, 20))  # one error, at 0.7
+    confident = c.parts[0].calibrated.copy()
+    confident[[3, 5]] = np.log([[0.05, 0.95], [0.2, 0.8]])
+    again = replace(c.parts[0], seed=1, calibrated=confident)
+    more = confident.copy()
+    more[5] = np.log([0.1, 0.9])
+    third = replace(again, seed=2, calibrated=more)
     table = wrong_table([replace(c, parts=(c.parts[0], again, third, c.parts[1]))], SETTING)
     assert [row[2:] for row in table.rows] == [
         ("0-3", "beach", "park", "0.950", "2 of 3"),
         ("0-5", "beach", "park", "0.900", "2 of 3"),
         ("1-19", "beach", "park", "0.700", "1 of 1"),
     ]
-    assert len(wrong_table([contestant("cnn-mel", (0, 0))], SETTING).rows) == 10
+    assert len(wrong_table([entry("cnn-mel", (0, 0))], SETTING).rows) == 10
 
 
 def test_fisher_by_split_with_variants_after_their_base(results):
@@ -285,11 +292,3 @@ def test_the_same_results_give_the_same_bytes_and_every_table_its_line(entries):
         assert {len(row) for row in table.rows} == {len(table.columns)}
     more = accuracy_table(entries, SETTING, True, 50)
     assert more.rows[:2] == first["table2"].rows[:2]  # a system more changes no draw
-
-
-def test_markdown_and_csv_survive_any_name():
-    table = Table("T", ("a|b", "c"), (("x\ny", 'say "1,2"'), ("", NONE)), ("note",))
-    assert table.markdown().splitlines() == [
-        "### T", "", "| a\\|b | c |", "|---|---|", '| x y | say "1,2" |', f"|  | {NONE} |", "", "note  ",
-    ]  # fmt: skip
-    assert list(csv.reader(io.StringIO(table.csv()))) == [["a|b", "c"], ["x\ny", 'say "1,2"'], ["", NONE]]

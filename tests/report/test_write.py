@@ -1,10 +1,11 @@
-"""A report as a whole: what it says at its top, what lies in its folder, and that nothing in it is ever half."""
+"""A report as a whole: the sentences at its top, the files in its folder, and that none of them is ever half."""
 
 import csv
 import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from soundscene.errors import TrainingError
 from soundscene.report import write
 from soundscene.report.entries import find, make_entries
-from soundscene.report.sections import heard_of
+from soundscene.report.sections import duration_curves
 from soundscene.report.summary import RunFacts, epoch_in_words, lead, setting, verdicts, warnings
 from soundscene.report.write import write_report
 from soundscene.scoring.comparisons import Comparison
@@ -90,6 +91,7 @@ def test_page_tables_and_figures_lie_together(folder):
     markdown = (folder / "tables.md").read_text(encoding="utf-8")
     assert markdown.startswith("# Acoustic scenes: made <b>corpus</b>\n")
     assert markdown.count("\n### ") == len(tables)
+    assert ">Duration<" in page
 
 
 def test_names_are_escaped_and_whole_and_ids_of_figures_do_not_meet(folder):
@@ -103,19 +105,19 @@ def test_names_are_escaped_and_whole_and_ids_of_figures_do_not_meet(folder):
     assert len(set(ids)) == len(ids)
 
 
-def test_the_top_says_what_is_missing_what_was_tested_and_what_holds(folder):
+def test_the_top_states_what_is_missing_what_was_tested_and_what_holds(folder):
     page = (folder / "report.html").read_text(encoding="utf-8")
     top = page[: page.index("<main>")]
     assert "2 tasks of the run without a result" in top
     assert "cnn-mel, split 4; hog, split 5" in top
     assert "36 recordings of 3 scenes in 18 groups" in top
     assert "Tested epoch: the last of each training (4)" in top
-    assert "Nothing was chosen by test recordings" in top
+    assert "Nothing was selected by test recordings" in top
     assert "Undecided is a verdict" in top
     assert "A note." in top
     main = find(make_entries(RESULTS, FUSIONS, BASES), "att-crnn-mel", "svm")
     assert main is not None
-    assert f"Att-CRNN (log-mel), svm names the right scene for {100 * main.correct().mean():.1f} %" in top
+    assert f"Att-CRNN (log-mel), svm predicts the right scene for {100 * main.correct().mean():.1f} %" in top
 
 
 def test_equal_results_give_equal_bytes(folder, tmp_path):
@@ -126,10 +128,10 @@ def test_equal_results_give_equal_bytes(folder, tmp_path):
 def test_numbers_of_confusions_and_histories_are_all_there(folder):
     with (folder / "csv/confusion-counts.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    for contestant in make_entries(RESULTS, FUSIONS, BASES):
-        own = [r for r in rows if (r["system"], r["head"]) == (contestant.name, contestant.head)]
+    for entry in make_entries(RESULTS, FUSIONS, BASES):
+        own = [r for r in rows if (r["system"], r["head"]) == (entry.name, entry.head)]
         assert sum(int(r["recordings"]) for r in own) == 36
-        assert sum(int(r["recordings"]) for r in own if r["true_scene"] == r["answer"]) == contestant.correct().sum()
+        assert sum(int(r["recordings"]) for r in own if r["true_scene"] == r["answer"]) == entry.correct().sum()
     with (folder / "csv/history.csv").open(encoding="utf-8", newline="") as file:
         history = list(csv.DictReader(file))
     assert len(history) == 4 * 3 * 4  # systems with epochs, splits, epochs; each once, not once a head
@@ -142,15 +144,16 @@ def test_a_file_is_never_half_under_its_name(tmp_path, monkeypatch):
     few = [r for r in RESULTS if r.system in ("cnn-mel", "hog")]
     write_report(facts(), few, out, 50)
     before = files_of(out)
-    real = Path.write_bytes
+    real = Path.open
 
-    def fails_midway(path: Path, data: bytes) -> int:
-        if "report.html" in path.name:
-            real(path, data[: len(data) // 2])
+    def fails_midway(path: Path, mode: str = "r", *others: object) -> IO:
+        if "report.html" in path.name and mode == "wb":
+            with real(path, mode) as file:
+                file.write(b"<!doctype html>")
             raise OSError(28, "No space left on device")
-        return real(path, data)
+        return real(path, mode, *others)
 
-    monkeypatch.setattr(Path, "write_bytes", fails_midway)
+    monkeypatch.setattr(Path, "open", fails_midway)
     with pytest.raises(TrainingError, match=r"report\.html: cannot be written \(No space left on device\)"):
         write_report(facts(corpus="another"), few, out, 50)
     after = files_of(out)
@@ -183,13 +186,13 @@ def test_files_of_others_stay(tmp_path):
     assert (tmp_path / "figures/mine.svg").read_text() == "mine"
 
 
-def test_a_run_of_one_system_that_hears_recordings_whole(tmp_path):
+def test_a_run_of_one_system_that_reads_recordings_whole(tmp_path):
     hog = known(made_results(systems=("hog",), splits=("1",), scenes=SCENES, held=0))
     page = write_report(facts(), hog, tmp_path, 50).read_text(encoding="utf-8")
-    assert "HOG + SVM, svm names the right scene" in page  # the first, where the main one is not there
+    assert "HOG + SVM, svm predicts the right scene" in page  # the first, where the main one is not there
     assert "There is one split, so no spread over splits can be given" in page
     assert "No comparison" in page
-    assert "Seconds heard" not in page
+    assert ">Duration<" not in page
     assert not (tmp_path / "figures/comparisons.svg").exists()
     assert not (tmp_path / "figures/seconds.svg").exists()
 
@@ -211,7 +214,7 @@ def test_file_names_that_are_no_unicode_do_not_stop_a_report(tmp_path):
     assert "1/b\\udcff.wav" in page
 
 
-def test_the_epoch_in_words_in_words():
+def test_the_epoch_in_words():
     (last,) = made_results(systems=("cnn-mel",), splits=("1",))
     assert epoch_in_words([last]) == "the last of each training (4)"
     assert epoch_in_words([last, replace(last, epoch=2)]).startswith(
@@ -226,27 +229,27 @@ def test_verdicts_count_every_kind():
         return Comparison(question, "a", "b", "recording accuracy", Interval(estimate, 0.0, 0.0), p, p, 0.1, 3, 9)
 
     family = [comparison("A beats B", 0.1, 0.01), comparison("A beats B", -0.1, 0.01), comparison("C beats D", 0.1, 0.2)]
-    told = verdicts(family)
-    assert told[0].startswith("3 paired comparisons, tested at 5 % after Holm's correction")
-    assert told[1:] == [
+    counts = verdicts(family)
+    assert counts[0].startswith("3 paired comparisons, tested at 5 % after Holm's correction")
+    assert counts[1:] == [
         "A beats B: holds in 1, reversed in 1 of 2 comparisons.",
         "C beats D: undecided in 1 of 1 comparison.",
     ]
     assert warnings(facts(), False) == []
-    said = lead(facts(design="repeated"), RESULTS, make_entries(RESULTS, {}, {})[0], Interval(0.5, 0.4, 0.6), family)
-    assert any("50.0 %" in text and "40.0 to 60.0" in text for text in said)
+    paragraphs = lead(facts(design="repeated"), RESULTS, make_entries(RESULTS, {}, {})[0], Interval(0.5, 0.4, 0.6), family)
+    assert any("50.0 %" in text and "40.0 to 60.0" in text for text in paragraphs)
 
 
-def test_seconds_heard_pool_all_splits():
+def test_durations_pool_all_splits():
     entries = make_entries(RESULTS, FUSIONS, BASES)
-    curves = {c.name: heard for c, heard in heard_of(entries, RESULTS)}
+    curves = {c.name: curve for c, curve in duration_curves(entries, RESULTS)}
     assert set(curves) == {"att-crnn-mel", "att-crnn-gammatone", "cnn-mel", "att-crnn-fusion"}  # neither variants nor HOG
     main = find(entries, "cnn-mel", "svm")
     assert main is not None
     by_split = [accuracy_by_seconds(p.segment, p.recording_of, p.start_s, p.truth, 2.0).accuracy for p in main.parts]
     np.testing.assert_allclose(curves["cnn-mel"].accuracy, np.mean(by_split, axis=0))  # splits of equal size
     assert curves["cnn-mel"].accuracy[-1] == main.correct().mean()
-    assert heard_of(entries, [replace(r, choices={}) for r in RESULTS]) == []
+    assert duration_curves(entries, [replace(r, choices={}) for r in RESULTS]) == []
 
 
 def test_no_stray_file_beside_the_finished(folder):

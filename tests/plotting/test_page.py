@@ -1,13 +1,14 @@
 """The page stands alone, escapes what is not ours, and can be read with eyes, ears and thumbs."""
 
+import csv
+import io
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
 
-from soundscene.report.page import Picture, Section, kinds_of, page
-from soundscene.report.tables import Table
+from soundscene.plotting.page import Picture, Section, Table, kinds_of, page
 
 EVIL = "<script>alert(\"1\")</script> & 'x' 😀 {{ 7 * 7 }}"
 DRAWN = '<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"><text id="{}-1">bus</text></svg>'
@@ -61,9 +62,9 @@ TABLE = Table(
 def text():
     sections = [
         Section("First", ("A paragraph.",), (TABLE,), (picture("one"), picture("two"))),
-        Section("Second", (), (TABLE,), (picture("three"),)),
+        Section("Second", (), (TABLE,), (picture("three"),), (("Term", "Meaning."),)),
     ]
-    return page("A title", ["Said first.", "Said next."], sections, ["Mind this."])
+    return page("A title", ["The first.", "The next."], sections, ["A warning."])
 
 
 def test_it_asks_nothing_of_the_network_and_runs_nothing(text):
@@ -79,7 +80,7 @@ def test_it_asks_nothing_of_the_network_and_runs_nothing(text):
     namespaces = {"http://www.w3.org/2000/svg"}  # a name, not an address that is fetched
     assert set(re.findall(r"\w+://[^\"'\s<]*", text)) == namespaces
     (policy,) = (a["content"] for a in found.all("meta") if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'"
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # pixels inside an SVG
 
 
 def test_title_language_and_headings_in_order(text):
@@ -108,13 +109,12 @@ def test_contents_lead_to_every_section_and_ids_are_unique(text):
     assert set(labels) <= set(ids)
 
 
-def test_said_in_order_warnings_first(text):
-    told = [t for _, t in read(text).texts]
-    places = [
-        told.index(t) for t in ("Mind this.", "Said first.", "Said next.", "Contents", "A paragraph.", "Scores", "A note.")
-    ]
+def test_texts_are_in_order_warnings_first(text):
+    texts = [t for _, t in read(text).texts]
+    expected = ("A warning.", "The first.", "The next.", "Contents", "A paragraph.", "Scores", "A note.", "Term", "Meaning.")
+    places = [texts.index(t) for t in expected]
     assert places == sorted(places)
-    assert "Mind this." not in page("t", [], [])
+    assert "A warning." not in page("t", [], [])
     assert "warning" not in {a.get("class") for _, a, _ in read(page("t", ["x"], [])).elements}
 
 
@@ -147,12 +147,12 @@ def test_figures_are_inline_named_and_on_white(text):
 def test_everything_of_the_user_is_escaped():
     table = Table(EVIL, ("a", EVIL), ((EVIL, EVIL),), (EVIL,))
     drawn = Picture("evil", EVIL, EVIL, DRAWN.format("evil"))
-    text = page(EVIL, [EVIL], [Section(EVIL, (EVIL,), (table,), (drawn,))], [EVIL])
+    text = page(EVIL, [EVIL], [Section(EVIL, (EVIL,), (table,), (drawn,), ((EVIL, EVIL),))], [EVIL])
     assert "<script" not in text
     found = read(text)
     shown = [tag for tag, t in found.texts if t == EVIL]
     assert sorted(shown) == sorted(
-        ["title", "h1", "p", "li", "a", "h2", "p", "h3", "th", "th", "td", "p", "h3", "figcaption"]
+        ["title", "h1", "p", "li", "a", "h2", "p", "h3", "th", "th", "td", "p", "h3", "figcaption", "dt", "dd"]
     )
     assert [a["aria-label"] for a in found.all("div") if "aria-label" in a] == [f"{EVIL}. {EVIL}"]
 
@@ -176,6 +176,14 @@ def test_everything_of_the_user_is_escaped():
 )
 def test_kinds_of_columns(cells, kind):
     assert kinds_of(Table("t", ("name", "what"), tuple(("x", cell) for cell in cells), ())) == ["text", kind]
+
+
+def test_markdown_and_csv_survive_any_name():
+    table = Table("T", ("a|b", "c"), (("x\ny", 'say "1,2"'), ("", "–")), ("note",))
+    assert table.markdown().splitlines() == [
+        "### T", "", "| a\\|b | c |", "|---|---|", '| x y | say "1,2" |', "|  | – |", "", "note  ",
+    ]  # fmt: skip
+    assert list(csv.reader(io.StringIO(table.csv()))) == [["a|b", "c"], ["x\ny", 'say "1,2"'], ["", "–"]]
 
 
 def test_equal_input_gives_equal_bytes(text):
