@@ -72,10 +72,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each file to one worker, because its fixtures are made by file; tests of the one cluster belong together."""
+    """Give each file to one worker, because its fixtures are made by file; tests with a cluster share one in one worker."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            cluster = item.get_closest_marker("cluster") is not None and item.get_closest_marker("slow") is None
+            cluster = item.get_closest_marker("cluster") is not None
             item.add_marker(pytest.mark.xdist_group("cluster" if cluster else _file(item.nodeid)))
     items.sort(key=lambda item: FIRST.index(name) if (name := _file(item.nodeid)) in FIRST else len(FIRST))
 

@@ -148,6 +148,7 @@ def test_another_head_for_the_same_rows_is_one_line(model: Path, sounds: Path, c
     )
 
 
+@pytest.mark.kill
 def test_a_killed_run_goes_on_without_a_row_twice_or_half(model: Path, sounds: Path) -> None:
     for number in range(60):
         (sounds / f"link{number}.wav").hardlink_to(sounds / f"{number % 3}.wav")

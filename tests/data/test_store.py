@@ -123,6 +123,7 @@ def test_processes_share_the_work_and_give_the_same_store(tmp_path: Path) -> Non
         assert (alone.folder / name).read_bytes() == (together.folder / name).read_bytes()
 
 
+@pytest.mark.kill
 def test_a_killed_process_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     representation = Representation("numbers", "1", partial(counting, tmp_path / "log"))
     recordings = touched(tmp_path, ["1.wav", "murder.wav"])

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import pytest
+
 from benchmarks.kill import differences, kill_often, orphans, run
 from tests.support.tiny import SETTINGS, write_corpus
 
@@ -13,6 +15,8 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.kill
+@pytest.mark.slow
 def test_killed_at_ten_random_moments_it_gives_the_same(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "sound")
     run(manifest, tmp_path / "reference", OPTIONS)
