@@ -21,9 +21,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from soundscene.experiment.folder import RunFolder
 from soundscene.experiment.plan import Plan
-from soundscene.experiment.results import ARRAYS, SAID, SplitResult
+from soundscene.experiment.results import ARRAYS, POSTERIORS, RunFolder, SplitResult
 
 TIMES = ("seconds",)  # of a history's row: the only thing that may differ
 TIMED = ("cost.csv", "history.csv")  # tables with seconds in them; histories are compared by themselves
@@ -132,7 +131,7 @@ def unlike(one: SplitResult, other: SplitResult) -> list[str]:
     found = [name for name in ARRAYS if not np.array_equal(getattr(one, name), getattr(other, name))]
     for head, said in one.heads.items():
         found += [
-            f"{head} {name}" for name in SAID if not np.array_equal(getattr(said, name), getattr(other.heads[head], name))
+            f"{head} {name}" for name in POSTERIORS if not np.array_equal(getattr(said, name), getattr(other.heads[head], name))
         ]
     rows = [[{k: v for k, v in row.items() if k not in TIMES} for row in result.history] for result in (one, other)]
     plain = ("system", "split", "seed", "scenes", "recordings", "groups", "held_recordings", "epoch", "notes")

@@ -1,7 +1,7 @@
 """ModelBundle: everything from sample rate to scene names in one .safetensors file.
 
-The header holds the recipe, the scenes, the temperatures and where the model comes from as JSON; the tensors are the
-network (with its standardisation) and the SVM. There is no pickle in it, so opening a stranger's file runs nothing.
+The header holds the recipe, the scenes, the temperatures and the provenance as JSON. The tensors are the network (with its
+standardisation) and the SVM. There is no pickle in it, so loading an untrusted file runs no code.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from soundscene.types import LogPosterior
 FORMAT = "soundscene bundle"
 VERSION = 1
 BATCH = 64  # segments computed at once in prediction
-DEVICE_BATCH = 512  # on a graphics card
+DEVICE_BATCH = 512  # on a GPU
 
 Head = Literal["svm", "softmax"]
 
@@ -38,9 +38,14 @@ Head = Literal["svm", "softmax"]
 class ModelBundle:
     """A trained model.
 
-    recipe; scenes in the order of every posterior; network in evaluation mode; svm; temperature of each head for the
-    recording's answer (1: none was fitted); provenance: versions, corpus, split, epoch, notes; familiarity: what it takes
-    to notice sound of an unknown scene, None in a model of before soundscene had it.
+    Attributes:
+        recipe: Settings it was trained with.
+        scenes: Names in the order of every posterior.
+        network: The network, in evaluation mode.
+        svm: The calibrated SVM on its embeddings.
+        temperature: Of each head, for posteriors of recordings; 1 if none was fitted.
+        provenance: Versions, corpus, split, epoch, notes.
+        familiarity: Reference for unknown detection; None in a model that was saved by an older version.
     """
 
     recipe: Recipe
@@ -53,33 +58,42 @@ class ModelBundle:
 
     @torch.inference_mode()
     def embed(self, images: Float32[np.ndarray, "segment 2 band frame"]) -> Float32[np.ndarray, "segment embedding"]:
-        """Embeddings of images from the front-end."""
+        """Compute the embeddings of images from the front-end."""
         device = self.network.softmax.weight.device
         pieces = torch.from_numpy(np.ascontiguousarray(images)).split(BATCH if device.type == "cpu" else DEVICE_BATCH)
-        found = [self.network.embed(piece.to(device).contiguous(memory_format=torch.channels_last)) for piece in pieces]
+        rows = [self.network.embed(piece.to(device).contiguous(memory_format=torch.channels_last)) for piece in pieces]
         width = self.network.softmax.in_features
-        return torch.cat(found).float().cpu().numpy() if found else np.zeros((0, width), np.float32)
+        return torch.cat(rows).float().cpu().numpy() if rows else np.zeros((0, width), np.float32)
 
     @torch.inference_mode()
     def classify(self, embeddings: Float32[np.ndarray, "segment embedding"], head: Head) -> LogPosterior:
-        """Log posterior [segment, scene] of embeddings, by the softmax layer or the calibrated SVM."""
+        """Classify embeddings by the softmax layer or the calibrated SVM.
+
+        Args:
+            embeddings: From `embed`.
+            head: "softmax" or "svm".
+
+        Returns:
+            Log posterior [segment, scene].
+        """
         x = torch.from_numpy(embeddings).to(self.network.softmax.weight.device)
         logits = self.network.softmax(x) if head == "softmax" else self.svm(x)
         return torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
 
     @torch.inference_mode()
     def unfamiliarity(self, embeddings: Float32[np.ndarray, "segment embedding"]) -> Float64[np.ndarray, " segment"]:
-        """How unlike the training each segment is, larger is less familiar; a recording is the mean of its segments.
+        """Score how unlike the training each segment is. Larger is less familiar; a recording is the mean of its segments.
 
-        Raises ValueError where the bundle has no `familiarity`.
+        Raises:
+            ValueError: If the bundle has no `familiarity`.
         """
         if self.familiarity is None:
-            raise ValueError("this bundle knows nothing of what is familiar")
+            raise ValueError("unknown detection unavailable: the model was saved by an older version; retrain it")
         x = torch.from_numpy(embeddings).to(self.network.softmax.weight.device)
         return self.familiarity.score(embeddings, self.network.softmax(x).float().cpu().numpy())
 
     def save(self, path: Path) -> None:
-        """Write the bundle beside `path`, then rename, so that no half file ever carries the name."""
+        """Write the bundle atomically: a temporary file beside `path`, then a rename."""
         tensors = {f"network/{name}": t for name, t in self.network.state_dict().items()}
         tensors |= {f"svm/{name}": t for name, t in self.svm.state_dict().items()}
         parts: dict[str, Any] = {
@@ -89,7 +103,7 @@ class ModelBundle:
             "temperature": self.temperature,
             "provenance": self.provenance,
         }
-        if self.familiarity:  # readers that do not know of it pass it over, so it is no new version
+        if self.familiarity:  # older readers ignore it, so the format version stays
             parts["familiarity"] = self.familiarity.kind
             tensors |= {f"familiarity/{name}": t for name, t in _tensors(self.familiarity).items()}
         header = json.dumps(parts, sort_keys=True)
@@ -101,11 +115,12 @@ class ModelBundle:
     def load(cls, path: Path) -> "ModelBundle":
         """Read a bundle.
 
-        Raises: `BundleError` for a file that is missing, damaged, foreign, or of a newer version.
+        Raises:
+            BundleError: If the file is missing, damaged, not a model, or of a newer version.
         """
         header, tensors = _read(path)
         try:
-            recipe = Recipe.from_dict(header["recipe"])
+            recipe = Recipe.from_stored(header["recipe"])
             scenes = _scenes(header["scenes"])
             with torch.random.fork_rng(devices=[]):
                 network = build_network(recipe, len(scenes))
@@ -117,17 +132,17 @@ class ModelBundle:
             shape = (len(scenes), network.softmax.in_features)
             familiarity = _familiarity(header.get("familiarity"), _part(tensors, "familiarity/"), shape)
         except KeyError as error:
-            raise BundleError(f"{path}: its header lacks {error}; train the model again") from None
+            raise BundleError(f"{path}: its header lacks {error}; retrain the model") from None
         except (RecipeError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise BundleError(f"{path}: its header and its tensors do not agree ({reason}); train the model again") from None
+            raise BundleError(f"{path}: its header and its tensors do not agree ({reason}); retrain the model") from None
         return cls(recipe, scenes, network.eval(), svm.eval(), temperature, provenance, familiarity)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a file that has been proven to be a whole bundle of a version we know."""
+    """Read header and tensors of a file, and check that it is a complete bundle of a known version."""
     if not path.exists():
-        raise BundleError(f"{path}: no such file; `soundscene train MANIFEST --out {path}` would make it")
+        raise BundleError(f"{path}: no such file; make it by `soundscene train MANIFEST --out {path}`")
     if path.is_dir():
         raise BundleError(f"{path}: is a folder, expected a .safetensors file")
     try:
@@ -154,42 +169,42 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return header, tensors
 
 
-def _scenes(found: Any) -> tuple[str, ...]:
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found) or len(set(found)) < len(found):
-        raise ValueError(f"scenes are {found!r}, expected different names")
-    return tuple(found)
+def _scenes(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(f"scenes are {names!r}, expected different names")
+    return tuple(names)
 
 
-def _temperature(found: Any) -> dict[str, float]:
-    temperature = {head: float(found[head]) for head in get_args(Head)}
+def _temperature(stored: Any) -> dict[str, float]:
+    temperature = {head: float(stored[head]) for head in get_args(Head)}
     if not all(0 < value < math.inf for value in temperature.values()):
         raise ValueError(f"temperatures are {temperature}, expected positive numbers")
     return temperature
 
 
 def _tensors(familiarity: Familiarity) -> dict[str, Tensor]:
-    found = {"held": torch.from_numpy(familiarity.held)}
+    tensors = {"held": torch.from_numpy(familiarity.held)}
     if clouds := familiarity.clouds:
-        found |= {"mean": torch.from_numpy(clouds.mean).float(), "precision": torch.from_numpy(clouds.precision).float()}
-    return found
+        tensors |= {"mean": torch.from_numpy(clouds.mean).float(), "precision": torch.from_numpy(clouds.precision).float()}
+    return tensors
 
 
-def _familiarity(kind: Any, found: dict[str, Tensor], shape: tuple[int, int]) -> Familiarity | None:
-    """From the header's word and the tensors; shape: numbers of scenes and features."""
+def _familiarity(kind: Any, tensors: dict[str, Tensor], shape: tuple[int, int]) -> Familiarity | None:
+    """Build it from the kind in the header and the tensors; shape: numbers of scenes and features."""
     if kind is None:
         return None
     if kind not in get_args(Kind):
         raise ValueError(f"familiarity is {kind!r}, expected one of {', '.join(get_args(Kind))}")
-    sizes: dict[str, tuple[int, ...]] = {"held": (found["held"].numel(),) if "held" in found else ()}
+    sizes: dict[str, tuple[int, ...]] = {"held": (tensors["held"].numel(),) if "held" in tensors else ()}
     if kind == "mahalanobis":
         sizes |= {"mean": shape, "precision": (shape[1], shape[1])}
-    if {name: tuple(tensor.shape) for name, tensor in found.items()} != sizes:
-        raise ValueError(f"familiarity has {', '.join(sorted(found)) or 'nothing'} of other sizes or names than {sizes}")
-    if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in found.values()):
-        raise ValueError("familiarity holds what is no finite number")
-    if (found["held"].diff() < 0).any():
+    if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != sizes:
+        raise ValueError(f"familiarity has {', '.join(sorted(tensors)) or 'nothing'} of other sizes or names than {sizes}")
+    if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError("familiarity holds values that are not finite")
+    if (tensors["held"].diff() < 0).any():
         raise ValueError("familiarity/held is not in ascending order")
-    plain = {name: tensor.double().numpy() for name, tensor in found.items()}
+    plain = {name: tensor.double().numpy() for name, tensor in tensors.items()}
     clouds = SceneGaussians(plain["mean"], plain["precision"]) if kind == "mahalanobis" else None
     return Familiarity(kind, plain["held"], clouds)
 
@@ -199,7 +214,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _digest(header: str, tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over the header, names, shapes and bytes; safetensors itself notices a short file but not a flipped bit."""
+    """Hash header, names, shapes and bytes by SHA-256: safetensors itself detects a short file but not a flipped bit."""
     digest = hashlib.sha256(header.encode())
     for name in sorted(tensors):
         digest.update(f"{name}{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())

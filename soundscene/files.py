@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their name, then renamed."""
+"""Files that are whole or absent: written beside their name, then renamed."""
 
 import os
 from collections.abc import Iterator
@@ -10,9 +10,14 @@ from soundscene.errors import SceneError
 
 @contextmanager
 def atomic_path(path: Path, error: type[SceneError] = SceneError) -> Iterator[Path]:
-    """A path to write to, which takes the name `path` when all is well and vanishes when not.
+    """Yield a path to write to, which takes the name `path` after the block and vanishes if that fails.
 
-    Raises: `error` where the file cannot be written.
+    Args:
+        path: Name of the finished file.
+        error: Class of the error to raise.
+
+    Raises:
+        SceneError: The file cannot be written; of the class `error`.
     """
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -26,8 +31,22 @@ def atomic_path(path: Path, error: type[SceneError] = SceneError) -> Iterator[Pa
             unfinished.unlink()
 
 
-def write_atomic(path: Path, content: bytes, error: type[SceneError] = SceneError) -> None:
-    """Write a file, and the folders above it where they are missing. Raises: `error` where that is not possible."""
+def write_atomic(path: Path, content: bytes, error: type[SceneError] = SceneError, to_disk: bool = False) -> None:
+    """Write a file, and the folders above it where they are missing.
+
+    Args:
+        path: Name of the file.
+        content: All of it.
+        error: Class of the error to raise.
+        to_disk: Wait until the disk has the content, so that after a power cut no name belongs to an empty file.
+
+    Raises:
+        SceneError: The file cannot be written; of the class `error`.
+    """
     with atomic_path(path, error) as unfinished:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(content)
+        with unfinished.open("wb") as file:
+            file.write(content)
+            if to_disk:
+                file.flush()
+                os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""The recipe: every number that decides what a model hears, how it is trained and how it answers.
+"""The recipe: every number that decides what a model receives, how it is trained and how it predicts.
 
 `Recipe.paper()` is the paper as printed (section numbers beside the values). `Recipe()` differs from it only where a
 page in `docs/decisions/` shows why. `Recipe.small()` is for a laptop. Validation and TOML are msgspec's.
@@ -34,7 +34,7 @@ class AudioRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     @property
     def segment_samples(self) -> int:
-        """Samples in one segment: 44100."""
+        """Samples in one segment: 44100 by default."""
         return round(self.segment_s * self.sample_rate)
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class TrainingRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class CalibrationRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Section 2.4 and the temperature of the recording's answer."""
+    """Section 2.4 and the temperature of a recording's posterior."""
 
     head: Literal["svm", "softmax"] = "svm"
     svm_c: Positive = 0.1  # 4.3
@@ -115,21 +115,22 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @classmethod
     def paper(cls) -> "Recipe":
-        """The paper as printed."""
+        """Return the recipe of the paper as printed."""
         return cls(network=NetworkRecipe(attention_scale="printed"), calibration=CalibrationRecipe(held_out=0.0))
 
     @classmethod
     def small(cls) -> "Recipe":
-        """A quarter of the paper's width, for a laptop: minutes, not hours."""
+        """Return a recipe of a quarter of the paper's width, for a laptop: minutes, not hours."""
         return cls(
             network=NetworkRecipe(filters=(16, 32, 64), hidden=32),
             training=TrainingRecipe(epochs=30, batch_size=50, learning_rate=3e-3, schedule="cosine"),
         )
 
     def with_settings(self, settings: Iterable[str]) -> "Recipe":
-        """A copy with `key=value` settings applied, such as "training.epochs=30"; strings need no quotes.
+        """Return a copy with `key=value` settings applied, such as "training.epochs=30"; strings need no quotes.
 
-        Raises `RecipeError` for an unknown key (naming the nearest) or a value outside its range.
+        Raises:
+            RecipeError: A key is unknown, in which case the message names the nearest, or a value is out of range.
         """
         tree = msgspec.to_builtins(self)
         for setting in settings:
@@ -144,15 +145,50 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "Recipe":
-        """Build and validate from nested dictionaries; missing keys take the values of `Recipe()`."""
+        """Build and validate from nested dictionaries; missing keys take the values of `Recipe()`.
+
+        Raises:
+            RecipeError: A key is unknown or a value out of range.
+        """
         try:
             return msgspec.convert(tree, cls, strict=True)
         except msgspec.ValidationError as error:
             raise RecipeError(_explain(str(error))) from None
 
     @classmethod
+    def from_stored(cls, tree: dict[str, Any]) -> "Recipe":
+        """Build from what a model or a plan holds; a key that it lacks means what 0.1.0 did.
+
+        Raises:
+            RecipeError: A key is unknown or a value out of range.
+        """
+        merged: dict[str, Any] = dict(tree)
+        for section, meaning in STORED.items():
+            values = tree.get(section, {})
+            merged[section] = meaning | values if isinstance(values, dict) else values
+        return cls.from_dict(merged)
+
+    def to_stored(self) -> dict[str, Any]:
+        """Return `to_dict` without the keys that 0.1.0 did not have, where they mean what 0.1.0 did.
+
+        So hashes of a recipe stay those of 0.1.0.
+        """
+        return {
+            section: {
+                name: value
+                for name, value in values.items()
+                if f"{section}.{name}" not in ADDED or value != STORED[section][name]
+            }
+            for section, values in self.to_dict().items()
+        }
+
+    @classmethod
     def load(cls, name_or_path: str) -> "Recipe":
-        """A preset by name ("paper", "default", "small") or a TOML file, which may start from one by `base = "small"`."""
+        """Return a preset ("paper", "default", "small") or read a TOML file, which may start from one: `base = "small"`.
+
+        Raises:
+            RecipeError: There is no such preset or file, or it holds an unknown key or a value out of range.
+        """
         presets = {"paper": cls.paper, "default": cls, "small": cls.small}
         if name_or_path in presets:
             return presets[name_or_path]()
@@ -180,8 +216,54 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise RecipeError(f"recipe {name_or_path}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested dictionaries of plain values, as written into bundles and logs."""
+        """Return nested dictionaries of plain values, as written into models and logs."""
         return msgspec.to_builtins(self)
+
+
+STORED: dict[str, dict[str, Any]] = {
+    "audio": {"sample_rate": 22050, "segment_s": 2.0, "last_piece": 0.5, "noise_window": 704, "noise_hop": 352},
+    "features": {
+        "kind": "mel",
+        "n_bands": 64,
+        "window": 1102,
+        "hop": 551,
+        "n_fft": 2048,
+        "low_hz": 50.0,
+        "floor": 1e-10,
+        "clamp": 6.0,
+    },
+    "network": {
+        "kind": "att-crnn",
+        "filters": (64, 128, 256),
+        "hidden": 128,
+        "attention": 64,
+        "conv_dropout": 0.25,
+        "recurrent_dropout": 0.1,
+        "attention_scale": "mean-preserving",
+        "pooling": "spatio-temporal",
+        "noise_subtracted": True,
+    },
+    "training": {
+        "epochs": 500,
+        "batch_size": 100,
+        "learning_rate": 1e-4,
+        "schedule": "constant",
+        "mixing": "between-class",
+        "balanced": False,
+        "segment_hop_s": 2.0,
+        "gain_db": 0.0,
+        "mask_bands": 0,
+        "mask_frames": 0,
+        "keep": "last",
+        "patience": 0,
+        "seed": 0,
+    },
+    "calibration": {"head": "svm", "svm_c": 0.1, "platt_folds": 5, "held_out": 0.1},
+}
+"""What a key means that a stored recipe lacks: 0.1.0's default, or, for a key that came later, what 0.1.0 did."""
+
+ADDED: frozenset[str] = frozenset()
+"""Keys as "section.name" that 0.1.0 did not have."""
 
 
 def _keys() -> list[str]:
@@ -201,7 +283,7 @@ def _unknown(key: str) -> str:
 
 
 def _explain(message: str) -> str:
-    """Turn msgspec's message into ours: name the key first, and the nearest one when it is unknown."""
+    """Turn msgspec's message into one that names the key first, and the nearest one when it is unknown."""
     where = re.search(r" - at `\$\.?([^`]*)`", message)
     path = where.group(1) if where else ""
     text = message[: where.start()] if where else message

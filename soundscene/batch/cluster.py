@@ -1,34 +1,31 @@
-"""Rows of any number of recordings on a Ray cluster, by Ray Data: shards of paths in, Parquet files out.
+"""Predictions for any number of recordings on a Ray cluster, by Ray Data: shards of paths in, Parquet files out.
 
-Nodes write the shards themselves and give back counts only. A shard is named after its paths, so that one that is made again
+Nodes write the shards themselves and send back counts only. A shard is named after its paths, so one that is computed again
 because its node died replaces itself. See docs/decisions/0073-many-files.md.
 """
 
-import logging
 import os
+import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from soundscene.batch.places import ShardStorage, is_url
-from soundscene.batch.request import BatchConfig
-from soundscene.batch.rows import as_text
-from soundscene.batch.run import BatchStats, ProgressCallback
-from soundscene.batch.seen import PathSet
-from soundscene.batch.worker import ShardWorker, shard_of, versions_here
-from soundscene.errors import SceneError
+import torch
 
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")  # or Ray prints a page of its state for every node that dies
-try:
-    import pyarrow
-    import ray
-    import ray.data
-    from ray.exceptions import RayError
-except ImportError:
-    raise SceneError("--cluster needs Ray, which is not installed; pip install 'soundscene[ray,parquet]'") from None
+from soundscene.batch.folder import BatchConfig, check_config, finished_shards, paths_with_rows
+from soundscene.batch.rows import Row, as_text, shard_bytes
+from soundscene.batch.run import BatchStats, ProgressCallback
+from soundscene.batch.sources import PathSet, fetched
+from soundscene.errors import SceneError
+from soundscene.jobs.ray import check_versions, connected, import_ray_data, ray, versions_here
+from soundscene.jobs.storage import Storage, is_url
+from soundscene.predictor import Predictor, load
+
+_OLD_S = 3600.0  # a shard takes seconds to write
 
 
 def run_batch_on_cluster(
@@ -38,105 +35,170 @@ def run_batch_on_cluster(
     out: str,
     address: str,
     rows_per_shard: int = 1000,
-    told: ProgressCallback | None = None,
+    progress: ProgressCallback | None = None,
 ) -> BatchStats:
-    """Give each path that has none a row in Parquet shards at `out`, on all CPUs of a cluster; what was done.
+    """Write a row in Parquet shards at `out` for each path that has none, on all CPUs of a cluster.
 
-    model: file, which travels to the nodes; paths: of files that all nodes see under these names, or URLs; out: a folder
-    that all nodes see, or a URL; address: "auto", "HOST:PORT" of a cluster that this machine is part of, or "local". Paths
-    are cut into shards by position; a path that comes twice, or has a row, is left out. told: called after each shard.
+    Args:
+        model: File, which is sent to the nodes.
+        config: What the rows are computed with.
+        paths: Of files that all nodes see under these names, or URLs. They are cut into shards by position; a path that
+            comes twice, or has a row, is left out.
+        out: A folder that all nodes see, or a URL.
+        address: "auto", "HOST:PORT" of a cluster that this machine is part of, or "local".
+        rows_per_shard: Most rows in a shard.
+        progress: Called after each shard.
 
-    Raises: `SceneError` when the cluster or the place cannot be used.
+    Raises:
+        SceneError: The cluster or the place cannot be used.
     """
+    data = import_ray_data()
     where = out if is_url(out) else os.path.abspath(out)
-    place = ShardStorage(where)
-    place.begin(config)
-    place.clean()
-    tally = BatchStats()
-    with _connected(address):
-        plan = [ray.put(table) for table in _plan(paths, place, config, rows_per_shard, tally)]
+    with connected(address, client=False):
+        storage = _storage(where)
+        check_config(storage, config)
+        storage.clean("part-*", _OLD_S)  # what a node may be writing now is younger
+        stats = BatchStats()
+        plan = [ray.put(table) for table in _plan(paths, storage, config, rows_per_shard, stats)]
         started = time.monotonic()
         arguments = (ray.put(model.read_bytes()), config, where, os.getcwd(), versions_here())
-        for row in _run(plan, arguments, address) if plan else ():
+        for row in _run(data, plan, arguments, address) if plan else ():
             if row["error"]:
                 raise SceneError(row["error"])
-            tally.rows += row["rows"]
-            tally.broken += row["broken"]
-            tally.shards += 1
-            tally.seconds = time.monotonic() - started
-            if told:
-                told(tally)
-    return tally
+            stats.rows += row["rows"]
+            stats.broken += row["broken"]
+            stats.shards += 1
+            stats.seconds = time.monotonic() - started
+            if progress:
+                progress(stats)
+    return stats
 
 
-def _plan(paths: Iterable[str], place: ShardStorage, config: BatchConfig, size: int, tally: BatchStats) -> Iterator[Any]:
-    """Tables of one row {index, paths} for the shards that are to be made.
+def _storage(where: str) -> Storage:
+    storage = Storage(where if is_url(where) else Path(where))
+    if not storage.shared:
+        raise SceneError(f"{where}: the memory of one process, which others cannot write to")
+    return storage
 
-    The same list is cut in the same way after a restart; of another list, as of a grown folder, paths with a row are left
-    out of the shards.
+
+def _plan(paths: Iterable[str], storage: Storage, config: BatchConfig, size: int, stats: BatchStats) -> Iterator[Any]:
+    """Yield tables of one row {index, paths} for the shards to compute.
+
+    The same list is cut in the same way after a restart. Of another list, as of a folder that has grown, paths with a row
+    are left out of the shards.
     """
-    finished, seen, met = place.shards(), place.seen(config), PathSet()
+    import pyarrow
+
+    finished, seen, met = finished_shards(storage), paths_with_rows(storage, config), PathSet()
     rest = (path for path in paths if met.add(as_text(path)))
     index = 0
     while shard := list(islice(rest, size)):
         left = [] if shard_of(index, shard) in finished else [path for path in shard if as_text(path) not in seen]
-        tally.skipped += len(shard) - len(left)
+        stats.skipped += len(shard) - len(left)
         if left:  # names of files need not be text
             lists = pyarrow.array([[os.fsencode(path) for path in left]], pyarrow.list_(pyarrow.binary()))
             yield pyarrow.table({"index": pyarrow.array([index]), "paths": lists})
         index += 1
 
 
+def _run(data: Any, plan: list[Any], arguments: tuple[Any, ...], address: str) -> Iterator[dict[str, Any]]:
+    """Yield the counts of each shard, as they are computed; data: the module `ray.data`."""
+    n = int(ray.cluster_resources().get("CPU", 0))
+    if n < 1:
+        raise SceneError(f"cluster {address}: has no CPU to work with; wait until its nodes have joined")
+    data.DataContext.get_current().enable_progress_bars = False
+    counts = data.from_arrow_refs(plan).map_batches(
+        _Actor,
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=data.ActorPoolStrategy(min_size=1, max_size=n, max_tasks_in_flight_per_actor=1),
+        fn_constructor_args=arguments,
+        num_cpus=1,  # Ray Data starts lost actors again, and repeats their shards, without a bound
+    )
+    yield from counts.iter_rows()
+
+
+# --- on a node --------------------------------------------------------------------------------------------------------
+
+
 class _Actor:
-    """`ShardWorker` as Ray Data wants it: a batch of one shard in, a row of counts out."""
+    """`ShardWorker` as Ray Data calls it: a batch of one shard in, a row of counts out."""
 
     def __init__(self, model: Any, config: BatchConfig, out: str, folder: str, versions: dict[str, str]) -> None:
         self._worker = ShardWorker(ray.get(model), config, out, folder, versions)
 
     def __call__(self, batch: Any) -> Any:
+        import pyarrow
+
         (shard,) = batch.to_pylist()
-        return pyarrow.Table.from_pylist([self._worker.make(shard["index"], [os.fsdecode(p) for p in shard["paths"]])])
+        return pyarrow.Table.from_pylist([self._worker.run(shard["index"], [os.fsdecode(p) for p in shard["paths"]])])
 
 
-def _run(plan: list[Any], arguments: tuple[Any, ...], address: str) -> Iterator[dict[str, Any]]:
-    """Counts of each shard, as they are made."""
-    n = int(ray.cluster_resources().get("CPU", 0))
-    if n < 1:
-        raise SceneError(f"cluster {address}: has no CPU to work with; wait until its nodes have joined")
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    config = ray.data.from_arrow_refs(plan).map_batches(
-        _Actor,
-        batch_size=1,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=n, max_tasks_in_flight_per_actor=1),
-        fn_constructor_args=arguments,
-        num_cpus=1,  # Ray Data starts lost actors again, and repeats their shards, without a bound; it takes none any more
-    )
-    try:
-        yield from config.iter_rows()
-    except RayError as error:
-        last = " ".join(str(error).strip().splitlines()[-1].split())[:300]
-        raise SceneError(f"cluster {address}: {last}; the same command goes on with what is missing") from None
+class ShardWorker:
+    """Computes shards, one after the other, with one model and one thread; it needs no cluster.
+
+    Args:
+        model: Content of the model's file.
+        config: The driver's.
+        out: A folder or URL that all nodes can write to.
+        folder: What relative paths are relative to.
+        versions: `versions_here` of the driver.
+    """
+
+    def __init__(self, model: bytes, config: BatchConfig, out: str, folder: str, versions: Mapping[str, str]) -> None:
+        torch.set_num_threads(1)
+        self._config, self._out, self._folder, self._versions = config, out, folder, versions
+        with tempfile.TemporaryDirectory() as holder:
+            path = Path(holder) / "model.safetensors"
+            path.write_bytes(model)
+            self._predictor: Predictor = load(path, config.head)
+
+    def run(self, index: int, paths: Sequence[str]) -> dict[str, Any]:
+        """Classify recordings and write their shard.
+
+        Args:
+            index: Of the shard in the list.
+            paths: Its recordings.
+
+        Returns:
+            Numbers of rows and of broken ones among them, and an error ("" if there is none).
+        """
+        try:
+            check_versions(self._versions)
+            rows = list(self._rows(paths))
+            _storage(self._out).write(shard_of(index, paths), shard_bytes(rows, self._config.scenes, self._config.form))
+        except SceneError as error:
+            return {"rows": 0, "broken": 0, "error": str(error)}
+        return {"rows": len(rows), "broken": sum(row.prediction is None for row in rows), "error": ""}
+
+    def _rows(self, paths: Sequence[str]) -> Iterator[Row]:
+        """Yield rows in the order of the paths; of recordings at URLs only a few copies are on this machine at a time."""
+        failed: dict[str, str] = {}
+        here: list[tuple[str, ExitStack]] = []
+
+        def local() -> Iterator[str]:
+            for path in paths:
+                holding = ExitStack()
+                here.append((path, holding))
+                yield holding.enter_context(fetched(path, self._folder, failed))
+
+        try:
+            for read_as, prediction in self._predictor.predict_each(local(), 1):
+                path, holding = here.pop(0)
+                why = failed.pop(str(read_as), None)
+                yield Row(path, None, why) if why else Row.of(path, prediction, read_as)
+                holding.close()
+        finally:
+            for _, holding in here:
+                holding.close()
 
 
-@contextmanager
-def _connected(address: str) -> Iterator[None]:
-    """Ray without lines of its own on the terminal."""
-    if ray.is_initialized():
-        raise ValueError("this process is connected to a Ray cluster already; ray.shutdown() first")
-    if address.startswith("ray://"):
-        raise SceneError(f"cluster {address}: Ray Data works from a machine of the cluster; run it there, with auto")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or its core writes to stderr, past Python
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is raised, and then said in one line
-    page = False if address == "local" else None
-    try:
-        ray.init(address, include_dashboard=page, logging_level=logging.CRITICAL, log_to_driver=False)
-    except (RayError, OSError, RuntimeError, ValueError) as error:
-        raise SceneError(f"cluster {address}: cannot be used ({' '.join(str(error).split())[:300]})") from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
+def shard_of(index: int, paths: Sequence[str]) -> str:
+    """Return the name of a shard, which no other paths have.
+
+    Args:
+        index: Of the shard in the list.
+        paths: Its recordings.
+    """
+    digest = blake2b("\0".join(map(as_text, paths)).encode(), digest_size=8).hexdigest()
+    return f"part-{index:05d}-{digest}.parquet"

@@ -1,96 +1,199 @@
-"""A folder of rows: run.json, a lock, and shards part-00000.csv, part-00001.csv, ... each of which is whole.
+"""A folder of predictions: run.json, a lock, and shards part-00000.csv, part-00001.csv, ... each of which is whole.
 
-A shard takes its name when all its rows are on the disk, so what a killed run leaves is: whole shards, which a restart reads
-the paths of, and unfinished files under other names, which it removes. See docs/decisions/0073-many-files.md.
+A shard takes its name when all its rows are on the disk. So a killed run leaves whole shards, whose paths a restart reads,
+and unfinished files under other names, which it removes. See docs/decisions/0073-many-files.md.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from soundscene.batch.request import RUN, BatchConfig
-from soundscene.batch.rows import FORMS, Row, read_paths, write_shard
-from soundscene.batch.seen import PathSet
+from soundscene.batch.rows import FORMS, Row, ShardFormat, read_paths, shard_bytes
+from soundscene.batch.sources import PathSet
+from soundscene.bundle import Head
 from soundscene.errors import SceneError
-from soundscene.files import atomic_path
 from soundscene.jobs.lock import locked
+from soundscene.jobs.storage import Storage
+from soundscene.predictor import Predictor
+from soundscene.timelines import check_parquet
 
+RUN = "run.json"
 _SHARD = re.compile(rf"part-(\d{{5,}})(?:-[0-9a-f]+)?\.({'|'.join(FORMS)})")  # a cluster adds a digest
+_WORDS = {"model": "model", "head": "--head", "form": "--format", "scenes": "scenes"}
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """What the rows of a folder are computed with, as its run.json says; rows of two models must not share a folder.
+
+    Attributes:
+        model: SHA-256 of the model's file.
+        head: Head that classifies.
+        form: Format of the shards.
+        scenes: Scenes in the order of the columns.
+        soundscene: Version that began the folder.
+    """
+
+    model: str
+    head: Head
+    form: ShardFormat
+    scenes: tuple[str, ...]
+    soundscene: str
+
+    @classmethod
+    def of_model(cls, model: Path, predictor: Predictor, form: ShardFormat) -> "BatchConfig":
+        """Return the config of a predictor.
+
+        Args:
+            model: File that the predictor was loaded from.
+            predictor: Its head and scenes count.
+            form: Format of the shards.
+        """
+        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        return cls(digest, predictor.head, form, predictor.scenes, version("soundscene"))
+
+    def to_json(self) -> str:
+        """Return the text of run.json."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    def check(self, text: str, where: str) -> "BatchConfig":
+        """Return the config in a run.json, if rows of both may share a folder.
+
+        Args:
+            text: Content of run.json.
+            where: Its path, for messages.
+
+        Raises:
+            SceneError: Something differs, which the message names, or the file is damaged.
+        """
+        try:
+            there = _read(json.loads(text))
+        except (ValueError, KeyError, TypeError) as error:
+            raise SceneError(f"{where}: damaged, or not of soundscene ({error}); choose another folder") from None
+        for name, word in _WORDS.items():
+            before, now = getattr(there, name), getattr(self, name)
+            if before != now:
+                raise SceneError(
+                    f"{where}: the rows there were computed with {word} {_short(before)}, these would be with "
+                    f"{_short(now)}; choose another folder, or use the same as before"
+                )
+        return there
 
 
 class BatchFolder:
-    """A folder that this process alone writes to; made by `opened`.
+    """A folder that this process alone writes to; `opened` creates it.
 
-    seen: paths that have a row, as `as_text` has them; n_shards: finished ones; made: what its rows are made with.
+    Attributes:
+        seen: Paths that have a row, as `as_text` writes them.
+        n_shards: Number of finished shards.
+        config: What its rows are computed with.
     """
 
-    def __init__(self, path: Path, config: BatchConfig) -> None:
-        self.path = path
+    def __init__(self, storage: Storage, config: BatchConfig) -> None:
         self.config = config
-        self.seen = PathSet()
-        shards = [(int(found[1]), found[0]) for found in _shards(path)]
+        self._storage = storage
+        shards = finished_shards(storage)
+        self.seen = paths_with_rows(storage, config)
         self.n_shards = len(shards)
-        self._next = max((number for number, _ in shards), default=-1) + 1
-        for _, name in sorted(shards):
-            for one in read_paths(path / name, config.form, config.scenes):
-                self.seen.add(one)
+        self._next = max((int(name[1]) for name in map(shard_name, shards) if name), default=-1) + 1
 
-    def write(self, rows: Sequence[Row]) -> Path:
+    def write(self, rows: Sequence[Row]) -> None:
         """Write rows as the next shard, all or nothing; raises `SceneError`."""
-        path = self.path / f"part-{self._next:05d}.{self.config.form}"
-        write_shard(rows, self.config.scenes, self.config.form, path)
+        name = f"part-{self._next:05d}.{self.config.form}"
+        self._storage.write(name, shard_bytes(rows, self.config.scenes, self.config.form))
         self._next += 1
         self.n_shards += 1
-        return path
 
 
 @contextmanager
 def opened(path: Path, config: BatchConfig) -> Iterator[BatchFolder]:
-    """A folder for rows made in this way, new or as a run before left it.
+    """Open a folder for rows of a config, new or as an earlier run left it.
 
-    Raises: `SceneError` when another run has it, when it holds rows made in another way, and when it cannot be read or
-    written.
+    Args:
+        path: The folder, created if need be.
+        config: What the rows will be computed with.
+
+    Raises:
+        SceneError: Another run is writing there, its rows were computed in another way, or it cannot be read or written.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SceneError(f"{path}: cannot be made ({error.strerror or error})") from None
+    if config.form == "parquet":
+        check_parquet(path)
+    storage = Storage(path)
     with locked(path / "lock"):
-        _check(path, config)
-        for unfinished in (*path.glob("part-*.tmp"), *path.glob(f"{RUN}.*.tmp")):  # of dead processes: the lock is ours
-            with suppress(OSError):
-                unfinished.unlink()
-        yield BatchFolder(path, config)
+        check_config(storage, config)
+        for pattern in ("part-*", RUN):
+            storage.clean(pattern)  # of dead processes: the lock is ours
+        yield BatchFolder(storage, config)
 
 
-def _check(path: Path, config: BatchConfig) -> None:
-    """Compare with run.json, or write it."""
-    run = path / RUN
-    try:
-        text = run.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        refuse_foreign(str(path), [found[0] for found in _shards(path)])
-        with atomic_path(run) as unfinished:
-            unfinished.write_text(config.to_json(), encoding="utf-8")
+def check_config(storage: Storage, config: BatchConfig) -> None:
+    """Compare a config with the run.json of a place, or write it there.
+
+    Args:
+        storage: Where the shards are.
+        config: What the rows will be computed with.
+
+    Raises:
+        SceneError: The rows there were computed in another way, or nothing says how.
+    """
+    names = storage.names()
+    if RUN in names:
+        try:
+            text = storage.read(RUN).decode()
+        except UnicodeDecodeError as error:
+            raise SceneError(f"{storage.place}/{RUN}: cannot be read ({error})") from None
+        config.check(text, f"{storage.place}/{RUN}")
         return
-    except (OSError, UnicodeDecodeError) as error:
-        raise SceneError(f"{run}: cannot be read ({error})") from None
-    config.check(text, str(run))
-
-
-def refuse_foreign(where: str, shards: Sequence[str]) -> None:
-    """Raise `SceneError` for shards in a place without run.json."""
-    if shards:
+    if shards := [name for name in names if shard_name(name)]:
         raise SceneError(
-            f"{where}: holds {min(shards)}, but no {RUN} that says what made it; choose another folder, or take them away"
+            f"{storage.place}: holds {min(shards)}, but no {RUN} that says what computed it; choose another folder, or move "
+            "them away"
         )
+    storage.write(RUN, config.to_json().encode())
+
+
+def finished_shards(storage: Storage) -> set[str]:
+    """Return the names of the finished shards in a place."""
+    return {name for name in storage.names() if shard_name(name)}
+
+
+def paths_with_rows(storage: Storage, config: BatchConfig) -> PathSet:
+    """Return the paths in all finished shards.
+
+    Args:
+        storage: Where the shards are.
+        config: Their format and scenes.
+
+    Raises:
+        SceneError: A shard is damaged.
+    """
+    seen = PathSet()
+    for name in sorted(finished_shards(storage)):
+        for path in read_paths(storage.read(name), f"{storage.place}/{name}", config.form, config.scenes):
+            seen.add(path)
+    return seen
 
 
 def shard_name(name: str) -> re.Match[str] | None:
-    """Number and form of a finished shard, by its name."""
+    """Match the name of a finished shard: its number and format."""
     return _SHARD.fullmatch(name)
 
 
-def _shards(path: Path) -> list[re.Match[str]]:
-    return [found for entry in path.iterdir() if (found := shard_name(entry.name))]
+def _read(content: dict[str, Any]) -> BatchConfig:
+    if content["form"] not in FORMS:
+        raise ValueError(f"its form is {content['form']!r}")
+    return BatchConfig(content["model"], content["head"], content["form"], tuple(content["scenes"]), content["soundscene"])
+
+
+def _short(value: Any) -> str:
+    """Return enough of a value to tell it from another."""
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."

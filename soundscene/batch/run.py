@@ -1,4 +1,4 @@
-"""Rows of any number of recordings on this machine: answered on all cores, kept in shards, gone on with after any end."""
+"""Predictions for any number of recordings on this machine: on all cores, kept in shards, resumed after any end."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from soundscene.batch.folder import BatchFolder, opened
-from soundscene.batch.request import BatchConfig
+from soundscene.batch.folder import BatchConfig, BatchFolder, opened
 from soundscene.batch.rows import Row, as_text
 from soundscene.errors import SceneError
 from soundscene.predictor import Predictor
@@ -19,7 +18,15 @@ SHARD_S = 60.0  # a kill loses no more than the work of about this time
 
 @dataclass
 class BatchStats:
-    """What a run has come to so far: rows and broken ones among them, paths that had a row, shards written, seconds."""
+    """Progress of a batch.
+
+    Attributes:
+        rows: Rows computed in this run.
+        broken: Rows among them with an error.
+        skipped: Paths that had a row before, or came twice.
+        shards: Shards written.
+        seconds: Since the first recording.
+    """
 
     rows: int = 0
     broken: int = 0
@@ -29,7 +36,7 @@ class BatchStats:
 
 
 ProgressCallback = Callable[[BatchStats], None]
-_Answers = Generator[tuple[str | Path, ScenePrediction | SceneError], None, None]
+_Predictions = Generator[tuple[str | Path, ScenePrediction | SceneError], None, None]
 
 
 def run_batch(
@@ -39,45 +46,54 @@ def run_batch(
     out: Path,
     rows_per_shard: int = 1000,
     workers: int = 1,
-    told: ProgressCallback | None = None,
+    progress: ProgressCallback | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> BatchStats:
-    """Give each path that has none a row in the folder `out`; what was done.
+    """Write a row to the folder `out` for each path that has none.
 
-    paths: any number, taken a few ahead of the answers; one that comes twice gets one row. A shard ends after
-    rows_per_shard rows, or with the first row that comes `SHARD_S` seconds after its first; whatever ends the run, but for a
-    kill, the rows that are there are written. Memory: those rows, and 8 bytes a path. told: called after each row.
+    Whatever ends the run, but for a kill, the rows that are computed are written. Memory: those rows, and 8 bytes a path.
 
-    Raises: `SceneError` for a folder that cannot be used (see `opened`), and for what `paths` raises.
+    Args:
+        predictor: A loaded model.
+        config: What the rows are computed with.
+        paths: Any number, taken a few ahead of the predictions; one that comes twice gets one row.
+        out: Folder of the shards, created if need be.
+        rows_per_shard: Most rows in a shard, which also ends with the first row `SHARD_S` seconds after its first.
+        workers: Recordings at a time.
+        progress: Called after each row.
+        clock: Seconds, for tests.
+
+    Raises:
+        SceneError: The folder cannot be used (see `opened`), or whatever `paths` raises.
     """
-    tally = BatchStats()
+    stats = BatchStats()
     with opened(out, config) as folder:
-        shard = _Shard(folder, tally, rows_per_shard, clock)
+        shard = _Shard(folder, stats, rows_per_shard, clock)
         started = clock()
-        answers = cast(_Answers, predictor.predict_each(_new(paths, folder, tally), workers))
-        with closing(answers):
+        predictions = cast(_Predictions, predictor.predict_each(_new(paths, folder, stats), workers))
+        with closing(predictions):
             try:
-                for path, answer in answers:
-                    row = Row.of(path, answer)
-                    tally.rows += 1
-                    tally.broken += row.answer is None
-                    tally.seconds = clock() - started
+                for path, prediction in predictions:
+                    row = Row.of(path, prediction)
+                    stats.rows += 1
+                    stats.broken += row.prediction is None
+                    stats.seconds = clock() - started
                     shard.add(row)
-                    if told:
-                        told(tally)
+                    if progress:
+                        progress(stats)
             finally:
                 shard.close()
-        tally.seconds = clock() - started
-    return tally
+        stats.seconds = clock() - started
+    return stats
 
 
-def _new(paths: Iterable[str | Path], folder: BatchFolder, tally: BatchStats) -> Iterator[str | Path]:
-    """The paths that have no row yet, each once."""
+def _new(paths: Iterable[str | Path], folder: BatchFolder, stats: BatchStats) -> Iterator[str | Path]:
+    """Yield the paths that have no row yet, each once."""
     for path in paths:
         if folder.seen.add(as_text(str(path))):
             yield path
         else:
-            tally.skipped += 1
+            stats.skipped += 1
 
 
 @dataclass
@@ -85,7 +101,7 @@ class _Shard:
     """The rows that wait to be written together."""
 
     folder: BatchFolder
-    tally: BatchStats
+    stats: BatchStats
     size: int
     clock: Callable[[], float]
     rows: list[Row] = field(default_factory=list)
@@ -103,4 +119,4 @@ class _Shard:
         if self.rows:
             rows, self.rows = self.rows, []  # if they cannot be written, they cannot be at the end either
             self.folder.write(rows)
-            self.tally.shards += 1
+            self.stats.shards += 1

@@ -79,16 +79,15 @@ def experiment(
     """
     require("experiment", "experiment" if cluster is None else "ray")
     from soundscene.cli.progress import ExperimentProgress
-    from soundscene.experiment.request import from_litis, from_manifest, read_seeds
-    from soundscene.experiment.run import RunOptions, run_experiment
-    from soundscene.recipe import Recipe
+    from soundscene.experiment.request import choose_recipe, from_litis, from_manifest, read_seeds
+    from soundscene.experiment.run import RunCallbacks, RunOptions, run_experiment
     from soundscene.systems.catalogue import split_names
     from soundscene.training.device import close, make_fabric, started_by_torchrun
 
     if (manifest is None) == (litis is None):
         raise typer.BadParameter("give a manifest, or --litis FOLDER, and not both")
     names, numbers = split_names(systems), read_seeds(seeds)
-    chosen = Recipe.load(recipe or ("small" if litis is None else "default")).with_settings(settings or [])
+    chosen, recipe_note = choose_recipe(run, recipe, settings or [], "small" if litis is None else "default")
     fabric = make_fabric(device, precision) if started_by_torchrun() else None
     first = fabric is None or fabric.global_rank == 0
     if litis is not None:
@@ -98,14 +97,14 @@ def experiment(
     else:
         assert manifest is not None
         request = from_manifest(manifest, splits, names, ablate, numbers, chosen, skip_broken)
-    for note in request.notes if first else ():
+    notes = (*request.notes, recipe_note) if recipe_note else request.notes
+    for note in notes if first else ():
         tell(note)
     options = RunOptions(workers, threads, device, precision, cluster, results, fabric)
     with bar("reading audio", first) as reading, bar("trainings", first) as training:
         progress = ExperimentProgress(training, out.print if first else lambda line: None)
-        result = run_experiment(
-            request, run, options, lambda name, done, n: reading(done, n, name), progress.update, progress.start
-        )
+        callbacks = RunCallbacks(lambda name, done, n: reading(done, n, name), progress.start, progress.update)
+        result = run_experiment(request, run, options, callbacks)
     if fabric is not None:
         close(fabric)
     if first:

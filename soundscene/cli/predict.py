@@ -253,12 +253,10 @@ def _write_on_cluster(source: Source, model: Path, head: Literal["svm", "softmax
     from soundscene.batch.cluster import run_batch_on_cluster
     from soundscene.batch.folder import BatchConfig
     from soundscene.batch.sources import count_sources, sources
-    from soundscene.jobs.ray import reach
 
     predictor = _load(model, head)
     config = BatchConfig.of_model(model, predictor, "parquet")
     total = count_sources(source.paths, source.list_from)
-    reach(sink.address)
     with _progress(total) as progress:
         paths = sources(source.paths, source.list_from)
         stats = run_batch_on_cluster(model, config, paths, sink.place, sink.address, sink.rows, progress)

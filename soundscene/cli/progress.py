@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 
 from soundscene.batch.run import BatchStats
+from soundscene.experiment.local import Event
 from soundscene.experiment.plan import Plan, Task
-from soundscene.experiment.worker import Event
 from soundscene.types import clock
 
 

@@ -1,56 +1,57 @@
-"""Every task of a plan on a Ray cluster, as `runner.run_local` does it on this machine; the only file that knows Ray.
+"""Every task of a plan on a Ray cluster, as `local.run_local` does it on this machine.
 
-The nodes share no files with the driver. What the systems read travels once, from the driver's store into Ray's; results and
-models come back as bytes. The driver owns all that travels, so a node that dies takes nothing along but the trainings on it,
-which start again elsewhere. Every node needs Ray, this soundscene and this torch. See docs/decisions/0055-ray.md.
+The nodes share no files with the driver. What the systems read travels once, from the driver's feature store into Ray's
+object store; results and models come back as bytes. The driver owns all that travels, so a node that dies takes nothing
+along but the trainings on it, which start again elsewhere. Every node needs Ray, this soundscene and this torch. See
+docs/decisions/0055-ray.md.
 """
 
-import logging
-import os
-import platform
 import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from soundscene.data.store import FeatureStore
+from soundscene.data.corpus import Corpus
+from soundscene.data.store import DTYPE, FeatureStore
 from soundscene.errors import SceneError, TrainingError
-from soundscene.experiment.cargo import Ref, SharedCorpus, load, unload
-from soundscene.experiment.folder import RunFolder
-from soundscene.experiment.local import TaskCallback
+from soundscene.experiment.local import Event, TaskCallback, summary
 from soundscene.experiment.plan import Plan, Task
+from soundscene.experiment.results import SUFFIX, RunFolder
 from soundscene.experiment.task import run_task
-from soundscene.experiment.worker import Event, summary
 from soundscene.files import write_atomic
-from soundscene.jobs.ray import reach
-from soundscene.jobs.storage import Storage
+from soundscene.jobs.ray import check_versions, connected, last_line, ray, versions_here
+from soundscene.jobs.storage import Storage, is_url, one_line
 from soundscene.systems.catalogue import build
 from soundscene.training.device import make_fabric
+from soundscene.types import Recording
 
-os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")  # or Ray prints a page of its state for every node that dies
-try:
-    import ray
-    from ray import exceptions as lost
-except ImportError:
-    raise TrainingError("--cluster needs Ray, which is not installed; pip install 'soundscene[ray]'") from None
-
-SAME = ("soundscene", "torch")  # numbers of other versions could not be compared
 DEATHS = 3  # of a task's process, on nodes that live; one that kills its process every time must come to an end
 LOOK_S = 5.0  # how often to look for nodes while no task ends
 PATIENCE_S = 120.0  # without any node that could take a task
+BLOCK = 64  # recordings in a piece: what driver and nodes hold at a time, beside what they need
+
+Ref = Any
+"""What an object store returns for a value."""
 
 
 @dataclass(frozen=True)
 class TaskOutput:
-    """What comes back from a task: its event; result and model, where the driver is to write them; a failure's traceback."""
+    """What comes back from a task.
+
+    Attributes:
+        event: How it ended.
+        result: Content of the result's file, where the driver is to write it.
+        model: Content of the model's file, where there is one.
+        trace: Traceback of a failure.
+    """
 
     event: Event
     result: bytes = b""
@@ -59,68 +60,66 @@ class TaskOutput:
 
 
 def run_on_cluster(
-    folder: RunFolder, plan: Plan, tasks: list[Task], address: str, device: str, told: TaskCallback
+    folder: RunFolder, plan: Plan, tasks: list[Task], address: str, device: str, progress: TaskCallback
 ) -> dict[str, str]:
-    """Run tasks on a cluster; why each failed one failed, by name.
+    """Run tasks on a cluster.
 
-    address: "auto" or "HOST:PORT" of a cluster that this machine is part of, "ray://HOST:PORT" of any other, or "local" for
-    Ray on this machine. A task takes `plan.threads` CPUs and, with device "cuda" or with "auto" where the cluster has any,
-    one GPU. Where `folder.results` is a URL the nodes write there, and models are not kept; otherwise the driver writes each
-    result and model as it arrives. `told` hears of ends, not of epochs.
+    A task takes `plan.threads` CPUs and, with device "cuda" or with "auto" where the cluster has any, one GPU. Where
+    `folder.results` is a URL the nodes write there, and models are not kept; otherwise the driver writes each result and
+    model as it arrives.
 
-    Raises: `TrainingError` when the cluster cannot be reached or has no node that could take a task.
+    Args:
+        folder: Of the run.
+        plan: Of the run.
+        tasks: To run.
+        address: "auto" or "HOST:PORT" of a cluster that this machine is part of, "ray://HOST:PORT" of any other, or "local"
+            for Ray on this machine.
+        device: "cpu", "cuda" or "auto".
+        progress: Called when a task ends, not after epochs.
+
+    Returns:
+        Why tasks failed, by name.
+
+    Raises:
+        SceneError: The cluster cannot be reached or has no node that could take a task.
     """
     if not tasks:
         return {}
-    reach(address)
-    with _connected(address):
+    with connected(address):
         gpu = device == "cuda" or (device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
-        run = _Run(folder, plan, "cuda" if gpu else "cpu" if device == "auto" else device, told)
+        run = _Run(folder, plan, "cuda" if gpu else "cpu" if device == "auto" else device, progress)
         needs = {"CPU": plan.threads, "GPU": int(gpu)}
         if not _able_nodes(needs):
             raise TrainingError(
-                f"cluster {address}: no node has {_in_words(needs)}, which a training is to have; give fewer --threads, "
-                "another --device, or wait until the nodes have joined"
+                f"cluster {address}: no node has {_in_words(needs)}, as a training needs; use fewer --threads, another "
+                "--device, or wait until the nodes have joined"
             )
         return run.until_done(tasks, needs)
 
 
-@contextmanager
-def _connected(address: str) -> Iterator[None]:
-    """Ray without lines of its own on the terminal; tasks that still run are ended with the connection."""
-    if ray.is_initialized():
-        raise ValueError("this process is connected to a Ray cluster already; ray.shutdown() first")
-    name = "RAY_USAGE_STATS_ENABLED"
-    before = os.environ.get(name)
-    os.environ[name] = "0"
-    try:
-        try:
-            logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters is raised, and then said in one line
-            page = False if address == "local" else None
-            ray.init(address, include_dashboard=page, logging_level=logging.CRITICAL, log_to_driver=False)
-        except (lost.RayError, OSError, RuntimeError, ValueError) as error:
-            raise TrainingError(f"cluster {address}: cannot be used ({_one_line(error)})") from None
-        yield
-    except ConnectionError as error:
-        raise TrainingError(
-            f"cluster {address}: the connection is lost ({_one_line(error)}); the same command goes on with what is missing"
-        ) from None
-    finally:
-        ray.shutdown()
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+@dataclass(frozen=True)
+class SharedCorpus:
+    """A corpus in an object store: once, in pieces, to be read by machines that have no feature store.
+
+    Attributes:
+        rest: Reference to a `Corpus` without features.
+        blocks: References to the features of BLOCK recordings each, as stored.
+        shape: Of a segment's features.
+    """
+
+    rest: Ref
+    blocks: tuple[Ref, ...]
+    shape: tuple[int, ...]
 
 
 @dataclass
 class _Run:
-    """The driver's side: which tasks are under way, how often their processes died, why tasks failed."""
+    """The driver's side: which tasks are running, how often their processes died, why tasks failed."""
 
     folder: RunFolder
     plan: Plan
     device: str
-    told: TaskCallback
+    progress: TaskCallback
     running: dict[Ref, Task] = field(default_factory=dict)
     deaths: dict[Task, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -129,13 +128,13 @@ class _Run:
         # A process for each task, as on one machine: nothing is left over from the task before. Ray counts a process that a
         # task kills and a node that goes away as the same thing; here they are not, so the tasks are started again here.
         work = ray.remote(num_cpus=needs["CPU"], num_gpus=needs["GPU"], max_calls=1, max_retries=0)(work_on_node)
-        plan, cargo = ray.put(self.plan), self._load(tasks)
-        place = self.folder.results if "://" in self.folder.results else ""
-        versions = {name: version(name) for name in SAME}
+        plan, shared = ray.put(self.plan), self._load(tasks)
+        place = self.folder.results if is_url(self.folder.results) else ""
+        versions = versions_here()
 
         def start(task: Task) -> None:
             on = work.options(name=task.name)
-            self.running[on.remote(plan, task, cargo[task.system], self.device, place, versions)] = task
+            self.running[on.remote(plan, task, shared[task.system], self.device, place, versions)] = task
 
         for task in tasks:
             start(task)
@@ -149,56 +148,59 @@ class _Run:
             if ready or _able_nodes(needs):
                 seen = time.monotonic()
             elif time.monotonic() - seen > PATIENCE_S:
-                self._give_up(f"no node with {_in_words(needs)} is left in the cluster; the same command goes on with it")
+                self._give_up(f"no node with {_in_words(needs)} is left in the cluster; rerun the same command to resume")
         return self.failures
 
     def _load(self, tasks: Sequence[Task]) -> dict[str, SharedCorpus]:
-        """What the tasks' systems read, by name of the system; each representation once."""
+        """Return what the tasks' systems read, by name of the system; each representation is shared once."""
         base, loaded = self.plan.base_recipe(), dict[str, SharedCorpus]()
         chosen = {task.system: build(self.plan.spec(task.system), base).representation for task in tasks}
         recordings = self.plan.all_recordings()
         for representation in chosen.values():
             if representation.key not in loaded:
-                loaded[representation.key] = load(FeatureStore(self.folder.store, representation), recordings, ray.put)
+                loaded[representation.key] = share(FeatureStore(self.folder.store, representation), recordings, ray.put)
         return {system: loaded[representation.key] for system, representation in chosen.items()}
 
     def _take_in(self, task: Task, ref: Ref) -> bool:
-        """Whether a task has ended; if not, it has to start again."""
+        """Return whether a task has ended; if not, it has to start again."""
         try:
-            parcel: TaskOutput = ray.get(ref)
-        except (lost.NodeDiedError, lost.ObjectLostError):  # the node died with the training, or with its result
+            output: TaskOutput = ray.get(ref)
+        except (
+            ray.exceptions.NodeDiedError,
+            ray.exceptions.ObjectLostError,
+        ):  # the node died with the training, or with its result
             return False
-        except (lost.WorkerCrashedError, lost.OutOfMemoryError) as error:
+        except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
             self.deaths[task] = self.deaths.get(task, 0) + 1
             if self.deaths[task] < DEATHS:
                 return False
-            how = "memory full" if isinstance(error, lost.OutOfMemoryError) else "memory full, or a crash"
-            parcel = _failure(f"its process was killed {DEATHS} times on nodes that live ({how})")
-        except lost.RayError as error:
-            text = f"{_one_line(error, last=True)}; is the same soundscene installed on every node?"
-            parcel = _failure(text, str(error))
-        self._end(task, parcel)
+            how = "memory full" if isinstance(error, ray.exceptions.OutOfMemoryError) else "memory full, or a crash"
+            output = _failure(f"its process was killed {DEATHS} times on nodes that live ({how})")
+        except ray.exceptions.RayError as error:
+            text = f"{last_line(error)}; is the same soundscene installed on every node?"
+            output = _failure(text, str(error))
+        self._end(task, output)
         return True
 
-    def _end(self, task: Task, parcel: TaskOutput) -> None:
-        """Write what came back, then say so."""
-        event = parcel.event
+    def _end(self, task: Task, output: TaskOutput) -> None:
+        """Write what came back, then report it."""
+        event = output.event
         try:
-            if parcel.model:
-                write_atomic(self.folder.model(task), parcel.model, TrainingError)
-            if parcel.result:
-                Storage(self.folder.results).write(task.name, parcel.result)
+            if output.model:
+                write_atomic(self.folder.model(task), output.model, TrainingError)
+            if output.result:
+                self.folder.write_result(task, output.result)
         except SceneError as error:
             event = Event("failed", {}, str(error))
-        if parcel.trace:
+        if output.trace:
             log = self.folder.work(task) / "error.log"
-            log.write_text(parcel.trace, encoding="utf-8")
-            event = replace(event, text=f"{event.text} (all of it: {log})")
+            log.write_text(output.trace, encoding="utf-8")
+            event = replace(event, text=f"{event.text} (see {log})")
         if event.kind == "failed":
             self.failures[task.name] = event.text
         else:  # what a run on one machine may have left half-done
             shutil.rmtree(self.folder.work(task), ignore_errors=True)
-        self.told(task, event)
+        self.progress(task, event)
 
     def _give_up(self, why: str) -> None:
         for ref, task in self.running.items():
@@ -208,23 +210,29 @@ class _Run:
 
 
 def work_on_node(
-    plan: Plan, task: Task, cargo: SharedCorpus, device: str, place: str, versions: Mapping[str, str]
+    plan: Plan, task: Task, shared: SharedCorpus, device: str, place: str, versions: Mapping[str, str]
 ) -> TaskOutput:
-    """Entry of a process on a node: one task; nothing is raised.
+    """Run one task in a process on a node; nothing is raised.
 
-    place: URL that the result is written to from here, "" to send it back; versions: of the driver.
+    Args:
+        plan: Of the run.
+        task: To run.
+        shared: What its system reads.
+        device: "cpu" or "cuda".
+        place: URL that the result is written to from here, "" to send it back.
+        versions: `versions_here` of the driver.
     """
     torch.set_num_threads(plan.threads)
     try:
-        _check_versions(versions)
+        check_versions(versions)
         with threadpool_limits(plan.threads):  # what numpy and scikit-learn compute with
             fabric = make_fabric(device, plan.precision)
             split = plan.split(task.split)
-            corpora = unload(cargo, split.train, ray.get), unload(cargo, split.test, ray.get)
+            corpora = unshare(shared, split.train, ray.get), unshare(shared, split.test, ray.get)
             result, fitted = run_task(plan, task, corpora, None, fabric)
         event = Event("done", summary(result))
         if place:
-            Storage(place).write(task.name, result.to_bytes())
+            Storage(place).write(f"{task.name}{SUFFIX}", result.to_bytes())
             return TaskOutput(event)
         with tempfile.TemporaryDirectory() as folder:
             model = Path(folder) / "model"
@@ -234,22 +242,11 @@ def work_on_node(
     except SceneError as error:
         return _failure(str(error))
     except Exception as error:
-        return _failure(f"{type(error).__name__}: {_one_line(error)}", traceback.format_exc())
-
-
-def _check_versions(expected: Mapping[str, str]) -> None:
-    """Raise `TrainingError` unless this node has the driver's versions; builds ("+cpu", "+cu128") of one may differ."""
-    for name, there in expected.items():
-        here = version(name)
-        if here.partition("+")[0] != there.partition("+")[0]:
-            raise TrainingError(
-                f"node {platform.node()} has {name} {here}, the driver {there}; install the same on every node, or "
-                "numbers could not be compared"
-            )
+        return _failure(f"{type(error).__name__}: {one_line(error)}", traceback.format_exc())
 
 
 def _able_nodes(needs: Mapping[str, int]) -> list[str]:
-    """Nodes that could take a task, if they had nothing else to do."""
+    """Return the nodes that could take a task, if they had nothing else to do."""
     alive = [node for node in ray.nodes() if node["Alive"]]
     return [n["NodeID"] for n in alive if all(n["Resources"].get(what, 0) >= many for what, many in needs.items())]
 
@@ -262,7 +259,58 @@ def _failure(text: str, trace: str = "") -> TaskOutput:
     return TaskOutput(Event("failed", {}, text), trace=trace)
 
 
-def _one_line(error: Exception, last: bool = False) -> str:
-    """An error's text, of which Ray's has many lines, the last of them what happened."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return " ".join(" ".join(lines[-1:] if last else lines).split())[:300]
+# --- a corpus in an object store --------------------------------------------------------------------------------------
+
+
+def share(store: FeatureStore, recordings: Sequence[Recording], put: Callable[[Any], Ref]) -> SharedCorpus:
+    """Put recordings into an object store, as float16: that is exact, because the feature store holds no other numbers.
+
+    Args:
+        store: Holds the recordings.
+        recordings: To share.
+        put: Value -> reference.
+
+    Raises:
+        ManifestError: A recording is not in the store, or changed since.
+    """
+    parts: list[Corpus] = []
+    blocks: list[Ref] = []
+    shape: tuple[int, ...] = ()
+    for first in range(0, len(recordings), BLOCK):
+        part = store.load(recordings[first : first + BLOCK])
+        shape = part.features.shape[1:]
+        blocks.append(put(part.features.astype(DTYPE)))
+        parts.append(replace(part, features=np.zeros((len(part.features), 0), np.float32)))
+    rest = Corpus(
+        recordings=tuple(recordings),
+        features=np.concatenate([part.features for part in parts]),
+        recording=np.concatenate([part.recording + BLOCK * i for i, part in enumerate(parts)]),
+        start_s=np.concatenate([part.start_s for part in parts]),
+        silent=np.concatenate([part.silent for part in parts]),
+        regular=np.concatenate([part.regular for part in parts]),
+        content_hash=tuple(value for part in parts for value in part.content_hash),
+        duration_s=tuple(value for part in parts for value in part.duration_s),
+        notes=tuple(value for part in parts for value in part.notes),
+    )
+    return SharedCorpus(put(rest), tuple(blocks), shape)
+
+
+def unshare(shared: SharedCorpus, recordings: Sequence[Recording], fetch: Callable[[Ref], Any]) -> Corpus:
+    """Return some recordings of a shared corpus as `FeatureStore.load` does; one block at a time is fetched.
+
+    Args:
+        shared: What `share` returned.
+        recordings: In the order of the result.
+        fetch: Reference -> value.
+    """
+    whole: Corpus = fetch(shared.rest)
+    part = whole.take(recordings)
+    number = {recording.path: i for i, recording in enumerate(whole.recordings)}
+    chosen = np.array([number[recording.path] for recording in recordings], np.int64)
+    features = np.empty((len(part.recording), *shared.shape), np.float32)
+    for block in np.unique(chosen // BLOCK):
+        values = fetch(shared.blocks[block])
+        recording_of = whole.recording[whole.recording // BLOCK == block]
+        for place in np.flatnonzero(chosen // BLOCK == block):
+            features[part.recording == place] = values[recording_of == chosen[place]]
+    return replace(part, features=features)

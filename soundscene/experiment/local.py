@@ -1,7 +1,14 @@
-"""Every task of a plan on this machine, a process for each, several at a time; one that fails does not end the others."""
+"""Every task of a plan on this machine, a process for each, several at a time; one that fails does not end the others.
+
+A process ends when the run that started it ends, however that ends.
+"""
 
 import multiprocessing
-from collections.abc import Callable
+import os
+import shutil
+import signal
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -10,24 +17,45 @@ from typing import cast
 
 import torch
 from lightning_fabric import Fabric
+from threadpoolctl import threadpool_limits
 
-from soundscene.data.store import FeatureStore
+from soundscene.data.store import FeatureStore, end_with_parent
 from soundscene.errors import ManifestError, SceneError
-from soundscene.experiment.folder import RunFolder
 from soundscene.experiment.plan import Plan, Task
-from soundscene.experiment.worker import Event, do, work_in_process
+from soundscene.experiment.results import RunFolder, SplitResult
+from soundscene.experiment.task import read_parts, run_task
+from soundscene.jobs.lock import locked
 from soundscene.systems.catalogue import build
+from soundscene.systems.system import PredictFunction
+from soundscene.training.device import make_fabric
+
+_SHOWN = 10  # unreadable recordings named in one message
+_ORPHAN_S = 30.0  # for a process of a killed run to end
+
+
+@dataclass(frozen=True)
+class Event:
+    """A message of a task.
+
+    Attributes:
+        kind: "epoch", "done" or "failed".
+        numbers: Of an epoch its row of the history; of a finished task the recording accuracy by head, and seconds.
+        text: Why it failed, in one line.
+    """
+
+    kind: str
+    numbers: Mapping[str, float]
+    text: str = ""
+
 
 TaskCallback = Callable[[Task, Event], None]
-"""Called in the run's process with what each task says of itself."""
-
-_SHOWN = 10  # broken recordings named in one message
+"""Called in the run's process with each event of each task."""
 
 
 def warm_up() -> None:
-    """Let the server that all processes are forked from import what they need, once; before the first of them starts."""
-    rooms = ["soundscene.experiment.worker", "soundscene.systems.neural"]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(rooms)
+    """Let the server that all processes are forked from import what they need, once, before the first of them starts."""
+    modules = ["soundscene.experiment.local", "soundscene.systems.neural"]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
 
 
 def build_stores(
@@ -36,9 +64,16 @@ def build_stores(
     workers: int,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, str]:
-    """Compute what the systems of a plan read, each representation once; unusable recordings by their path in the plan.
+    """Compute what the systems of a plan read, each representation once.
 
-    progress: called with (representation, done, in all).
+    Args:
+        folder: Holds the stores.
+        plan: Names recordings and systems.
+        workers: Processes.
+        progress: Called with (representation, recordings done, total).
+
+    Returns:
+        Why recordings cannot be used, by their path in the plan.
     """
     recordings = plan.all_recordings()
     broken: dict[str, str] = {}
@@ -48,37 +83,50 @@ def build_stores(
             if progress:
                 progress(name, done, total)
 
-        found = FeatureStore(folder.store, representation).build(recordings, workers, step)
+        reasons = FeatureStore(folder.store, representation).build(recordings, workers, step)
         for recording, (path, _, _) in zip(recordings, plan.recordings, strict=True):
-            if recording.path in found:
-                broken[path] = found[recording.path]
+            if recording.path in reasons:
+                broken[path] = reasons[recording.path]
     return broken
 
 
 def refuse_broken(broken: dict[str, str], n: int) -> None:
-    """Raise `ManifestError` that names what cannot be used, if there is any."""
+    """Refuse recordings that cannot be used.
+
+    Args:
+        broken: Reasons by path.
+        n: Number of all recordings.
+
+    Raises:
+        ManifestError: There is one at least; the message names the first.
+    """
     if broken:
         texts = list(broken.values())
         more = f"; and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
         raise ManifestError(
-            f"{len(texts)} of {n} recordings cannot be used; repair them, take their rows out, or leave them out with "
+            f"{len(texts)} of {n} recordings cannot be used; repair them, remove their rows, or leave them out with "
             f"--skip-broken (the others are stored): {'; '.join(texts[:_SHOWN])}{more}"
         )
 
 
 def content_hashes(folder: RunFolder, plan: Plan) -> dict[Path, str]:
-    """Hash of each recording's sound, by path, for the leakage guard."""
+    """Return the hash of each recording's sound, by path, for the check for leakage.
+
+    Args:
+        folder: Holds the stores.
+        plan: Its recordings are in the store.
+    """
     representation = build(plan.systems[0], plan.base_recipe()).representation
     return FeatureStore(folder.store, representation).content_hashes(plan.all_recordings())
 
 
 @dataclass
 class _Slot:
-    """A running task: its process and the line it talks on."""
+    """A running task: its process and the pipe it sends events through."""
 
     task: Task
     process: BaseProcess
-    line: Connection
+    pipe: Connection
     gpu: int | None
     failed: bool = False
     done: bool = False
@@ -86,10 +134,12 @@ class _Slot:
 
 @dataclass
 class _Pool:
+    """The running processes, and why tasks failed."""
+
     folder: RunFolder
     plan: Plan
     device: str
-    told: TaskCallback
+    progress: TaskCallback
     failures: dict[str, str] = field(default_factory=dict)
     slots: list[_Slot] = field(default_factory=list)
 
@@ -105,11 +155,11 @@ class _Pool:
         self.slots.append(_Slot(task, process, ours, gpu))
 
     def listen(self) -> None:
-        """Wait until something happens, and take it in."""
-        ready = wait([slot.line for slot in self.slots])
-        for slot in [slot for slot in self.slots if slot.line in ready]:
+        """Wait for events, and handle them."""
+        ready = wait([slot.pipe for slot in self.slots])
+        for slot in [slot for slot in self.slots if slot.pipe in ready]:
             try:
-                event = cast(Event, slot.line.recv())
+                event = cast(Event, slot.pipe.recv())
             except EOFError:  # the process has ended, one way or another
                 self._end(slot)
                 continue
@@ -117,18 +167,18 @@ class _Pool:
             if event.kind == "failed":
                 slot.failed = True
                 self.failures[slot.task.name] = event.text
-            self.told(slot.task, event)
+            self.progress(slot.task, event)
 
     def _end(self, slot: _Slot) -> None:
         slot.process.join()
-        slot.line.close()
+        slot.pipe.close()
         self.slots.remove(slot)
         if not (slot.done or slot.failed):
             code = slot.process.exitcode or 0
             how = f"was killed by signal {-code} (memory full?)" if code < 0 else f"ended with code {code}"
-            event = Event("failed", {}, f"its process {how}; the same command goes on with it")
+            event = Event("failed", {}, f"its process {how}; rerun the same command to resume")
             self.failures[slot.task.name] = event.text
-            self.told(slot.task, event)
+            self.progress(slot.task, event)
 
     def stop(self) -> None:
         for slot in self.slots:
@@ -138,13 +188,24 @@ class _Pool:
 
 
 def run_local(
-    folder: RunFolder, plan: Plan, tasks: list[Task], workers: int, device: str, told: TaskCallback
+    folder: RunFolder, plan: Plan, tasks: list[Task], workers: int, device: str, progress: TaskCallback
 ) -> dict[str, str]:
-    """Run tasks, `workers` at a time; why each failed one failed, by name.
+    """Run tasks, several at a time.
 
     Every process computes with `plan.threads` threads, so workers times threads should not exceed the cores.
+
+    Args:
+        folder: Of the run.
+        plan: Of the run.
+        tasks: To run, in this order.
+        workers: Tasks at a time.
+        device: As in `training.device.make_fabric`.
+        progress: Called with each event.
+
+    Returns:
+        Why tasks failed, by name.
     """
-    pool = _Pool(folder, plan, device, told)
+    pool = _Pool(folder, plan, device, progress)
     waiting = list(tasks)
     try:
         while waiting or pool.slots:
@@ -156,16 +217,106 @@ def run_local(
     return pool.failures
 
 
-def run_together(folder: RunFolder, plan: Plan, tasks: list[Task], fabric: Fabric, told: TaskCallback) -> dict[str, str]:
-    """Run tasks one after another, each by all the processes that torchrun has started; as `run_local` otherwise."""
+def run_together(folder: RunFolder, plan: Plan, tasks: list[Task], fabric: Fabric, progress: TaskCallback) -> dict[str, str]:
+    """Run tasks one after another, each by all the processes that torchrun has started.
+
+    Args:
+        folder: Of the run.
+        plan: Of the run.
+        tasks: To run, in this order.
+        fabric: Of all processes.
+        progress: Called with each event, in the first process.
+
+    Returns:
+        Why tasks failed, by name.
+    """
     failures: dict[str, str] = {}
     for task in tasks:
         try:
-            event = do(folder, plan, task, fabric, lambda row, task=task: told(task, Event("epoch", row)))
+            event = run_here(folder, plan, task, fabric, lambda row, task=task: progress(task, Event("epoch", row)))
         except SceneError as error:
             failures[task.name] = str(error)
             event = Event("failed", {}, str(error))
         if fabric.global_rank == 0:
-            told(task, event)
+            progress(task, event)
         fabric.barrier()
     return failures
+
+
+# --- in a process -----------------------------------------------------------------------------------------------------
+
+
+def work_in_process(folder: RunFolder, plan: Plan, task: Task, device: str, gpu: int | None, pipe: Connection) -> None:
+    """Run one task in a process of its own; nothing is raised.
+
+    Args:
+        folder: Of the run.
+        plan: Of the run.
+        task: To run.
+        device: As in `training.device.make_fabric`.
+        gpu: Number of the only GPU to be seen.
+        pipe: Receives the events.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the run decides
+    end_with_parent()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    torch.set_num_threads(plan.threads)
+    try:
+        with threadpool_limits(plan.threads):  # what numpy and scikit-learn compute with
+            fabric = make_fabric(device, plan.precision)
+            pipe.send(run_here(folder, plan, task, fabric, lambda row: pipe.send(Event("epoch", row))))
+    except SceneError as error:
+        pipe.send(Event("failed", {}, str(error)))
+    except Exception as error:
+        log = folder.work(task) / "error.log"
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+        pipe.send(Event("failed", {}, f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (see {log})"))
+    finally:
+        pipe.close()
+
+
+def run_here(
+    folder: RunFolder,
+    plan: Plan,
+    task: Task,
+    fabric: Fabric,
+    progress: Callable[[dict[str, float]], None] | None = None,
+) -> Event:
+    """Run a task in this process; write its result and model, then remove what it would have resumed from.
+
+    Args:
+        folder: Of the run.
+        plan: Of the run.
+        task: To run.
+        fabric: Of the processes that torchrun may have started; the first of them writes.
+        progress: Called with the row of each epoch.
+
+    Raises:
+        SceneError: The task cannot be done.
+    """
+    work = folder.work(task)
+    with locked(work / "lock", _ORPHAN_S):  # a process of a killed run may still be on its way out
+        corpora = read_parts(plan, task, folder.store)
+        first = fabric.global_rank == 0
+
+        def observe(row: dict[str, float], so_far: PredictFunction) -> None:
+            if progress and first:
+                progress(row)
+
+        result, fitted = run_task(plan, task, corpora, work if first else None, fabric, observe)
+        if first:
+            if fitted.save:
+                model = folder.model(task)
+                model.parent.mkdir(parents=True, exist_ok=True)
+                fitted.save(model)
+            folder.write_result(task, result.to_bytes())
+    if first:
+        shutil.rmtree(work, ignore_errors=True)
+    return Event("done", summary(result))
+
+
+def summary(result: SplitResult) -> dict[str, float]:
+    """Return recording accuracy by head, and seconds, for the line that is printed."""
+    accuracies = {head: float((one.recording.argmax(axis=1) == result.truth).mean()) for head, one in result.heads.items()}
+    return accuracies | {"seconds": float(result.facts["seconds"])}

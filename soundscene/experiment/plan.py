@@ -1,6 +1,6 @@
-"""What an experiment is going to do, as one JSON file: recordings, splits, systems, seeds. A run folder holds one plan.
+"""The plan of an experiment as one JSON file: recordings, splits, systems, seeds; a run folder holds one plan.
 
-A folder may grow by systems and seeds; other recordings, splits or recipes are another experiment and need another folder.
+A folder may grow by systems and seeds. Other recordings, splits or recipes are another experiment and need another folder.
 """
 
 import json
@@ -20,6 +20,7 @@ from soundscene.systems.catalogue import SystemSpec
 from soundscene.types import Recording, Split
 
 FORMAT = 1
+PLAN = "plan.json"
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,30 @@ class Task:
 
     @property
     def name(self) -> str:
-        """Name of its result, free of anything a file system dislikes."""
+        """Name of its result, safe for any file system."""
         return f"{_safe(self.system)}__{_safe(self.split)}__seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run folder is about.
+    """What a run folder holds.
 
-    corpus: its name in tables; root: folder that the paths of `recordings` are relative to; recordings: (path, scene,
-    group) of each; splits: name -> (rows to train on, rows to test on); design and text as in `data.designs.Design`;
-    left_out: recordings that could not be used, with the reason; threads: of one training.
+    Attributes:
+        corpus: Its name in tables.
+        root: Folder that the paths of `recordings` are relative to.
+        recordings: (path, scene, group) of each.
+        design: As in `data.designs.Design`.
+        text: Where the splits come from, as in `data.designs.Design`.
+        splits: Name -> (indices of recordings to train on, indices to test on).
+        recipe: What all systems start from, as stored.
+        systems: In the order of the tables.
+        seeds: Of the trainings.
+        threads: Of one training.
+        precision: As in `training.device.make_fabric`.
+        litis: Whether the published results compare.
+        left_out: Recordings that could not be used, with the reason.
+        notes: For the tables.
+        format: Version of this file.
     """
 
     corpus: str
@@ -62,45 +76,46 @@ class Plan:
     format: int = field(default=FORMAT)
 
     def tasks(self) -> tuple[Task, ...]:
-        """All trainings: every system on the first split, then on the second, so that an early look sees them all."""
+        """Return all trainings: every system on the first split, then on the second, so that early results show them all."""
         return tuple(Task(spec.name, split, seed) for seed in self.seeds for split in self.splits for spec in self.systems)
 
     def spec(self, system: str) -> SystemSpec:
-        """The system of that name."""
+        """Return the system of that name."""
         return next(spec for spec in self.systems if spec.name == system)
 
     def base_recipe(self) -> Recipe:
-        """The recipe that all systems start from."""
-        return Recipe.from_dict(self.recipe)
+        """Return the recipe that all systems start from."""
+        return Recipe.from_stored(self.recipe)
 
     def all_recordings(self) -> tuple[Recording, ...]:
-        """The rows, as recordings; `Recording.path` is what can be opened from here."""
+        """Return the rows as recordings, whose `path` can be opened from here."""
         return tuple(Recording(Path(self.root) / path, scene, group) for path, scene, group in self.recordings)
 
     def split(self, name: str) -> Split:
-        """Recordings of a split."""
+        """Return the recordings of a split."""
         rows = self.all_recordings()
         train, test = self.splits[name]
         return Split(tuple(rows[i] for i in train), tuple(rows[i] for i in test))
 
     def write(self, folder: Path) -> None:
-        """Write plan.json beside, then rename."""
-        path = folder / "plan.json"
+        """Write plan.json, all or nothing."""
+        path = folder / PLAN
         write_atomic(path, msgspec.json.format(msgspec.json.encode(self), indent=1), TrainingError)
 
     @classmethod
     def read(cls, folder: Path) -> "Plan":
-        """The plan of a run folder.
+        """Read the plan of a run folder.
 
-        Raises: `TrainingError` for a folder without one, or with a damaged one.
+        Raises:
+            TrainingError: The folder holds no plan, or a damaged one.
         """
-        path = folder / "plan.json"
+        path = folder / PLAN
         try:
             plan = msgspec.json.decode(path.read_bytes(), type=cls)
         except OSError as error:
             raise TrainingError(
                 f"{folder}: holds no experiment ({error.strerror}: plan.json); `soundscene experiment MANIFEST --out "
-                f"{folder}` makes one"
+                f"{folder}` creates one"
             ) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise TrainingError(
@@ -111,15 +126,22 @@ class Plan:
         return plan
 
     def joined(self, earlier: "Plan", folder: Path) -> "Plan":
-        """This plan with the systems and seeds that the folder already has.
+        """Return this plan with the systems and seeds that the folder already has.
 
-        Raises: `TrainingError` when anything else differs, naming it.
+        Args:
+            earlier: The folder's plan. Recipes are compared by their meaning, as an older one may lack keys.
+            folder: For messages.
+
+        Raises:
+            TrainingError: Anything else differs, which the message names.
         """
+        recipes = earlier.base_recipe().to_dict(), self.base_recipe().to_dict()
         for name in ("recordings", "splits", "recipe", "precision"):
-            if getattr(self, name) != getattr(earlier, name):
-                what = _difference(getattr(earlier, name), getattr(self, name))
+            before, now = recipes if name == "recipe" else (getattr(earlier, name), getattr(self, name))
+            if before != now:
+                what = _difference(before, now)
                 raise TrainingError(
-                    f"{folder}: holds an experiment with other {name} ({what}); give the same ones, or choose another --out"
+                    f"{folder}: holds an experiment with other {name} ({what}); use the same ones, or choose another --out"
                 )
         known = {spec.name: spec for spec in earlier.systems}
         for spec in self.systems:
@@ -137,9 +159,18 @@ def make_plan(
     recipe: Recipe,
     systems: Sequence[SystemSpec],
 ) -> Plan:
-    """A plan with one seed and one thread; `dataclasses.replace` changes what is to be different.
+    """Return a plan with one seed and one thread; `dataclasses.replace` changes what is to be different.
 
-    Raises: `RecipeError` for systems or settings that cannot be built, before anything is computed.
+    Args:
+        corpus: Its name in tables.
+        root: Folder that recordings are named relative to.
+        recordings: All of them.
+        splits: By name.
+        recipe: What all systems start from.
+        systems: To compare.
+
+    Raises:
+        RecipeError: A system or its settings cannot be built; nothing has been computed.
     """
     for spec in systems:
         try:
@@ -164,7 +195,7 @@ def _safe(name: str) -> str:
 
 
 def _difference(one: Any, other: Any) -> str:
-    """The first place where two plain values differ."""
+    """Return the first place where two plain values differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in dict.fromkeys((*one, *other)):
             if one.get(key) != other.get(key):

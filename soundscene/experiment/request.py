@@ -1,18 +1,46 @@
-"""From what a user asks for to a request: which recordings, which splits, which systems."""
+"""The request of an experiment: which recordings, which splits, which systems, which recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from soundscene.data.designs import Design, by_column, dealt_folds, random_splits
+from soundscene.data.designs import Design, read_splits
 from soundscene.data.litis import litis_design, read_litis
 from soundscene.data.manifest import Manifest
-from soundscene.errors import ManifestError, RecipeError
-from soundscene.experiment.run import Request
+from soundscene.errors import RecipeError
+from soundscene.experiment.plan import PLAN, Plan
 from soundscene.recipe import Recipe
-from soundscene.systems.catalogue import specs
+from soundscene.systems.catalogue import SystemSpec, specs
+from soundscene.types import Recording
 
-FOLDS = 5
-TRAIN_SHARE = 0.8
+
+@dataclass(frozen=True)
+class Request:
+    """What to compare on what.
+
+    Attributes:
+        corpus: Its name in tables.
+        root: Folder that recordings are named relative to.
+        recordings: All of them.
+        design: The splits.
+        recipe: What all systems start from.
+        systems: To compare.
+        seeds: Of the trainings.
+        litis: Whether the published results compare.
+        skip_broken: Leave out recordings that cannot be used, and list them in every table, instead of refusing them.
+        notes: For the tables.
+    """
+
+    corpus: str
+    root: Path
+    recordings: tuple[Recording, ...]
+    design: Design
+    recipe: Recipe
+    systems: tuple[SystemSpec, ...]
+    seeds: tuple[int, ...] = (0,)
+    litis: bool = False
+    skip_broken: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def from_manifest(
@@ -24,10 +52,19 @@ def from_manifest(
     recipe: Recipe | None = None,
     skip_broken: bool = False,
 ) -> Request:
-    """An experiment on a manifest.
+    """Return the request of an experiment on a manifest.
 
-    splits: see `read_splits`; systems, ablate: see `systems.catalogue.specs`; recipe: `Recipe.small()` unless given.
-    Raises: `SceneError` for whatever cannot be read.
+    Args:
+        path: Of the manifest.
+        splits: See `read_splits`.
+        systems: See `systems.catalogue.specs`.
+        ablate: See `systems.catalogue.specs`.
+        seeds: Of the trainings.
+        recipe: `Recipe.small()` unless given.
+        skip_broken: See `Request`.
+
+    Raises:
+        SceneError: Something cannot be read.
     """
     manifest = Manifest.read(path)
     design = read_splits(manifest, splits)
@@ -56,11 +93,20 @@ def from_litis(
     recipe: Recipe | None = None,
     skip_broken: bool = False,
 ) -> Request:
-    """The paper's experiment on LITIS Rouen: `Recipe()`, which is the paper's but for what docs/decisions show, unless
-    given.
+    """Return the request of the paper's experiment on LITIS Rouen.
 
-    split_files: folder of the user's files of splits; without them 20 stratified ones are drawn, with seed 0.
-    Raises: `SceneError` for whatever cannot be read.
+    Args:
+        folder_or_zip: The user's copy.
+        unpack_to: Folder for the files of a zip.
+        split_files: Folder of the user's files of splits; without them 20 stratified ones are drawn, with seed 0.
+        systems: See `systems.catalogue.specs`.
+        ablate: See `systems.catalogue.specs`.
+        seeds: Of the trainings.
+        recipe: `Recipe()` unless given: the paper's but for what docs/decisions show.
+        skip_broken: See `Request`.
+
+    Raises:
+        SceneError: Something cannot be read.
     """
     manifest, notes = read_litis(folder_or_zip, unpack_to)
     design = litis_design(manifest, split_files, 0)
@@ -81,49 +127,42 @@ def from_litis(
     )
 
 
-def read_splits(manifest: Manifest, text: str | None) -> Design:
-    """Splits as a user writes them.
+def choose_recipe(run: Path, name: str | None, settings: Iterable[str], default: str) -> tuple[Recipe, str | None]:
+    """Return the recipe of an experiment: as given, else that of the plan in its folder, else a preset.
 
-    "by=COLUMN": each value of a column once (fold, city, source); "folds=5": dealt by group; "random=20": drawn by group;
-    the last two with ",seed=N", the last with ",train=0.8". None: by=fold where the manifest has that column, else folds=5.
-    Raises: `ManifestError` for anything else.
+    Args:
+        run: Folder of the run, which need not be there.
+        name: Preset or TOML file as given, None for neither.
+        settings: As given, see `Recipe.with_settings`.
+        default: Preset of a new folder.
+
+    Returns:
+        The recipe, and a note where it is the plan's.
+
+    Raises:
+        SceneError: The recipe or the plan cannot be read.
     """
-    if text is None:
-        has_fold = any(r.columns.get("fold") for r in manifest.recordings)
-        text = "by=fold" if has_fold else f"folds={FOLDS}"
-    words = {key: value for key, _, value in (word.partition("=") for word in text.split(","))}
-    kind = next(iter(words))
-    allowed = {"by": {"by"}, "folds": {"folds", "seed"}, "random": {"random", "seed", "train"}}
-    if kind not in allowed or not set(words) <= allowed[kind]:
-        raise _misread(text)
-    if kind == "by":
-        return by_column(manifest, words["by"])
-    try:
-        n, seed, share = int(words[kind]), int(words.get("seed", "0")), float(words.get("train", TRAIN_SHARE))
-    except ValueError:
-        raise _misread(text) from None
-    return dealt_folds(manifest, n, seed) if kind == "folds" else random_splits(manifest, n, share, seed)
+    settings = list(settings)
+    if name is None and not settings and (run / PLAN).exists():
+        return Plan.read(run).base_recipe(), f"{run}: resumes with the recipe of its {PLAN}"
+    return Recipe.load(name or default).with_settings(settings), None
 
 
 def read_seeds(text: str) -> tuple[int, ...]:
-    """ "0,1,2" as numbers; raises `RecipeError` for anything else."""
+    """Read seeds such as "0,1,2"; raises `RecipeError` for anything else."""
     try:
         seeds = tuple(dict.fromkeys(int(word) for word in text.split(",")))
     except ValueError:
         seeds = ()
     if not seeds or min(seeds) < 0:
-        raise RecipeError(f"seeds {text!r}: whole numbers from 0 are wanted, comma separated, such as 0,1,2")
+        raise RecipeError(f"seeds {text!r}: expected whole numbers from 0, comma-separated, such as 0,1,2")
     return seeds
-
-
-def _misread(text: str) -> ManifestError:
-    return ManifestError(f"splits {text!r}: allowed are by=COLUMN, folds=N[,seed=N] and random=N[,train=0.8][,seed=N]")
 
 
 def _lone_groups(manifest: Manifest) -> tuple[str, ...]:
     if any(r.columns.get("group") for r in manifest.recordings):
         return ()
     return (
-        "the manifest has no column 'group', so each file counts as an independent recording; pieces of one recording "
-        "would make the figures flatter",
+        "the manifest has no column 'group', so each file counts as an independent recording; excerpts of one "
+        "recording would make the scores optimistic",
     )

@@ -1,11 +1,13 @@
-"""One file per task: who was asked, what was true, what was said. Tables and fusions need nothing else.
+"""A run folder, and its results: one file per task with all that tables and fusions need.
 
 A result is a .safetensors file: the arrays as tensors, everything else as JSON in its header; no pickle in it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,18 +16,25 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from soundscene.errors import TrainingError
+from soundscene.experiment.plan import Plan, Task
+from soundscene.files import write_atomic
+from soundscene.jobs.lock import locked
+from soundscene.jobs.storage import Storage
 
 FORMAT = "soundscene result"
 VERSION = 1
+SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
 class HeadPosteriors:
-    """Log posteriors by one head.
+    """Log posteriors of one head.
 
-    segment [segment, scene] ([0, scene] where the system hears recordings as a whole); recording [recording, scene] by the
-    product rule; calibrated [recording, scene] after the temperature; held [held, scene], before the temperature, of the
-    recordings by which it was fitted.
+    Attributes:
+        segment: [segment, scene]; [0, scene] where the system classifies recordings as a whole.
+        recording: [recording, scene], by the product rule.
+        calibrated: [recording, scene], after the temperature.
+        held: [held, scene], before the temperature, of the recordings that it was fitted on.
     """
 
     segment: Float32[np.ndarray, "segment scene"]
@@ -36,14 +45,29 @@ class HeadPosteriors:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """What one system, trained with one seed on the training part of one split, said of its test part.
+    """Predictions of one system, trained with one seed on the training part of one split, for its test part.
 
-    system, title: for files and for tables; choices: the system's settings; scenes: order of every last axis. recordings,
-    groups, truth, duration_s [recording]: of the test part, paths as in the manifest (systems that share a split share
-    their order); recording_of, start_s [segment] and truth of its recording: of the voting segments. held_recordings,
-    held_truth [held]: training recordings that were set aside; epoch: the one that was tested (0: the system has none);
-    history: a row an epoch, `test_accuracy` (by segment) and `test_log_loss` among them; embedding [segment, feature] of
-    the test part, [segment, 0] where there is none; notes: compromises; facts: versions, machine, threads, seconds, sizes.
+    Attributes:
+        system: Name, for files.
+        title: Name, for tables.
+        split: Name of the split.
+        seed: Of the training.
+        choices: The system's settings.
+        scenes: Order of every last axis.
+        recordings: [recording] of the test part, paths as in the manifest; systems that share a split share their order.
+        groups: [recording].
+        truth: [recording] index of the scene.
+        duration_s: [recording].
+        recording_of: [segment] index of the recording, of the voting segments.
+        start_s: [segment].
+        heads: By name.
+        held_recordings: [held] training recordings that were set aside.
+        held_truth: [held] index of the scene.
+        embedding: [segment, feature] of the test part; [segment, 0] where there is none.
+        epoch: The one that was tested; 0 where the system has none.
+        history: A row an epoch, with `test_accuracy` (by segment) and `test_log_loss`.
+        notes: Compromises.
+        facts: Versions, machine, threads, seconds, sizes.
     """
 
     system: str
@@ -68,19 +92,24 @@ class SplitResult:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        """The file."""
+        """Return the content of the file."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        for head, said in self.heads.items():
-            arrays |= {f"{head}/{name}": getattr(said, name) for name in SAID}
+        for head, posteriors in self.heads.items():
+            arrays |= {f"{head}/{name}": getattr(posteriors, name) for name in POSTERIORS}
         rest = {name: getattr(self, name) for name in PLAIN} | {"heads": list(self.heads)}
         header = {"format": FORMAT, "version": str(VERSION), "result": json.dumps(rest)}
         return save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str) -> "SplitResult":
-        """Read a file back; `name` is for the message.
+        """Read a result.
 
-        Raises: `TrainingError` for a file that is damaged, foreign, or from a newer version.
+        Args:
+            content: Of the file.
+            name: For the message.
+
+        Raises:
+            TrainingError: The file is damaged, foreign, or from a newer version.
         """
         try:
             length = int.from_bytes(content[:8], "little")
@@ -89,38 +118,104 @@ class SplitResult:
                 raise ValueError(f"{header['format']}, version {header['version']}")
             arrays = {key: _array(entry) for key, entry in deserialize(content)}
             rest = json.loads(header["result"])
-            heads = {head: HeadPosteriors(*(arrays[f"{head}/{field}"] for field in SAID)) for head in rest.pop("heads")}
+            heads = {
+                head: HeadPosteriors(*(arrays[f"{head}/{field}"] for field in POSTERIORS)) for head in rest.pop("heads")
+            }
             for key in ("scenes", "recordings", "groups", "held_recordings", "notes"):
                 rest[key] = tuple(rest[key])
             values: dict[str, Any] = rest | {key: arrays[key] for key in ARRAYS} | {"heads": heads}
             return cls(**values)
         except (SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
             raise TrainingError(
-                f"{name}: not a result of ours, or damaged ({' '.join(str(error).split())[:150]}); delete it, and the same "
-                "experiment makes it again"
+                f"{name}: not a result of ours, or damaged ({' '.join(str(error).split())[:150]}); delete it and "
+                "rerun the same command to compute it again"
             ) from None
 
 
-SAID = ("segment", "recording", "calibrated", "held")
+POSTERIORS = ("segment", "recording", "calibrated", "held")
 ARRAYS = ("truth", "duration_s", "recording_of", "start_s", "held_truth", "embedding")
 PLAIN = (
-    *(
-        "system",
-        "title",
-        "split",
-        "seed",
-        "choices",
-        "scenes",
-        "recordings",
-        "groups",
-        "held_recordings",
-        "epoch",
-        "history",
-    ),
-    *("notes", "facts"),
+    "system",
+    "title",
+    "split",
+    "seed",
+    "choices",
+    "scenes",
+    "recordings",
+    "groups",
+    "held_recordings",
+    "epoch",
+    "history",
+    "notes",
+    "facts",
 )
 _TYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
 
 
 def _array(entry: Mapping[str, Any]) -> np.ndarray:
     return np.frombuffer(entry["data"], _TYPES[entry["dtype"]]).reshape(entry["shape"]).copy()
+
+
+class RunFolder:
+    """A run folder: plan, store, results, models, unfinished tasks, and the lock that keeps a second run out.
+
+    Args:
+        path: Of the folder.
+        results: Another place for finished results (see `Storage`), kept in the file `results-are-at` of the folder.
+    """
+
+    def __init__(self, path: Path, results: str | None = None) -> None:
+        self.path = path
+        self.store = path / "store"
+        pointer = path / "results-are-at"
+        if results is None and pointer.exists():
+            results = pointer.read_text(encoding="utf-8").strip()
+        elif results is not None:
+            write_atomic(pointer, f"{results}\n".encode(), TrainingError)
+        self.results = results or str(path / "results")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other run out of the folder; a killed run's lock is released with its process.
+
+        Raises:
+            SceneError: Another run is working in it, or it cannot be created.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"{self.path}: cannot be created ({error.strerror or error})") from None
+        with locked(self.path / "lock"):
+            yield
+
+    def work(self, task: Task) -> Path:
+        """Return the folder of an unfinished task, created if need be."""
+        folder = self.path / "work" / task.name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def model(self, task: Task) -> Path:
+        """Return the path of a task's model."""
+        return self.path / "models" / f"{task.name}.safetensors"
+
+    def finished(self) -> set[str]:
+        """Return the names of the tasks that have a result."""
+        return {name.removesuffix(SUFFIX) for name in Storage(self.results).names() if name.endswith(SUFFIX)}
+
+    def write_result(self, task: Task, content: bytes) -> None:
+        """Write a task's result, all or nothing.
+
+        Args:
+            task: The task.
+            content: As `SplitResult.to_bytes` returns it.
+
+        Raises:
+            SceneError: It cannot be written.
+        """
+        Storage(self.results).write(f"{task.name}{SUFFIX}", content)
+
+    def read_results(self, plan: Plan) -> tuple[list[SplitResult], list[Task]]:
+        """Return all results of a plan in the order of its tasks, and the tasks that have none yet."""
+        storage, there = Storage(self.results), self.finished()
+        found = [SplitResult.from_bytes(storage.read(f"{t.name}{SUFFIX}"), t.name) for t in plan.tasks() if t.name in there]
+        return found, [t for t in plan.tasks() if t.name not in there]

@@ -1,4 +1,4 @@
-"""An experiment from its request to its results: store, leakage guard, tasks; killed anywhere, it goes on where it was."""
+"""An experiment from its request to its results: feature stores, check for leakage, tasks; rerun it to resume."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,7 +9,6 @@ from lightning_fabric import Fabric
 
 from soundscene.data.designs import Design, check
 from soundscene.errors import TrainingError
-from soundscene.experiment.folder import RunFolder
 from soundscene.experiment.local import (
     TaskCallback,
     build_stores,
@@ -19,42 +18,26 @@ from soundscene.experiment.local import (
     run_together,
     warm_up,
 )
-from soundscene.experiment.plan import Plan, make_plan
-from soundscene.jobs.storage import Storage
-from soundscene.recipe import Recipe
-from soundscene.systems.catalogue import SystemSpec
-from soundscene.types import Recording, Split
+from soundscene.experiment.plan import PLAN, Plan, make_plan
+from soundscene.experiment.request import Request
+from soundscene.experiment.results import RunFolder
+from soundscene.types import Split
 
 CORES = os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is to be compared on what.
-
-    corpus: its name in tables; root: folder that recordings are named relative to; systems, recipe, seeds; skip_broken:
-    leave out recordings that cannot be used, and say so in every table, instead of refusing them; notes: for the tables.
-    """
-
-    corpus: str
-    root: Path
-    recordings: tuple[Recording, ...]
-    design: Design
-    recipe: Recipe
-    systems: tuple[SystemSpec, ...]
-    seeds: tuple[int, ...] = (0,)
-    litis: bool = False
-    skip_broken: bool = False
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class RunOptions:
-    """How it is computed, which changes no result beyond rounding.
+    """How an experiment is computed, which changes no result beyond rounding.
 
-    workers: tasks at a time; threads of each (None: cores divided by workers); device, precision as in `make_fabric`;
-    cluster: address of a Ray cluster; results: another place for results, see `experiment.shelf`; fabric: of all processes
-    together, where torchrun has started several.
+    Attributes:
+        workers: Tasks at a time.
+        threads: Of each task; None: cores divided by workers.
+        device: As in `training.device.make_fabric`.
+        precision: As in `training.device.make_fabric`.
+        cluster: Address of a Ray cluster.
+        results: Another place for results, see `experiment.results.RunFolder`.
+        fabric: Of all processes together, where torchrun has started several.
     """
 
     workers: int = CORES
@@ -67,8 +50,30 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class RunCallbacks:
+    """Functions that are called with the progress of a run.
+
+    Attributes:
+        reading: Called with (representation, recordings done, total) while features are computed.
+        started: Called with (plan, number of tasks, number of finished ones) before the first task.
+        task: Called with each event of each task.
+    """
+
+    reading: Callable[[str, int, int], None] = lambda representation, done, total: None
+    started: Callable[[Plan, int, int], None] = lambda plan, n, n_done: None
+    task: TaskCallback = lambda task, event: None
+
+
+@dataclass(frozen=True)
 class ExperimentResult:
-    """What an experiment came to: tasks that were asked for, how many have a result, and why the others have none."""
+    """How a run ended.
+
+    Attributes:
+        plan: Of its folder.
+        n_asked: Tasks that were requested.
+        n_done: Tasks among them with a result.
+        failures: Why the others have none, by name.
+    """
 
     plan: Plan
     n_asked: int
@@ -77,98 +82,84 @@ class ExperimentResult:
 
 
 def run_experiment(
-    request: Request,
-    out: Path,
-    means: RunOptions,
-    reading: Callable[[str, int, int], None] | None = None,
-    told: TaskCallback | None = None,
-    started: Callable[[Plan, int, int], None] | None = None,
+    request: Request, out: Path, options: RunOptions, progress: RunCallbacks | None = None
 ) -> ExperimentResult:
     """Run every system on every split with every seed, as far as the folder does not hold their results already.
 
-    A folder may hold more than is asked for; only what is asked for is run.
+    A folder may hold more than is requested; only what is requested is run.
 
-    reading: called with (representation, recordings done, in all); started: with the plan, the number of tasks and how many
-    of them are finished, before the first begins; told: with what tasks say of themselves.
+    Args:
+        request: What to compare on what.
+        out: Folder of the run, created if need be.
+        options: How to compute it.
+        progress: Functions to call.
 
-    Raises: `SceneError` of any kind, before anything is trained, for what can be known before.
+    Raises:
+        SceneError: Of any kind; before anything is trained, where it can be known before.
     """
-    if means.workers < 1 or (means.threads is not None and means.threads < 1):
-        raise TrainingError(f"workers {means.workers}, threads {means.threads}: at least one each is needed")
-    folder = RunFolder(out, means.results)
-    alone = means.fabric is None or means.fabric.global_rank == 0
-    if not alone:
-        return _compute(folder, request, means, reading, told, started)
+    if options.workers < 1 or (options.threads is not None and options.threads < 1):
+        raise TrainingError(f"workers {options.workers}, threads {options.threads}: at least one each is needed")
+    folder, progress = RunFolder(out, options.results), progress or RunCallbacks()
+    if options.fabric is not None and options.fabric.global_rank > 0:
+        return _compute(folder, request, options, progress)
     with folder.locked():
-        return _compute(folder, request, means, reading, told, started)
+        return _compute(folder, request, options, progress)
 
 
-def _compute(
-    folder: RunFolder,
-    request: Request,
-    means: RunOptions,
-    reading: Callable[[str, int, int], None] | None,
-    told: TaskCallback | None,
-    started: Callable[[Plan, int, int], None] | None,
-) -> ExperimentResult:
+def _compute(folder: RunFolder, request: Request, options: RunOptions, progress: RunCallbacks) -> ExperimentResult:
     warm_up()
-    plan = _plan(folder, request, means)
-    if means.fabric is None or means.fabric.global_rank == 0:
-        plan = _prepare(folder, plan, request, means, reading)
+    if options.fabric is None or options.fabric.global_rank == 0:
+        plan = _prepare(folder, request, options, progress)
         plan.write(folder.path)
-    if means.fabric is not None:
-        means.fabric.barrier()
-        plan = Plan.read(folder.path)
+    if options.fabric is not None:
+        options.fabric.barrier()
+    plan = Plan.read(folder.path)
     asked = [t for t in plan.tasks() if t.seed in request.seeds and any(t.system == s.name for s in request.systems)]
-    there = Storage(folder.results).names()
+    there = folder.finished()
     waiting = [task for task in asked if task.name not in there]
-    if started:
-        started(plan, len(asked), len(asked) - len(waiting))
-    tell: TaskCallback = told or (lambda task, event: None)
-    if means.fabric is not None and means.fabric.world_size > 1:
-        failures = run_together(folder, plan, waiting, means.fabric, tell)
-    elif means.cluster is not None:
+    progress.started(plan, len(asked), len(asked) - len(waiting))
+    if options.fabric is not None and options.fabric.world_size > 1:
+        failures = run_together(folder, plan, waiting, options.fabric, progress.task)
+    elif options.cluster is not None:
         from soundscene.experiment.cluster import run_on_cluster
 
-        failures = run_on_cluster(folder, plan, waiting, means.cluster, means.device, tell)
+        failures = run_on_cluster(folder, plan, waiting, options.cluster, options.device, progress.task)
     else:
-        failures = run_local(folder, plan, waiting, min(means.workers, max(len(waiting), 1)), means.device, tell)
-    there = Storage(folder.results).names()
+        workers = min(options.workers, max(len(waiting), 1))
+        failures = run_local(folder, plan, waiting, workers, options.device, progress.task)
+    there = folder.finished()
     return ExperimentResult(plan, len(asked), sum(task.name in there for task in asked), failures)
 
 
-def _plan(folder: RunFolder, request: Request, means: RunOptions) -> Plan:
-    """The plan of a request, joined with what the folder holds."""
-    threads = means.threads or max(1, CORES // means.workers)
-    plan = replace(
+def _plan(request: Request, options: RunOptions) -> Plan:
+    """Return the plan of a request alone."""
+    return replace(
         make_plan(request.corpus, request.root, request.recordings, request.design.splits, request.recipe, request.systems),
         design=request.design.kind,
         text=request.design.text,
         seeds=request.seeds,
-        threads=threads,
-        precision=means.precision,
+        threads=options.threads or max(1, CORES // options.workers),
+        precision=options.precision,
         litis=request.litis,
         notes=request.notes,
     )
-    return plan
 
 
-def _prepare(
-    folder: RunFolder, plan: Plan, request: Request, means: RunOptions, reading: Callable[[str, int, int], None] | None
-) -> Plan:
-    """Stores, recordings that cannot be used, the leakage guard, and the plan of an earlier run in the folder."""
-    broken = build_stores(folder, plan, means.workers, reading)
+def _prepare(folder: RunFolder, request: Request, options: RunOptions, progress: RunCallbacks) -> Plan:
+    """Compute features, check for unusable recordings and leakage, and join the plan with the one in the folder."""
+    plan = _plan(request, options)
+    broken = build_stores(folder, plan, options.workers, progress.reading)
     if not request.skip_broken:
         refuse_broken(broken, len(plan.recordings))
     plan = _without(plan, broken)
     check(Design({name: plan.split(name) for name in plan.splits}, plan.design, plan.text), content_hashes(folder, plan))
-    if (folder.path / "plan.json").exists():
+    if (folder.path / PLAN).exists():
         plan = plan.joined(Plan.read(folder.path), folder.path)
     return plan
 
 
 def _without(plan: Plan, broken: dict[str, str]) -> Plan:
-    """The plan without some recordings, which it remembers as left out."""
+    """Return the plan without some recordings, which it lists as left out."""
     if not broken:
         return plan
     kept = {i: n for n, i in enumerate(i for i, row in enumerate(plan.recordings) if row[0] not in broken)}
@@ -188,7 +179,9 @@ def _without(plan: Plan, broken: dict[str, str]) -> Plan:
 
 
 def _check_scenes(name: str, split: Split) -> None:
-    unheard = sorted({r.scene for r in split.test} - {r.scene for r in split.train})
-    if unheard or not split.test:
-        what = f"the scenes {', '.join(unheard)} are left in the test part only" if unheard else "nothing is left to test"
+    untrained = sorted({r.scene for r in split.test} - {r.scene for r in split.train})
+    if untrained or not split.test:
+        what = (
+            f"the scenes {', '.join(untrained)} are left in the test part only" if untrained else "nothing is left to test"
+        )
         raise TrainingError(f"split {name}: without the recordings that cannot be used {what}; repair them")

@@ -1,4 +1,4 @@
-"""One task from corpus to result: fit on the training part, watch the test part without a say, answer for it."""
+"""One task from corpus to result: fit on the training part, watch the test part without acting on it, predict it."""
 
 import json
 import os
@@ -31,12 +31,17 @@ def run_task(
     corpora: tuple[Corpus, Corpus],
     work: Path | None = None,
     fabric: Fabric | None = None,
-    listener: Observer | None = None,
+    observer: Observer | None = None,
 ) -> tuple[SplitResult, Fitted]:
-    """Fit a system on one corpus and let it answer for the other.
+    """Fit a system on one corpus and let it predict the other.
 
-    corpora: training part, test part; work: folder for what a killed training goes on from; listener: called after each
-    epoch with its row, test accuracy and test log loss by segment included.
+    Args:
+        plan: Of the run.
+        task: System, split and seed.
+        corpora: Training part and test part.
+        work: Folder for what a killed training resumes from.
+        fabric: Device, precision and processes.
+        observer: Called after each epoch with its row, test accuracy and test log loss by segment included.
     """
     started = time.perf_counter()
     system = build(plan.spec(task.system), plan.base_recipe())
@@ -48,8 +53,8 @@ def run_task(
     def observe(row: dict[str, float], so_far: PredictFunction) -> None:
         row = row | _watch(so_far(testing), truth)
         diary.add(row)
-        if listener:
-            listener(row, so_far)
+        if observer:
+            observer(row, so_far)
 
     fitted = system.fit(training, FitContext(task.seed, fabric, work / "checkpoint.safetensors" if work else None, observe))
     history = [row | diary.row(row["epoch"]) for row in fitted.history]
@@ -58,7 +63,13 @@ def run_task(
 
 
 def read_parts(plan: Plan, task: Task, store: Path) -> tuple[Corpus, Corpus]:
-    """Training and test part of a task from the store."""
+    """Read the training and test part of a task.
+
+    Args:
+        plan: Of the run.
+        task: System and split.
+        store: Folder of the feature stores.
+    """
     system = build(plan.spec(task.system), plan.base_recipe())
     split = plan.split(task.split)
     features = FeatureStore(store, system.representation)
@@ -87,9 +98,9 @@ class _Diary:
         return self._rows.get(epoch, {})
 
 
-def _watch(said: Mapping[str, SystemPredictions], truth: Int64[np.ndarray, " recording"]) -> dict[str, float]:
-    """How the test part fares, by segment where there are some; looked at, never acted on."""
-    first = next(iter(said.values()))
+def _watch(predictions: Mapping[str, SystemPredictions], truth: Int64[np.ndarray, " recording"]) -> dict[str, float]:
+    """Return scores of the test part, by segment where there are some; nothing may act on them."""
+    first = next(iter(predictions.values()))
     if len(first.segment) == 0:
         return {"test_accuracy": accuracy(first.recording, truth), "test_log_loss": log_loss(first.recording, truth)}
     of_segment = truth[first.recording_of]
@@ -108,9 +119,9 @@ def _result(
 ) -> SplitResult:
     training, testing = corpora
     scenes = tuple(sorted({r.scene for r in training.recordings}))
-    said = fitted.predict(testing)
+    predictions = fitted.predict(testing)
     of_held = fitted.predict(training.take(fitted.held)) if fitted.held else {}
-    recording_of = next(iter(said.values())).recording_of  # empty where recordings are heard as a whole
+    recording_of = next(iter(predictions.values())).recording_of  # empty where recordings are classified as a whole
     start_s = testing.start_s[testing.voting] if len(recording_of) else np.zeros(0)
     return SplitResult(
         system=task.system,
@@ -132,7 +143,7 @@ def _result(
                 one.calibrated,
                 of_held[head].recording if fitted.held else np.zeros((0, len(scenes))),
             )
-            for head, one in said.items()
+            for head, one in predictions.items()
         },
         held_recordings=tuple(os.path.relpath(r.path, plan.root) for r in fitted.held),
         held_truth=np.array([scenes.index(r.scene) for r in fitted.held], np.int64),

@@ -1,90 +1,98 @@
-"""One run at a time in a folder: a lock file with the process that has it, taken over when that process is dead."""
+"""One process at a time in a folder: a lock that the operating system releases with its process.
+
+The lock is filelock's. While it is held, the file names its holder as JSON, for messages and for soundscene 0.1.0, whose
+batch runs lock by that content alone.
+"""
 
 import json
 import os
 import platform
-import time
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from soundscene.errors import SceneError
 
-_GRACE_S = 10.0  # in which a lock that has just been made is written
+_KINDS = {stat.S_IFDIR: "directory", stat.S_IFLNK: "symbolic link", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` within it.
+def locked(path: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock file.
 
-    A lock of a process of this machine that has ended is taken over; of another machine it cannot be known, so the lock
-    has to be removed by hand.
-    Raises: `SceneError` when another process has it, naming it, or when it cannot be made.
+    What a dead process left behind never blocks. A file that was empty before stays, as 0.1.0 leaves one in a run folder;
+    any other is removed at the end.
+
+    Args:
+        path: The lock file, in a folder that exists.
+        wait_s: Seconds to wait for another process.
+
+    Raises:
+        SceneError: Another process holds the lock, which the message names, or it cannot be locked.
     """
-    mine = json.dumps({"pid": os.getpid(), "host": platform.node(), "started": _started(os.getpid())})
-    while not _made(path, mine):
-        _take_away(path)
+    lock = FileLock(path, timeout=wait_s)
     try:
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink()
-
-
-def _made(path: Path, content: str) -> bool:
-    try:
-        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "w", encoding="utf-8") as file:
-            file.write(content)
-    except FileExistsError:
-        return False
+        stays = _is_empty_file(path)
+        lock.acquire()
+    except Timeout:
+        raise SceneError(_held(path, _holder(path))) from None
     except OSError as error:
-        raise SceneError(f"{path.parent}: cannot be written ({error.strerror or error})") from None
-    return True
+        raise SceneError(f"{path}: cannot be locked ({error.strerror or error})") from None
+    try:
+        _refuse_earlier(path)
+        try:
+            _write_holder(path)
+            yield
+        finally:
+            with suppress(OSError):  # under the lock, or another process could lose the file it has just locked
+                os.truncate(path, 0) if stays else path.unlink()
+    finally:
+        lock.release()
 
 
-def _take_away(path: Path) -> None:
-    """Remove the lock of a dead process, or raise `SceneError`."""
-    content = _content(path)
-    if content is None:
-        return  # gone meanwhile
-    holder = _holder(content)
-    if holder is None:
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _GRACE_S:
-                _remove(path, content)
-                return
-    elif holder.get("host") == platform.node() and not _alive(holder):
-        _remove(path, content)
+def _is_empty_file(path: Path) -> bool:
+    """Check what is at the path of the lock; raise `SceneError` for anything but a file, which nothing can lock."""
+    try:
+        facts = path.lstat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(facts.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "device")
+        raise SceneError(f"{path}: is a {kind}, expected a lock file; remove it, or choose another folder")
+    return facts.st_size == 0
+
+
+def _refuse_earlier(path: Path) -> None:
+    """Raise `SceneError` while a process of 0.1.0 holds the lock by the content of its file, unknown to the system."""
+    holder = _holder(path)
+    if holder and "lock" not in holder and (holder.get("host") != platform.node() or _alive(holder)):
+        raise SceneError(f"{_held(path, holder)}, or remove {path} if you know that it has ended")
+
+
+def _held(path: Path, holder: dict[str, Any] | None) -> str:
+    who = f"process {holder['pid']} on {holder.get('host')}" if holder else "another process"
+    return f"{path.parent}: {who} is writing there; wait until it ends, or choose another folder"
+
+
+def _write_holder(path: Path) -> None:
+    if os.name == "nt":  # a locked file can be written through its own handle only
         return
-    who = "another process" if holder is None else f"process {holder.get('pid')} on {holder.get('host')}"
-    raise SceneError(
-        f"{path.parent}: {who} is writing there; wait for its end, choose another folder, or remove {path} if you know "
-        "that it has ended"
-    )
-
-
-def _remove(path: Path, content: str) -> None:
-    """Remove the lock that was read, and none that another process has made since."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.old")
-    with suppress(OSError):
-        os.rename(path, aside)  # of several processes one succeeds
-        if _content(aside) != content:
-            os.link(aside, path)
-        aside.unlink()
-
-
-def _content(path: Path) -> str | None:
+    holder = {"pid": os.getpid(), "host": platform.node(), "started": _started(os.getpid()), "lock": "flock"}
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
+        path.write_text(json.dumps(holder), encoding="utf-8")
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
-def _holder(content: str) -> dict[str, Any] | None:
+def _holder(path: Path) -> dict[str, Any] | None:
+    """Read who holds a lock; None where its file does not say."""
     try:
-        holder = json.loads(content)
-    except ValueError:
+        holder = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValueError):
         return None
     return holder if isinstance(holder, dict) and isinstance(holder.get("pid"), int) else None
 
@@ -95,16 +103,16 @@ def _alive(holder: dict[str, Any]) -> bool:
         return True  # signal 0 is Ctrl-C there
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
-    except (PermissionError, OSError):
+    except OSError:
         return True  # somebody else's
     started = _started(pid)
     return started != "ended" and started == holder.get("started", started)
 
 
 def _started(pid: int) -> str:
-    """When a process started, because numbers are given again; "" where the system does not tell; "ended" for a zombie."""
+    """Return when a process started, as process numbers are reused; "" where unknown, "ended" for a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

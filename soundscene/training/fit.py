@@ -1,8 +1,8 @@
-"""fit: the training loop, on Lightning Fabric (device, precision, several processes by torchrun).
+"""The training loop, on Lightning Fabric (device, precision, several processes by torchrun).
 
-All training images live in one tensor on the device; pairs are drawn here, mixed and masked there (`training.step`), so
-no data loader is in the way. With several processes every rank draws the same epoch and takes its share of each batch; DDP
-averages the gradients; batch-norm statistics are those of each process's share (docs/decisions/0006).
+All training images live in one tensor on the device. Pairs are drawn here, then mixed and masked there (`training.step`),
+so there is no data loader. With several processes every rank draws the same epoch and takes its share of each batch, and
+DDP averages the gradients. Batch-norm statistics are those of each process's share (docs/decisions/0006).
 """
 
 import hashlib
@@ -34,7 +34,13 @@ nothing can be selected by it."""
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The trained network in evaluation mode, the epoch its weights are of, and one row per epoch."""
+    """Result of a training.
+
+    Attributes:
+        network: The network, in evaluation mode.
+        epoch: Epoch that its weights are from.
+        history: One row per epoch: epoch, loss, seconds and, with a validation part, its log loss and accuracy.
+    """
 
     network: Network
     epoch: int
@@ -50,24 +56,34 @@ def fit(
     validation: LabelledImages | None = None,
     epoch_size: int | None = None,
     checkpoint: Path | None = None,
-    observer: EpochCallback | None = None,
+    on_epoch: EpochCallback | None = None,
 ) -> TrainedNetwork:
     """Train the network of a recipe on between-class examples (sections 3 and 4.3).
 
-    Arguments: training and validation images (the validation part chooses the epoch when `training.keep` is "best" and
-    is only watched otherwise); epoch_size: examples an epoch, by default as many as training segments; checkpoint: a
-    file written after every epoch and resumed from if it is there, bit for bit on the same machine, threads and batch
-    size; observer: see `EpochCallback`.
+    Args:
+        recipe: Network and training settings.
+        training: Training images and labels.
+        n_scenes: Number of scenes.
+        fabric: Device, precision and processes, by default one process on the device that Fabric finds.
+        validation: Images that choose the epoch if `training.keep` is "best", and are only scored otherwise.
+        epoch_size: Examples per epoch, by default the number of training segments.
+        checkpoint: File that is written after every epoch, and resumed from if it exists. The result is the same to the
+            bit on the same machine with the same number of threads.
+        on_epoch: Called after each epoch.
 
-    Raises: `TrainingError` for a corpus of one scene, a foreign checkpoint, a loss that is no longer finite, more
-    processes than a batch has examples, or `training.keep` "best" without a validation part.
+    Raises:
+        TrainingError: If the corpus has one scene, the checkpoint belongs to another training, the loss is not finite,
+            there are more processes than examples in a batch, or `training.keep` is "best" without a validation part.
     """
     fabric = fabric or Fabric(devices=1)
     choices, n = recipe.training, epoch_size or len(training.labels)
     _check(choices, n, fabric.world_size, validation)
-    mark = _fingerprint(recipe, training) if checkpoint else ""
-    state = (load_checkpoint(checkpoint, mark) if checkpoint else None) or TrainingState()
+    fingerprint = _fingerprint(recipe, training) if checkpoint else ""
+    state = (load_checkpoint(checkpoint, fingerprint) if checkpoint else None) or TrainingState()
+
+    # Initialisation and dropout draw from the global generator. The caller gets it back as it was.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        # The same seed on every rank: all processes start from the same weights.
         torch.manual_seed(choices.seed)
         network = build_network(recipe, n_scenes)
         network.standardise.fit(training.images)
@@ -75,35 +91,41 @@ def fit(
             network.load_state_dict(state.network)
         capture = choose_capture(recipe, fabric, network)
         optimiser, step = make_step(recipe, fabric, network, training, n_scenes, capture)
-        if state.epoch:  # after the weights have moved, because the moments have to follow them to the device
+        if state.epoch:  # after `make_step` has moved the weights, because the moments follow them to the device
             load_moments(optimiser, state.optimiser)
-        held = to_device(validation, fabric) if validation else None
+        validation = to_device(validation, fabric) if validation else None
 
         while state.epoch < choices.epochs and not _out_of_patience(recipe, state):
+            # 1. Train: draw pairs, mix them, step.
             started = time.perf_counter()
             set_rate(optimiser, _learning_rate(recipe, state.epoch))
             loss = _train_epoch(recipe, fabric, step, training.labels.cpu(), n, state.epoch)
             state.epoch += 1
             row = {"epoch": float(state.epoch), "loss": loss, "seconds": time.perf_counter() - started}
+
+            # 2. Score the validation part. Running statistics differ between processes, so rank 0's scores count for all:
+            # otherwise one process could stop early and leave the others waiting for its gradients.
             network.eval()
-            if held:
-                row |= _validate(network, held)
-            row = fabric.broadcast(row)  # running statistics differ between processes; rank 0 decides
+            if validation:
+                row |= _validate(network, validation)
+            row = fabric.broadcast(row)
             state.history.append(row)
             if choices.keep == "best" and _is_best(state.history):
                 state.best_epoch, state.best = state.epoch, _copy(network)
-            if observer:
-                observer(dict(row), network)
+
+            # 3. Report and save. The checkpoint comes last, so a resumed training repeats no finished epoch.
+            if on_epoch:
+                on_epoch(dict(row), network)
             if checkpoint and fabric.global_rank == 0:
                 state.network, state.optimiser = _copy(network), optimiser.state_dict()
-                save_checkpoint(checkpoint, state, mark)
+                save_checkpoint(checkpoint, state, fingerprint)
     if state.best:
         network.load_state_dict(state.best)
     return TrainedNetwork(network.eval(), state.best_epoch or state.epoch, state.history)
 
 
 def _check(choices: TrainingRecipe, n: int, n_processes: int, validation: LabelledImages | None) -> None:
-    """What would otherwise fail late, or as a loss that is not a number."""
+    """Refuse what would otherwise fail late, or as a loss that is not a number."""
     if choices.keep == "best" and validation is None:
         raise TrainingError('training.keep = "best" needs a validation part to choose the epoch by; there is none')
     if n and n // math.ceil(n / choices.batch_size) < n_processes:
@@ -114,15 +136,19 @@ def _check(choices: TrainingRecipe, n: int, n_processes: int, validation: Labell
 
 
 def _train_epoch(recipe: Recipe, fabric: Fabric, step: Step, labels: Int64[Tensor, " segment"], n: int, epoch: int) -> float:
-    """One pass over n freshly drawn examples; mean loss. Everything random is seeded by (seed, epoch)."""
+    """Train on n freshly drawn examples and return the mean loss.
+
+    Everything random is seeded by (seed, epoch), so an epoch after a resume is the epoch of an uninterrupted training.
+    """
     choices, rank = recipe.training, fabric.global_rank
-    draws = torch.Generator().manual_seed(_seed(choices.seed, epoch, 0))
-    torch.manual_seed(_seed(choices.seed, epoch, 1 + rank))  # dropout knows only the global generator
+    draws = torch.Generator().manual_seed(_seed(choices.seed, epoch, 0))  # the same on all ranks: one epoch, shared out
+    torch.manual_seed(_seed(choices.seed, epoch, 1 + rank))  # dropout uses the global generator, and differs by rank
     draw = draw_pairs if choices.mixing == "between-class" else no_mixing
     step.start(draw(labels, n, draws, choices.balanced))
     for part in torch.arange(n).tensor_split(math.ceil(n / choices.batch_size)):  # even batches: no tiny last one
-        shifts = int(torch.randint(2**62, (), generator=draws))
-        step.run(slice(int(part[0]) + rank, int(part[-1]) + 1, fabric.world_size), _seed(shifts, rank, 0))
+        augmentation_seed = int(torch.randint(2**62, (), generator=draws))
+        # Rank r takes every world_size-th example of the batch, from the r-th on.
+        step.run(slice(int(part[0]) + rank, int(part[-1]) + 1, fabric.world_size), _seed(augmentation_seed, rank, 0))
     mean = cast(Tensor, fabric.all_reduce(step.total, reduce_op="sum")).item() / n
     if not math.isfinite(mean):
         raise TrainingError(
@@ -134,16 +160,16 @@ def _train_epoch(recipe: Recipe, fabric: Fabric, step: Step, labels: Int64[Tenso
 
 @torch.no_grad()
 def _validate(network: Network, validation: LabelledImages) -> dict[str, float]:
-    """Segment accuracy and log loss of the softmax layer on the validation part, which is on the network's device."""
+    """Score the softmax layer on segments of the validation part, which is on the network's device."""
     log_posterior = torch.cat([torch.log_softmax(network(piece), -1) for piece in validation.images.split(500)]).cpu()
     truth = validation.labels.cpu()
-    chosen = log_posterior.gather(1, truth[:, None])
-    right = (log_posterior.argmax(dim=1) == truth).float()
-    return {"validation_log_loss": -float(chosen.mean()), "validation_accuracy": float(right.mean())}
+    log_posterior_of_truth = log_posterior.gather(1, truth[:, None])
+    correct = (log_posterior.argmax(dim=1) == truth).float()
+    return {"validation_log_loss": -float(log_posterior_of_truth.mean()), "validation_accuracy": float(correct.mean())}
 
 
 def _is_best(history: list[dict[str, float]]) -> bool:
-    """Whether the last row has the lowest validation log loss; the earliest wins a tie."""
+    """Tell whether the last row has the lowest validation log loss. The earliest wins a tie."""
     losses = [row["validation_log_loss"] for row in history]
     return losses.index(min(losses)) == len(losses) - 1
 
@@ -154,7 +180,7 @@ def _out_of_patience(recipe: Recipe, state: TrainingState) -> bool:
 
 
 def _learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Constant as in the paper, or half a cosine from the full rate to zero over all epochs."""
+    """Return the rate of an epoch: constant as in the paper, or half a cosine from the full rate to zero."""
     rate = recipe.training.learning_rate
     if recipe.training.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * epoch / recipe.training.epochs))
@@ -162,7 +188,7 @@ def _learning_rate(recipe: Recipe, epoch: int) -> float:
 
 
 def _seed(*parts: int) -> int:
-    """One seed from several numbers, so that epochs, ranks and purposes do not share a sequence."""
+    """Hash several numbers to one seed, so that epochs, ranks and purposes do not share a sequence."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -171,8 +197,8 @@ def _copy(network: Network) -> dict[str, Tensor]:
 
 
 def _fingerprint(recipe: Recipe, training: LabelledImages) -> str:
-    """Hash of everything a checkpoint depends on: the recipe and the training images with their labels."""
-    digest = hashlib.sha256(json.dumps(recipe.to_dict(), sort_keys=True).encode())
+    """Hash everything a checkpoint depends on: the recipe and the training images with their labels."""
+    digest = hashlib.sha256(json.dumps(recipe.to_stored(), sort_keys=True).encode())
     digest.update(training.labels.numpy().tobytes())
     digest.update(np.ascontiguousarray(training.images.numpy()).data)
     return digest.hexdigest()

@@ -16,13 +16,12 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from benchmarks.ray_cluster import two_nodes
-from soundscene.batch import worker as worker_module
-from soundscene.batch.cluster import run_batch_on_cluster
-from soundscene.batch.places import ShardStorage, sources
-from soundscene.batch.request import BatchConfig
+from soundscene.batch.cluster import ShardWorker, run_batch_on_cluster, shard_of
+from soundscene.batch.folder import BatchConfig
 from soundscene.batch.run import run_batch
-from soundscene.batch.worker import ShardWorker, shard_of, versions_here
+from soundscene.batch.sources import sources
 from soundscene.errors import SceneError
+from soundscene.jobs.ray import versions_here
 from soundscene.predictor import load
 from tests.support.tiny import recording, write
 
@@ -30,10 +29,11 @@ pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")  
 N = 24
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with two_nodes() as found:
-        yield found
+@pytest.fixture
+def dying() -> Iterator[Cluster]:
+    """A cluster whose nodes may be killed."""
+    with two_nodes() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made_by(model: Path) -> BatchConfig:
-    return BatchConfig.by(model, load(model), "parquet")
+    return BatchConfig.of_model(model, load(model), "parquet")
 
 
 def read(out: Path) -> pyarrow.Table:
@@ -68,7 +68,7 @@ def alone(model: Path, paths: list[str], out: Path) -> pyarrow.Table:
 def test_a_worker_makes_the_rows_of_a_local_run(model: Path, sounds: Path, tmp_path: Path) -> None:
     paths = sorted(path.name for path in sounds.iterdir())  # relative, as in the folder of the command
     worker = ShardWorker(model.read_bytes(), made_by(model), str(tmp_path), str(sounds), versions_here())
-    assert worker.make(7, paths) == {"rows": N, "broken": 1, "error": ""}
+    assert worker.run(7, paths) == {"rows": N, "broken": 1, "error": ""}
     assert [path.name for path in tmp_path.iterdir()] == [shard_of(7, paths)]
     assert shard_of(7, paths[1:]) != shard_of(7, paths) != shard_of(8, paths)
     expected = alone(model, [str(sounds / path) for path in paths], tmp_path / "local")
@@ -81,7 +81,7 @@ def test_a_worker_fetches_what_is_elsewhere(model: Path, sounds: Path, tmp_path:
     files.put(str(sounds), "/sounds", recursive=True)
     paths = list(sources(["memory://sounds"]))
     worker = ShardWorker(model.read_bytes(), made_by(model), f"file://{tmp_path}", "/", versions_here())
-    assert worker.make(0, [*paths, "memory://sounds/gone.wav"])["broken"] == 2
+    assert worker.run(0, [*paths, "memory://sounds/gone.wav"])["broken"] == 2
     files.rm("/sounds", recursive=True)
     found = read(tmp_path)
     expected = alone(model, [str(path) for path in sorted(sounds.iterdir())], tmp_path / "local")
@@ -89,39 +89,40 @@ def test_a_worker_fetches_what_is_elsewhere(model: Path, sounds: Path, tmp_path:
     assert found.column("error").to_pylist()[-1] == "does not exist"
 
 
-def test_other_versions_and_bad_places_are_said_in_a_line(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_versions_and_bad_places_are_one_line(model: Path, tmp_path: Path) -> None:
     worker = ShardWorker(model.read_bytes(), made_by(model), str(tmp_path), "/", {"soundscene": "99.0", "torch": "1.0"})
-    found = worker.make(0, ["a.wav"])
+    found = worker.run(0, ["a.wav"])
     assert found["error"].startswith(f"node {os.uname().nodename} has soundscene ")
-    monkeypatch.setattr(worker_module, "VERSIONS", ())
     (tmp_path / "file").write_text("")
     worker = ShardWorker(model.read_bytes(), made_by(model), str(tmp_path / "file" / "x"), "/", {})
-    assert "file/x: rows cannot be kept there (" in worker.make(0, ["a.wav"])["error"]
-    with pytest.raises(SceneError, match="the memory of one process, which others cannot write to"):
-        ShardStorage("memory://rows")
-    with pytest.raises(SceneError, match=r"nowhere://rows: this kind of place cannot be used \("):
-        ShardStorage("nowhere://rows")
-    with pytest.raises(SceneError, match=r"cluster ray://x:1: Ray Data works from a machine of the cluster"):
+    assert "file/x: cannot be written (" in worker.run(0, ["a.wav"])["error"]
+    for place, reason in (
+        ("memory://rows", "memory://rows: the memory of one process, which others cannot write to"),
+        ("nowhere://rows", "nowhere://rows: this kind of place cannot be used ("),
+    ):
+        worker = ShardWorker(model.read_bytes(), made_by(model), place, "/", {})
+        assert worker.run(0, ["a.wav"])["error"].startswith(reason)
+    with pytest.raises(SceneError, match=r"^cluster ray://x:1: this command runs on a machine of the cluster; .* auto$"):
         run_batch_on_cluster(model, made_by(model), [], str(tmp_path), "ray://x:1")
 
 
-def test_a_killed_node_changes_no_row_and_doubles_none(cluster: Cluster, model: Path, sounds: Path, tmp_path: Path) -> None:
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_killed_node_changes_no_row_and_doubles_none(dying: Cluster, model: Path, sounds: Path, tmp_path: Path) -> None:
     paths, out = [str(path) for path in sorted(sounds.iterdir())], tmp_path / "cluster"
     killed: list[int] = []
 
     def kill() -> None:
         while not (there := len(list(out.glob("part-*.parquet")))):
             time.sleep(0.01)
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        dying.remove_node(next(iter(dying.worker_nodes)), allow_graceful=False)
         killed.append(there)
 
     killer = threading.Thread(target=kill)
     killer.start()
     shards: list[int] = []
     tally = run_batch_on_cluster(
-        model, made_by(model), [*paths, paths[0]], str(out), str(cluster.address), 1, lambda said: shards.append(said.shards)
+        model, made_by(model), [*paths, paths[0]], str(out), str(dying.address), 1, lambda said: shards.append(said.shards)
     )
     killer.join()
     assert killed[0] < N
@@ -130,6 +131,7 @@ def test_a_killed_node_changes_no_row_and_doubles_none(cluster: Cluster, model: 
     assert read(out).equals(alone(model, paths, tmp_path / "local"))
 
 
+@pytest.mark.cluster
 def test_a_restart_makes_only_what_is_missing_even_of_another_list(
     cluster: Cluster, model: Path, sounds: Path, tmp_path: Path
 ) -> None:
@@ -144,5 +146,5 @@ def test_a_restart_makes_only_what_is_missing_even_of_another_list(
     grown = run_batch_on_cluster(model, config, paths[:20], out, address, 4)
     assert (grown.rows, grown.skipped) == (14, 6)
     assert read(tmp_path / "cluster").equals(alone(model, paths[:20], tmp_path / "local"))
-    with pytest.raises(SceneError, match=r"cluster/run\.json: the rows there were made with --head "):
-        run_batch_on_cluster(model, BatchConfig.by(model, load(model, "softmax"), "parquet"), paths, out, address, 4)
+    with pytest.raises(SceneError, match=r"cluster/run\.json: the rows there were computed with --head "):
+        run_batch_on_cluster(model, BatchConfig.of_model(model, load(model, "softmax"), "parquet"), paths, out, address, 4)

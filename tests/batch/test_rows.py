@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from soundscene.batch import seen as seen_module
-from soundscene.batch.rows import COLUMNS, FORMS, Row, ShardFormat, columns, document, flat, read_paths, write_shard
-from soundscene.batch.seen import PathSet
+from soundscene.batch import sources as sources_module
+from soundscene.batch.rows import COLUMNS, FORMS, Row, ShardFormat, columns, document, flat, read_paths, shard_bytes
+from soundscene.batch.sources import PathSet
 from soundscene.errors import AudioError, SceneError
+from soundscene.jobs.storage import Storage
 from tests.support.shards import SCENES, answer
 
 NAMES = ("a.wav", "two\nlines.wav", 'quote",.wav', "caf\udce9.wav", "gr\u00fcn.wav", "cr\r.wav", "bad.wav")
@@ -26,8 +27,7 @@ ROWS = [
 
 def shard(folder: Path, form: ShardFormat) -> Path:
     path = folder / f"part-00000.{form}"
-    write_shard(ROWS, SCENES, form, path)
-    assert [p.name for p in folder.iterdir()] == [path.name]
+    path.write_bytes(shard_bytes(ROWS, SCENES, form))
     return path
 
 
@@ -71,11 +71,15 @@ def test_the_three_forms_hold_the_same_bits(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_paths_of_a_shard_are_read_back(tmp_path: Path, form: ShardFormat) -> None:
     path = shard(tmp_path, form)
-    assert list(read_paths(path, form, SCENES)) == [name.replace("\udce9", "\\udce9") for name in NAMES]
+    assert list(read_paths(path.read_bytes(), path.name, form, SCENES)) == [
+        name.replace("\udce9", "\\udce9") for name in NAMES
+    ]
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) - 20])  # what no kill leaves, but a full disk or a hand may
-    with pytest.raises(SceneError, match=r"part-00000\.\w+: not a whole shard \(.*\); take it away, and its recordings"):
-        list(read_paths(path, form, SCENES))
+    with pytest.raises(
+        SceneError, match=r"part-00000\.\w+: not a whole shard \(.*\); move it away to predict its recordings"
+    ):
+        list(read_paths(path.read_bytes(), path.name, form, SCENES))
 
 
 def test_a_row_keeps_no_segments_and_no_path_in_its_error() -> None:
@@ -83,7 +87,7 @@ def test_a_row_keeps_no_segments_and_no_path_in_its_error() -> None:
     assert (row.path, row.error) == ("s3://b/x.wav", "lasts 1 s")
     assert document(row) == {"path": "s3://b/x.wav", "error": "lasts 1 s"}
     assert flat(row, SCENES) == ("s3://b/x.wav", *(None,) * 5, "lasts 1 s", None, None, None, None)
-    kept = Row.of("a.wav", answer("a.wav")).answer
+    kept = Row.of("a.wav", answer("a.wav")).prediction
     assert kept is not None
     assert kept.segments == ()
 
@@ -91,12 +95,12 @@ def test_a_row_keeps_no_segments_and_no_path_in_its_error() -> None:
 def test_a_shard_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "part-00000.csv").mkdir()
     with pytest.raises(SceneError, match=r"part-00000\.csv: cannot be written"):
-        write_shard(ROWS, SCENES, "csv", tmp_path / "part-00000.csv")
+        Storage(tmp_path).write("part-00000.csv", shard_bytes(ROWS, SCENES, "csv"))
     assert [p.name for p in tmp_path.iterdir()] == ["part-00000.csv"]
 
 
 def test_seen_is_a_set_across_its_array_and_its_latest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen_module, "_FRESH", 100)
+    monkeypatch.setattr(sources_module, "_FRESH", 100)
     seen, texts = PathSet(), [f"rec/{n % 950}.wav" for n in range(1900)]
     assert [seen.add(text) for text in texts] == [True] * 950 + [False] * 950
     assert len(seen) == 950

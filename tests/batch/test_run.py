@@ -1,10 +1,6 @@
 """Rows in a folder: shards, restarts, other models, and one run at a time."""
 
-import json
 import os
-import platform
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -16,10 +12,8 @@ from hypothesis import strategies as st
 from soundscene.batch.folder import opened
 from soundscene.batch.rows import FORMS, ShardFormat, read_paths
 from soundscene.batch.run import BatchStats, run_batch
-from soundscene.cli.batch_progress import progress_line, summary_line
+from soundscene.cli.progress import batch_line, batch_summary
 from soundscene.errors import SceneError
-from soundscene.jobs import lock as lock_module
-from soundscene.jobs.lock import locked
 from tests.support.shards import SCENES, Answering, config
 
 PATHS = [f"{n}{'bad' if n == 3 else ''}.wav" for n in range(10)]
@@ -35,7 +29,7 @@ def run(
 
 
 def shards(out: Path, form: ShardFormat = "csv") -> dict[str, list[str]]:
-    return {path.name: list(read_paths(path, form, SCENES)) for path in sorted(out.glob("part-*"))}
+    return {path.name: list(read_paths(path.read_bytes(), path.name, form, SCENES)) for path in sorted(out.glob("part-*"))}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -97,8 +91,8 @@ def test_a_shard_ends_a_minute_after_its_first_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (config(model="1234"), "were made with model 00ff, these would be with 1234; choose another folder"),
-        (config("parquet"), "were made with --format csv, these would be with parquet; choose"),
+        (config(model="1234"), "were computed with model 00ff, these would be with 1234; choose another folder"),
+        (config("parquet"), "were computed with --format csv, these would be with parquet; choose"),
     ],
 )
 def test_rows_made_in_another_way_are_refused(tmp_path: Path, other: object, message: str) -> None:
@@ -127,76 +121,22 @@ def test_what_a_kill_leaves_is_removed_and_what_is_not_ours_stays(tmp_path: Path
     assert {p.name for p in tmp_path.iterdir()} == {"part-00000.csv", "part-00001.csv", "run.json", "notes.tmp"}
 
 
-# --- one run at a time ------------------------------------------------------------------------------------------------
-
-
-def test_a_second_run_is_refused_and_a_dead_one_is_not_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    with locked(path):
-        with pytest.raises(SceneError, match=rf"process {os.getpid()} on {platform.node()} is writing there"), locked(path):
-            pass
-        assert path.exists()
-    assert not path.exists()
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    holders = [
-        {"pid": int(dead.stdout), "host": platform.node(), "started": "1"},
-        {"pid": os.getppid(), "host": platform.node(), "started": "1"},  # its number was given again
-    ]
-    for holder in holders:
-        path.write_text(json.dumps(holder))
-        with locked(path):
-            assert json.loads(path.read_text())["pid"] == os.getpid()
-    path.write_text(json.dumps({"pid": int(dead.stdout), "host": "elsewhere", "started": "1"}))
-    with pytest.raises(SceneError, match=r"process \d+ on elsewhere is writing there; .* or remove .*lock"), locked(path):
-        pass
-    assert path.exists()
-
-
-def test_an_empty_lock_counts_until_it_is_old(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    path.write_text("")
-    with pytest.raises(SceneError, match="another process is writing there"), locked(path):
-        pass
-    os.utime(path, (1, 1))
-    with locked(path):
-        pass
-
-
-def test_a_lock_that_another_process_takes_over_first_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "lock"
-    stale = json.dumps({"pid": 2**22 + 1, "host": platform.node(), "started": "1"})
-    path.write_text(stale)
-    alive = json.dumps({"pid": os.getpid(), "host": platform.node(), "started": lock_module._started(os.getpid())})
-    real = os.rename
-
-    def late(source: Path, target: Path) -> None:
-        path.write_text(alive)  # between reading and removing
-        real(source, target)
-
-    monkeypatch.setattr(os, "rename", late)
-    with pytest.raises(SceneError, match="is writing there"), locked(path):
-        pass
-    assert path.read_text() == alive
-
-
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SceneError, match=r"file: cannot be made \(File exists\)"), opened(tmp_path / "file", config()):
+    with pytest.raises(SceneError, match=r"file: cannot be written \(File exists\)"), opened(tmp_path / "file", config()):
         pass
 
 
 def test_a_full_disk_loses_no_finished_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from soundscene.batch import rows
+    real, calls = os.fsync, list[int]()
 
-    real, calls = rows._to_disk, list[int]()
-
-    def full(file: object) -> None:
+    def full(number: int) -> None:
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == 3:  # run.json, the first shard, the second
             raise OSError(28, "No space left on device")
-        real(file)  # type: ignore[arg-type]
+        real(number)
 
-    monkeypatch.setattr(rows, "_to_disk", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(SceneError, match=r"part-00001\.csv: cannot be written \(No space left on device\)"):
         run(tmp_path, PATHS)
     assert shards(tmp_path) == {"part-00000.csv": PATHS[:4]}
@@ -208,7 +148,7 @@ def test_a_full_disk_loses_no_finished_shard(tmp_path: Path, monkeypatch: pytest
 
 def test_progress_says_what_is_left_at_the_rate_of_this_run() -> None:
     tally = BatchStats(rows=500, broken=2, skipped=1000, shards=1, seconds=50.0)
-    assert progress_line(tally, 3500) == "1,500 of 3,500 recordings, 2 broken, 10 a second, 0:03:20 left"
-    assert progress_line(tally, None) == "1,500 recordings, 2 broken, 10 a second"
-    assert progress_line(BatchStats(), 10) == "0 of 10 recordings"
-    assert summary_line(tally, "out") == "out: 500 rows, 2 broken, 1 shard(s), 50.0 s; 1,000 had a row before"
+    assert batch_line(tally, 3500) == "1,500 of 3,500 recordings, 2 unreadable, 10 per second, 0:03:20 left"
+    assert batch_line(tally, None) == "1,500 recordings, 2 unreadable, 10 per second"
+    assert batch_line(BatchStats(), 10) == "0 of 10 recordings"
+    assert batch_summary(tally, "out") == "out: 500 rows, 2 unreadable, 1 shard(s), 50.0 s; 1,000 were done before"

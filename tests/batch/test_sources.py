@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from soundscene.audio.folders import count_files, count_listed, listed, sound_files
-from soundscene.batch.places import count_sources, fetched, sources
+from soundscene.batch.sources import count_sources, fetched, sources
 from soundscene.errors import AudioError
 from tests.support.tiny import text
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from soundscene.experiment.folder import RunFolder
+from soundscene.experiment.results import RunFolder
 from soundscene.experiment.plan import Plan
 from tests.support.command_line import TINY_SET, run
 from tests.support.litis_tree import write_litis
@@ -122,7 +122,7 @@ def test_litis_is_one_command(tmp_path: Path, capfd: pytest.CaptureFixture[str])
         (("nothing.csv",), "nothing.csv: "),
         (("MANIFEST", "--systems", "att-crn-mel"), "system 'att-crn-mel': allowed are att-crnn-mel"),
         (("MANIFEST", "--splits", "by"), "there are path, scene, group, fold"),
-        (("MANIFEST", "--splits", "fold=1"), "splits 'fold=1': allowed are by=COLUMN, folds=N[,seed=N] and random=N"),
+        (("MANIFEST", "--splits", "fold=1"), "splits 'fold=1': allowed are by=COLUMN, columns=NAME,NAME, folds=N["),
         (("MANIFEST", "--splits", "folds=x"), "splits 'folds=x': allowed are"),
         (("MANIFEST", "--splits", "random=2,test=0.1"), "splits 'random=2,test=0.1': allowed are"),
         (("MANIFEST", "--splits", "by=scene"), "all rows of a scene have the same scene"),

@@ -1,4 +1,4 @@
-"""What a node unloads is what a machine with the store would load, to the bit, whatever is asked for in whatever order."""
+"""What a node reads of a shared corpus is what a machine with the store would load, to the bit, in whatever order."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from soundscene.data.corpus import Corpus
 from soundscene.data.store import Extract, FeatureStore, Representation
 from soundscene.errors import ManifestError
-from soundscene.experiment import cargo
-from soundscene.experiment.cargo import load, unload
+from soundscene.experiment import cluster
+from soundscene.experiment.cluster import share, unshare
 from soundscene.types import Recording
 
 N = 11
@@ -37,7 +37,7 @@ def draw(recording: Recording) -> Extract:
     )
 
 
-class Storage:
+class ObjectStore:
     """An object store that counts what is taken out of it."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, list
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cargo, "BLOCK", BLOCK)
+    monkeypatch.setattr(cluster, "BLOCK", BLOCK)
 
 
 def assert_same(one: Corpus, other: Corpus) -> None:
@@ -82,29 +82,29 @@ def assert_same(one: Corpus, other: Corpus) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(chosen=st.lists(st.integers(0, N - 1), min_size=1, unique=True))
-def test_unloaded_equals_loaded_from_the_store(stored: tuple[FeatureStore, list[Recording]], chosen: Sequence[int]) -> None:
+def test_unshared_equals_shared_from_the_store(stored: tuple[FeatureStore, list[Recording]], chosen: Sequence[int]) -> None:
     store, recordings = stored
-    shelf = Storage()
-    loaded = load(store, recordings, shelf.put)
+    objects = ObjectStore()
+    shared = share(store, recordings, objects.put)
     wanted = [recordings[i] for i in chosen]
-    assert_same(unload(loaded, wanted, shelf.fetch), store.load(wanted))
+    assert_same(unshare(shared, wanted, objects.fetch), store.load(wanted))
 
 
 def test_blocks_travel_once_as_float16_and_only_those_that_are_needed(
     stored: tuple[FeatureStore, list[Recording]],
 ) -> None:
     store, recordings = stored
-    shelf = Storage()
-    loaded = load(store, recordings, shelf.put)
-    assert len(loaded.blocks) == 3  # of 4, 4 and 3 recordings
-    assert [shelf.values[ref].dtype for ref in loaded.blocks] == [np.float16] * 3
-    assert sum(len(shelf.values[ref]) for ref in loaded.blocks) == sum(1 + i % 3 for i in range(N))
-    unload(loaded, [recordings[9], recordings[0]], shelf.fetch)
-    assert shelf.fetched == [loaded.rest, loaded.blocks[0], loaded.blocks[2]]
+    objects = ObjectStore()
+    shared = share(store, recordings, objects.put)
+    assert len(shared.blocks) == 3  # of 4, 4 and 3 recordings
+    assert [objects.values[ref].dtype for ref in shared.blocks] == [np.float16] * 3
+    assert sum(len(objects.values[ref]) for ref in shared.blocks) == sum(1 + i % 3 for i in range(N))
+    unshare(shared, [recordings[9], recordings[0]], objects.fetch)
+    assert objects.fetched == [shared.rest, shared.blocks[0], shared.blocks[2]]
 
 
 def test_recording_that_the_store_lacks_is_named(stored: tuple[FeatureStore, list[Recording]], tmp_path: Path) -> None:
     store, recordings = stored
     (tmp_path / "77.wav").write_text("new")
     with pytest.raises(ManifestError, match=r"77\.wav: not in the store"):
-        load(store, [*recordings, Recording(tmp_path / "77.wav", "scene", "g")], Storage().put)
+        share(store, [*recordings, Recording(tmp_path / "77.wav", "scene", "g")], ObjectStore().put)

@@ -1,6 +1,6 @@
 """Two nodes on this machine, one killed while a training runs on it: nothing is lost, nothing is doubled, all is the same.
 
-The tests share a cluster, which they leave with fewer nodes than they found it with, so their order matters.
+Tests that kill nodes share a cluster, which they leave with fewer nodes than they found it with, so their order matters.
 benchmarks/ray_cluster.py does the same through the command line, at random moments, on any corpus.
 """
 
@@ -19,17 +19,18 @@ from ray.cluster_utils import Cluster
 
 from benchmarks.kill import differences, unlike
 from benchmarks.ray_cluster import Kill, kill_node, trainings_on, two_nodes
-from soundscene.errors import TrainingError
-from soundscene.experiment import cluster as room
+from soundscene.errors import SceneError, TrainingError
+from soundscene.experiment import cluster as cluster_module
 from soundscene.experiment.cluster import run_on_cluster
-from soundscene.experiment.folder import RunFolder
+from soundscene.experiment.local import Event
 from soundscene.experiment.plan import Plan, Task
-from soundscene.experiment.request import from_manifest
-from soundscene.experiment.results import SplitResult
-from soundscene.experiment.run import Request, RunOptions, run_experiment
-from soundscene.experiment.worker import Event
+from soundscene.experiment.request import Request, from_manifest
+from soundscene.experiment.results import RunFolder, SplitResult
+from soundscene.experiment.run import RunCallbacks, RunOptions, run_experiment
+from soundscene.jobs import ray as jobs_ray
 from tests.support.tiny import TINY
 
+pytestmark = pytest.mark.cluster
 GOOD, BAD = "att-crnn-mel", "cnn-mel:training.learning_rate=1e30"
 RECIPE = TINY.with_settings(["training.epochs=12"])
 
@@ -65,9 +66,10 @@ class Heard:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with two_nodes() as found:
-        yield found
+def dying() -> Iterator[Cluster]:
+    """A cluster whose nodes may be killed."""
+    with two_nodes() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +101,13 @@ def read(folder: RunFolder, task: Task) -> SplitResult:
 
 
 def test_where_no_cluster_is_one_line_says_so(local: Local, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"^cluster 127\.0\.0\.1:1: nothing answers there \(.*"):
+    with pytest.raises(SceneError, match=r"^cluster 127\.0\.0\.1:1: nothing listens there \(.*"):
         run_on_cluster(local.folder(tmp_path / "run"), local.plan, local.good, "127.0.0.1:1", "cpu", Heard())
 
 
 def test_more_threads_than_any_node_has_are_refused(cluster: Cluster, local: Local, tmp_path: Path) -> None:
     plan = replace(local.plan, threads=64)
-    with pytest.raises(TrainingError, match=r"cluster .*: no node has 64 CPU\(s\), which a training is to have; give fewer"):
+    with pytest.raises(TrainingError, match=r"cluster .*: no node has 64 CPU\(s\), as a training needs; use fewer"):
         run_on_cluster(local.folder(tmp_path / "run"), plan, local.good, str(cluster.address), "cpu", Heard())
     assert not ray.is_initialized()
 
@@ -113,12 +115,12 @@ def test_more_threads_than_any_node_has_are_refused(cluster: Cluster, local: Loc
 def test_nodes_of_other_versions_are_named(
     cluster: Cluster, local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "version", lambda name: {"soundscene": "99.0", "torch": "1.0"}[name])
+    monkeypatch.setattr(jobs_ray, "version", lambda name: {"soundscene": "99.0", "torch": "1.0"}[name])
     heard, task = Heard(), local.good[0]
     failures = run_on_cluster(local.folder(tmp_path / "run"), local.plan, [task], str(cluster.address), "cpu", heard)
     assert heard.events == [(task.name, "failed")]
     assert f"node {os.uname().nodename} has soundscene " in failures[task.name]
-    assert "the driver 99.0; install the same" in failures[task.name]
+    assert "the driver 99.0; install the same version" in failures[task.name]
 
 
 def test_nodes_write_results_to_a_url(cluster: Cluster, local: Local, tmp_path: Path) -> None:
@@ -130,6 +132,7 @@ def test_nodes_write_results_to_a_url(cluster: Cluster, local: Local, tmp_path: 
     assert not (tmp_path / "run" / "models").exists()
 
 
+@pytest.mark.slow
 def test_training_whose_process_is_killed_each_time_is_given_up(cluster: Cluster, local: Local, tmp_path: Path) -> None:
     killed: list[int] = []
 
@@ -150,13 +153,17 @@ def test_training_whose_process_is_killed_each_time_is_given_up(cluster: Cluster
     assert len(killed) == 3
 
 
-def test_killed_node_loses_nothing_and_a_failure_ends_no_other(cluster: Cluster, local: Local, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_killed_node_loses_nothing_and_a_failure_ends_no_other(dying: Cluster, local: Local, tmp_path: Path) -> None:
     kills: list[Kill | None] = []
     heard, out = Heard(), tmp_path / "run"
-    node = next(iter(cluster.worker_nodes))
-    with meanwhile(lambda going_on: kills.append(kill_node(cluster, node, 0.0, going_on))):
+    node = next(iter(dying.worker_nodes))
+    with meanwhile(lambda going_on: kills.append(kill_node(dying, node, 0.0, going_on))):
         outcome = run_experiment(
-            local.request, out, RunOptions(threads=1, device="cpu", cluster=str(cluster.address)), told=heard
+            local.request,
+            out,
+            RunOptions(threads=1, device="cpu", cluster=str(dying.address)),
+            RunCallbacks(task=heard),
         )
     assert kills[0] is not None
     assert len(kills[0].tasks) == 1
@@ -172,14 +179,15 @@ def test_killed_node_loses_nothing_and_a_failure_ends_no_other(cluster: Cluster,
     assert not list((out / "work").glob("*/checkpoint*"))
 
 
+@pytest.mark.slow
 def test_without_any_node_the_rest_is_given_up(
-    cluster: Cluster, local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dying: Cluster, local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "LOOK_S", 0.5)
-    monkeypatch.setattr(room, "PATIENCE_S", 2.0)
-    (node,) = cluster.worker_nodes
+    monkeypatch.setattr(cluster_module, "LOOK_S", 0.5)
+    monkeypatch.setattr(cluster_module, "PATIENCE_S", 2.0)
+    (node,) = dying.worker_nodes
     heard = Heard()
-    with meanwhile(lambda going_on: kill_node(cluster, node, 0.0, going_on) and None):
-        failures = run_on_cluster(local.folder(tmp_path / "run"), local.plan, local.good, str(cluster.address), "cpu", heard)
+    with meanwhile(lambda going_on: kill_node(dying, node, 0.0, going_on) and None):
+        failures = run_on_cluster(local.folder(tmp_path / "run"), local.plan, local.good, str(dying.address), "cpu", heard)
     assert set(failures) == {task.name for task in local.good}
     assert all(why.startswith("no node with 1 CPU(s) is left in the cluster") for why in failures.values())

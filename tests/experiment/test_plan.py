@@ -52,7 +52,7 @@ def test_a_folder_may_grow_by_systems_and_seeds_only(tmp_path: Path) -> None:
     assert [s.name for s in joined.systems][:3] == ["cnn-mel", "att-crnn-mel", "att-crnn-mel+no-mixing"]
     assert joined.seeds == (0, 2)
     recipe = made(TINY.with_settings(["training.epochs=9"]))
-    with pytest.raises(TrainingError, match=r"with other recipe \(training: epochs: 2 there, 9 now\); give the same ones"):
+    with pytest.raises(TrainingError, match=r"with other recipe \(training: epochs: 2 there, 9 now\); use the same ones"):
         recipe.joined(earlier, tmp_path)
     with pytest.raises(TrainingError, match="with other splits"):
         replace(earlier, splits={"fold=0": earlier.splits["fold=0"]}).joined(earlier, tmp_path)

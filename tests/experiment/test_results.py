@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from soundscene.errors import TrainingError
-from soundscene.experiment.results import ARRAYS, PLAIN, SAID, HeadPosteriors, SplitResult
+from soundscene.experiment.results import ARRAYS, PLAIN, POSTERIORS, HeadPosteriors, SplitResult
 
 
 def made() -> SplitResult:
@@ -47,7 +47,7 @@ def test_what_is_written_is_read() -> None:
         np.testing.assert_array_equal(getattr(back, name), getattr(one, name))
         assert getattr(back, name).dtype == getattr(one, name).dtype
     for head in ("softmax", "svm"):
-        for name in SAID:
+        for name in POSTERIORS:
             np.testing.assert_array_equal(getattr(back.heads[head], name), getattr(one.heads[head], name))
     for name in PLAIN:
         assert getattr(back, name) == getattr(one, name), name
@@ -74,7 +74,7 @@ def test_a_damaged_file_is_one_line(damage: str) -> None:
         "text": b"what is this? " * 50,
     }[damage]
     with pytest.raises(
-        TrainingError, match=r"^x: not a result of ours, or damaged \(.*\); delete it, and the same"
+        TrainingError, match=r"^x: not a result of ours, or damaged \(.*\); delete it and rerun the same"
     ) as caught:
         SplitResult.from_bytes(content, "x")
     assert "\n" not in str(caught.value)

@@ -13,19 +13,17 @@ from lightning_fabric import Fabric
 from benchmarks.kill import differences, unlike
 from soundscene.data.corpus import read_corpus
 from soundscene.data.manifest import Manifest
-from soundscene.errors import ManifestError, TrainingError
-from soundscene.experiment.folder import RunFolder
+from soundscene.errors import ManifestError, SceneError, TrainingError
+from soundscene.experiment.local import Event, run_here
 from soundscene.experiment.plan import Plan, Task
-from soundscene.experiment.request import from_manifest
-from soundscene.experiment.results import SplitResult
-from soundscene.experiment.run import ExperimentResult, Request, RunOptions, run_experiment
+from soundscene.experiment.request import Request, from_manifest
+from soundscene.experiment.results import RunFolder, SplitResult
+from soundscene.experiment.run import ExperimentResult, RunCallbacks, RunOptions, run_experiment
 from soundscene.experiment.task import read_parts, run_task
-from soundscene.experiment.worker import Event, do
-from soundscene.jobs.storage import Storage
 from soundscene.predictor import load
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import SystemSpec
-from soundscene.systems.neural import HEADS, answer, train
+from soundscene.systems.neural import HEADS, predict, train
 from tests.support.tiny import TINY, text, write_corpus
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
@@ -52,7 +50,9 @@ def finished(
 ) -> tuple[Path, ExperimentResult, list[tuple[Task, Event]]]:
     out = tmp_path_factory.mktemp("run") / "run"
     told: list[tuple[Task, Event]] = []
-    outcome = run_experiment(request(manifest, "att-crnn-mel", "cnn-mel"), out, MEANS, told=lambda t, e: told.append((t, e)))
+    outcome = run_experiment(
+        request(manifest, "att-crnn-mel", "cnn-mel"), out, MEANS, RunCallbacks(task=lambda t, e: told.append((t, e)))
+    )
     return out, outcome, told
 
 
@@ -89,13 +89,13 @@ def test_a_result_is_what_training_and_answering_by_hand_give(
     assert found.recordings == tuple(str(r.path.relative_to(manifest.parent)) for r in split.test)
     assert found.held_recordings == tuple(str(r.path.relative_to(manifest.parent)) for r in trained.held)
     for head in HEADS:
-        said = answer(trained.bundle, testing, head)
+        said = predict(trained.bundle, testing, head)
         np.testing.assert_array_equal(found.heads[head].segment, said.segment.astype(np.float32))
         np.testing.assert_array_equal(found.heads[head].calibrated, said.calibrated)
-        held = answer(trained.bundle, training.take(trained.held), head).recording
+        held = predict(trained.bundle, training.take(trained.held), head).recording
         np.testing.assert_array_equal(found.heads[head].held, held)
     assert found.start_s.tolist() == [0.0] * 3
-    last = answer(replace(trained.bundle, temperature={"softmax": 1.0}), testing, "softmax").segment.argmax(axis=1) == truth
+    last = predict(replace(trained.bundle, temperature={"softmax": 1.0}), testing, "softmax").segment.argmax(axis=1) == truth
     assert found.history[-1]["test_accuracy"] == last.mean()
     assert [row["loss"] for row in found.history] == [row["loss"] for row in trained.history]
 
@@ -106,9 +106,9 @@ def test_given_again_nothing_is_trained_and_systems_may_be_added(
     out = tmp_path / "run"
     shutil.copytree(finished[0], out)
     told: list[tuple[Task, Event]] = []
-    again = run_experiment(request(manifest, "cnn-mel"), out, MEANS, told=lambda t, e: told.append((t, e)))
+    again = run_experiment(request(manifest, "cnn-mel"), out, MEANS, RunCallbacks(task=lambda t, e: told.append((t, e))))
     assert (again.n_asked, again.n_done, told) == (2, 2, [])
-    more = run_experiment(request(manifest, "mfcc-dnn"), out, MEANS, told=lambda t, e: told.append((t, e)))
+    more = run_experiment(request(manifest, "mfcc-dnn"), out, MEANS, RunCallbacks(task=lambda t, e: told.append((t, e))))
     assert (more.n_asked, more.n_done, more.failures) == (2, 2, {})
     assert {t.system for t, _ in told} == {"mfcc-dnn"}
     with pytest.raises(TrainingError, match=r"holds an experiment with other recipe \(training: seed: 0 there, 4 now\)"):
@@ -139,9 +139,9 @@ def test_a_crash_and_a_killed_process_are_told_and_the_run_goes_on(
     monkeypatch.setattr(local, "work_in_process", _kills_itself_if_broken)
     outcome = run_experiment(replace(asked, systems=(broken, *asked.systems)), out, MEANS)
     assert outcome.n_done == 2
-    killed = "was killed by signal 9 (memory full?); the same command goes on with it"
+    killed = "was killed by signal 9 (memory full?); rerun the same command to resume"
     assert killed in outcome.failures["broken__part=1__seed0"]
-    assert "ValueError: a bug (all of it: " in outcome.failures["broken__part=2__seed0"]
+    assert "ValueError: a bug (see " in outcome.failures["broken__part=2__seed0"]
     log = folder.path / "work" / "broken__part=2__seed0" / "error.log"
     assert "Traceback" in log.read_text()
 
@@ -149,7 +149,7 @@ def test_a_crash_and_a_killed_process_are_told_and_the_run_goes_on(
 def _kills_itself_if_broken(folder: RunFolder, plan: Plan, task: Task, device: str, gpu: int | None, line: object) -> None:
     import os
 
-    from soundscene.experiment import worker
+    from soundscene.experiment import local
 
     if task.system == "broken" and task.split == "part=1":
         os.kill(os.getpid(), 9)
@@ -158,14 +158,14 @@ def _kills_itself_if_broken(folder: RunFolder, plan: Plan, task: Task, device: s
         def bug(*arguments: object, **rest: object) -> None:
             raise ValueError("a bug")
 
-        worker.run_task = bug  # type: ignore[assignment]
-    worker.work_in_process(folder, plan, task, device, gpu, line)  # type: ignore[arg-type]
+        local.run_task = bug  # type: ignore[assignment]
+    local.work_in_process(folder, plan, task, device, gpu, line)  # type: ignore[arg-type]
 
 
 def test_two_runs_in_one_folder_are_refused(manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     out.mkdir()
-    with FileLock(out / "lock"), pytest.raises(TrainingError, match="another run is working in it; wait for its end, or"):
+    with FileLock(out / "lock"), pytest.raises(SceneError, match="another process is writing there; wait until it ends, or"):
         run_experiment(request(manifest), out, MEANS)
 
 
@@ -233,29 +233,19 @@ def test_seeds_and_places_for_results(manifest: Path, tmp_path: Path) -> None:
     assert unlike(results[0], results[2]) != [], "another seed is another training"
 
 
-def test_shelves_show_whole_results_only(tmp_path: Path) -> None:
-    for place in (str(tmp_path / "a b"), "memory://shelf/run"):
-        shelf = Storage(place)
-        assert shelf.names() == set()
-        shelf.write("one", b"content")
-        assert (shelf.names(), shelf.read("one")) == ({"one"}, b"content")
-    (tmp_path / "a b" / "two.safetensors.77.tmp").write_bytes(b"half")
-    assert Storage(tmp_path / "a b").names() == {"one"}
-    with pytest.raises(TrainingError, match="nowhere://x: results cannot be kept there"):
-        Storage("nowhere://x")
-
-
 def test_a_damaged_result_is_named(finished: tuple[Path, ExperimentResult, list], tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(finished[0], out)
     path = out / "results" / "cnn-mel__part=1__seed0.safetensors"
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(TrainingError, match=r"^cnn-mel__part=1__seed0: not a result of ours, or damaged .*; delete it"):
+    with pytest.raises(
+        TrainingError, match=r"^cnn-mel__part=1__seed0: not a result of ours, or damaged .*; delete it and rerun"
+    ):
         RunFolder(out).read_results(finished[1].plan)
 
 
 def test_one_process_does_the_same_task(finished: tuple[Path, ExperimentResult, list], tmp_path: Path) -> None:
-    """`do` is what a worker process and torchrun's processes call."""
+    """`run_here` is what a worker process and torchrun's processes call."""
     out = tmp_path / "run"
     shutil.copytree(finished[0], out)
     plan, folder = finished[1].plan, RunFolder(out)
@@ -264,7 +254,7 @@ def test_one_process_does_the_same_task(finished: tuple[Path, ExperimentResult, 
     before = SplitResult.from_bytes(path.read_bytes(), "before")
     path.unlink()
     rows: list[dict[str, float]] = []
-    event = do(folder, plan, task, FABRIC, rows.append)
+    event = run_here(folder, plan, task, FABRIC, rows.append)
     assert event.kind == "done"
     assert event.numbers["svm"] == float((before.heads["svm"].recording.argmax(1) == before.truth).mean())
     assert [row["epoch"] for row in rows] == [1.0, 2.0]

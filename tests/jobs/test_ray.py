@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from soundscene.errors import TrainingError
+from soundscene.errors import SceneError
 from soundscene.jobs import ray as jobs_ray
 from soundscene.jobs.ray import reach
 
 
 @pytest.mark.parametrize("given", ["rubbish", "host:port", "http://host:80", "ray://", ":6379", "host:99999", ""])
 def test_what_is_no_address_is_refused(given: str) -> None:
-    with pytest.raises(TrainingError, match=r"allowed are auto, local, HOST:PORT and ray://HOST:PORT$"):
+    with pytest.raises(SceneError, match=r"allowed are auto, local, HOST:PORT and ray://HOST:PORT$"):
         reach(given)
 
 
@@ -22,21 +22,21 @@ def test_where_nothing_listens_is_known_at_once(form: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
     started = time.monotonic()
-    with pytest.raises(TrainingError, match=rf"cluster {form.format(port)}: nothing answers there .*refused.*ray start"):
+    with pytest.raises(SceneError, match=rf"cluster {form.format(port)}: nothing listens there .*refused.*ray start"):
         reach(form.format(port))
     assert time.monotonic() - started < jobs_ray.DOOR_S
 
 
 def test_unknown_host_is_named() -> None:
-    with pytest.raises(TrainingError, match=r"cluster nosuch\.invalid:6379: nothing answers there"):
+    with pytest.raises(SceneError, match=r"cluster nosuch\.invalid:6379: nothing listens there"):
         reach("nosuch.invalid:6379")
 
 
 def test_what_listens_but_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs_ray, "ANSWER_S", 0.5)
+    monkeypatch.setattr(jobs_ray, "REPLY_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
-        with pytest.raises(TrainingError, match=rf"{port}: no Ray cluster answers there .*ray://HOST:10001$"):
+        with pytest.raises(SceneError, match=rf"{port}: no Ray cluster replies there .*ray://HOST:10001$"):
             reach(f"127.0.0.1:{port}")
 
 
@@ -54,7 +54,7 @@ def test_what_ray_says_of_a_cluster_it_cannot_use_is_one_line(
     said: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs_ray, "_PROBE", f"import sys; sys.exit({f'noise{chr(10)}REASON {said}'!r})")
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(SceneError) as caught:
         reach("auto")
     assert str(caught.value).startswith(f"cluster auto: cannot be used ({shown}); HOST:PORT is ")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from soundscene.batch.request import BatchConfig
+from soundscene.batch.folder import BatchConfig
 from soundscene.batch.rows import ShardFormat
 from soundscene.errors import AudioError, SceneError
 from soundscene.predictor import Predictor
