@@ -3,6 +3,7 @@
 See docs/decisions/0051-splits.md.
 """
 
+import fnmatch
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
@@ -16,10 +17,12 @@ from jaxtyping import Bool
 from soundscene.data.manifest import Manifest
 from soundscene.data.splits import check_leakage, group_folds
 from soundscene.errors import ManifestError
-from soundscene.types import Recording, Split
+from soundscene.types import Split
 
 MOST_SPLITS = 100  # each is a training of every system
 _TRIES = 200
+FOLDS = 5  # of a manifest without a column fold, unless a number is given
+TRAIN_SHARE = 0.8
 _MANY = 10  # scenes listed in a message
 
 
@@ -43,6 +46,45 @@ class Design:
             raise ValueError("the kind is 'once', but a recording is tested in two splits")
 
 
+def read_splits(manifest: Manifest, text: str | None) -> Design:
+    """Read splits as a user writes them.
+
+    | text | splits |
+    |---|---|
+    | by=COLUMN | each value of the column (fold, city, source) is the test part once |
+    | columns=NAME,NAME | one split a column with the values train and test; patterns such as split* match several |
+    | folds=N[,seed=N] | N folds of whole groups, stratified by scene |
+    | random=N[,train=0.8][,seed=N] | N independent splits of whole groups, stratified by scene |
+
+    Args:
+        manifest: Recordings to split.
+        text: One of the above. None: by=fold where the manifest has that column, else folds=5.
+
+    Raises:
+        ManifestError: The text is not one of these, or the manifest does not allow such splits.
+    """
+    if text is None:
+        has_fold = any(r.columns.get("fold") for r in manifest.recordings)
+        text = "by=fold" if has_fold else f"folds={FOLDS}"
+    kind, _, rest = text.partition("=")
+    if kind == "columns":
+        names = [name.strip() for name in rest.split(",")]
+        if not all(names):
+            raise _misread(text)
+        return by_columns(manifest, names)
+    words = {key: value for key, _, value in (word.partition("=") for word in text.split(","))}
+    allowed = {"by": {"by"}, "folds": {"folds", "seed"}, "random": {"random", "seed", "train"}}
+    if kind not in allowed or not set(words) <= allowed[kind]:
+        raise _misread(text)
+    if kind == "by":
+        return by_column(manifest, words["by"])
+    try:
+        n, seed, share = int(words[kind]), int(words.get("seed", "0")), float(words.get("train", TRAIN_SHARE))
+    except ValueError:
+        raise _misread(text) from None
+    return dealt_folds(manifest, n, seed) if kind == "folds" else random_splits(manifest, n, share, seed)
+
+
 def by_column(manifest: Manifest, column: str) -> Design:
     """Each value of a column (`fold`, `city`, `group`, ...) is the test part once, all other rows train.
 
@@ -50,10 +92,8 @@ def by_column(manifest: Manifest, column: str) -> Design:
     Raises `ManifestError` for an unknown or empty column, more than 100 values, a group that stands under two values, and
     a scene whose rows all have one value, because testing on it would test what training never saw.
     """
-    values = [_value(recording, column) for recording in manifest.recordings]
+    values = manifest.values(column)
     parts = sorted({value for value in values if value}, key=natural)
-    if all(value is None for value in values):
-        manifest.split(column, "")  # raises, and names the columns there are
     if not parts:
         raise ManifestError(f"{manifest.path}: column {column!r} is empty in every row; a value makes a row part of a test")
     if len(parts) > MOST_SPLITS:
@@ -67,6 +107,33 @@ def by_column(manifest: Manifest, column: str) -> Design:
     splits = {f"{column}={part}": manifest.split(column, part) for part in parts}
     rest = f"; {never_tested} rows without a value only train" if never_tested else ""
     return Design(splits, "once", f"the manifest's column {column}, {_parts(len(parts))}{rest}")
+
+
+def by_columns(manifest: Manifest, names: Sequence[str]) -> Design:
+    """Take one split from each column whose cells are `train`, `test` or empty.
+
+    A split has the name of its column. Rows with an empty cell are in neither part of that split.
+
+    Args:
+        manifest: Manifest that has the columns.
+        names: Names of columns, or patterns such as split*, which select further columns (not scene or group).
+
+    Raises:
+        ManifestError: A column is unknown, has another value, or lacks training or test rows; a scene is tested that no
+            training recording has; a group appears in both parts; or there are more than 100 columns.
+    """
+    columns = list(dict.fromkeys(column for name in names for column in _matching(manifest, name)))
+    if len(columns) > MOST_SPLITS:
+        raise ManifestError(
+            f"{manifest.path}: {len(columns)} columns of splits, each is a training; allowed are {MOST_SPLITS}"
+        )
+    splits = {column: _column_split(manifest, column) for column in columns}
+    splits_in = "column" if len(columns) == 1 else f"{len(columns)} columns"
+    design = Design(
+        splits, "repeated" if repeats(splits) else "once", f"the manifest's {splits_in} of splits, {_some(columns)}"
+    )
+    check(design, None)
+    return design
 
 
 def dealt_folds(manifest: Manifest, n_folds: int, seed: int) -> Design:
@@ -149,9 +216,40 @@ def natural(text: str) -> tuple[list[str | int], str]:
     return [int(piece) if index % 2 else piece for index, piece in enumerate(pieces)], text
 
 
-def _value(recording: Recording, column: str) -> str | None:
-    given = {"scene": recording.scene, "group": recording.group}
-    return given.get(column, recording.columns.get(column))
+def _misread(text: str) -> ManifestError:
+    return ManifestError(
+        f"splits {text!r}: allowed are by=COLUMN, columns=NAME,NAME, folds=N[,seed=N] and random=N[,train=0.8][,seed=N]"
+    )
+
+
+def _matching(manifest: Manifest, name: str) -> list[str]:
+    """Columns that a name or pattern stands for."""
+    if not re.search(r"[*?\[]", name):
+        return [name]
+    own = [column for column in manifest.columns if column not in ("path", "scene", "group")]
+    columns = [column for column in own if fnmatch.fnmatchcase(column, name)]
+    if not columns:
+        raise ManifestError(f"{manifest.path}: no column matches {name!r}; there are {', '.join(manifest.columns)}")
+    return columns
+
+
+def _column_split(manifest: Manifest, column: str) -> Split:
+    rows = list(zip(manifest.recordings, manifest.values(column), strict=True))
+    for recording, value in rows:
+        if value not in ("train", "test", "", None):
+            where = f", line {recording.line}" if recording.line else ""
+            raise ManifestError(
+                f"{manifest.path}{where}: column {column!r} has the value {value!r}; a column of splits holds train, test "
+                "or nothing"
+            )
+    split = Split(tuple(r for r, value in rows if value == "train"), tuple(r for r, value in rows if value == "test"))
+    for part, recordings in (("train", split.train), ("test", split.test)):
+        if not recordings:
+            raise ManifestError(f"{manifest.path}: column {column!r} has no row with the value {part}")
+    unseen = sorted({r.scene for r in split.test} - {r.scene for r in split.train})
+    if unseen:
+        raise ManifestError(f"{manifest.path}: column {column!r} tests scenes without a training recording: {_some(unseen)}")
+    return split
 
 
 def _refuse_lone_scenes(manifest: Manifest, column: str, values: Sequence[str | None]) -> None:

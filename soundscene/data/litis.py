@@ -85,6 +85,36 @@ def litis_design(manifest: Manifest, splits_folder: Path | None, seed: int) -> D
     return design
 
 
+def litis_manifest(
+    source: Path, csv: Path, split_files: Path | None = None, seed: int = 0
+) -> tuple[Manifest, tuple[str, ...]]:
+    """Convert LITIS Rouen to a manifest with a column for each split, and notes for the user.
+
+    The columns split01, split02, ... hold `train` or `test`; a recording in neither part has an empty cell. The splits
+    are those of `litis_design`: its `split 01` is the column split01, which `--splits columns=split*` reads back. The
+    caller writes the manifest: `manifest.write(manifest.path)`.
+
+    Args:
+        source: The unpacked folder, or the zip, which is unpacked into a folder `litis` beside `csv`.
+        csv: Path the manifest is for.
+        split_files: Folder of the data set's index files or of text files of splits; None: 20 stratified splits.
+        seed: Of the drawn splits.
+
+    Raises:
+        ManifestError: See `read_litis` and `litis_design`.
+    """
+    corpus, notes = read_litis(source, csv.parent / "litis")
+    design = litis_design(corpus, split_files, seed)
+    cells: dict[Path, dict[str, str]] = {r.path: {} for r in corpus.recordings}
+    for name, split in design.splits.items():
+        for part, recordings in (("train", split.train), ("test", split.test)):
+            for recording in recordings:
+                cells[recording.path][name.replace(" ", "")] = part
+    columns = [name.replace(" ", "") for name in design.splits]
+    rows = (replace(r, columns={c: cells[r.path].get(c, "") for c in columns}) for r in corpus.recordings)
+    return Manifest(csv, tuple(rows)), (*notes, design.text)
+
+
 # --- recordings -------------------------------------------------------------------------------------------------------
 
 

@@ -72,21 +72,43 @@ class Manifest:
         writer.writerows(cells)
         _replace(path, text.getvalue())
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns, in the order of the file."""
+        return tuple(dict.fromkeys(["path", "scene", "group", *(name for r in self.recordings for name in r.columns)]))
+
+    def values(self, column: str) -> list[str | None]:
+        """Return the value of one column in each row, None in a row without that column.
+
+        Raises:
+            ManifestError: No row has the column; the message names the nearest one.
+        """
+        fixed = {"scene": [r.scene for r in self.recordings], "group": [r.group for r in self.recordings]}
+        values = fixed.get(column) or [r.columns.get(column) for r in self.recordings]
+        if all(value is None for value in values):
+            raise ManifestError(
+                f"{self.path}: no column {column!r}; there are {', '.join(self.columns)}{_nearest(column, self.columns)}"
+            )
+        return values
+
     def split(self, column: str, value: str) -> Split:
         """Test on the rows whose `column` is exactly the text `value`, train on all others.
 
-        Raises `ManifestError` for an unknown column or value, when nothing is left to train on, when a scene would be
-        tested that training never saw, or when a group would stand on both sides.
+        Args:
+            column: Name of a column, such as fold.
+            value: Value of the test part, such as 1.
+
+        Raises:
+            ManifestError: The column or value is unknown, no row is left to train on, a scene would be tested that no
+                training recording has, or a group would appear in both parts.
         """
-        values = Counter(_value(recording, column) for recording in self.recordings)
-        if None in values and len(values) == 1:
-            names = dict.fromkeys(["path", "scene", "group", *(n for r in self.recordings for n in r.columns)])
-            raise ManifestError(f"{self.path}: no column {column!r}; there are {', '.join(names)}{_nearest(column, names)}")
+        values = self.values(column)
         if value not in values:
-            raise ManifestError(f"{self.path}: no row has {column} = {value!r}; there are {_counted(values)}")
+            raise ManifestError(f"{self.path}: no row has {column} = {value!r}; there are {_counted(Counter(values))}")
+        rows = list(zip(self.recordings, values, strict=True))
         split = Split(
-            train=tuple(r for r in self.recordings if _value(r, column) != value),
-            test=tuple(r for r in self.recordings if _value(r, column) == value),
+            train=tuple(r for r, own in rows if own != value),
+            test=tuple(r for r, own in rows if own == value),
         )
         where = f"{self.path}: testing on {column}={value}"
         if not split.train:
@@ -264,16 +286,11 @@ def _replace(path: Path, text: str) -> None:
         raise ManifestError(f"{path}: cannot be written ({why})") from None
 
 
-def _value(recording: Recording, column: str) -> str | None:
-    given = {"scene": recording.scene, "group": recording.group}
-    return given.get(column, recording.columns.get(column))
-
-
 def _counted(values: Counter[str | None]) -> str:
     some = [f"{value} ({n})" for value, n in values.most_common(_MANY)]
     return ", ".join(some) + (f" and {len(values) - _MANY} more" if len(values) > _MANY else "")
 
 
-def _nearest(wanted: str, names: Sequence[str] | dict[str, None]) -> str:
+def _nearest(wanted: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(wanted.lower(), list(names), 1, 0.6)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soundscene.data.designs import Design, by_column, check, dealt_folds, natural, random_splits
+from soundscene.data.designs import (
+    Design,
+    by_column,
+    by_columns,
+    check,
+    dealt_folds,
+    natural,
+    random_splits,
+    read_splits,
+)
 from soundscene.data.manifest import Manifest
 from soundscene.data.splits import check_leakage
 from soundscene.errors import ManifestError
@@ -368,3 +377,84 @@ def test_what_cannot_be_split(make: Callable[[], Design], message: str) -> None:
     with pytest.raises(ManifestError) as error:
         make()
     assert str(error.value) == message
+
+
+# --- by columns of train and test -------------------------------------------------------------------------------------
+
+
+def wide(columns: dict[str, str], scenes: str = "ppbb") -> Manifest:
+    """Rows of scenes; of each column a letter a row: t(rain), e (test), - (empty), x (another value)."""
+    words = {"t": "train", "e": "test", "-": "", "x": "Train"}
+    rows = (
+        Recording(Path(f"{i}.wav"), scene, f"{i}.wav", i + 2, {name: words[cells[i]] for name, cells in columns.items()})
+        for i, scene in enumerate(scenes)
+    )
+    return Manifest(MANIFEST, tuple(rows))
+
+
+def test_each_column_is_a_split_and_empty_cells_are_in_neither_part() -> None:
+    corpus = wide({"s1": "tete", "note": "xxxx", "s2": "ette", "s10": "tt-e"}, "ppbp")
+    design = by_columns(corpus, ["s2", "s1", "s2"])
+    assert list(design.splits) == ["s2", "s1"]
+    assert parts_of(design) == [{"0.wav", "3.wav"}, {"1.wav", "3.wav"}]
+    assert [r.path.name for r in design.splits["s2"].train] == ["1.wav", "2.wav"]
+    assert (design.kind, design.text) == ("repeated", "the manifest's 2 columns of splits, s2, s1")
+    (partial,) = by_columns(corpus, ["s10"]).splits.values()
+    assert ([r.path.name for r in partial.train], [r.path.name for r in partial.test]) == (["0.wav", "1.wav"], ["3.wav"])
+    assert list(by_columns(corpus, ["s?", "s*"]).splits) == ["s1", "s2", "s10"]
+
+
+def test_columns_that_test_nothing_twice_are_folds() -> None:
+    design = by_columns(wide({"a": "tete", "b": "etet"}), ["a", "b"])
+    assert design.kind == "once"
+    assert by_columns(wide({"a": "tete"}), ["a"]).text == "the manifest's column of splits, a"
+
+
+WIDE: list[tuple[str, dict[str, str], str, str]] = [
+    ("unknown", {"split01": "tete"}, "split1", "no column 'split1'; there are path, scene, group, split01; did you mean "
+     "'split01'?"),
+    ("no match", {"split01": "tete"}, "fold*", "no column matches 'fold*'; there are path, scene, group, split01"),
+    ("no train", {"a": "e--e"}, "a", "column 'a' has no row with the value train"),
+    ("no test", {"a": "t--t"}, "a", "column 'a' has no row with the value test"),
+    ("empty", {"a": "----"}, "a", "column 'a' has no row with the value train"),
+    ("unseen scene", {"a": "tte-"}, "a", "column 'a' tests scenes without a training recording: b"),
+    ("too many", {f"s{i}": "tete" for i in range(101)}, "s*", "101 columns of splits, each is a training; allowed are 100"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("columns", "name", "message"), [w[1:] for w in WIDE], ids=[w[0] for w in WIDE])
+def test_columns_that_are_refused(columns: dict[str, str], name: str, message: str) -> None:
+    with pytest.raises(ManifestError) as error:
+        by_columns(wide(columns), [name])
+    assert str(error.value) == f"m.csv: {message}"
+
+
+def test_another_value_and_a_leaking_group_name_their_rows() -> None:
+    with pytest.raises(ManifestError) as error:
+        by_columns(wide({"a": "texe"}), ["a"])
+    assert str(error.value) == (
+        "m.csv, line 4: column 'a' has the value 'Train'; a column of splits holds train, test or nothing"
+    )
+    corpus = wide({"a": "tete"})
+    rows = tuple(replace(r, group="day") if r.path.stem in "03" else r for r in corpus.recordings)
+    with pytest.raises(ManifestError, match=r"^a: group 'day' .*line 2, 0.wav.* and .*line 5, 3.wav"):
+        by_columns(Manifest(MANIFEST, rows), ["a"])
+
+
+def test_splits_as_a_user_writes_them() -> None:
+    corpus = wide({"s1": "tete", "s2": "etet"})
+    assert read_splits(corpus, "columns=s1, s2").splits == by_columns(corpus, ["s1", "s2"]).splits
+    assert list(read_splits(corpus, "columns=s*").splits) == ["s1", "s2"]
+    folded = table("fold", [(scene, str(fold)) for fold in (1, 2) for scene in ("park", "bus")])
+    assert read_splits(folded, None).splits == by_column(folded, "fold").splits
+    many = regular(2, 6, 1)
+    assert read_splits(many, None).splits == dealt_folds(many, 5, 0).splits
+    assert read_splits(many, "folds=3,seed=2").splits == dealt_folds(many, 3, 2).splits
+    assert read_splits(many, "random=2,train=0.5,seed=1").splits == random_splits(many, 2, 0.5, 1).splits
+    assert read_splits(many, "random=2").splits == random_splits(many, 2, 0.8, 0).splits
+    for text in ("columns=", "columns=s1,,s2", "fold=1", "folds=x", "by=fold,seed=1"):
+        with pytest.raises(ManifestError) as error:
+            read_splits(corpus, text)
+        assert str(error.value) == (
+            f"splits {text!r}: allowed are by=COLUMN, columns=NAME,NAME, folds=N[,seed=N] and random=N[,train=0.8][,seed=N]"
+        )

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soundscene.audio.files import read_samples
-from soundscene.data.designs import Design, check, random_splits
-from soundscene.data.litis import litis_design, read_litis
+from soundscene.data.designs import Design, check, random_splits, read_splits
+from soundscene.data.litis import litis_design, litis_manifest, read_litis
 from soundscene.data.manifest import Manifest
 from soundscene.errors import ManifestError
-from soundscene.types import Recording
+from soundscene.types import Recording, Split
 from tests.support.litis_tree import COUNTS, names, write_litis
 from tests.support.tiny import TINY
 
@@ -434,3 +434,45 @@ def test_groups_of_a_manifest_stay_on_one_side(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"^split 01: group 'day 1' stands in training \(sounds/metro-paris2.wav\)"):
         litis_design(manifest, put(tmp_path / "splits", files), 0)
     assert "splits by group, drawn" in litis_design(manifest, None, 0).text
+
+
+# --- a manifest -------------------------------------------------------------------------------------------------------
+
+
+def by_name(design: Design) -> dict[str, tuple[list[tuple[str, str, str]], ...]]:
+    """Of each split, under the name of its column, the file, scene and group of each recording of both parts."""
+    return {
+        name.replace(" ", ""): tuple([(r.path.name, r.scene, r.group) for r in part] for part in (split.train, split.test))
+        for name, split in design.splits.items()
+    }
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize("drawn", [False, True], ids=["files", "drawn"])
+def test_a_converted_corpus_has_the_same_splits(tmp_path: Path, packed: bool, drawn: bool) -> None:
+    files = [f"{scene}{number}.wav" for scene in SCENES for number in range(1, 6)]
+    source = tmp_path / "rouen"
+    if packed:
+        zipped(source, {f"data/{name}": b"x" for name in files})
+    else:
+        put(source, dict.fromkeys(files, "x"))
+    corpus, _ = read_litis(source, tmp_path / "run" / "litis")
+    split_files = None
+    if not drawn:
+        own = random_splits(corpus, 3, 0.4, 7)
+        last = own.splits["split 03"]
+        smaller = Split(last.train[1:], last.test[:4])  # two recordings in neither part
+        split_files = index_files(
+            tmp_path / "index", Design({**own.splits, "split 03": smaller}, "repeated", "by hand"), corpus, 1
+        )
+    wanted = litis_design(corpus, split_files, 0)
+    manifest, notes = litis_manifest(source, tmp_path / "csv" / "litis.csv", split_files)
+    (tmp_path / "csv").mkdir(exist_ok=True)
+    manifest.write(manifest.path)
+    assert notes[1:] == (wanted.text,)
+    assert "15 recordings of 3 scenes" in notes[0]
+    design = read_splits(Manifest.read(tmp_path / "csv" / "litis.csv"), "columns=split*")
+    assert list(design.splits) == [f"split{i:02d}" for i in range(1, 21 if drawn else 4)]
+    assert by_name(design) == by_name(wanted)
+    assert design.kind == wanted.kind
+    assert (tmp_path / "csv" / "litis" / "bus1.wav").exists() == packed
