@@ -7,7 +7,7 @@ from soundscene.errors import SceneError
 
 _TORCH = {"torch": "PyTorch"}
 _TRAIN = {**_TORCH, "lightning_fabric": "Lightning Fabric", "sklearn": "scikit-learn", "tensorboard": "TensorBoard"}
-_PLOT = {"jinja2": "Jinja2", "matplotlib": "Matplotlib"}
+_PLOT = {"matplotlib": "Matplotlib", "jinja2": "Jinja2"}
 _PARQUET = {"pyarrow": "PyArrow"}
 _REPORT = {**_PLOT, "statsmodels": "statsmodels"}
 _EXPERIMENT = {**_TRAIN, **_REPORT, "librosa": "librosa", "skimage": "scikit-image"}

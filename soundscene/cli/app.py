@@ -31,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 CTRL_C = 130  # exit code into which typer turns KeyboardInterrupt
@@ -39,12 +39,13 @@ QUICK = ("predict", "timeline", "info", "scan")  # commands that leave nothing b
 UsageError = typer.BadParameter.__mro__[1]  # typer has no public name for it
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         from soundscene import __version__
 
         out.print(f"soundscene {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

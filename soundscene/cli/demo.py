@@ -150,7 +150,7 @@ def _train(recipe: Recipe, corpus: Corpus, name: str, bar: Bar) -> ModelBundle:
         def epoch(row: dict[str, float], network: Any) -> None:
             training(int(row["epoch"]), recipe.training.epochs, f"loss {row['loss']:.4f}")
 
-        return train(recipe, corpus, fabric=make_fabric("cpu"), observer=epoch, provenance={"manifest": "demo"}).bundle
+        return train(recipe, corpus, fabric=make_fabric("cpu"), on_epoch=epoch, provenance={"manifest": "demo"}).bundle
 
 
 def _table(evaluations: dict[str, Evaluation], split: Split, testing: Corpus, rendered: bool) -> Table:

@@ -26,7 +26,7 @@ def evaluate(
 
     bundle = ModelBundle.load(model)
     with bar("reading audio") as reading:
-        result = evaluate_on_manifest(bundle, manifest, test=test, workers=workers, reading=reading)
+        result = evaluate_on_manifest(bundle, manifest, test=test, workers=workers, read_progress=reading)
     for note in result.notes:
         tell(note)
     if result.n_trained_on:

@@ -53,7 +53,7 @@ def train(
             training(int(row["epoch"]), chosen.training.epochs, f"loss {row['loss']:.4f}")
 
         bundle = train_on_manifest(
-            manifest, model, chosen, test=test, fabric=fabric, workers=workers, reading=reading, training=epoch
+            manifest, model, chosen, test=test, fabric=fabric, workers=workers, read_progress=reading, on_epoch=epoch
         )
     close(fabric)
     if first:

@@ -102,4 +102,4 @@ def test_what_cannot_be_is_said_before_the_sound_is_read(
 
 def test_help_names_the_default_stay(capfd: pytest.CaptureFixture[str]) -> None:
     run("--help")
-    assert f"by default {DEFAULT_STAY_S:g}" in " ".join(capfd.readouterr().out.split())
+    assert f"Default: {DEFAULT_STAY_S:g}." in " ".join(capfd.readouterr().out.split())
