@@ -43,8 +43,8 @@ EVENTS = ("click_burst", "knock", "rising_tone")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--n", type=int, default=200, help="recordings of each scene to learn from")
-    parser.add_argument("--test", type=int, default=100, help="recordings of each scene to look at")
+    parser.add_argument("--n", type=int, default=200, help="training recordings of each scene")
+    parser.add_argument("--test", type=int, default=100, help="test recordings of each scene")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], dest="settings")
     arguments = parser.parse_args()
@@ -59,26 +59,26 @@ def main() -> None:
         train_on_manifest(manifest, model, recipe, test="part=test", fabric=fabric, workers=1)
     seconds = time.perf_counter() - started
     bundle = ModelBundle.load(model)
-    heard = read_corpus(Manifest.read(manifest).split("part", "test").test, bundle.recipe, workers=1)
-    facts = {"seed": arguments.seed, "settings": arguments.settings, "training_s": round(seconds), **judge(bundle, heard)}
-    facts["control: a network that learnt nothing"] = untrained(bundle, heard, arguments.seed)
+    tested = read_corpus(Manifest.read(manifest).split("part", "test").test, bundle.recipe, workers=1)
+    facts = {"seed": arguments.seed, "settings": arguments.settings, "training_s": round(seconds), **measure(bundle, tested)}
+    facts["control: a network that learnt nothing"] = untrained(bundle, tested, arguments.seed)
     print(json.dumps(facts, indent=1))
 
 
-def untrained(bundle: ModelBundle, heard: Corpus, seed: int) -> dict[str, object]:
-    """The same figures for random weights behind the same standardisation: what loud frames alone do to attention."""
+def untrained(bundle: ModelBundle, tested: Corpus, seed: int) -> dict[str, object]:
+    """The same results for random weights behind the same standardisation: what loud frames alone do to attention."""
     torch.manual_seed(seed)
     network = build_network(bundle.recipe, len(bundle.scenes)).eval()
     network.standardise.load_state_dict(bundle.network.standardise.state_dict())
     blank = replace(bundle, network=network)
-    return figures(attention(blank, heard.features)[1].astype(np.float64), inside_of(heard, bundle))
+    return inside_against_elsewhere(attention(blank, tested.features)[1].astype(np.float64), inside_of(tested, bundle))
 
 
-def inside_of(heard: Corpus, bundle: ModelBundle) -> Bool[np.ndarray, "recording frame"]:
+def inside_of(tested: Corpus, bundle: ModelBundle) -> Bool[np.ndarray, "recording frame"]:
     """Frames of the event, and one to both sides."""
-    onset, end = (np.array([float(r.columns[c]) for r in heard.recordings]) for c in ("onset_s", "end_s"))
+    onset, end = (np.array([float(r.columns[c]) for r in tested.recordings]) for c in ("onset_s", "end_s"))
     frame_s = bundle.recipe.features.hop / RATE
-    centre = (np.arange(heard.features.shape[3]) + 0.5) * frame_s
+    centre = (np.arange(tested.features.shape[3]) + 0.5) * frame_s
     return (centre > onset[:, None] - frame_s) & (centre < end[:, None] + frame_s)
 
 
@@ -95,7 +95,7 @@ def event(kind: str, take: Take) -> Samples:
 
 
 def render(folder: Path, n_train: int, n_test: int, seed: int) -> None:
-    """Recordings and their manifest, which tells where each event begins and ends."""
+    """Recordings and their manifest, with the onset and end of each event."""
     rows = ["path,scene,group,part,onset_s,end_s"]
     for number, kind in enumerate(EVENTS):
         (folder / kind).mkdir(parents=True, exist_ok=True)
@@ -114,33 +114,35 @@ def render(folder: Path, n_train: int, n_test: int, seed: int) -> None:
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
 
 
-def judge(bundle: ModelBundle, heard: Corpus) -> dict[str, object]:
+def measure(bundle: ModelBundle, tested: Corpus) -> dict[str, object]:
     """Attention and attribution inside the events against elsewhere."""
-    onset, end = (np.array([float(r.columns[c]) for r in heard.recordings]) for c in ("onset_s", "end_s"))
-    n_frames = heard.features.shape[3]
+    onset, end = (np.array([float(r.columns[c]) for r in tested.recordings]) for c in ("onset_s", "end_s"))
+    n_frames = tested.features.shape[3]
     frame_s = bundle.recipe.features.hop / RATE
     centre = (np.arange(n_frames) + 0.5) * frame_s
-    inside = inside_of(heard, bundle)
-    temporal = attention(bundle, heard.features)[1].astype(np.float64)
+    inside = inside_of(tested, bundle)
+    temporal = attention(bundle, tested.features)[1].astype(np.float64)
     other = np.roll(temporal, 1, axis=0)[np.random.default_rng(1).permutation(len(temporal))]
-    truth = heard.labels(bundle.scenes)
-    right = bundle.classify(bundle.embed(heard.features), "softmax").argmax(axis=1) == truth
+    truth = tested.labels(bundle.scenes)
+    right = bundle.classify(bundle.embed(tested.features), "softmax").argmax(axis=1) == truth
     by_frame = np.zeros_like(temporal)
     for scene in range(len(bundle.scenes)):
         of = truth == scene
-        values = attribute(bundle, heard.features[of], scene, "softmax", 32).values
+        values = attribute(bundle, tested.features[of], scene, "softmax", 32).values
         by_frame[of] = np.abs(values).sum(axis=(1, 2))
     lags = np.round(np.arange(-1.0, 1.01, 0.1), 1)
     at_lag = [np.abs(centre - (onset + end)[:, None] / 2 - lag) < frame_s * 2 for lag in lags]
     return {
         "recordings": len(temporal),
         "accuracy": float(right.mean()),
-        "attention": figures(temporal, inside),
-        "by scene": {name: figures(temporal[truth == i], inside[truth == i]) for i, name in enumerate(bundle.scenes)},
+        "attention": inside_against_elsewhere(temporal, inside),
+        "by scene": {
+            name: inside_against_elsewhere(temporal[truth == i], inside[truth == i]) for i, name in enumerate(bundle.scenes)
+        },
         "peak inside": float(inside[np.arange(len(temporal)), temporal.argmax(axis=1)].mean()),
         "peak inside by chance": float(inside.mean()),
-        "control: another recording's attention": figures(other, inside),
-        "attribution, sizes summed over bands": figures(by_frame, inside),
+        "control: another recording's attention": inside_against_elsewhere(other, inside),
+        "attribution, sizes summed over bands": inside_against_elsewhere(by_frame, inside),
         "times uniform by seconds from the event's middle": {
             f"{lag:+.1f}": round(float(np.mean(temporal[near]) * n_frames), 3)
             for lag, near in zip(lags, at_lag, strict=True)
@@ -149,17 +151,19 @@ def judge(bundle: ModelBundle, heard: Corpus) -> dict[str, object]:
     }
 
 
-def figures(weight: Float[np.ndarray, "recording frame"], inside: Bool[np.ndarray, "recording frame"]) -> dict[str, object]:
+def inside_against_elsewhere(
+    weight: Float[np.ndarray, "recording frame"], inside: Bool[np.ndarray, "recording frame"]
+) -> dict[str, object]:
     """Share of recordings with more weight inside than elsewhere, and the mean ratio, each with its 95 % interval."""
     ratio = ratios(weight, inside)
     groups = [str(i) for i in range(len(ratio))]
 
-    def said(found: Interval) -> str:
-        return f"{found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    def text(interval: Interval) -> str:
+        return f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
     return {
-        "share above one": said(mean_interval(ratio > 1, groups, np.random.default_rng(0))),
-        "mean ratio": said(mean_interval(ratio, groups, np.random.default_rng(0))),
+        "share above one": text(mean_interval(ratio > 1, groups, np.random.default_rng(0))),
+        "mean ratio": text(mean_interval(ratio, groups, np.random.default_rng(0))),
         "median ratio": round(float(np.median(ratio)), 3),
     }
 

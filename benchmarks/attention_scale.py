@@ -41,7 +41,7 @@ def main() -> None:
     run_parser.add_argument("--steps", type=int, default=3000)
     run_parser.add_argument("--rates", default="1e-4,3e-4,1e-3")
     run_parser.add_argument("--scales", default="printed,mean-preserving")
-    run_parser.add_argument("--every", type=int, default=5, help="epochs between looks at the test part")
+    run_parser.add_argument("--every", type=int, default=5, help="epochs between measurements of the test part")
     plot_parser = commands.add_parser("plot")
     plot_parser.add_argument("results", type=Path)
     plot_parser.add_argument("--out", type=Path, required=True)
@@ -83,10 +83,10 @@ def run(arguments: argparse.Namespace, rate: float, scale: str) -> None:
         if int(row["epoch"]) % arguments.every and int(row["epoch"]) != epochs:
             return
         with torch.inference_mode():
-            said = torch.cat([torch.log_softmax(network(x).double(), -1) for x in images.split(64)]).numpy()
-        fused = product_by_recording(said, recording, len(truth))
+            log_posterior = torch.cat([torch.log_softmax(network(x).double(), -1) for x in images.split(64)]).numpy()
+        fused = product_by_recording(log_posterior, recording, len(truth))
         steps = int(row["epoch"]) * -(-n // recipe.training.batch_size)
-        segment, whole = (said.argmax(1) == truth[recording]).mean(), (fused.argmax(1) == truth).mean()
+        segment, whole = (log_posterior.argmax(1) == truth[recording]).mean(), (fused.argmax(1) == truth).mean()
         curve.append({"steps": steps, "loss": row["loss"], "segment": float(segment), "recording": float(whole)})
         print(path.stem, curve[-1], flush=True)
 
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace, rate: float, scale: str) -> None:
         torch.from_numpy(training.features[training.voting]),
         torch.from_numpy(training.labels(manifest.scenes)[training.voting]),
     )
-    fit(recipe, labelled, len(manifest.scenes), fabric=Fabric(accelerator="cpu", devices=1), observer=watch)
+    fit(recipe, labelled, len(manifest.scenes), fabric=Fabric(accelerator="cpu", devices=1), on_epoch=watch)
     facts = {"width": arguments.width, "rate": rate, "scale": scale, "test": arguments.test, "seed": recipe.training.seed}
     cpu = {"threads": torch.get_num_threads(), "cores": os.cpu_count(), "seconds": round(time.perf_counter() - started)}
     write(path, {**facts, **cpu, "corpus": arguments.manifest.parent.name, "curve": curve})

@@ -44,18 +44,20 @@ N_BLOCKS, BLOCK_S = 6, 60.0  # of the long file
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("choose")
-    one.add_argument("--kind", choices=KINDS, default="hour", help="six stretches of 2 to 15 min, or twelve of 20 to 120 s")
-    one.add_argument("--tuning", default="0,1,2")
-    one.add_argument("--report", default="100,101,102")
-    two = commands.add_parser("corpus")
-    two.add_argument("--manifest", type=Path, required=True)
-    two.add_argument("--test", required=True, help="rows that the model never heard, as fold=1")
-    two.add_argument("--each", type=int, default=0, help="recordings before the scene changes; 0: all of the scene")
-    two.add_argument("--seeds", default="0,1,2,3,4")
-    three = commands.add_parser("long")
-    three.add_argument("--hours", type=float, default=10.0)
-    for command in (one, two, three):
+    choose = commands.add_parser("choose")
+    choose.add_argument(
+        "--kind", choices=KINDS, default="hour", help="six stretches of 2 to 15 min, or twelve of 20 to 120 s"
+    )
+    choose.add_argument("--tuning", default="0,1,2")
+    choose.add_argument("--report", default="100,101,102")
+    corpus = commands.add_parser("corpus")
+    corpus.add_argument("--manifest", type=Path, required=True)
+    corpus.add_argument("--test", required=True, help="rows that the model was not trained on, as fold=1")
+    corpus.add_argument("--each", type=int, default=0, help="recordings before the scene changes; 0: all of the scene")
+    corpus.add_argument("--seeds", default="0,1,2,3,4")
+    long = commands.add_parser("long")
+    long.add_argument("--hours", type=float, default=10.0)
+    for command in (choose, corpus, long):
         command.add_argument("cache", type=Path)
         command.add_argument("--model", type=Path)
     arguments = parser.parse_args()
@@ -118,7 +120,7 @@ def render_hour(kind: str, seed: int) -> Joined:
     return join(stretches, [float(x) for x in draws.uniform(0.5, 2.0, n - 1)])
 
 
-def listen(bundle: ModelBundle, joined: Joined) -> Hour:
+def classify(bundle: ModelBundle, joined: Joined) -> Hour:
     """Log posteriors of all segments by both heads, with the truth."""
     stream = FrontEnd(bundle.recipe.audio, bundle.recipe.features).stream()
     starts, rows = [], {head: [] for head in HEADS}
@@ -135,7 +137,7 @@ def listen(bundle: ModelBundle, joined: Joined) -> Hour:
 
 
 def rendered_hour(bundle: ModelBundle, kind: str, seed: int, cache: Path) -> Hour:
-    """From the cache, or rendered and listened to."""
+    """From the cache, or rendered and classified."""
     path = cache / f"{kind}_{seed}.npz"
     if path.exists():
         with np.load(path) as kept:
@@ -144,10 +146,10 @@ def rendered_hour(bundle: ModelBundle, kind: str, seed: int, cache: Path) -> Hou
     started = time.perf_counter()
     joined = render_hour(kind, seed)
     rendered = time.perf_counter()
-    hour = listen(bundle, joined)
+    hour = classify(bundle, joined)
     print(
         f"{kind}, seed {seed}: {len(joined.samples) / RATE:.0f} s through {', '.join(joined.scenes)}; rendered in "
-        f"{rendered - started:.0f} s, heard in {time.perf_counter() - rendered:.0f} s",
+        f"{rendered - started:.0f} s, classified in {time.perf_counter() - rendered:.0f} s",
         flush=True,
     )
     np.savez(path, start_s=hour.start_s, truth=hour.truth, change_s=hour.change_s, **hour.log_posterior)
@@ -169,7 +171,7 @@ def joined_hour(bundle: ModelBundle, arguments: argparse.Namespace, seed: int) -
         taken, piles[last] = piles[last][:n], piles[last][n:]
         pieces = [(last, read_samples(r.path, bundle.recipe.audio)) for r in taken]
         stretches.append((last, join(pieces, [0.1] * (len(pieces) - 1)).samples))
-    return listen(bundle, join(stretches, [0.1] * (len(stretches) - 1)))
+    return classify(bundle, join(stretches, [0.1] * (len(stretches) - 1)))
 
 
 def rendered_model(cache: Path) -> Path:
@@ -219,13 +221,14 @@ def most():
 predictor = load(model)
 before = most()
 started = time.perf_counter()
-answer = predictor.predict(sound)
-heard = time.perf_counter()
-found = timeline(answer, predictor.bundle, predictor.head)
+prediction = predictor.predict(sound)
+predicted = time.perf_counter()
+line = timeline(prediction, predictor.bundle, predictor.head)
 decoded = time.perf_counter()
 peak = most()
-print(f"| {answer.duration_s / 3600:.2f} | {heard - started:.1f} | {answer.duration_s / (heard - started):.0f} | "
-      f"{decoded - heard:.2f} | {before:.0f} | {peak:.0f} | {len(found.spans)} |")
+speed = prediction.duration_s / (predicted - started)
+print(f"| {prediction.duration_s / 3600:.2f} | {predicted - started:.1f} | {speed:.0f} | "
+      f"{decoded - predicted:.2f} | {before:.0f} | {peak:.0f} | {len(line.spans)} |")
 """
 
 

@@ -84,6 +84,7 @@ def _figure(
             extent=(*seconds, -0.5, n_bands - 0.5),
         )  # fmt: skip
         hertz_axis(axis, centres)
+        axis.grid(visible=False)  # it would lie over an image of imshow
         axis.set_title(f"log-{bundle.recipe.features.kind}, {CHANNELS[channel]}")
         figure.colorbar(drawn, cax=axes[channel, 1], label="dB")
     _draw_attention(axes, spatial, temporal, seconds, frame_s)
@@ -105,6 +106,7 @@ def _draw_attention(
     curve.set(xlim=seconds, ylabel="times uniform", title="temporal attention, equation (4)")
     axes[2, 1].axis("off")
     relative = np.outer(spatial, temporal) * (len(spatial) * len(temporal))
+    mask.grid(visible=False)
     mask.imshow(relative, origin="lower", aspect="auto", cmap="Greys", extent=(*seconds, 0, len(spatial)))
     mask.set(
         xlabel="seconds",

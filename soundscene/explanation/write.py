@@ -128,9 +128,7 @@ def explain_manifest(
         notes.insert(0, "this model is the CNN baseline, which has no attention: only attributions are averaged")
     if test:
         notes.append(f"rows with {test} only")
-    lead = (
-        "Means over segments, with their standard deviation as a grey band. Scenes are the manifest's, not predicted."
-    )
+    lead = "Means over segments, with their standard deviation as a grey band. Scenes are the manifest's, not predicted."
     terms = (_ATTENTION, _SPATIAL, _ATTRIBUTION) if attended else (_ATTRIBUTION,)
     render_notes = _write(out, suffix, figure, title, (lead, *notes), corpus_table(means, centres_hz), terms)
     return means, (*notes, *render_notes)

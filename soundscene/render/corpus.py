@@ -22,10 +22,19 @@ N_FOLDS = 5
 
 
 def render_recording(scene: str, duration_s: float, sample_rate: int, generator: np.random.Generator) -> Samples:
-    """One recording of a scene: its sound over the background that all scenes share, through a random room and device.
+    """Render one recording: the sound of a scene over a background that all scenes share, through a random room and device.
 
-    scene: a name in `SCENES`; duration_s: seconds, at least 1; sample_rate: Hz, 8000 or more.
-    Returns [sample], inside [-1, 1]. Raises `RecipeError` for anything else.
+    Args:
+        scene: A name in `SCENES`.
+        duration_s: From 1 to 3600 s.
+        sample_rate: From 8000 to 192000 Hz.
+        generator: Of all random draws.
+
+    Returns:
+        Samples inside [-1, 1].
+
+    Raises:
+        RecipeError: A value outside its range.
     """
     if scene not in SCENES:
         near = difflib.get_close_matches(scene, SCENES, 1)
@@ -45,7 +54,7 @@ def render_recording(scene: str, duration_s: float, sample_rate: int, generator:
 
 
 def _background(take: Take) -> Samples:
-    """What any place may add: noise of random tilt that drifts, mains hum, and a few bumps; noise of unit RMS."""
+    """Return a background that any place may have: drifting noise of unit RMS and random tilt, mains hum, a few bumps."""
     draw = take.generator
     noise = coloured_noise(take, 40.0, take.highest_hz, draw.uniform(-5, -2))
     noise = noise * np.exp(draw.uniform(0, 0.3) * slow_curve(take, 0.5))
@@ -61,7 +70,7 @@ def _background(take: Take) -> Samples:
 
 
 def _through_room_and_device(take: Take, samples: Samples) -> Samples:
-    """Random equaliser (knots every octave, joined smoothly, and a tilt) and a short diffuse reverberation."""
+    """Apply a random equaliser (knots every octave and a tilt) and a short diffuse reverberation."""
     draw = take.generator
     decay_s = draw.uniform(0.03, 0.25)
     n_room = int(3 * decay_s * take.sample_rate)
@@ -79,13 +88,21 @@ def _through_room_and_device(take: Take, samples: Samples) -> Samples:
 
 
 def render_corpus(folder: Path, n_per_scene: int, duration_s: float, seed: int, sample_rate: int = 22050) -> Path:
-    """Write `n_per_scene` recordings of each scene as 16-bit WAV, and their manifest; the path of the manifest.
+    """Render a corpus as 16-bit WAV with its manifest, and return the path of the manifest.
 
-    folder: must not exist, or be empty; it appears under its name only when it is complete.
-    duration_s: seconds of each recording; seed: not negative, same seed, same bytes.
-    The manifest has the columns path, scene, group, fold: each recording is its own group, the folds 1 to 5 take
-    turns within a scene. A recording depends on the seed, its scene and its number, not on how many others there are.
-    Raises `ManifestError` when the folder is in use, `RecipeError` for a value outside its range.
+    The manifest has the columns path, scene, group and fold. Each recording is its own group, and the folds 1 to 5 alternate
+    within a scene. A recording depends on the seed, its scene and its number, not on how many others there are.
+
+    Args:
+        folder: Must not exist, or be empty. It appears under its name only when it is complete.
+        n_per_scene: Recordings of each scene.
+        duration_s: Of each recording, s.
+        seed: Not negative; the same seed gives the same bytes.
+        sample_rate: Hz.
+
+    Raises:
+        ManifestError: The folder is in use.
+        RecipeError: A value outside its range.
     """
     if n_per_scene < 1 or seed < 0:
         raise RecipeError(f"cannot render {n_per_scene} recordings of each scene from seed {seed}; at least 1 and 0")
@@ -117,7 +134,7 @@ def render_corpus(folder: Path, n_per_scene: int, duration_s: float, seed: int, 
 
 
 def _generator(seed: int, scene: str, number: int) -> np.random.Generator:
-    """A stream of its own for each recording; by the scene's name, so that a new scene changes no old recording."""
+    """Return the generator of one recording, by the scene's name, so that a new scene changes no old recording."""
     return np.random.default_rng(np.random.SeedSequence((seed, zlib.crc32(scene.encode()), number)))
 
 

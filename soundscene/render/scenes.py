@@ -1,4 +1,4 @@
-"""Ten scenes as sound: each function returns what is heard of its scene, of unit RMS, before room and background.
+"""Ten scenes as sound: each function returns the sound of its scene at unit RMS, before background, room and device.
 
 Frequencies and rates are drawn anew for every recording from wide, overlapping ranges: what tells scenes apart is the
 shape of the events and their order in time, within two seconds, and hardly the average spectrum.
@@ -240,7 +240,7 @@ def office(take: Take) -> Samples:
 
 
 def _telephone(take: Take) -> Samples:
-    """One ring of about a second: two tones taking turns 20 times a second."""
+    """One ring of about a second: two tones that alternate 20 times a second."""
     draw = take.generator
     start_s, seconds = draw.uniform(0, take.duration_s), np.arange(take.n_samples) / take.sample_rate
     hz = take.log_uniform_one(700.0, 2000.0)
@@ -265,4 +265,4 @@ SCENES: MappingProxyType[str, Callable[[Take], Samples]] = MappingProxyType(
         )
     }
 )
-"""Name of each scene -> how it sounds."""
+"""Name of each scene -> the function that renders it."""

@@ -11,7 +11,13 @@ from soundscene.types import Samples
 
 @dataclass(frozen=True)
 class Take:
-    """One recording being made: how many samples, at which rate (Hz), and where its randomness comes from."""
+    """One recording to render.
+
+    Attributes:
+        n_samples: Its length.
+        sample_rate: Hz.
+        generator: Of its random draws.
+    """
 
     n_samples: int
     sample_rate: int
@@ -28,24 +34,41 @@ class Take:
         return 0.45 * self.sample_rate
 
     def log_uniform(self, low: float, high: float, size: int = 1) -> Float64[np.ndarray, " size"]:
-        """Draws whose logarithm is uniform between two positive bounds, for frequencies, rates and decays."""
+        """Draw values whose logarithm is uniform between two bounds, for frequencies, rates and decays.
+
+        Args:
+            low: Lower bound, positive.
+            high: Upper bound.
+            size: Number of draws.
+        """
         return np.exp(self.generator.uniform(np.log(low), np.log(high), size))
 
     def log_uniform_one(self, low: float, high: float) -> float:
-        """One draw of `log_uniform`."""
+        """Return one draw of `log_uniform`.
+
+        Args:
+            low: Lower bound, positive.
+            high: Upper bound.
+        """
         return float(self.log_uniform(low, high)[0])
 
 
 def unit_rms(samples: Samples) -> Samples:
-    """The same sound at a root mean square of one; silence stays silence."""
+    """Scale a sound to a root mean square of one; silence stays silence."""
     rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
     return samples / np.float32(rms) if rms > 0 else samples
 
 
 def coloured_noise(take: Take, low_hz: float, high_hz: float, tilt_db: float = 0.0) -> Samples:
-    """Gaussian noise of unit RMS between two frequencies (12 dB per octave outside), tilted by `tilt_db` per octave.
+    """Return Gaussian noise of unit RMS between two frequencies, with slopes of 12 dB per octave outside.
 
-    Drawn as a spectrum: one inverse transform, where filtering white noise would need a forward one too.
+    It is drawn as a spectrum: one inverse transform, where filtering white noise would need a forward one too.
+
+    Args:
+        take: Length, rate and generator.
+        low_hz: Lower edge, Hz.
+        high_hz: Upper edge, Hz.
+        tilt_db: Tilt of the spectrum, dB per octave.
     """
     n_fft = fft.next_fast_len(take.n_samples, real=True)
     hz = np.maximum(fft.rfftfreq(n_fft, 1 / take.sample_rate), 1.0).astype(np.float32)
@@ -56,7 +79,12 @@ def coloured_noise(take: Take, low_hz: float, high_hz: float, tilt_db: float = 0
 
 
 def slow_curve(take: Take, rate_hz: float) -> Samples:
-    """Smooth random curve around zero with unit variance at its knots, `rate_hz` knots a second."""
+    """Return a smooth random curve around zero with unit variance at its knots.
+
+    Args:
+        take: Length, rate and generator.
+        rate_hz: Knots per second.
+    """
     knots = take.generator.standard_normal(int(take.duration_s * rate_hz) + 3).astype(np.float32)
     offset = take.generator.random()
     position = np.arange(take.n_samples, dtype=np.float64) * (rate_hz / take.sample_rate) + offset
@@ -67,15 +95,25 @@ def slow_curve(take: Take, rate_hz: float) -> Samples:
 
 
 def poisson_times(take: Take, rate_hz: float) -> Float64[np.ndarray, " event"]:
-    """Sorted onsets in seconds of a Poisson process; at least one, so that no recording lacks its event."""
+    """Return sorted onsets of a Poisson process, s; at least one, so that no recording lacks its event.
+
+    Args:
+        take: Length, rate and generator.
+        rate_hz: Mean number of onsets per second.
+    """
     count = max(int(take.generator.poisson(rate_hz * take.duration_s)), 1)
     return np.sort(take.generator.uniform(0, take.duration_s, count))
 
 
 def regular_times(take: Take, period_s: float, jitter: float) -> Float64[np.ndarray, " event"]:
-    """Onsets every `period_s` seconds from a random start; `jitter` is the deviation as a share of the period.
+    """Return regular onsets from a random start, s.
 
-    At least one, and all within the recording: what the jitter moves outside sounds at its first or last sample.
+    There is at least one, and all are within the recording: what the jitter moves outside is at its first or last sample.
+
+    Args:
+        take: Length, rate and generator.
+        period_s: From onset to onset, s.
+        jitter: Standard deviation as a share of the period.
     """
     times = np.arange(take.generator.uniform(0, min(period_s, take.duration_s)), take.duration_s, period_s)
     times = times + take.generator.normal(0, jitter * period_s, times.size)
@@ -83,7 +121,13 @@ def regular_times(take: Take, period_s: float, jitter: float) -> Float64[np.ndar
 
 
 def scatter(take: Take, onset_s: Float[np.ndarray, " event"], grains: Float32[np.ndarray, "event grain"]) -> Samples:
-    """Add each grain at its onset (seconds, none negative); what would sound past the end is cut."""
+    """Add each grain at its onset; what would last past the end is cut.
+
+    Args:
+        take: Length and rate.
+        onset_s: Not negative, s.
+        grains: Samples of each event.
+    """
     positions = np.round(onset_s * take.sample_rate).astype(np.int64)[:, None] + np.arange(grains.shape[1])
     # bincount: the loop over events runs in C, 5 times faster than np.add.at
     total = np.bincount(positions.ravel(), weights=grains.ravel(), minlength=take.n_samples)
@@ -96,7 +140,14 @@ def ringing(
     decay_s: Float[np.ndarray, " event"],
     amplitude: Float[np.ndarray, " event"],
 ) -> Float32[np.ndarray, "event grain"]:
-    """Struck resonances: sines that decay by 1/e in `decay_s`, cut after five of the longest decay."""
+    """Return struck resonances: decaying sines, cut after five of the longest decay.
+
+    Args:
+        take: Rate and generator.
+        hz: Frequencies, Hz.
+        decay_s: Time of a decay by 1/e, s.
+        amplitude: At the onset.
+    """
     seconds = np.arange(int(5 * decay_s.max() * take.sample_rate) + 2, dtype=np.float32) / np.float32(take.sample_rate)
     hz = np.minimum(hz, take.highest_hz)
     phase = take.generator.uniform(0, 2 * np.pi, hz.size).astype(np.float32)
@@ -108,7 +159,13 @@ def ringing(
 def clicks(
     take: Take, decay_s: Float[np.ndarray, " event"], amplitude: Float[np.ndarray, " event"]
 ) -> Float32[np.ndarray, "event grain"]:
-    """Bursts of white noise with exponential decay: broadband impacts."""
+    """Return bursts of white noise with exponential decay: broadband impacts.
+
+    Args:
+        take: Rate and generator.
+        decay_s: Time of a decay by 1/e, s.
+        amplitude: At the onset.
+    """
     seconds = np.arange(int(5 * decay_s.max() * take.sample_rate) + 2, dtype=np.float32) / np.float32(take.sample_rate)
     burst = take.generator.standard_normal((decay_s.size, seconds.size), dtype=np.float32)
     return amplitude.astype(np.float32)[:, None] * np.exp(-seconds / decay_s.astype(np.float32)[:, None]) * burst
@@ -121,9 +178,14 @@ def sweeps(
     length_s: Float[np.ndarray, " event"],
     bend: Float[np.ndarray, " event"],
 ) -> Float32[np.ndarray, "event grain"]:
-    """Tones that glide from one frequency to another under a sine-shaped envelope.
+    """Return tones that glide from one frequency to another under a sine-shaped envelope.
 
-    `bend` is the height of an arch over the straight glide, as a share of the start frequency.
+    Args:
+        take: Rate.
+        start_hz: Frequencies at the onset, Hz.
+        end_hz: Frequencies at the end, Hz.
+        length_s: Durations, s.
+        bend: Height of an arch over the straight glide, as a share of the start frequency.
     """
     seconds = np.arange(int(length_s.max() * take.sample_rate) + 1, dtype=np.float32) / np.float32(take.sample_rate)
     part = np.minimum(seconds / length_s.astype(np.float32)[:, None], np.float32(1))
