@@ -33,7 +33,7 @@ from soundscene.pipeline import as_dict, evaluate_on_images
 from soundscene.recipe import Recipe
 from soundscene.scoring.intervals import paired_difference
 from soundscene.signal.frontend import FrontEnd
-from soundscene.systems.neural import HEADS, answer, train
+from soundscene.systems.neural import HEADS, predict, train
 
 VARIANTS = {"-10 dB": (0.1**0.5, 22050), "+10 dB": (10**0.5, 22050), "16 kHz": (1.0, 16000), "8 kHz": (1.0, 8000)}
 SHARES = ("segment accuracy", "recording accuracy", "macro F1")
@@ -108,8 +108,11 @@ def scores(bundle: ModelBundle, test: Corpus) -> dict[str, Any]:
     truth = [bundle.scenes.index(r.scene) for r in test.recordings]
     posteriors = {}
     for head in HEADS:
-        said = answer(bundle, test, head)
-        posteriors[head] = {"product": said.recording.round(5).tolist(), "calibrated": said.calibrated.round(5).tolist()}
+        predictions = predict(bundle, test, head)
+        posteriors[head] = {
+            "product": predictions.recording.round(5).tolist(),
+            "calibrated": predictions.calibrated.round(5).tolist(),
+        }
     return {
         "evaluation": as_dict(evaluate_on_images(bundle, test)),
         "temperature": bundle.temperature,

@@ -209,7 +209,7 @@ def paper(job: Job, ready: Ready) -> dict[str, float]:
             N_SCENES,
             fabric=_fabric(job),
             checkpoint=Path(folder) / "checkpoint.safetensors",
-            observer=observe,
+            on_epoch=observe,
         )
     epoch = statistics.median(np.diff(ends[1:]))  # without the first, which records
     return {"s/epoch": float(epoch), "of it training": fitted.history[-1]["seconds"], "segments/s": job.segments / epoch}

@@ -23,7 +23,7 @@ from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.recipe import Recipe
 from soundscene.scoring.unfamiliarity import KEEP, Kind, auroc, probability_score, threshold_that_keeps
-from soundscene.systems.neural import answer, learn_familiarity, train, unfamiliarity
+from soundscene.systems.neural import learn_familiarity, predict, train, unfamiliarity
 
 Score = Literal["probability"] | Kind
 SCORES: tuple[Score, ...] = ("probability", *get_args(Kind))
@@ -78,7 +78,7 @@ def main() -> None:
 def scores(bundle: ModelBundle, name: Score, seen: Corpus, held: Corpus, test: Corpus) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the held-out and of the test recordings; seen: those that trained the network."""
     if name == "probability":
-        of_held, of_test = (answer(bundle, part, bundle.recipe.calibration.head) for part in (held, test))
+        of_held, of_test = (predict(bundle, part, bundle.recipe.calibration.head) for part in (held, test))
         return probability_score(of_held.calibrated), probability_score(of_test.calibrated)
     found = learn_familiarity(bundle, bundle.embed(seen.features[seen.voting]), seen, held, name)
     return found.held, unfamiliarity(replace(bundle, familiarity=found), test)

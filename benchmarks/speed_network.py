@@ -153,7 +153,7 @@ def _training_times(settings: Settings) -> tuple[Times, list[float]]:
             N_SCENES,
             fabric=make_fabric("cpu"),
             epoch_size=batch,
-            observer=after_epoch,
+            on_epoch=after_epoch,
         )
     medians = {name: statistics.median(values[1:]) for name, values in taken.items()}
     return Times(medians, settings.repetitions), differences

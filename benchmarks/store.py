@@ -27,7 +27,7 @@ from soundscene.data.store import FeatureStore
 from soundscene.recipe import Recipe
 from soundscene.render.corpus import render_recording
 from soundscene.render.scenes import SCENES
-from soundscene.systems.neural import HEADS, answer, images
+from soundscene.systems.neural import HEADS, images, predict
 
 RATE = 22050
 TAKES = 6  # different recordings of each rendered scene
@@ -160,7 +160,7 @@ def tolerance(model: Path, manifest: Path, test: str) -> None:
     print("| head | segments: largest difference of a probability | 99 % below | recordings | other scene |")
     print("|---|---|---|---|---|")
     for head in HEADS:
-        one, other = answer(bundle, direct, head), answer(bundle, stored, head)
+        one, other = predict(bundle, direct, head), predict(bundle, stored, head)
         segment = np.abs(np.exp(one.segment) - np.exp(other.segment)).max(axis=1)
         recording = np.abs(np.exp(one.calibrated) - np.exp(other.calibrated)).max(axis=1)
         changed = int((one.recording.argmax(1) != other.recording.argmax(1)).sum())

@@ -1,12 +1,12 @@
-"""Every error a user can cause, as one family, so that the command line can print it in one line and exit with 2.
+"""Errors that a user can cause, with one base class: the command line prints them in one line and exits with code 2.
 
-A message says what was given, what is allowed, and the likely cause or next step. Anything that is not a
-`SceneError` and reaches the user is a bug of ours.
+A message says what was given, what is allowed, and the likely cause or next step. Any other exception that reaches the
+user is a bug.
 """
 
 
 class SceneError(Exception):
-    """Base of all errors caused by what the user handed in."""
+    """Base of all errors caused by the input."""
 
 
 class AudioError(SceneError):
@@ -14,7 +14,7 @@ class AudioError(SceneError):
 
 
 class AudioWarning(UserWarning):
-    """A sound can be used, but the answer may suffer; the text says why."""
+    """A recording can be used, but the prediction may be worse; the text says why."""
 
 
 class ManifestError(SceneError):
@@ -30,4 +30,4 @@ class BundleError(SceneError):
 
 
 class TrainingError(SceneError):
-    """A corpus or a run folder does not allow the training that was asked for."""
+    """A corpus or a run folder does not permit the requested training."""

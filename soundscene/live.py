@@ -1,7 +1,7 @@
-"""Scenes of sound that has no end: blocks of any size in, an `Update` every hop out, in memory that does not grow.
+"""Scenes of an endless stream: blocks of any size in, an `Update` every hop out, in constant memory.
 
-The way of a sample is that of a file (`data.gate`, `signal.frontend`), so the answers are those of a file too; what the
-product rule takes in is a window that forgets. See docs/decisions/0074-live.md.
+Samples take the same way as those of a file (`audio.gate`, `signal.frontend`), so the predictions are those of a file too.
+The product rule runs over a sliding window. See docs/decisions/0074-live.md.
 """
 
 import time
@@ -31,16 +31,22 @@ MOST_CHANNELS = 64  # more than this in a block, and fewer samples: rather [samp
 
 @dataclass(frozen=True)
 class Update:
-    """What is known when another segment has been heard.
+    """Prediction after another segment of a stream.
 
-    start_s, end_s: of the segment, seconds of sound since the start, lost ones included; scenes: names in the order of the
-    posteriors. segment_posterior [scene]: of the segment alone, None where it did not vote: silent (every sample exactly
-    zero) or lost_s, seconds of it that never arrived, above zero. posterior [scene]: of the n_segments voting segments that
-    lie in the window up to end_s, by the tempered product rule; None where there is none.
-    unfamiliarity: mean over the same segments (larger = less familiar), None where nothing voted or the bundle cannot say;
-    unfamiliarity_threshold: at or below which `keep` of the known recordings lie, None where nothing can be refused.
-    latency_s: seconds from the arrival of the block that completed the segment to the answer. heard_s: seconds of sound that
-    had arrived by then. notes: what may make the answer worse.
+    Attributes:
+        start_s: Start of the segment, seconds of sound since the start of the stream, lost ones included.
+        end_s: Its end.
+        scenes: Names in the order of the posteriors.
+        segment_posterior: Of the segment alone. None if it did not vote: it is silent, or parts of it were lost.
+        posterior: Of the voting segments in the window up to end_s, by the tempered product rule. None without any.
+        n_segments: Number of those segments.
+        silent: Whether every sample of the segment is exactly zero.
+        lost_s: Seconds of the segment that never arrived.
+        latency_s: Seconds from the arrival of the block that completed the segment to the prediction.
+        heard_s: Seconds of sound that had arrived by then.
+        notes: What may make the prediction worse.
+        unfamiliarity: Mean over the voting segments, larger is less familiar. None without any, or if the bundle has none.
+        unfamiliarity_threshold: Score at or below which `keep` of the known recordings are. None if unavailable.
     """
 
     start_s: float
@@ -59,12 +65,12 @@ class Update:
 
     @property
     def unknown(self) -> bool:
-        """Whether the window is less familiar than the threshold allows; False where that cannot be said."""
+        """Whether the window is less familiar than the threshold; False without a score or threshold."""
         return is_unknown(self.unfamiliarity, self.unfamiliarity_threshold)
 
     @property
     def scene(self) -> str | None:
-        """Name of the most probable scene over the window; None where nothing in it voted."""
+        """Name of the most probable scene over the window; None if nothing in it voted."""
         return None if self.posterior is None else self.scenes[int(np.argmax(self.posterior))]
 
     @property
@@ -73,25 +79,36 @@ class Update:
         return None if self.posterior is None else float(np.max(self.posterior))
 
     def top(self, n: int) -> list[tuple[str, float]]:
-        """The n most probable scenes over the window with their probabilities; none where nothing in it voted."""
+        """Return the n most probable scenes over the window with their probabilities; none if nothing in it voted."""
         if self.posterior is None:
             return []
         return [(self.scenes[i], float(self.posterior[i])) for i in np.argsort(-self.posterior, kind="stable")[:n]]
 
     @property
     def delay_s(self) -> float:
-        """Seconds from the end of the segment's sound to the answer: what the algorithm waits for, and the latency."""
+        """Seconds from the end of the segment's sound to the prediction: the algorithm's look-ahead plus the latency."""
         return max(0.0, self.heard_s - self.end_s) + self.latency_s
 
 
 class Listener:
-    """A model that listens to one stream: `push` its blocks, `flush` where it ends.
+    """Classify one stream: `push` its blocks, `flush` at its end.
 
-    sample_rate: of the stream, Hz; hop_s: seconds from one answer to the next, by default a segment: less, and segments
-    overlap; more, and the sound between them is heard by the noise estimate only. window_s: seconds an answer looks back.
-    name: the stream in messages; keep: share of known recordings that shall not be `unknown`. Every segment is computed by
-    itself, so how the sound was cut into blocks changes no bit, given `one_blas_thread`, as in `listen`.
-    Raises: `SceneError` for a hop or window out of range, `AudioError` for an implausible rate.
+    Every segment is computed by itself, so how the sound was cut into blocks changes no bit, given `one_blas_thread`, as in
+    `listen`.
+
+    Args:
+        bundle: The model.
+        head: "softmax" or "svm".
+        sample_rate: Sample rate of the stream in Hz.
+        hop_s: Seconds from one prediction to the next, by default a segment. Segments overlap if it is shorter. If it is
+            longer, only the noise estimate reads the sound between them.
+        window_s: Seconds that a prediction looks back.
+        name: Name of the stream in messages.
+        keep: Share of known recordings that are not to be `unknown`.
+
+    Raises:
+        SceneError: If the hop or the window is out of range.
+        AudioError: If the sample rate is implausible.
     """
 
     def __init__(
@@ -106,15 +123,15 @@ class Listener:
     ) -> None:
         audio = bundle.recipe.audio
         hop_s = audio.segment_s if hop_s is None else hop_s
-        _check_range("a hop", hop_s, SHORTEST_HOP_S, LONGEST_HOP_S, "seconds from one answer to the next")
-        _check_range("a window", window_s, audio.segment_s, LONGEST_WINDOW_S, "seconds that an answer looks back")
+        _check_range("a hop", hop_s, SHORTEST_HOP_S, LONGEST_HOP_S, "seconds from one prediction to the next")
+        _check_range("a window", window_s, audio.segment_s, LONGEST_WINDOW_S, "seconds that a prediction looks back")
         self._bundle, self.sample_rate = bundle, sample_rate
         self._head: Head = head
         self._intake = Intake(name, sample_rate, audio)
         self._stream = FrontEnd(audio, bundle.recipe.features, hop_s).stream()
         self._segment_s, self._window_s = audio.segment_s, window_s
         self._slack_s = 0.5 / audio.sample_rate  # start times are whole samples, written as floating point
-        # overlapping segments say the same thing several times
+        # Overlapping segments are not independent: the product rule would count the same sound segment_s / hop_s times.
         self._temperature = bundle.temperature[head] * max(1.0, audio.segment_s / hop_s)
         self._window: deque[tuple[float, LogPosterior, float]] = deque()  # start, row, unfamiliarity
         self._losses: deque[tuple[float, float]] = deque()
@@ -128,16 +145,25 @@ class Listener:
         return self._intake.n_in / self.sample_rate
 
     def push(self, block: Float32[np.ndarray, "native channel"], arrived: float | None = None) -> list[Update]:
-        """The answers that this block completes, mostly none.
+        """Add a block, and return the updates that it completes, mostly none.
 
-        arrived: `time.perf_counter()` when the block came, by default now. Raises `AudioError` for samples that are not
-        finite; the stream is then spent.
+        Args:
+            block: Samples [sample, channel].
+            arrived: `time.perf_counter()` at the arrival of the block, by default now.
+
+        Raises:
+            AudioError: If samples are not finite. The listener cannot be used any further.
         """
         arrived = time.perf_counter() if arrived is None else arrived
-        return self._answers(self._stream.push(self._intake.resample(self._intake.mix(block))), arrived)
+        return self._updates(self._stream.push(self._intake.resample(self._intake.mix(block))), arrived)
 
     def lose(self, n: int, arrived: float | None = None) -> list[Update]:
-        """As `push` of n samples that never came: silence in their place keeps the clock right."""
+        """Add silence in place of lost samples, so that times stay right.
+
+        Args:
+            n: Number of samples that never arrived.
+            arrived: `time.perf_counter()` when the loss was noticed, by default now.
+        """
         start_s = self.heard_s
         end_s = start_s + n / self.sample_rate
         if self._losses and self._losses[-1][1] >= start_s - self._slack_s:
@@ -147,34 +173,34 @@ class Listener:
         return self.push(np.zeros((n, 1), np.float32), arrived)
 
     def flush(self) -> list[Update]:
-        """What the end of the stream completes, the last piece among it, as at the end of a file; the stream is spent."""
+        """End the stream and return the updates that its end completes, the last piece among them, as for a file."""
         arrived = time.perf_counter()
         if not self._intake.n_in:
             return []
-        rest = self._answers(self._stream.push(self._intake.resample(np.zeros(0, np.float32), last=True)), arrived)
-        return rest + self._answers(self._stream.flush(), arrived)
+        rest = self._updates(self._stream.push(self._intake.resample(np.zeros(0, np.float32), last=True)), arrived)
+        return rest + self._updates(self._stream.flush(), arrived)
 
-    def _answers(self, found: SegmentImages, arrived: float) -> list[Update]:
-        return [self._answer(found, i, arrived) for i in range(len(found.start_s))]
+    def _updates(self, segments: SegmentImages, arrived: float) -> list[Update]:
+        return [self._update(segments, i, arrived) for i in range(len(segments.start_s))]
 
-    def _answer(self, found: SegmentImages, i: int, arrived: float) -> Update:
-        start_s, silent = float(found.start_s[i]), bool(found.silent[i])
+    def _update(self, segments: SegmentImages, i: int, arrived: float) -> Update:
+        start_s, silent = float(segments.start_s[i]), bool(segments.silent[i])
         end_s = start_s + self._segment_s
         lost_s = self._lost_s(start_s, end_s)
         row = None
         if not silent and not lost_s:
-            # one by one: in a batch of another size the network rounds differently, and the cut into blocks would show
-            embedding = self._bundle.embed(found.images[i : i + 1])
+            # One by one: in a batch of another size the network rounds differently, and results would depend on the blocks.
+            embedding = self._bundle.embed(segments.images[i : i + 1])
             row = self._bundle.classify(embedding, self._head)[0]
-            odd = float(self._bundle.unfamiliarity(embedding)[0]) if self._bundle.familiarity else 0.0
-            self._window.append((start_s, row, odd))
+            unfamiliar = float(self._bundle.unfamiliarity(embedding)[0]) if self._bundle.familiarity else 0.0
+            self._window.append((start_s, row, unfamiliar))
         while self._window and self._window[0][0] < end_s - self._window_s - self._slack_s:
             self._window.popleft()
         fused = unfamiliarity = None
         if self._window:
             fused = np.exp(temper(product(np.stack([row for _, row, _ in self._window])), self._temperature))
             if self._bundle.familiarity:
-                unfamiliarity = float(np.mean([odd for _, _, odd in self._window]))
+                unfamiliarity = float(np.mean([unfamiliar for _, _, unfamiliar in self._window]))
         return Update(
             start_s=start_s,
             end_s=end_s,
@@ -192,13 +218,13 @@ class Listener:
         )
 
     def _lost_s(self, start_s: float, end_s: float) -> float:
-        """Lost seconds from start_s to end_s; forgets those before."""
+        """Return the lost seconds from start_s to end_s, and forget those before."""
         while self._losses and self._losses[0][1] <= start_s + self._slack_s:
             self._losses.popleft()
         return sum((max(0.0, min(last, end_s) - max(first, start_s)) for first, last in self._losses), 0.0)
 
     def _current_notes(self) -> tuple[str, ...]:
-        """Notes change twice at most, when the peak passes full scale and far beyond, not with every higher peak."""
+        """Return the notes. They change twice at most: when the peak passes full scale, and when it is far beyond."""
         loudness = int(self._intake.peak > 1) + int(self._intake.peak > UNSCALED)
         if loudness > self._loudness:
             self._loudness = loudness
@@ -207,10 +233,14 @@ class Listener:
 
 
 def listen(listener: Listener, arrivals: Iterable[Arrival]) -> Generator[Update, None, None]:
-    """Updates as the sound arrives, then those that its end completes.
+    """Yield updates as the sound arrives, then those that its end completes.
 
-    Blocks of more than a second are worked on second by second. Until the iterator ends or is closed, BLAS keeps to one
-    thread; PyTorch's threads are left alone.
+    Blocks of more than a second are processed second by second. Until the iterator ends or is closed, BLAS uses one thread.
+    PyTorch's threads are not changed.
+
+    Args:
+        listener: A new listener.
+        arrivals: Blocks of the stream.
     """
     piece = listener.sample_rate
     with one_blas_thread():
@@ -223,16 +253,27 @@ def listen(listener: Listener, arrivals: Iterable[Arrival]) -> Generator[Update,
 
 
 def warm_up(bundle: ModelBundle, head: Head, sample_rate: int) -> None:
-    """Compute one answer that nobody wants, so that what is compiled or loaded at its first use delays no other."""
+    """Compute and discard one prediction, so that compiling and loading at first use does not delay the stream.
+
+    Args:
+        bundle: The model.
+        head: "softmax" or "svm".
+        sample_rate: Sample rate of the stream in Hz.
+    """
     noise = np.random.default_rng(0).normal(0, 0.01, round((bundle.recipe.audio.segment_s + 0.5) * sample_rate))
     for _ in listen(Listener(bundle, head, sample_rate), array_arrivals([noise])):
         pass
 
 
 def array_arrivals(blocks: Iterable[Shaped[np.ndarray, "..."]], name: str = "stream") -> Iterator[Arrival]:
-    """Blocks [sample] or [channel, sample], of any size, as what arrives now; integers are scaled to [-1, 1).
+    """Convert blocks of any size to arrivals. Integers are scaled to [-1, 1).
 
-    Raises: `AudioError` for other shapes and types, and where the number of channels changes.
+    Args:
+        blocks: Arrays [sample] or [channel, sample].
+        name: Name of the stream in messages.
+
+    Raises:
+        AudioError: If a block has another shape or type, or the number of channels changes.
     """
     n_channels = 0
     for block in blocks:
@@ -247,7 +288,10 @@ def array_arrivals(blocks: Iterable[Shaped[np.ndarray, "..."]], name: str = "str
 
 
 def _native(block: Shaped[np.ndarray, "..."], name: str) -> Float32[np.ndarray, "native channel"]:
-    """As the gate wants it. Short blocks are usual here, so only a great many channels look like the wrong order."""
+    """Convert a block to [sample, channel].
+
+    Short blocks are usual, so only a great many channels suggest the wrong order of axes.
+    """
     if block.ndim not in (1, 2):
         raise AudioError(f"{name}: a block of shape {block.shape}; allowed are [sample] and [channel, sample]")
     if block.ndim == 2 and len(block) > MOST_CHANNELS and block.shape[1] <= len(block):

@@ -1,4 +1,4 @@
-"""What each command does, as one function: train from a manifest, evaluate on a manifest, predict many files."""
+"""Train a model from a manifest, and evaluate one on a manifest: the commands `train` and `evaluate` as functions."""
 
 import csv
 import io
@@ -23,13 +23,13 @@ from soundscene.network.models import Network
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation, HeadScores
 from soundscene.scoring.metrics import Metrics, evaluate
-from soundscene.systems.neural import HEADS, Trained, answer, train
+from soundscene.systems.neural import HEADS, TrainedModel, predict, train
 from soundscene.types import Split
 
 Progress = Callable[[int, int], None]
-"""Called with (done, in all)."""
+"""Called with (done, total)."""
 
-HASH_DIGITS = 16  # of each training recording, kept in the bundle, so that an evaluation can tell what the model has heard
+HASH_DIGITS = 16  # of each training recording, kept in the bundle, so that an evaluation can detect training recordings
 
 
 def train_on_manifest(
@@ -40,21 +40,32 @@ def train_on_manifest(
     test: str | None = None,
     fabric: Fabric | None = None,
     workers: int = 2,
-    reading: Progress | None = None,
-    training: Callable[[dict[str, float]], None] | None = None,
+    read_progress: Progress | None = None,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> ModelBundle:
-    """Train on the rows of a manifest that `test` ("fold=1") leaves, and save the bundle as `out`.
+    """Train on a manifest and save the model.
 
-    Beside it, in `out`.run/: a checkpoint that the same command resumes from, history.csv and TensorBoard's events.
+    The folder `out`.run holds a checkpoint from which a second call resumes, history.csv and TensorBoard's events.
 
-    Raises: `SceneError` of any kind, before anything is trained where it can be known before.
+    Args:
+        manifest: CSV with a row per recording.
+        out: File of the model.
+        recipe: Settings of audio, features, network, training and calibration.
+        test: Rows to leave out, as "fold=1". By default all rows are trained on.
+        fabric: Device, precision and processes.
+        workers: Threads that read sound.
+        read_progress: Called after each recording that was read.
+        on_epoch: Called after each epoch with its row of the history.
+
+    Raises:
+        SceneError: Of any kind, before the training where it can be known before.
     """
     fabric = fabric or Fabric(devices=1)
     run = out.with_name(f"{out.name}.run")
     _check_writable(out, run)
     listed = Manifest.read(manifest)
     split = listed.split(*parse_test(test)) if test else Split(listed.recordings, ())
-    corpus = read_corpus(split.train, recipe, recipe.training.segment_hop_s, workers, reading)
+    corpus = read_corpus(split.train, recipe, recipe.training.segment_hop_s, workers, read_progress)
     _guard(split, corpus)
     checkpoint = run / "checkpoint.safetensors"
     provenance = {
@@ -64,24 +75,24 @@ def train_on_manifest(
     }
     log = TensorBoardLogger(run, name="", version="tensorboard") if fabric.global_rank == 0 else None
 
-    def observe(row: dict[str, float], network: Network) -> None:
+    def log_epoch(row: dict[str, float], network: Network) -> None:
         if log:
             log.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=int(row["epoch"]))
-        if training:
-            training(row)
+        if on_epoch:
+            on_epoch(row)
 
-    result = train(recipe, corpus, fabric=fabric, checkpoint=checkpoint, observer=observe, provenance=provenance)
+    result = train(recipe, corpus, fabric=fabric, checkpoint=checkpoint, on_epoch=log_epoch, provenance=provenance)
     if log:
         log.finalize("success")
         _write_history(run / "history.csv", result)
         result.bundle.save(out)
-        checkpoint.unlink(missing_ok=True)  # the bundle is what it was for
+        checkpoint.unlink(missing_ok=True)  # the bundle is complete
     fabric.barrier()
     return result.bundle
 
 
 def _check_writable(out: Path, run: Path) -> None:
-    """Find out before hours of training, not after them, that the model cannot be put where it shall be."""
+    """Refuse a place that the model cannot be written to before hours of training, not after them."""
     if out.is_dir():
         raise BundleError(f"{out}: is a folder; name the model's file, for example {out / 'model.safetensors'}")
     try:
@@ -94,7 +105,7 @@ def _check_writable(out: Path, run: Path) -> None:
 
 
 def _guard(split: Split, corpus: Corpus) -> None:
-    """The leakage guard by content; a test recording that cannot be read is for the evaluation to complain about."""
+    """Check by content that no test recording is trained on. One that is unreadable is the evaluation's concern."""
     hashes = {r.path: h for r, h in zip(corpus.recordings, corpus.content_hash, strict=True)}
     for recording in split.test:
         with suppress(AudioError):
@@ -102,7 +113,7 @@ def _guard(split: Split, corpus: Corpus) -> None:
     check_leakage(split, hashes)
 
 
-def _write_history(path: Path, result: Trained) -> None:
+def _write_history(path: Path, result: TrainedModel) -> None:
     text = io.StringIO()
     table = csv.DictWriter(text, fieldnames=list(result.history[0]))
     table.writeheader()
@@ -111,21 +122,34 @@ def _write_history(path: Path, result: Trained) -> None:
 
 
 def evaluate_on_manifest(
-    bundle: ModelBundle, manifest: Path, *, test: str | None = None, workers: int = 2, reading: Progress | None = None
+    bundle: ModelBundle, manifest: Path, *, test: str | None = None, workers: int = 2, read_progress: Progress | None = None
 ) -> Evaluation:
-    """Score a model, with both heads, on the rows that `test` ("fold=1") names, or on all rows.
+    """Score both heads of a model on recordings of a manifest.
 
-    Raises: `ManifestError` for a scene that the model does not know.
+    Args:
+        bundle: The model.
+        manifest: CSV with a row per recording.
+        test: Rows to score, as "fold=1". By default all rows.
+        workers: Threads that read sound.
+        read_progress: Called after each recording that was read.
+
+    Raises:
+        ManifestError: If a recording's scene is unknown to the model.
     """
     recordings = recordings_of(manifest, test, bundle.scenes)
-    corpus = read_corpus(recordings, bundle.recipe, None, workers, reading)
+    corpus = read_corpus(recordings, bundle.recipe, None, workers, read_progress)
     return evaluate_on_images(bundle, corpus)
 
 
 def evaluate_on_images(bundle: ModelBundle, corpus: Corpus) -> Evaluation:
-    """Score a model, with both heads, on images of a corpus; recordings of nothing but digital silence are left out.
+    """Score both heads of a model on images of a corpus. Recordings of digital silence are left out.
 
-    Raises: `ManifestError` when that leaves none.
+    Args:
+        bundle: The model.
+        corpus: Images of recordings, read without overlap.
+
+    Raises:
+        ManifestError: If no recording is left.
     """
     audible = [r for i, r in enumerate(corpus.recordings) if corpus.voting[corpus.recording == i].any()]
     if not audible:
@@ -136,15 +160,15 @@ def evaluate_on_images(bundle: ModelBundle, corpus: Corpus) -> Evaluation:
     n = len(bundle.scenes)
     scores: dict[str, HeadScores] = {}
     for head in HEADS:
-        said = answer(bundle, corpus, head)
+        predictions = predict(bundle, corpus, head)
         scores[head] = HeadScores(
-            evaluate(said.segment, truth[said.recording_of], n),
-            evaluate(said.recording, truth, n),
-            evaluate(said.calibrated, truth, n),
+            evaluate(predictions.segment, truth[predictions.recording_of], n),
+            evaluate(predictions.recording, truth, n),
+            evaluate(predictions.calibrated, truth, n),
         )
-    heard = set(bundle.provenance.get("trained_on", ()))
-    n_heard = sum(h[:HASH_DIGITS] in heard for h in corpus.content_hash)
-    return Evaluation(scores, bundle.scenes, len(audible), n_heard, notes)
+    trained_on = set(bundle.provenance.get("trained_on", ()))
+    n_trained_on = sum(h[:HASH_DIGITS] in trained_on for h in corpus.content_hash)
+    return Evaluation(scores, bundle.scenes, len(audible), n_trained_on, notes)
 
 
 def _notes(corpus: Corpus, n_audible: int) -> tuple[str, ...]:
@@ -155,7 +179,7 @@ def _notes(corpus: Corpus, n_audible: int) -> tuple[str, ...]:
 
 
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:
-    """An evaluation as plain values for JSON."""
+    """Convert an evaluation to plain values for JSON."""
 
     def plain(metrics: Metrics) -> dict[str, Any]:
         names = ("n", "accuracy", "macro_f1", "macro_precision", "log_loss", "calibration_error")

@@ -19,7 +19,7 @@ from soundscene.errors import AudioError, AudioWarning, SceneError
 from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, array_arrivals, listen
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
-from soundscene.signal.frontend import FrontEnd, join_segments
+from soundscene.signal.frontend import FrontEnd, segment_batches
 from soundscene.threads import in_order, one_blas_thread, read_ahead
 from soundscene.types import Samples, ScenePrediction, SegmentImages, SegmentPrediction
 
@@ -208,15 +208,8 @@ class Predictor:
 
     def _pieces(self, sound: AudioFile | AudioArray, through: _Through = iter) -> Generator[SegmentImages, None, None]:
         """Segments in batches of `BATCH`: one by one, most of the processor would be idle."""
-        stream = self._front_end.stream()
-        waiting: list[SegmentImages] = []
         with closing(through(sound.blocks())) as blocks:
-            for block in blocks:
-                waiting.append(stream.push(block))
-                if sum(len(piece.start_s) for piece in waiting) >= BATCH:
-                    yield join_segments(waiting)
-                    waiting = []
-        yield join_segments([*waiting, stream.flush()])
+            yield from segment_batches(self._front_end.stream(), blocks, BATCH)
 
 
 def _until(stop: threading.Event, blocks: _Blocks) -> _Blocks:

@@ -1,8 +1,8 @@
-"""Threads that work ahead of whoever reads: one that decodes a source, several that answer for many recordings.
+"""Threads that work ahead of their consumer: one that decodes a source, several that process many recordings.
 
-Decoding, FFTs, matrix products, the compiled loops and the network all release Python's lock, so threads share the machine
-as well as processes would, with one model in memory. Whatever is read, no more than a fixed number of blocks or results
-is held, so memory does not grow with the source.
+Decoding, FFTs, matrix products, the compiled loops and the network all release Python's lock, so threads use the cores as
+well as processes would, with one model in memory. At most a fixed number of blocks or results is held, so memory does not
+grow with the source.
 """
 
 import threading
@@ -19,18 +19,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _END = object()
-_IN_FLIGHT = 4  # results to a worker that are made, or wait for those before them: enough to let one recording be long
+_IN_FLIGHT = 4  # items per worker in progress or finished: others can continue while one long recording is processed
 
 
 def read_ahead(blocks: Iterator[T], depth: int = 3) -> Generator[T, None, None]:
-    """The same blocks, made by a thread while the caller works on those before.
+    """Yield the same blocks, made by a thread while the caller works on those before.
 
-    depth: blocks that wait for the caller or are being made. An error of the source is raised where its block would have
-    been. Closing the generator, or dropping it, waits for the block that is being made, ends the thread and closes the
-    source.
+    An error of the source is raised in place of its block. Closing or dropping the generator waits for the block that is
+    being made, ends the thread and closes the source.
+
+    Args:
+        blocks: The source.
+        depth: Blocks that wait for the caller or are being made.
     """
-    # A job makes one block and ends. A thread that waited for room in a queue would have to be told of every way in which
-    # its reader can go away, the end of the program among them; this one never waits for anybody.
+    # A job makes one block and ends, so the thread never waits. A thread that waited for room in a queue would need a signal
+    # for every way in which its consumer can disappear, including the end of the program.
     pool = ThreadPoolExecutor(1, "read ahead")
     try:
         jobs = deque(pool.submit(next, blocks, _END) for _ in range(depth))
@@ -50,12 +53,20 @@ def in_order(
     begin: Callable[[], Any] | None = None,
     stop: threading.Event | None = None,
 ) -> Generator[R, None, None]:
-    """work(item) of every item, in the order of the items, by `workers` threads.
+    """Yield work(item) of every item, in the order of the items, by several threads.
 
-    items: taken a few at a time, in the caller's thread, so there may be any number of them; begin: called once in each
-    thread; stop: set as soon as no more results are wanted, for work that can end early. While the generator is open,
-    products of matrices take one thread each. An error of `work` is raised in its turn and ends the rest. Closing the
-    generator waits for the items that are being worked on and drops those that wait.
+    While the generator is open, BLAS uses one thread for each matrix product. An error of `work` is raised in place of its
+    result and ends the rest. Closing the generator waits for the items in progress and drops those that wait.
+
+    Args:
+        work: Function of an item.
+        items: Any number of items, taken a few at a time in the caller's thread.
+        workers: Number of threads.
+        begin: Called once in each thread.
+        stop: Set as soon as no more results are wanted, for work that can end early.
+
+    Raises:
+        ValueError: If there are fewer than one worker.
     """
     if workers < 1:
         raise ValueError(f"{workers} workers, expected at least 1")
@@ -76,7 +87,7 @@ def in_order(
 
 
 class _Limit:
-    """How many want BLAS to use one thread; the setting is the process's, so the last to leave puts it back."""
+    """Count of users who need BLAS to use one thread. The setting belongs to the process: the last one restores it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -101,10 +112,10 @@ _BLAS = _Limit()
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Within it, numpy's and scipy's matrix products take one thread each, in all threads of the program.
+    """Make numpy's and scipy's matrix products use one thread each, in all threads of the process.
 
-    The products of the front-end are small; on a machine that is busy anyway, threads of BLAS that wait for each other
-    cost several times what they compute. PyTorch's own threads are left alone. May be entered any number of times.
+    The products of the front-end are small. On a busy machine, BLAS threads that wait for each other cost several times the
+    computation. PyTorch's own threads are not changed. May be entered any number of times.
     """
     _BLAS.enter()
     try:

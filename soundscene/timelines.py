@@ -1,7 +1,7 @@
-"""The timeline of a long recording: which scene it was in when, where that changed, and how sure both are.
+"""The timeline of a long recording: its scenes over time, their changes, and the probability of both.
 
-A `ScenePrediction` has a posterior for each two seconds; the decoder (`scoring.decoding`) makes spans of them. What it
-costs and brings: docs/decisions/0070-timeline.md.
+A `ScenePrediction` has a posterior every two seconds, from which the decoder (`scoring.decoding`) makes spans. Accuracy and
+cost: docs/decisions/0070-timeline.md.
 """
 
 import csv
@@ -24,17 +24,25 @@ from soundscene.types import Change, ScenePrediction, Span, Timeline
 
 DEFAULT_STAY_S = 120.0  # chosen on rendered sound (0070)
 LONGEST_STAY_S = 1e9  # thirty years, as good as for ever
-NEAR = 3  # segments to each side of a change within which it counts as found: 6 s
+NEAR = 3  # segments to each side of a change within which it counts as detected: 6 s
 COLUMNS = ("path", "start_s", "end_s", "scene", "probability", "change_probability")
 
 
 def timeline(prediction: ScenePrediction, bundle: ModelBundle, head: Head, stay_s: float = DEFAULT_STAY_S) -> Timeline:
-    """Decode the segments of a prediction that this bundle made with this head.
+    """Decode the segments of a prediction into spans of scenes.
 
-    stay_s: expected stay in a scene, in seconds. The temper is the head's temperature. A probability below 1e-15 counts as
-    1e-15: no single segment rules a scene out. A silence shorter than stay_s between two segments of one scene belongs to
-    its span; a longer one, and any between two scenes, to none.
-    Raises: `SceneError` for a stay that is too short or not finite.
+    Posteriors are tempered by the head's temperature. A probability below 1e-15 counts as 1e-15, so that no single segment
+    rules a scene out. A silence shorter than stay_s between two segments of one scene belongs to its span. A longer one, and
+    any between two scenes, belongs to none.
+
+    Args:
+        prediction: Prediction of a recording.
+        bundle: The model that made it.
+        head: The head that made it.
+        stay_s: Expected stay in a scene, in seconds.
+
+    Raises:
+        SceneError: If the stay is too short or not finite.
     """
     check_stay(bundle, stay_s)
     start_s = np.array([segment.start_s for segment in prediction.segments], np.float64)
@@ -59,7 +67,15 @@ def timeline(prediction: ScenePrediction, bundle: ModelBundle, head: Head, stay_
 
 
 def check_stay(bundle: ModelBundle, stay_s: float) -> None:
-    """Raise `SceneError` for an expected stay (seconds) that `timeline` would refuse."""
+    """Check an expected stay.
+
+    Args:
+        bundle: The model.
+        stay_s: Expected stay in a scene, in seconds.
+
+    Raises:
+        SceneError: If `timeline` would refuse it.
+    """
     segment_s, n = bundle.recipe.audio.segment_s, len(bundle.scenes)
     shortest_s = segment_s * n / (n - 1)
     if not shortest_s <= stay_s <= LONGEST_STAY_S:
@@ -70,11 +86,18 @@ def check_stay(bundle: ModelBundle, stay_s: float) -> None:
 
 
 def training_prior(bundle: ModelBundle, head: Head) -> Float64[np.ndarray, " scene"]:
-    """How often each scene [scene] was learnt from: what a posterior of the bundle would be without any sound.
+    """Compute the prior of each scene that a head was trained with.
 
-    From the numbers of training recordings in its provenance; uniform where they are not known or do not fit the scenes.
-    The SVM learns from the recordings as they are; the softmax layer from balanced draws, where the recipe has them, or
-    from pairs of different scenes, in which frequent scenes are rarer than in the corpus.
+    It follows from the numbers of training recordings in the provenance, and is uniform if they are missing or do not match
+    the scenes. The SVM is trained on the recordings as they are. The softmax layer is trained on balanced draws, if the
+    recipe has them, or on pairs of different scenes, in which frequent scenes are rarer than in the corpus.
+
+    Args:
+        bundle: The model.
+        head: "softmax" or "svm".
+
+    Returns:
+        Probability of each scene.
     """
     n = len(bundle.scenes)
     counts = bundle.provenance.get("recordings")
@@ -87,7 +110,9 @@ def training_prior(bundle: ModelBundle, head: Head) -> Float64[np.ndarray, " sce
     share /= share.sum()
     if head == "softmax" and training.mixing == "between-class":
         odds = share / (1 - share)
-        share = share * (1 + odds.sum() - odds) / 2  # half are first of a pair, half second
+        # Half of the examples' labels come from the first of a pair, drawn by share. The second is drawn among all other
+        # scenes: P(second = c) = sum over b != c of share_b share_c / (1 - share_b) = share_c (sum of odds - odds_c).
+        share = share * (1 + odds.sum() - odds) / 2
     return share
 
 
@@ -108,7 +133,7 @@ def _spans(
     silence_s = start_s[1:] - end_s[:-1]
     cuts = np.flatnonzero((np.diff(path) != 0) | (silence_s > decoded.model.stay_s)) + 1
     bounds = [0, *cuts.tolist(), len(path)]
-    # the last piece of a recording overlaps the segment before: a span ends where the next one begins
+    # The last piece of a recording overlaps the segment before: a span ends where the next one begins.
     closing = np.append(np.minimum(end_s[:-1], start_s[1:]), end_s[-1])
     probability = np.exp(decoded.log_marginal[np.arange(len(path)), path])
     spans = [
@@ -118,53 +143,73 @@ def _spans(
     changes = []
     for left, at, right in zip(bounds, bounds[1:], bounds[2:], strict=False):
         if path[at - 1] != path[at]:
-            sure = change_probability(decoded, at, min(NEAR, at - left), min(NEAR, right - at))
-            changes.append(Change(float(start_s[at]), scenes[path[at - 1]], scenes[path[at]], sure))
+            probability_of_change = change_probability(decoded, at, min(NEAR, at - left), min(NEAR, right - at))
+            changes.append(Change(float(start_s[at]), scenes[path[at - 1]], scenes[path[at]], probability_of_change))
     return tuple(spans), tuple(changes)
 
 
 # --- as rows and files ------------------------------------------------------------------------------------------------
 
 
-def rows(found: Timeline) -> Iterator[dict[str, Any]]:
-    """A row per span, with the keys of `COLUMNS`.
+def rows(decoded: Timeline) -> Iterator[dict[str, Any]]:
+    """Yield a row per span, with the keys of `COLUMNS`.
 
-    change_probability: of the change from the span before, as in `Change`; None for the first, and after a long silence in
-    which the scene stayed the same.
+    The change_probability is that of the change from the span before, as in `Change`. It is None for the first span, and
+    after a long silence in which the scene stayed the same.
     """
-    sure = {change.time_s: change.probability for change in found.changes}
-    for span in found.spans:
-        numbers = (span.start_s, span.end_s, span.scene, span.probability, sure.get(span.start_s))
-        yield dict(zip(COLUMNS, (found.source, *numbers), strict=True))
+    change_probabilities = {change.time_s: change.probability for change in decoded.changes}
+    for span in decoded.spans:
+        numbers = (span.start_s, span.end_s, span.scene, span.probability, change_probabilities.get(span.start_s))
+        yield dict(zip(COLUMNS, (decoded.source, *numbers), strict=True))
 
 
-def write_csv(found: Timeline, stream: TextIO) -> None:
-    """A header and a line per span; seconds to the millisecond, an unknown change_probability is empty."""
+def write_csv(decoded: Timeline, stream: TextIO) -> None:
+    """Write a header and a line per span, seconds to the millisecond, a missing change_probability empty.
+
+    Args:
+        decoded: The timeline.
+        stream: Text file to write to.
+    """
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for row in rows(found):
-        seconds, sure = (f"{row['start_s']:.3f}", f"{row['end_s']:.3f}"), row["change_probability"]
-        known = "" if sure is None else f"{sure:.6f}"
-        writer.writerow([row["path"], *seconds, row["scene"], f"{row['probability']:.6f}", known])
+    for row in rows(decoded):
+        seconds, change = (f"{row['start_s']:.3f}", f"{row['end_s']:.3f}"), row["change_probability"]
+        change_cell = "" if change is None else f"{change:.6f}"
+        writer.writerow([row["path"], *seconds, row["scene"], f"{row['probability']:.6f}", change_cell])
 
 
-def write_json_lines(found: Timeline, stream: TextIO) -> None:
-    """A line of JSON (ASCII) per span; an unknown change_probability is null."""
-    for row in rows(found):
+def write_json_lines(decoded: Timeline, stream: TextIO) -> None:
+    """Write a line of JSON (ASCII) per span, a missing change_probability as null.
+
+    Args:
+        decoded: The timeline.
+        stream: Text file to write to.
+    """
+    for row in rows(decoded):
         stream.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
 
 
-def write_labels(found: Timeline, stream: TextIO) -> None:
-    """A label track for Audacity (File, Import, Labels): start, end, and scene with its probability, parted by tabs."""
-    for span in found.spans:
+def write_labels(decoded: Timeline, stream: TextIO) -> None:
+    """Write a label track for Audacity (File, Import, Labels): start, end, scene with its probability, tab-separated.
+
+    Args:
+        decoded: The timeline.
+        stream: Text file to write to.
+    """
+    for span in decoded.spans:
         name = " ".join(span.scene.split())
         stream.write(f"{span.start_s:.6f}\t{span.end_s:.6f}\t{name} {span.probability:.2f}\n")
 
 
-def write_parquet(found: Timeline, path: Path) -> None:
-    """The rows as a Parquet file, written beside and renamed; the expected stay is in its metadata.
+def write_parquet(decoded: Timeline, path: Path) -> None:
+    """Write the rows as a Parquet file, atomically, with the expected stay in its metadata.
 
-    Raises: `SceneError` without pyarrow, or where the file cannot be written.
+    Args:
+        decoded: The timeline.
+        path: File to write.
+
+    Raises:
+        SceneError: If pyarrow is missing or the file cannot be written.
     """
     check_parquet(path)
     import pyarrow
@@ -172,15 +217,19 @@ def write_parquet(found: Timeline, path: Path) -> None:
 
     text, number = pyarrow.string(), pyarrow.float64()
     types = dict(zip(COLUMNS, (text, number, number, text, number, number), strict=True))
-    metadata = {"soundscene.stay_s": f"{found.stay_s:g}", "soundscene.duration_s": f"{found.duration_s:.3f}"}
+    metadata = {"soundscene.stay_s": f"{decoded.stay_s:g}", "soundscene.duration_s": f"{decoded.duration_s:.3f}"}
     schema = pyarrow.schema(list(types.items()), metadata)
-    name = found.source.encode("utf-8", "backslashreplace").decode()  # the name of a file need not be text
-    table = pyarrow.Table.from_pylist([row | {"path": name} for row in rows(found)], schema)
+    name = decoded.source.encode("utf-8", "backslashreplace").decode()  # the name of a file need not be text
+    table = pyarrow.Table.from_pylist([row | {"path": name} for row in rows(decoded)], schema)
     with atomic_path(path) as unfinished:
         pyarrow.parquet.write_table(table, unfinished)
 
 
 def check_parquet(path: Path) -> None:
-    """Raise `SceneError` where pyarrow, which writes Parquet, is missing."""
+    """Check that pyarrow, which writes Parquet, is installed.
+
+    Raises:
+        SceneError: If it is not.
+    """
     if find_spec("pyarrow") is None:
         raise SceneError(f"{path}: Parquet needs pyarrow; pip install soundscene[parquet]")

@@ -1,4 +1,4 @@
-"""The words of the project as types: frozen dataclasses and shape aliases.
+"""Types that all packages share: frozen dataclasses and shape aliases.
 
 Order of axes is PyTorch's: channel x band x frame (the paper writes M x T x K for band x frame x channel).
 """
@@ -23,10 +23,12 @@ LogPosterior = Float64[np.ndarray, "*batch scene"]
 
 @dataclass(frozen=True)
 class SegmentImages:
-    """What the front-end makes of a stretch of sound.
+    """Images of segments, from the front-end.
 
-    images [segment, 2, band, frame]; start_s [segment], seconds from the start of the recording;
-    silent [segment], true where every sample of the segment is exactly zero (digital silence).
+    Attributes:
+        images: Log spectrograms [segment, 2, band, frame].
+        start_s: Start of each segment, seconds from the start of the recording.
+        silent: Whether every sample of the segment is exactly zero (digital silence).
     """
 
     images: Images
@@ -36,7 +38,15 @@ class SegmentImages:
 
 @dataclass(frozen=True)
 class Recording:
-    """A row of a manifest. `group` is the unit of independence; `line` is its line in the CSV (0: none)."""
+    """A row of a manifest.
+
+    Attributes:
+        path: Audio file.
+        scene: Its label.
+        group: Unit of independence, such as a place or a session.
+        line: Line in the CSV, 0 for none.
+        columns: Further columns of the CSV.
+    """
 
     path: Path
     scene: str
@@ -47,7 +57,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Split:
-    """Recordings to learn from and recordings to be tested on; no group stands on both sides."""
+    """Recordings to train on and recordings to test on; no group is in both."""
 
     train: tuple[Recording, ...]
     test: tuple[Recording, ...]
@@ -64,13 +74,18 @@ class SegmentPrediction:
 
 @dataclass(frozen=True)
 class ScenePrediction:
-    """The answer for one recording: what command line, page and API all show.
+    """Prediction for one recording, as command line, pages and API show it.
 
-    source: the path, or a name for an array; scenes: names in the order of `posterior` [scene];
-    segments: one per 2-second piece that voted; notes: what may make the answer worse (low rate, silence).
-    unfamiliarity: how unlike the model's training the recording is, larger is less familiar, the mean over its segments
-    (scale: `scoring.unfamiliarity.Familiarity.score`); None where the model cannot tell. unfamiliarity_threshold: at or
-    below it lie the promised share of known recordings; None where nothing can be refused.
+    Attributes:
+        source: The path, or a name for an array.
+        duration_s: Length of the recording in seconds.
+        scenes: Names in the order of `posterior`.
+        posterior: Probability of each scene, [scene].
+        segments: One per 2-second segment that voted.
+        notes: What may make the prediction worse (low sample rate, silence).
+        unfamiliarity: How unlike the model's training the recording is, the mean over its segments. Larger is less familiar
+            (scale: `scoring.unfamiliarity.Familiarity.score`). None if the model has no unknown detection.
+        unfamiliarity_threshold: Score at or below which the requested share of known recordings is. None if unavailable.
     """
 
     source: str
@@ -84,7 +99,7 @@ class ScenePrediction:
 
     @property
     def unknown(self) -> bool:
-        """Whether the recording is less familiar than the threshold allows; `scene` is the best known scene all the same."""
+        """Whether the recording is less familiar than the threshold; `scene` is the best known scene in any case."""
         return is_unknown(self.unfamiliarity, self.unfamiliarity_threshold)
 
     @property
@@ -98,7 +113,7 @@ class ScenePrediction:
         return float(np.max(self.posterior))
 
     def to_dict(self, with_segments: bool = False) -> dict[str, Any]:
-        """Plain values for JSON, the source as "path"; seconds to the millisecond."""
+        """Convert to plain values for JSON, the source as "path", seconds to the millisecond."""
         plain: dict[str, Any] = {
             "path": self.source,
             "duration_s": round(self.duration_s, 3),
@@ -122,7 +137,7 @@ class ScenePrediction:
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of one scene, start_s to end_s in seconds; probability of the scene, the mean over its segments."""
+    """A stretch of one scene from start_s to end_s (seconds); its probability is the mean over its segments."""
 
     start_s: float
     end_s: float
@@ -132,9 +147,13 @@ class Span:
 
 @dataclass(frozen=True)
 class Change:
-    """From one scene to another at time_s seconds, when the new one is first heard.
+    """A change from one scene to another.
 
-    probability: of the old scene three segments (6 s) before and the new one three after; nearer where spans are shorter.
+    Attributes:
+        time_s: Start of the first segment of the new scene, in seconds.
+        before: The old scene.
+        after: The new scene.
+        probability: Of the old scene three segments (6 s) before and the new one three after; nearer if spans are shorter.
     """
 
     time_s: float
@@ -145,11 +164,20 @@ class Change:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Scene over time of one recording.
+    """Scenes over time of one recording.
 
-    source, duration_s, scenes, notes: of the prediction; stay_s: expected stay it was decoded with; spans in order of time,
-    apart where a long silence parts them; changes: between two spans of different scenes. For every segment that voted:
-    start_s, end_s [segment]; posterior [segment, scene] as the model gave it; marginal [segment, scene] given all others.
+    Attributes:
+        source: Source of the prediction.
+        duration_s: Length of the recording in seconds.
+        scenes: Names in the order of the posteriors.
+        stay_s: Expected stay in a scene that it was decoded with, in seconds.
+        spans: Stretches of one scene in order of time, with gaps where a long silence separates them.
+        changes: Between two spans of different scenes.
+        start_s: Start of every segment that voted.
+        end_s: Its end.
+        posterior: Its posterior from the model.
+        marginal: Its posterior given all other segments.
+        notes: Notes of the prediction.
     """
 
     source: str
@@ -166,11 +194,23 @@ class Timeline:
 
 
 def is_unknown(unfamiliarity: float | None, threshold: float | None) -> bool:
-    """Whether a score of unfamiliarity lies above its threshold; False where there is none of either."""
+    """Tell whether a score of unfamiliarity is above its threshold.
+
+    Args:
+        unfamiliarity: Score, larger is less familiar.
+        threshold: Largest score of what counts as known.
+
+    Returns:
+        False if either is None.
+    """
     return unfamiliarity is not None and threshold is not None and unfamiliarity > threshold
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and whole seconds, as 1:02:03."""
+    """Format seconds as hours, minutes and whole seconds.
+
+    >>> clock(3723.4)
+    '1:02:03'
+    """
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

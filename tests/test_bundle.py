@@ -109,7 +109,7 @@ def test_a_model_of_before_has_no_notion_of_what_is_familiar(tmp_path: Path) -> 
         assert {name.partition("/")[0] for name in file.keys()} == {"network", "svm"}  # noqa: SIM118
     again = ModelBundle.load(tmp_path / "m.safetensors")
     assert again.familiarity is None
-    with pytest.raises(ValueError, match="knows nothing of what is familiar"):
+    with pytest.raises(ValueError, match="unknown detection unavailable: the model was saved by an older version"):
         again.unfamiliarity(again.embed(IMAGES[:1]))
 
 
@@ -197,12 +197,12 @@ def folder(path: Path) -> Path:
 
 
 AGREE = "its header and its tensors do not agree"
-AGAIN = "train the model again"
+AGAIN = "retrain the model"
 NO_SAFETENSORS = r": damaged or not a \.safetensors file \(.+\); copy it again"
 REFUSED: list[tuple[str, Callable[[Path], Path], str]] = [
-    ("missing", lambda p: p.parent / "n", ": no such file; `soundscene train MANIFEST --out {path}` would make it"),
+    ("missing", lambda p: p.parent / "n", ": no such file; make it by `soundscene train MANIFEST --out {path}`"),
     ("folder", folder, r": is a folder, expected a \.safetensors file"),
-    ("below a file", lambda p: p / "m", ": no such file; `soundscene train MANIFEST --out {path}` would make it"),
+    ("below a file", lambda p: p / "m", ": no such file; make it by `soundscene train MANIFEST --out {path}`"),
     ("empty", lambda p: written(p, b""), NO_SAFETENSORS),
     ("text", lambda p: written(p, b"path,scene\na.wav,rain\n" * 99), NO_SAFETENSORS),
     ("half", lambda p: written(p, p.read_bytes()[: p.stat().st_size // 2]), NO_SAFETENSORS),
@@ -287,7 +287,7 @@ REFUSED: list[tuple[str, Callable[[Path], Path], str]] = [
     (
         "clouds without end",
         lambda p: tensor(p, "familiarity/mean", torch.full((3, 8), torch.inf)),
-        rf": {AGREE} \(familiarity holds what is no finite number\); {AGAIN}",
+        rf": {AGREE} \(familiarity holds values that are not finite\); {AGAIN}",
     ),
     (
         "held-out scores out of order",

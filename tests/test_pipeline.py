@@ -47,11 +47,11 @@ def test_a_killed_training_goes_on_to_the_same_bits(manifest: Path, tmp_path: Pa
     undisturbed, out = tmp_path / "a" / "m.safetensors", tmp_path / "b" / "m.safetensors"
     train_on_manifest(manifest, undisturbed, THREE, test="fold=1", workers=1)
     with pytest.raises(Killed):
-        train_on_manifest(manifest, out, THREE, test="fold=1", workers=1, training=killer)
+        train_on_manifest(manifest, out, THREE, test="fold=1", workers=1, on_epoch=killer)
     assert not out.exists()
     assert (tmp_path / "b/m.safetensors.run/checkpoint.safetensors").exists()
     epochs = []
-    train_on_manifest(manifest, out, THREE, test="fold=1", workers=1, training=lambda row: epochs.append(row["epoch"]))
+    train_on_manifest(manifest, out, THREE, test="fold=1", workers=1, on_epoch=lambda row: epochs.append(row["epoch"]))
     assert epochs == [2, 3]  # the first was not repeated
     assert not (tmp_path / "b/m.safetensors.run/checkpoint.safetensors").exists()
 
@@ -68,7 +68,7 @@ def test_beside_the_model_lie_history_and_curves(manifest: Path, tmp_path: Path)
     seen, read = [], []
     out = tmp_path / "m.safetensors"
     bundle = train_on_manifest(
-        manifest, out, TINY, workers=1, training=seen.append, reading=lambda done, total: read.append((done, total))
+        manifest, out, TINY, workers=1, on_epoch=seen.append, read_progress=lambda done, total: read.append((done, total))
     )
     assert read == [(n, 15) for n in range(1, 16)]
     with (tmp_path / "m.safetensors.run/history.csv").open() as file:
@@ -142,7 +142,7 @@ def test_where_the_model_cannot_be_put_is_known_before_training(
     access = pipeline.os.access
     monkeypatch.setattr(pipeline.os, "access", lambda path, mode: Path(path).name != "locked" and access(path, mode))
     with pytest.raises(BundleError, match=message):
-        train_on_manifest(manifest, tmp_path / where, TINY, reading=nobody)
+        train_on_manifest(manifest, tmp_path / where, TINY, read_progress=nobody)
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------

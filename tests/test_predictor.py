@@ -22,7 +22,7 @@ from soundscene.data.corpus import Corpus, join_segments, read_corpus
 from soundscene.data.manifest import Manifest
 from soundscene.errors import AudioError, AudioWarning, SceneError
 from soundscene.predictor import Predictor
-from soundscene.systems.neural import HEADS, answer, learn_familiarity, train, unfamiliarity
+from soundscene.systems.neural import HEADS, learn_familiarity, predict, train, unfamiliarity
 from soundscene.threads import one_blas_thread
 from soundscene.types import Recording, ScenePrediction
 from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, recording, write, write_corpus
@@ -385,13 +385,13 @@ def test_training_path_and_prediction_path_have_the_same_images_and_the_same_ans
     corpus = read_corpus([Recording(file, "rain", file.name) for file in files], bundle.recipe, workers=2)
     for head in HEADS:
         predictor = Predictor(bundle, head)
-        together = answer(bundle, corpus, head)
+        together = predict(bundle, corpus, head)
         for number, file in enumerate(files):
             with_warning = pytest.warns(AudioWarning) if file.name == "b.wav" else pytest.MonkeyPatch.context()
             with with_warning:
                 found = predictor.predict(file)
             mine = corpus.take([corpus.recordings[number]])
-            alone = answer(bundle, mine, head)
+            alone = predict(bundle, mine, head)
             np.testing.assert_array_equal(np.exp(alone.calibrated[0]), found.posterior)
             np.testing.assert_array_equal(np.exp(alone.segment), [s.posterior for s in found.segments])
             # in one batch with other recordings, matrix products may round differently

@@ -8,12 +8,20 @@ from torch import Tensor, nn
 
 
 class AttentionScore(nn.Module):
-    """One attention layer: v = tanh(x W + b) of size 64, score = v . u, softmax over the vectors; (4)-(7).
+    """Score vectors by one attention layer and normalise the scores over the vectors, equations (4)-(7).
 
-    The paper's f gives a vector where (4) needs a number; the context vector u that makes it one is that of the
-    first author's other code (docs/decisions/0002).
+        v_i = tanh(x_i W + b)                       hidden vector of `size` values, (6) and (7)
+        a_i = exp(v_i . u) / sum_j exp(v_j . u)     weight of vector i, (4) and (5)
 
-    Shape: [batch, vector, n_in] -> weights [batch, vector], each row a distribution.
+    The paper's f gives a vector where (4) needs a number. The context vector u that makes it one is that of the first
+    author's other code (docs/decisions/0002).
+
+    Args:
+        n_in: Size of each vector.
+        size: Size of the hidden vectors, 64 in the paper.
+
+    Shape:
+        Input [batch, vector, n_in], output [batch, vector]. Each row of the output is a distribution.
     """
 
     def __init__(self, n_in: int, size: int) -> None:
@@ -22,29 +30,38 @@ class AttentionScore(nn.Module):
         self.context = nn.Parameter(0.1 * torch.randn(size))
 
     def forward(self, vectors: Float[Tensor, "batch vector n_in"]) -> Float[Tensor, "batch vector"]:
-        """Weights of the vectors, (4) or (5)."""
+        """Return the weights of the vectors, (4) or (5)."""
         return torch.softmax(torch.tanh(self.project(vectors)) @ self.context, dim=-1)
 
 
 class Uniform(nn.Module):
-    """No attention: every vector weighs the same. Shape: [batch, vector, n_in] -> weights [batch, vector]."""
+    """Give every vector the same weight: no attention.
+
+    Shape:
+        Input [batch, vector, n_in], output [batch, vector].
+    """
 
     def forward(self, vectors: Float[Tensor, "batch vector n_in"]) -> Float[Tensor, "batch vector"]:
-        """1 / number of vectors."""
+        """Return 1 / number of vectors for each vector."""
         return vectors.new_full(vectors.shape[:2], 1 / vectors.shape[1])
 
 
 class SpatioTemporalAttentionPool(nn.Module):
     """Pool the recurrent output by the outer product of a spatial and a temporal attention vector.
 
-    Arguments: n_recurrent = 2H; n_frames = T, fixed, because spatial attention reads rows of Z of that length; size
-    of both layers; scale: "printed" is equation (9), x_s = sum_t tanh(A_st Z_st), where A is about 1/(2H T) and tanh
-    is linear; "mean-preserving" multiplies A by 2H T and takes the mean over time, so that uniform attention is the
-    mean of tanh(Z) (docs/decisions/0003); pooling: which of the two vectors are learnt, the other staying uniform; with
-    "mean" both do.
+    With scale "printed" it computes equation (9), x_s = sum_t tanh(A_st Z_st). There A is about 1/(2H T), and tanh is
+    linear for such small arguments. "mean-preserving" multiplies A by 2H T and takes the mean over time, so that uniform
+    attention gives the mean of tanh(Z) (docs/decisions/0003).
 
-    Shape: z [batch, frame, 2H] -> x [batch, 2H].
-    Raises: ValueError when z has another number of frames.
+    Args:
+        n_recurrent: Size 2H of the recurrent output.
+        n_frames: Number of frames T. Fixed, because spatial attention reads rows of Z of that length.
+        size: Size of the hidden vectors of both attention layers.
+        scale: Equation (9) as printed, or its mean-preserving form.
+        pooling: Which of the two attention vectors are learnt. The other one is uniform; with "mean" both are.
+
+    Shape:
+        Input Z [batch, frame, 2H], output x [batch, 2H].
     """
 
     def __init__(
@@ -64,16 +81,21 @@ class SpatioTemporalAttentionPool(nn.Module):
     def attend(
         self, z: Float[Tensor, "batch frame recurrent"]
     ) -> tuple[Float[Tensor, "batch recurrent"], Float[Tensor, "batch frame"]]:
-        """The two attention vectors (4) and (5): a_spa [batch, 2H] and a_tem [batch, frame]."""
+        """Return the spatial [batch, 2H] and the temporal [batch, frame] attention vector, (4) and (5).
+
+        Raises:
+            ValueError: If z has another number of frames than the module was built for.
+        """
         if z.shape[1] != self.n_frames:
             raise ValueError(
                 f"the attention was built for {self.n_frames} frames and got {z.shape[1]}: spatial attention reads rows "
                 "of one length, so every segment must be as long as the recipe says"
             )
+        # Z along both axes: the temporal layer scores its T columns of size 2H, the spatial layer its 2H rows of size T.
         return self.spatial(z.transpose(1, 2)), self.temporal(z)
 
     def forward(self, z: Float[Tensor, "batch frame recurrent"]) -> Float[Tensor, "batch recurrent"]:
-        """Feature vector x of equation (9), or of its mean-preserving form."""
+        """Return the feature vector x of equation (9), or of its mean-preserving form."""
         spatial, temporal = self.attend(z)
         mask = temporal[:, :, None] * spatial[:, None, :]  # (8), transposed: frame x recurrent
         if self.scale == "printed":

@@ -1,4 +1,4 @@
-"""The layers that both networks share: standardisation, the convolutional stack of Table 1, the bidirectional GRU.
+"""Layers that both networks share: standardisation, the convolutional stack of Table 1, the bidirectional GRU.
 
 Activations keep PyTorch's order batch x channel x band x frame; pooling works along bands only (section 2.2).
 """
@@ -11,16 +11,22 @@ from soundscene.network.norm_pool import fits, norm_pool
 
 KERNELS = (5, 3, 2)  # Table 1, square
 POOL = 4  # bands per pooled band, Table 1
-PIECE = 16  # segments: their largest activation, 21 MB at full width, is still in the cache when the next layer reads it
+PIECE = 16  # segments: their largest activation, 21 MB at full width, stays in the cache until the next layer reads it
 
 
 class Standardise(nn.Module):
-    """Image minus mean, over deviation, of each band and channel on the training part, cut at +- clamp deviations.
+    """Standardise each band and channel by its mean and deviation on the training part, then clamp.
 
-    The cut keeps digital silence, which sits on the floor of the logarithm some ten deviations below everything
-    else, from ruling the batch norm of the first layer.
+    Clamping limits digital silence, which sits on the floor of the logarithm some ten deviations below everything else
+    and would dominate the batch norm of the first layer.
 
-    Shape: [batch, channel, band, frame] -> [batch, n_channels, band, frame]: channels beyond the first n are left out.
+    Args:
+        n_bands: Bands of an image.
+        clamp: Largest absolute value of the output, in deviations.
+        n_channels: Channels to keep. Channels beyond the first n are left out.
+
+    Shape:
+        Input [batch, channel, band, frame], output [batch, n_channels, band, frame].
     """
 
     mean: Tensor
@@ -33,7 +39,7 @@ class Standardise(nn.Module):
         self.register_buffer("inverse_deviation", torch.ones(n_channels, n_bands, 1))
 
     def fit(self, images: Float[Tensor, "batch channel band frame"]) -> None:
-        """Take mean and deviation from the training images; a constant band is left at deviation 1."""
+        """Take mean and deviation from the training images. A constant band keeps deviation 1."""
         total = torch.zeros(self.mean.shape[:2], dtype=torch.float64)
         square = torch.zeros_like(total)
         for piece in images.split(1024):  # float64 without a float64 copy of the corpus
@@ -48,17 +54,24 @@ class Standardise(nn.Module):
         self.inverse_deviation.copy_(1.0 / deviation[..., None])
 
     def forward(self, images: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch kept band frame"]:
-        """Images in deviations from the mean of the training part."""
+        """Return images in deviations from the mean of the training part."""
         return ((images[:, : len(self.mean)] - self.mean) * self.inverse_deviation).clamp(-self.clamp, self.clamp)
 
 
 class ConvBlock(nn.Module):
-    """Convolution, ReLU, batch norm, max pooling of bands, dropout: in the order of section 2.2.
+    """Apply convolution, ReLU, batch norm, max pooling of bands and dropout, in the order of section 2.2.
 
-    Zero padding is SAME. An even kernel gets the extra row and column at the end, as TensorFlow does, by an explicit
-    pad: `padding="same"` of PyTorch warns and copies.
+    Zero padding is SAME. An even kernel gets the extra row and column at the end, as in TensorFlow, by an explicit pad:
+    PyTorch's `padding="same"` warns and copies.
 
-    Shape: [batch, n_in, band, frame] -> [batch, n_out, band // 4, frame].
+    Args:
+        n_in: Channels of the input.
+        n_out: Filters.
+        kernel: Height and width of the filters.
+        dropout: Dropout probability.
+
+    Shape:
+        Input [batch, n_in, band, frame], output [batch, n_out, band // 4, frame].
     """
 
     def __init__(self, n_in: int, n_out: int, kernel: int, dropout: float) -> None:
@@ -71,17 +84,23 @@ class ConvBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "batch n_in band frame"]) -> Float[Tensor, "batch n_out pooled frame"]:
-        """One row pair of Table 1."""
+        """Compute one row pair of Table 1."""
         x = self.convolution(self.pad(x))
-        if fits(x):
+        if fits(x):  # the fused pass, on a CPU
             return norm_pool(x, self.norm, self.dropout.p if self.training else 0.0)
         return self.dropout(self.pool(self.norm(torch.relu(x))))
 
 
 class ConvStack(nn.Module):
-    """Three blocks (Table 1), then bands and filters joined into F = M/64 x filters: O of section 2.2.
+    """Apply the three blocks of Table 1 and join bands and filters into F = M/64 x filters: O of section 2.2.
 
-    Shape: [batch, 2, band, frame] -> [batch, F, frame].
+    Args:
+        filters: Filters of each block.
+        dropout: Dropout probability of each block.
+        n_channels: Channels of an image.
+
+    Shape:
+        Input [batch, n_channels, band, frame], output [batch, F, frame].
     """
 
     def __init__(self, filters: tuple[int, int, int], dropout: float, n_channels: int = 2) -> None:
@@ -95,48 +114,62 @@ class ConvStack(nn.Module):
         )
 
     def maps(self, images: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch filter pooled frame"]:
-        """Feature maps of the last block; without gradients, on the processor, in pieces that stay in its cache."""
+        """Return the feature maps of the last block. Inference on a CPU goes in pieces that stay in its cache."""
         if torch.is_grad_enabled() or self.training or images.device.type != "cpu" or len(images) <= PIECE:
             return self.blocks(images)
         return torch.cat([self.blocks(piece) for piece in images.split(PIECE)])
 
     def forward(self, images: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch feature frame"]:
-        """Convolutional output O, one column a frame."""
+        """Return the convolutional output O, one column per frame."""
         return self.maps(images).flatten(1, 2)
 
 
 class BidirectionalGRU(nn.Module):
-    """Two bidirectional GRU layers and the projection of equations (1)-(3).
+    """Apply bidirectional GRU layers and the projection of equations (1)-(3).
 
-    Dropout is applied to the input of each layer and to the output of the last ("commonly applied to their inputs
-    and outputs", section 4.3). Each layer reads both directions of the one below, PyTorch's stack. The reset gate acts
-    after the recurrent product, as in cuDNN and PyTorch; reference [23] applies it before, which no fast kernel does.
+        z_t = [hb_t, hf_t] W + b        both directions, backward first     (1)
+        hf_t = GRU(o_t, hf_{t-1})       forward in time                     (2)
+        hb_t = GRU(o_t, hb_{t+1})       backward in time                    (3)
 
-    Shape: o [batch, frame, F] -> z [batch, frame, 2H].
+    Dropout is applied to the input of each layer and to the output of the last ("commonly applied to their inputs and
+    outputs", section 4.3). Each layer reads both directions of the one below, as in PyTorch's stack. The reset gate acts
+    after the recurrent product, as in cuDNN and PyTorch. Reference [23] applies it before, which no fast kernel does.
+
+    Args:
+        n_in: Features F of a frame.
+        hidden: Size H of one direction's state.
+        dropout: Dropout probability.
+        n_layers: Layers of the stack.
+
+    Shape:
+        Input O [batch, frame, F], output Z [batch, frame, 2H].
     """
 
     def __init__(self, n_in: int, hidden: int, dropout: float, n_layers: int = 2) -> None:
         super().__init__()
         self.hidden = hidden
         self.dropout = nn.Dropout(dropout)
-        # A module a layer, so that dropout between them is PyTorch's own: that inside cuDNN's stack keeps a state which
-        # cannot be captured in a CUDA graph (docs/decisions/0063). Weights, masks and answers are those of one stack.
+        # One module per layer, so that dropout between them is PyTorch's own: that inside cuDNN's stack keeps a state which
+        # cannot be captured in a CUDA graph (docs/decisions/0063). Weights, masks and outputs are those of one stack.
         widths = [n_in] + [2 * hidden] * (n_layers - 1)
         self.layers = nn.ModuleList(nn.GRU(width, hidden, batch_first=True, bidirectional=True) for width in widths)
         self.projection = nn.Linear(2 * hidden, 2 * hidden)
         self.register_load_state_dict_pre_hook(_from_stack)
 
     def forward(self, o: Float[Tensor, "batch frame feature"]) -> Float[Tensor, "batch frame recurrent"]:
-        """Recurrent output Z, one row a frame."""
-        for layer in self.layers:
+        """Return the recurrent output Z, one row per frame."""
+        for layer in self.layers:  # nn.GRU runs (2) and (3) and puts the forward states first
             o, _ = layer(self.dropout(o))
         forward, backward = self.dropout(o).split(self.hidden, dim=-1)
         return self.projection(torch.cat((backward, forward), dim=-1))  # (1): backward first, as printed
 
 
 def _from_stack(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest_of_hook: object) -> None:
-    """Names of a bundle written before layers were modules: gru.weight_ih_l1_reverse -> layers.1.weight_ih_l0_reverse."""
+    """Rename tensors of a bundle that was written when the stack was one nn.GRU.
+
+    gru.weight_ih_l1_reverse becomes layers.1.weight_ih_l0_reverse.
+    """
     for old in [name for name in state if name.startswith(f"{prefix}gru.")]:
         kind, _, rest = old.removeprefix(f"{prefix}gru.").rpartition("_l")
-        layer, _, way = rest.partition("_")
-        state[f"{prefix}layers.{layer}.{kind}_l0{'_' + way if way else ''}"] = state.pop(old)
+        layer, _, direction = rest.partition("_")
+        state[f"{prefix}layers.{layer}.{kind}_l0{'_' + direction if direction else ''}"] = state.pop(old)

@@ -1,6 +1,6 @@
 """The two networks of the paper: Att-CRNN (Figure 1) and the CNN baseline (section 4.4).
 
-Both answer the same two calls: `embed` gives what the softmax layer and the SVM read, `forward` the logits of the
+Both have the same interface: `embed` returns what the softmax layer and the SVM read, `forward` the logits of the
 softmax layer. Both standardise their input themselves, so that an image from the front-end is all they need.
 """
 
@@ -15,9 +15,14 @@ from soundscene.recipe import Recipe
 
 
 class AttCRNN(nn.Module):
-    """Convolutions, bidirectional GRUs, spatio-temporal attention pooling, softmax layer.
+    """Att-CRNN: convolutions, bidirectional GRUs, spatio-temporal attention pooling, softmax layer.
 
-    Shape: images [batch, 2, band, frame] -> logits [batch, scene]; embedding [batch, 2H].
+    Args:
+        recipe: Sizes of images and layers.
+        n_scenes: Number of scenes.
+
+    Shape:
+        Images [batch, 2, band, frame], embedding x [batch, 2H], logits [batch, scene].
     """
 
     def __init__(self, recipe: Recipe, n_scenes: int) -> None:
@@ -33,32 +38,37 @@ class AttCRNN(nn.Module):
         self.softmax = nn.Linear(2 * sizes.hidden, n_scenes)
 
     def recur(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch frame recurrent"]:
-        """Recurrent output Z of equation (1)."""
+        """Return the recurrent output Z of equation (1)."""
         return self.recurrent(self.convolutions(standardised).transpose(1, 2))
 
     def embed(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch embedding"]:
-        """Final feature vector x of equation (9)."""
+        """Return the feature vector x of equation (9)."""
         return self.attention(self.recur(self.standardise(images)))
 
     def attend(
         self, images: Float[Tensor, "batch 2 band frame"]
     ) -> tuple[Float[Tensor, "batch recurrent"], Float[Tensor, "batch frame"]]:
-        """Spatial and temporal attention vectors; their outer product is the mask A of equation (8)."""
+        """Return the spatial and temporal attention vectors, whose outer product is the mask A of equation (8)."""
         return self.attention.attend(self.recur(self.standardise(images)))
 
     def from_standardised(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch scene"]:
-        """Logits of images that are standardised already: training mixes after standardisation."""
+        """Return logits of images that are standardised already: training mixes after standardisation."""
         return self.softmax(self.attention(self.recur(standardised)))
 
     def forward(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch scene"]:
-        """Logits of images as the front-end makes them."""
+        """Return logits of images from the front-end."""
         return self.softmax(self.embed(images))
 
 
 class CNNBaseline(nn.Module):
-    """The convolutional stack with global max pooling over what is left of bands and frames (section 4.4).
+    """CNN baseline: the convolutional stack and global max pooling over the remaining bands and frames (section 4.4).
 
-    Shape: images [batch, 2, band, frame] -> logits [batch, scene]; embedding [batch, filters[-1]].
+    Args:
+        recipe: Sizes of images and layers.
+        n_scenes: Number of scenes.
+
+    Shape:
+        Images [batch, 2, band, frame], embedding [batch, filters[-1]], logits [batch, scene].
     """
 
     def __init__(self, recipe: Recipe, n_scenes: int) -> None:
@@ -69,19 +79,19 @@ class CNNBaseline(nn.Module):
         self.softmax = nn.Linear(sizes.filters[-1], n_scenes)
 
     def pool(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch embedding"]:
-        """Largest value of each filter over bands and frames."""
+        """Return the largest value of each filter over bands and frames."""
         return self.convolutions.maps(standardised).amax(dim=(2, 3))
 
     def embed(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch embedding"]:
-        """Globally max-pooled feature vector."""
+        """Return the globally max-pooled feature vector."""
         return self.pool(self.standardise(images))
 
     def from_standardised(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch scene"]:
-        """Logits of images that are standardised already: training mixes after standardisation."""
+        """Return logits of images that are standardised already: training mixes after standardisation."""
         return self.softmax(self.pool(standardised))
 
     def forward(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch scene"]:
-        """Logits of images as the front-end makes them."""
+        """Return logits of images from the front-end."""
         return self.softmax(self.embed(images))
 
 
@@ -89,22 +99,26 @@ Network = AttCRNN | CNNBaseline
 
 
 def n_frames(recipe: Recipe) -> int:
-    """T: frames of a segment, 44100 // 551 = 80."""
+    """Return T, the frames of a segment: 44100 // 551 = 80 in the paper."""
     return recipe.audio.segment_samples // recipe.features.hop
 
 
 def n_channels(recipe: Recipe) -> int:
-    """K: channels of the image that the network reads, 2, or 1 without the noise-subtracted one."""
+    """Return K, the channels of the image that the network reads: 2, or 1 without the noise-subtracted one."""
     return 2 if recipe.network.noise_subtracted else 1
 
 
 def build_network(recipe: Recipe, n_scenes: int) -> Network:
-    """The network of a recipe, freshly initialised from PyTorch's global generator, in channels-last layout.
+    """Build the network of a recipe, initialised from PyTorch's global generator, in channels-last layout.
 
-    Channels-last is PyTorch's fast layout for convolutions on processors as on graphics cards; it changes no result
-    beyond rounding.
+    Channels-last is PyTorch's fast layout for convolutions on CPUs and GPUs. It changes no result beyond rounding.
 
-    Raises: `RecipeError` when three poolings by 4 do not divide the bands.
+    Args:
+        recipe: Sizes of images and layers.
+        n_scenes: Number of scenes.
+
+    Raises:
+        RecipeError: If three poolings by 4 do not divide the bands.
     """
     if recipe.features.n_bands % POOL**3:
         raise RecipeError(

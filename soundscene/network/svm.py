@@ -7,10 +7,10 @@ from torch.nn import functional
 
 
 class CalibratedSVM(nn.Module):
-    """One-vs-rest linear SVM, Platt's sigmoid for each scene, normalised over the scenes.
+    """One-vs-rest linear SVM with Platt's sigmoid for each scene, normalised over the scenes.
 
-    n_features: size of the embedding; n_scenes: number of scenes. A new one answers "all equally probable" until
-    `load_state_dict` fills its buffers, which `training.calibrate.fit_svm` computes:
+    A new module gives equal probabilities until `load_state_dict` fills its buffers, which `training.calibrate.fit_svm`
+    computes:
 
         d_c = weight_c . x + bias_c                     the training part's standardisation is folded in
         p_c = 1 / (1 + exp(slope_c d_c + offset_c))     Platt 1999, equation (1); slope_c is negative
@@ -18,6 +18,13 @@ class CalibratedSVM(nn.Module):
 
     A scene that was absent from the training has offset +inf: probability zero. Everything is float64, because folding
     a mean into the bias cancels most digits of float32 when a feature's mean is large against its deviation.
+
+    Args:
+        n_features: Size of the embedding.
+        n_scenes: Number of scenes.
+
+    Shape:
+        Input [batch, feature], output [batch, scene].
     """
 
     weight: Float64[Tensor, "scene feature"]
@@ -34,10 +41,10 @@ class CalibratedSVM(nn.Module):
         self.register_buffer("offset", torch.zeros(n_scenes, dtype=torch.float64))
 
     def forward(self, embedding: Float[Tensor, "batch feature"]) -> Float64[Tensor, "batch scene"]:
-        """Natural log of the posterior [batch, scene], on the device of the buffers.
+        """Return the natural logarithm of the posterior, on the device of the buffers.
 
-        In logs throughout, so that an embedding far outside the training data still ranks the scenes, where quotients of
-        underflown probabilities (scikit-learn's way) give up and answer with equal ones.
+        Computed in logarithms throughout, so that an embedding far outside the training data still ranks the scenes.
+        Quotients of probabilities that underflow, as in scikit-learn, would give equal ones.
         """
         distance = functional.linear(embedding.to(self.weight), self.weight, self.bias)
         return functional.log_softmax(functional.logsigmoid(-(self.slope * distance + self.offset)), dim=-1)

@@ -1,6 +1,6 @@
 """Samples -> images: the one composition that training, prediction and streams all use."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -16,10 +16,17 @@ _BLOCK = 1 << 17  # samples worked on at a time (6 s): what a push takes beside 
 
 
 class FrontEnd:
-    """From mono samples to two-channel log spectrograms of segments (sections 2.1 and 4.2 of the paper).
+    """Compute two-channel log spectrograms of segments from mono samples (sections 2.1 and 4.2 of the paper).
 
-    segment_hop_s: seconds from one segment's start to the next (default: segments do not overlap).
-    A whole recording is one push and a flush, so a file, a microphone and an array of samples go the same way.
+    A whole recording is one push and a flush, so files, microphones and arrays take the same path.
+
+    Args:
+        audio: Sample rate, segments and noise frames.
+        features: Filters, window and hop.
+        segment_hop_s: Seconds from one segment's start to the next; by default segments do not overlap.
+
+    Raises:
+        RecipeError: The hop is shorter than one sample, or the features do not fit the audio.
     """
 
     def __init__(self, audio: AudioRecipe, features: FeatureRecipe, segment_hop_s: float | None = None) -> None:
@@ -33,17 +40,17 @@ class FrontEnd:
         self.log_spectrogram = LogSpectrogram(audio, features)
 
     def __call__(self, samples: Samples) -> SegmentImages:
-        """Images of a whole recording; none if it is shorter than one segment."""
+        """Compute the images of a whole recording; none if it is shorter than one segment."""
         stream = self.stream()
         return join_segments([stream.push(samples), stream.flush()])
 
     def stream(self) -> "FrontEndStream":
-        """A fresh stream for one recording."""
+        """Return a new stream for one recording."""
         return FrontEndStream(self)
 
 
 class FrontEndStream:
-    """One recording, block by block, in constant memory; every cut into blocks gives bit-identical images."""
+    """Process one recording block by block in constant memory, bit-identical for every division into blocks."""
 
     def __init__(self, front_end: FrontEnd) -> None:
         audio = front_end.audio
@@ -56,9 +63,10 @@ class FrontEndStream:
         self._nothing = self._images(np.empty((0, 2, audio.segment_samples), np.float32), np.empty(0))
 
     def push(self, samples: Samples) -> SegmentImages:
-        """Images of the segments that these samples complete.
+        """Return the images of the segments that these samples complete.
 
-        Raises `AudioError` at a sample that is not finite: it would stay in the noise estimate for ever.
+        Raises:
+            AudioError: A sample is not finite: it would stay in the noise estimate for ever.
         """
         self._open()
         pieces = []
@@ -75,7 +83,7 @@ class FrontEndStream:
         return join_segments(pieces) if pieces else self._nothing
 
     def flush(self) -> SegmentImages:
-        """Images of what was left, the last piece among them; the stream is spent."""
+        """Return the images of the rest, the last segment among them; the stream cannot be used afterwards."""
         self._open()
         self._flushed = True
         return join_segments(
@@ -99,8 +107,25 @@ class FrontEndStream:
             raise RuntimeError("this stream was flushed; take a new one from FrontEnd.stream() for each recording")
 
 
+def segment_batches(stream: FrontEndStream, blocks: Iterable[Samples], size: int) -> Iterator[SegmentImages]:
+    """Yield the segments of a recording in batches, in constant memory.
+
+    Args:
+        stream: A fresh stream, which is flushed at the end.
+        blocks: Mono samples at the recipe's rate, in blocks of any size.
+        size: Segments in a batch, or up to one block's segments more. The last batch may be smaller, or empty.
+    """
+    waiting: list[SegmentImages] = []
+    for block in blocks:
+        waiting.append(stream.push(block))
+        if sum(len(piece.start_s) for piece in waiting) >= size:
+            yield join_segments(waiting)
+            waiting = []
+    yield join_segments([*waiting, stream.flush()])
+
+
 def join_segments(pieces: Sequence[SegmentImages]) -> SegmentImages:
-    """What several pushes gave, as one; at least one piece."""
+    """Concatenate segments, of one recording or of several, in their order."""
     if len(pieces) == 1:
         return pieces[0]
     return SegmentImages(

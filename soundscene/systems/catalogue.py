@@ -3,19 +3,26 @@
 import re
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from soundscene.errors import RecipeError
 from soundscene.recipe import Recipe
-from soundscene.systems.system import System
+
+if TYPE_CHECKING:
+    from soundscene.systems.system import System  # needs PyTorch, and reports do not
 
 
 class SystemSpec(msgspec.Struct, frozen=True, rename={"module": "room"}):
     """A system in a plan: plain text, so that other processes and machines can build it.
 
-    name for files, title for tables; module: of this package, which builds it ("room" in plan.json, as 0.1.0 wrote it); settings: on top of the experiment's
-    recipe; base: name of the system that this one is a variant of, "" if it is none.
+    Attributes:
+        name: Name in files.
+        title: Title in tables.
+        module: Module of `soundscene.systems` that builds it; "room" in plan.json, as 0.1.0 wrote it.
+        settings: Settings on top of the experiment's recipe.
+        base: Name of the system that this one is a variant of, or "".
     """
 
     name: str
@@ -46,10 +53,16 @@ ABLATIONS = {
 
 
 def specs(names: Sequence[str], ablate: str | None = None) -> tuple[SystemSpec, ...]:
-    """The systems of these names, and the ablations of one of them.
+    """Look up systems by name, and add the ablations of one of them.
 
-    A name may carry settings of its own, which make it a variant: "att-crnn-mel:training.epochs=60:network.hidden=64".
-    Raises: `RecipeError` for a name that is not known.
+    A name may carry settings, which make it a variant: "att-crnn-mel:training.epochs=60:network.hidden=64".
+
+    Args:
+        names: Names of systems.
+        ablate: Name of the system whose ablations to add.
+
+    Raises:
+        RecipeError: If a name is unknown.
     """
     chosen = [_named(name) for name in names]
     if ablate is not None:
@@ -62,14 +75,19 @@ def specs(names: Sequence[str], ablate: str | None = None) -> tuple[SystemSpec, 
 
 
 def split_names(text: str) -> list[str]:
-    """Names parted by commas, where those inside brackets belong to a value."""
+    """Split names at commas, except at those inside brackets, which belong to a value."""
     return [name.strip() for name in re.split(r",(?![^\[]*\])", text)]
 
 
-def build(spec: SystemSpec, recipe: Recipe) -> System:
-    """The system, ready to fit; what only it needs is imported here.
+def build(spec: SystemSpec, recipe: Recipe) -> "System":
+    """Build a system, importing only what it needs.
 
-    Raises: `RecipeError` for a setting that its recipe does not allow.
+    Args:
+        spec: The system.
+        recipe: The experiment's recipe.
+
+    Raises:
+        RecipeError: If the recipe does not allow a setting of the system.
     """
     module = import_module(f"soundscene.systems.{spec.module}")
     return module.system(recipe.with_settings(spec.settings), spec.name, spec.title)
@@ -77,12 +95,12 @@ def build(spec: SystemSpec, recipe: Recipe) -> System:
 
 def _named(name: str) -> SystemSpec:
     plain, _, settings = name.partition(":")
-    found = {spec.name: spec for spec in SYSTEMS}.get(plain)
-    if found is None:
+    spec = {spec.name: spec for spec in SYSTEMS}.get(plain)
+    if spec is None:
         raise RecipeError(f"system {plain!r}: allowed are {', '.join(spec.name for spec in SYSTEMS)}")
     if not settings:
-        return found
+        return spec
     extra = tuple(settings.split(":"))
     return SystemSpec(
-        f"{plain}+{'+'.join(extra)}", f"{found.title}, {', '.join(extra)}", found.module, (*found.settings, *extra), plain
+        f"{plain}+{'+'.join(extra)}", f"{spec.title}, {', '.join(extra)}", spec.module, (*spec.settings, *extra), plain
     )

@@ -1,7 +1,7 @@
 """HOG [19]: histograms of gradients of a recording's constant-Q image, pooled over time and over frequency, linear SVM.
 
-Source: Rakotomamonjy and Gasso 2015, arXiv 1508.04909. Of that paper only the beginning could be read; what of `Choices` is
-its own, what is recalled and what is ours: docs/decisions/0054-hog-and-mfcc-dnn.md. It hears a recording as a whole.
+It reads a recording as a whole. Source: Rakotomamonjy and Gasso 2015, arXiv 1508.04909. Only the beginning of that paper
+was available. Which values of `HogSettings` are the paper's, recalled or ours: docs/decisions/0054-hog-and-mfcc-dnn.md.
 """
 
 import json
@@ -36,17 +36,25 @@ from soundscene.types import Recording, Samples
 
 _VERSION = 1  # of the code below; another one is another store
 _SHORTEST_S = 1.5  # the lowest octave's filters do not fit into less
-_EDGE = 1.1  # the top band reaches so far above its centre
+_EDGE = 1.1  # upper edge of the top band over its centre
 
 
 @dataclass(frozen=True)
-class Choices:
-    """Everything that decides the descriptor and the SVM.
+class HogSettings:
+    """Settings of the descriptor and the SVM.
 
-    low_hz, bands_per_octave, hop_s: of the constant-Q transform, which goes up to half the sample rate; range_db: below the
-    peak, what is weaker is cut; size: bands and frames of the image after bicubic resizing; smoothing: width of the mean
-    filter in pixels (0: none); orientations, cell, block: of the histograms, a cell in pixels, a block in cells;
-    c: trade-offs of the SVM to choose from by cross-validation in `folds` parts of the training groups.
+    Attributes:
+        low_hz: Lowest frequency of the constant-Q transform, which goes up to half the sample rate.
+        bands_per_octave: Bands per octave of the transform.
+        hop_s: Seconds from one frame of the transform to the next.
+        range_db: Level below the recording's peak at which weaker values are clipped.
+        size: Bands and frames of the image after bicubic resizing.
+        smoothing: Width of the mean filter in pixels, 0 for none.
+        orientations: Bins of a histogram.
+        cell: Width of a cell in pixels.
+        block: Width of a block in cells.
+        c: Values of the SVM's C to choose from.
+        folds: Cross-validation folds of that choice, by training group.
     """
 
     low_hz: float = 20.0
@@ -63,8 +71,8 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class _Model:
-    """The SVM, the scenes in its order, and the temperature of its answers."""
+class _HogModel:
+    """The SVM, the scenes in its order, and its temperature."""
 
     svm: CalibratedSVM
     scenes: tuple[str, ...]
@@ -72,8 +80,14 @@ class _Model:
 
 
 def system(recipe: Recipe, name: str, title: str) -> System:
-    """HOG and linear SVM as a system for experiments; of the recipe it uses `audio` and `calibration`, but `svm_c`."""
-    choices = Choices()
+    """Make HOG and linear SVM a system for experiments.
+
+    Args:
+        recipe: Only `audio` and `calibration` are used, without `svm_c`.
+        name: Name in files.
+        title: Title in tables.
+    """
+    choices = HogSettings()
     facts = {
         "version": _VERSION,
         "sample_rate": recipe.audio.sample_rate,
@@ -85,11 +99,17 @@ def system(recipe: Recipe, name: str, title: str) -> System:
     return System(name, title, representation, recipe.to_dict() | {"hog": asdict(choices)}, partial(_fit, recipe, choices))
 
 
-def constant_q_image(samples: Samples, sample_rate: int, choices: Choices) -> Float[np.ndarray, "band frame"]:
-    """Constant-Q magnitudes of a recording as an image [size, size], low bands first, smoothed.
+def constant_q_image(samples: Samples, sample_rate: int, choices: HogSettings) -> Float[np.ndarray, "band frame"]:
+    """Compute the constant-Q magnitudes of a recording as a smoothed image.
 
-    samples [sample], mono at sample_rate (Hz). Values are levels from `range_db` below the recording's peak (0) to the peak
-    (1); digital silence is 0 throughout.
+    Args:
+        samples: Mono samples.
+        sample_rate: Sample rate in Hz.
+        choices: Settings of the transform and the image.
+
+    Returns:
+        Image [size, size], low bands first. Values are levels from `range_db` below the recording's peak (0) to the peak
+        (1). Digital silence is 0 throughout.
     """
     shortest = math.ceil(_SHORTEST_S * sample_rate)
     if len(samples) < shortest:
@@ -99,7 +119,7 @@ def constant_q_image(samples: Samples, sample_rate: int, choices: Choices) -> Fl
         librosa.cqt(
             samples,
             sr=sample_rate,
-            hop_length=2 ** round(math.log2(choices.hop_s * sample_rate)),  # halved from octave to octave
+            hop_length=2 ** round(math.log2(choices.hop_s * sample_rate)),  # librosa halves it from octave to octave
             fmin=choices.low_hz,
             n_bins=math.floor(octaves * choices.bands_per_octave) + 1,
             bins_per_octave=choices.bands_per_octave,
@@ -113,11 +133,16 @@ def constant_q_image(samples: Samples, sample_rate: int, choices: Choices) -> Fl
     return np.asarray(uniform_filter(image, choices.smoothing)) if choices.smoothing else image
 
 
-def describe(image: Float[np.ndarray, "band frame"], choices: Choices) -> Float32[np.ndarray, " feature"]:
-    """Histograms of unsigned gradients of all cells, averaged over time (a part for each row) and over frequency.
+def describe(image: Float[np.ndarray, "band frame"], choices: HogSettings) -> Float32[np.ndarray, " feature"]:
+    """Average the histograms of unsigned gradients of all cells over time (for each row) and over frequency.
 
-    Returns both averages one after the other, values 0 to 1. Orientation 0 is a level that changes along time, the middle
-    one a level that changes along frequency.
+    Args:
+        image: Constant-Q image.
+        choices: Settings of the histograms.
+
+    Returns:
+        Both averages one after the other, values 0 to 1. Orientation 0 is a level that changes along time, the middle one a
+        level that changes along frequency.
     """
     cells = hog(
         image,
@@ -130,7 +155,7 @@ def describe(image: Float[np.ndarray, "band frame"], choices: Choices) -> Float3
     return np.concatenate([cells.mean(axis=1).ravel(), cells.mean(axis=0).ravel()]).astype(np.float32)
 
 
-def _extract(recipe: Recipe, choices: Choices, recording: Recording) -> Extract:
+def _extract(recipe: Recipe, choices: HogSettings, recording: Recording) -> Extract:
     file = AudioFile(recording.path, recipe.audio)
     samples = np.concatenate(list(file.blocks()))
     return Extract(
@@ -144,37 +169,37 @@ def _extract(recipe: Recipe, choices: Choices, recording: Recording) -> Extract:
     )
 
 
-def _fit(recipe: Recipe, choices: Choices, corpus: Corpus, loan: FitContext) -> Fitted:
-    """SVM on the groups that are not held out, with C chosen among them; temperature by those that are."""
+def _fit(recipe: Recipe, choices: HogSettings, corpus: Corpus, context: FitContext) -> Fitted:
+    """Fit the SVM to groups that are not held out, with C chosen among them, and the temperature to those that are."""
     scenes = tuple(sorted({r.scene for r in corpus.recordings}))
-    kept, held, notes = hold_out(corpus.recordings, recipe.calibration.held_out, np.random.default_rng(loan.seed))
+    kept, held, notes = hold_out(corpus.recordings, recipe.calibration.held_out, np.random.default_rng(context.seed))
     part = corpus.take(kept)
     features, labels = part.features[part.voting], part.labels(scenes)[part.voting]
     groups = [part.recordings[i].group for i in part.recording[part.voting]]
-    c = choose_c(features, labels, groups, choices.c, choices.folds, loan.seed)
-    svm, svm_notes = fit_svm(features, labels, groups, len(scenes), c, recipe.calibration.platt_folds, loan.seed)
+    c = choose_c(features, labels, groups, choices.c, choices.folds, context.seed)
+    svm, svm_notes = fit_svm(features, labels, groups, len(scenes), c, recipe.calibration.platt_folds, context.seed)
     temperature = 1.0
     held_part = corpus.take(held)
     if held_part.voting.any():
         truth = np.array([scenes.index(r.scene) for r in held])
-        temperature = fit_temperature(_answer(_Model(svm, scenes, 1.0), held_part)["svm"].recording, truth)
-    model = _Model(svm, scenes, temperature)
+        temperature = fit_temperature(_predict(_HogModel(svm, scenes, 1.0), held_part)["svm"].recording, truth)
+    model = _HogModel(svm, scenes, temperature)
     return Fitted(
-        partial(_answer, model), held=held, notes=(*notes, *svm_notes, f"C = {c:g} was chosen"), save=partial(_save, model)
+        partial(_predict, model), held=held, notes=(*notes, *svm_notes, f"C = {c:g} was chosen"), save=partial(_save, model)
     )
 
 
-def _answer(model: _Model, corpus: Corpus) -> Mapping[str, SystemPredictions]:
-    """Answers for recordings as a whole; digital silence says nothing, so all scenes are equally probable."""
+def _predict(model: _HogModel, corpus: Corpus) -> Mapping[str, SystemPredictions]:
+    """Predict recordings as a whole. Digital silence does not vote, so that all scenes are equally probable."""
     voting = corpus.voting
     with torch.no_grad():
         log_posterior = model.svm(torch.from_numpy(corpus.features[voting])).numpy()
     recording = product_by_recording(log_posterior, corpus.recording[voting], len(corpus.recordings))
-    nothing, nobody = np.zeros((0, len(model.scenes))), np.zeros(0, np.int64)
-    return {"svm": SystemPredictions(nothing, nobody, recording, temper(recording, model.temperature))}
+    no_segments, no_recordings = np.zeros((0, len(model.scenes))), np.zeros(0, np.int64)
+    return {"svm": SystemPredictions(no_segments, no_recordings, recording, temper(recording, model.temperature))}
 
 
-def _save(model: _Model, path: Path) -> None:
+def _save(model: _HogModel, path: Path) -> None:
     """Write the SVM with its scenes and temperature."""
     facts = json.dumps({"scenes": model.scenes, "temperature": model.temperature})
     write_atomic(path, save(model.svm.state_dict(), {"hog": facts}), TrainingError)

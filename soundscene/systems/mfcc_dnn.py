@@ -1,7 +1,7 @@
-"""MFCC+DNN [40]: cepstral coefficients of frames, a feed-forward network that answers for each frame, fused by product.
+"""MFCC+DNN [40]: cepstral coefficients of frames, a feed-forward network that classifies each frame, fused by product.
 
-Source: Petetin, Laroche and Mayoue 2015, "Deep neural networks for audio scene recognition", EUSIPCO, of which only the
-title could be read; every number in `Choices` is ours: docs/decisions/0054-hog-and-mfcc-dnn.md.
+Source: Petetin, Laroche and Mayoue 2015, "Deep neural networks for audio scene recognition", EUSIPCO. The paper was not
+available, so every number in `MfccDnnSettings` is ours: docs/decisions/0054-hog-and-mfcc-dnn.md.
 """
 
 import json
@@ -36,18 +36,26 @@ from soundscene.systems.system import FitContext, Fitted, System, SystemPredicti
 from soundscene.types import Recording
 
 _VERSION = 1  # of the code that makes coefficients; another one is another store
-_FLOOR = 1e-10  # power below which the logarithm is cut
-_AT_ONCE = 100  # segments answered for at a time
+_FLOOR = 1e-10  # smallest power in the logarithm
+_AT_ONCE = 100  # segments predicted at a time
 
 
 @dataclass(frozen=True)
-class Choices:
-    """Everything that decides the coefficients and the network.
+class MfccDnnSettings:
+    """Settings of the coefficients and the network.
 
-    window_s, hop_s: of a frame; n_bands: of the mel filter bank; n_coefficients: kept of its cosine transform, to which
-    first and second differences over delta_frames are added; hidden: width of each hidden layer; dropout: behind each;
-    epochs of Adam with a rate falling along half a cosine; share: of the training frames that an epoch draws, because
-    neighbours are nearly alike.
+    Attributes:
+        window_s: Length of a frame in seconds.
+        hop_s: Seconds from one frame to the next.
+        n_bands: Bands of the mel filter bank.
+        n_coefficients: Coefficients kept of its cosine transform.
+        delta_frames: Frames over which first and second differences are taken.
+        hidden: Width of each hidden layer.
+        dropout: Dropout probability behind each hidden layer.
+        epochs: Epochs of Adam.
+        batch_size: Frames in a batch.
+        learning_rate: Rate of the first epoch, which falls along half a cosine.
+        share: Share of the training frames that an epoch draws, because neighbours are nearly alike.
     """
 
     window_s: float = 0.05
@@ -64,9 +72,16 @@ class Choices:
 
 
 class FrameNetwork(nn.Module):
-    """Reads one frame's coefficients, standardised, through ReLU layers to a scene.
+    """Classify frames: standardisation, ReLU layers, softmax layer.
 
-    n_features: of a frame; hidden: width of each hidden layer; dropout: behind each.
+    Args:
+        n_features: Coefficients of a frame.
+        n_scenes: Number of scenes.
+        hidden: Width of each hidden layer.
+        dropout: Dropout probability behind each hidden layer.
+
+    Shape:
+        Input [frame, feature], output [frame, scene].
     """
 
     mean: Float32[Tensor, " feature"]
@@ -81,23 +96,23 @@ class FrameNetwork(nn.Module):
         self.softmax = nn.Linear(hidden[-1], n_scenes)
 
     def standardise_by(self, frames: Float32[Tensor, "frame feature"]) -> None:
-        """Take mean and deviation of each feature from training frames; one that does not vary is blanked."""
+        """Take mean and deviation of each feature from training frames. A constant feature is set to zero."""
         deviation = frames.std(dim=0)
         self.mean.copy_(frames.mean(dim=0))
         self.inverse_deviation.copy_(torch.where(deviation > 1e-4, 1 / deviation, 0.0))
 
     def embed(self, frames: Float32[Tensor, "frame feature"]) -> Float[Tensor, "frame hidden"]:
-        """What the last hidden layer makes of frames."""
+        """Return the output of the last hidden layer."""
         return self.hidden((frames - self.mean) * self.inverse_deviation)
 
     def forward(self, frames: Float32[Tensor, "frame feature"]) -> Float[Tensor, "frame scene"]:
-        """Logits of frames."""
+        """Return the logits of frames."""
         return self.softmax(self.embed(frames))
 
 
 @dataclass(frozen=True)
-class _Model:
-    """The network, the scenes in its order, and the temperature of its answers."""
+class _FrameModel:
+    """The network, the scenes in its order, and its temperature."""
 
     network: FrameNetwork
     scenes: tuple[str, ...]
@@ -105,11 +120,16 @@ class _Model:
 
 
 def system(recipe: Recipe, name: str, title: str) -> System:
-    """MFCC and frame-wise network as a system for experiments; of the recipe it uses `audio` and `calibration.held_out`.
+    """Make MFCC and frame-wise network a system for experiments.
 
-    It trains in less than a minute on a corpus of 2,000 segments, so it keeps no checkpoint: a killed fit starts afresh.
+    It trains in less than a minute on a corpus of 2,000 segments, so it has no checkpoint: an interrupted fit starts again.
+
+    Args:
+        recipe: Only `audio` and `calibration.held_out` are used.
+        name: Name in files.
+        title: Title in tables.
     """
-    choices = Choices()
+    choices = MfccDnnSettings()
     shape = ("window_s", "hop_s", "n_bands", "n_coefficients", "delta_frames")
     facts = {
         "version": _VERSION,
@@ -124,11 +144,19 @@ def system(recipe: Recipe, name: str, title: str) -> System:
 
 
 def coefficients(
-    waves: Float32[np.ndarray, "segment sample"], sample_rate: int, choices: Choices
+    waves: Float32[np.ndarray, "segment sample"], sample_rate: int, choices: MfccDnnSettings
 ) -> Float32[np.ndarray, "segment frame feature"]:
-    """MFCC of each segment's frames (decibels, orthonormal cosine transform), then first, then second differences.
+    """Compute MFCC of each segment's frames with their first and second differences.
 
-    waves [segment, sample], mono at sample_rate (Hz). No segment's values depend on another's.
+    No segment's values depend on another's.
+
+    Args:
+        waves: Mono samples of segments.
+        sample_rate: Sample rate in Hz.
+        choices: Settings of frames and coefficients.
+
+    Returns:
+        Cosine transform (orthonormal) of mel levels in dB, then first, then second differences.
     """
     window, hop = round(choices.window_s * sample_rate), round(choices.hop_s * sample_rate)
     n_fft = 2 ** math.ceil(math.log2(window))
@@ -145,10 +173,10 @@ def coefficients(
     return np.concatenate([mfcc, first, second], axis=1).swapaxes(1, 2).astype(np.float32)
 
 
-def _extract(audio: AudioRecipe, choices: Choices, recording: Recording) -> Extract:
+def _extract(audio: AudioRecipe, choices: MfccDnnSettings, recording: Recording) -> Extract:
     file = AudioFile(recording.path, audio)
     stream = SegmentStream(audio.sample_rate, audio.segment_samples, last_piece=audio.last_piece)
-    pieces = [stream.push(np.stack([block, block])) for block in file.blocks()]  # it cuts two channels: the same one twice
+    pieces = [stream.push(np.stack([block, block])) for block in file.blocks()]  # it takes two channels: the same one twice
     pieces.append(stream.flush())
     waves = np.concatenate([channels[:, 0] for channels, _ in pieces])
     return Extract(
@@ -162,10 +190,10 @@ def _extract(audio: AudioRecipe, choices: Choices, recording: Recording) -> Extr
     )
 
 
-def _fit(recipe: Recipe, choices: Choices, corpus: Corpus, loan: FitContext) -> Fitted:
-    """Network on the groups that are not held out, last epoch; temperature by those that are."""
+def _fit(recipe: Recipe, choices: MfccDnnSettings, corpus: Corpus, context: FitContext) -> Fitted:
+    """Fit the network (last epoch) to groups that are not held out, and the temperature to those that are."""
     scenes = tuple(sorted({r.scene for r in corpus.recordings}))
-    kept, held, notes = hold_out(corpus.recordings, recipe.calibration.held_out, np.random.default_rng(loan.seed))
+    kept, held, notes = hold_out(corpus.recordings, recipe.calibration.held_out, np.random.default_rng(context.seed))
     part, held_part = corpus.take(kept), corpus.take(held)
     labels = part.labels(scenes)[part.voting]
     silent = sorted(set(scenes) - {scenes[i] for i in labels})
@@ -175,27 +203,33 @@ def _fit(recipe: Recipe, choices: Choices, corpus: Corpus, loan: FitContext) -> 
             f"{', '.join(silent) or 'none'}; at least two are needed, each with sound: add recordings of "
             "another scene, or take the silent one out"
         )
-    model, history = _train(choices, part.features[part.voting], labels, scenes, loan)
+    model, history = _train(choices, part.features[part.voting], labels, scenes, context)
     if held_part.voting.any():
         truth = np.array([scenes.index(r.scene) for r in held])
-        model = replace(model, temperature=fit_temperature(_answer(model, held_part)["softmax"].recording, truth))
+        model = replace(model, temperature=fit_temperature(_predict(model, held_part)["softmax"].recording, truth))
     return Fitted(
-        partial(_answer, model), choices.epochs, history, partial(_embed, model), held, notes, partial(_save, model, choices)
+        partial(_predict, model),
+        choices.epochs,
+        history,
+        partial(_embed, model),
+        held,
+        notes,
+        partial(_save, model, choices),
     )
 
 
 def _train(
-    choices: Choices,
+    choices: MfccDnnSettings,
     features: Float32[np.ndarray, "segment frame feature"],
     labels: Int64[np.ndarray, " segment"],
     scenes: tuple[str, ...],
-    loan: FitContext,
-) -> tuple[_Model, list[dict[str, float]]]:
-    fabric = loan.fabric or Fabric(accelerator="cpu", devices=1)
+    context: FitContext,
+) -> tuple[_FrameModel, list[dict[str, float]]]:
+    fabric = context.fabric or Fabric(accelerator="cpu", devices=1)
     history: list[dict[str, float]] = []
-    draws = torch.Generator().manual_seed(loan.seed)
+    draws = torch.Generator().manual_seed(context.seed)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(loan.seed)
+        torch.manual_seed(context.seed)
         frames = torch.from_numpy(features).flatten(0, 1)
         network = FrameNetwork(frames.shape[1], len(scenes), choices.hidden, choices.dropout)
         network.standardise_by(frames)
@@ -219,29 +253,32 @@ def _train(
             row = {"epoch": epoch + 1.0, "loss": float(total) / n, "seconds": time.perf_counter() - started}
             history.append(row)
             network.eval()
-            if loan.observer:
-                loan.observer(dict(row), partial(_answer, _Model(network, scenes)))
-    return _Model(network.eval().to("cpu"), scenes), history
+            if context.observer:
+                context.observer(dict(row), partial(_predict, _FrameModel(network, scenes)))
+    return _FrameModel(network.eval().to("cpu"), scenes), history
 
 
-def _answer(model: _Model, corpus: Corpus) -> Mapping[str, SystemPredictions]:
-    """Geometric mean of a segment's frames, product rule over a recording's segments; silence votes for nothing."""
-    log_posterior = _hear(model, corpus)[0]
+def _predict(model: _FrameModel, corpus: Corpus) -> Mapping[str, SystemPredictions]:
+    """Predict by the geometric mean over a segment's frames and the product rule over a recording's segments.
+
+    Digital silence does not vote.
+    """
+    log_posterior = _posterior_and_embedding(model, corpus)[0]
     recording_of = corpus.recording[corpus.voting]
     recording = product_by_recording(log_posterior, recording_of, len(corpus.recordings))
     return {"softmax": SystemPredictions(log_posterior, recording_of, recording, temper(recording, model.temperature))}
 
 
-def _embed(model: _Model, corpus: Corpus) -> Float32[np.ndarray, "segment feature"]:
-    """The last hidden layer of each voting segment, mean over its frames."""
-    return _hear(model, corpus)[1]
+def _embed(model: _FrameModel, corpus: Corpus) -> Float32[np.ndarray, "segment feature"]:
+    """Return the last hidden layer of each voting segment, mean over its frames."""
+    return _posterior_and_embedding(model, corpus)[1]
 
 
 @torch.no_grad()
-def _hear(
-    model: _Model, corpus: Corpus
+def _posterior_and_embedding(
+    model: _FrameModel, corpus: Corpus
 ) -> tuple[Float64[np.ndarray, "segment scene"], Float32[np.ndarray, "segment feature"]]:
-    """Log posterior and embedding of each voting segment."""
+    """Return log posterior and embedding of each voting segment."""
     network, device = model.network, model.network.mean.device
     posteriors, embeddings = [], []
     for piece in torch.from_numpy(corpus.features[corpus.voting]).split(_AT_ONCE):  # one empty piece, where none votes
@@ -252,7 +289,7 @@ def _hear(
     return torch.cat(posteriors).numpy(), torch.cat(embeddings).numpy()
 
 
-def _save(model: _Model, choices: Choices, path: Path) -> None:
+def _save(model: _FrameModel, choices: MfccDnnSettings, path: Path) -> None:
     """Write the network with its scenes, temperature and choices."""
     facts = json.dumps({"scenes": model.scenes, "temperature": model.temperature, "choices": asdict(choices)})
     write_atomic(path, save(model.network.state_dict(), {"mfcc_dnn": facts}), TrainingError)

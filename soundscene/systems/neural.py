@@ -1,4 +1,4 @@
-"""The neural systems: train Att-CRNN or the CNN baseline to a bundle, and let a bundle answer for a corpus."""
+"""The neural systems: train Att-CRNN or the CNN baseline to a bundle, and predict a corpus with a bundle."""
 
 import json
 import time
@@ -36,8 +36,14 @@ HEADS: tuple[Head, ...] = ("softmax", "svm")
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The bundle, one row of the history per epoch, and the recordings that were held out."""
+class TrainedModel:
+    """Result of a training.
+
+    Attributes:
+        bundle: The trained model.
+        history: One row per epoch.
+        held: Recordings held out from the training of network and SVM.
+    """
 
     bundle: ModelBundle
     history: list[dict[str, float]]
@@ -50,17 +56,27 @@ def train(
     *,
     fabric: Fabric | None = None,
     checkpoint: Path | None = None,
-    observer: EpochCallback | None = None,
+    on_epoch: EpochCallback | None = None,
     provenance: Mapping[str, Any] | None = None,
-) -> Trained:
-    """Train network, SVM and temperatures on the training part of a corpus.
+) -> TrainedModel:
+    """Train network, SVM, temperatures and unknown detection on the training part of a corpus.
 
-    Groups are held out first (`calibration.held_out` of each scene's): the network and the SVM never see them. They
-    choose the epoch, if the recipe asks for the best one, and fit one temperature for each head; their unfamiliarity is
-    what the model takes for that of known scenes.
+    Groups are held out first (`calibration.held_out` of each scene's groups). The network and the SVM never see them. They
+    choose the epoch, if the recipe asks for the best one, and fit one temperature for each head. Their scores of
+    unfamiliarity are the reference for known scenes.
 
-    Raises: `TrainingError` for a corpus of one scene or a scene that is digital silence throughout; `RecipeError` for
-    `training.keep = "best"` without a held-out part.
+    Args:
+        recipe: Network, training and calibration settings.
+        corpus: Training part, read with `training.segment_hop_s`.
+        fabric: Device, precision and processes.
+        checkpoint: File that is written after every epoch, and resumed from if it exists.
+        on_epoch: Called after each epoch.
+        provenance: Facts to store in the bundle beside those of the training.
+
+    Raises:
+        TrainingError: If the corpus has one scene, a scene is digital silence throughout, or no group can be held out to
+            choose the epoch by.
+        RecipeError: If `training.keep` is "best" without a held-out part.
     """
     started = time.perf_counter()
     scenes = tuple(sorted({r.scene for r in corpus.recordings}))
@@ -71,6 +87,8 @@ def train(
     if recipe.training.keep == "best" and not held_part.voting.any():
         raise TrainingError('training.keep = "best": no group can be held out to choose the epoch by; keep the last epoch')
     _check_audible(part, scenes)
+
+    # Network (section 3). Without a held-out part it keeps the last epoch.
     fitted = fit(
         recipe,
         _labelled(part, ~part.silent, scenes),
@@ -79,10 +97,12 @@ def train(
         validation=_labelled(held_part, held_part.voting, scenes) if held_part.voting.any() else None,
         epoch_size=int(part.voting.sum()),
         checkpoint=checkpoint,
-        observer=observer,
+        on_epoch=on_epoch,
     )
-    blank = CalibratedSVM(fitted.network.softmax.in_features, len(scenes))
-    bundle = ModelBundle(recipe, scenes, fitted.network, blank, dict.fromkeys(HEADS, 1.0))
+
+    # SVM on the embeddings of unmixed segments (section 2.4), then what only held-out recordings can tell.
+    untrained_svm = CalibratedSVM(fitted.network.softmax.in_features, len(scenes))
+    bundle = ModelBundle(recipe, scenes, fitted.network, untrained_svm, dict.fromkeys(HEADS, 1.0))
     embeddings = bundle.embed(part.features[part.voting])
     svm, svm_notes = _fit_head(recipe, embeddings, part, scenes)
     bundle = replace(bundle, svm=svm)
@@ -101,20 +121,28 @@ def train(
     }
     fitted.network.to("cpu")
     facts = {**(provenance or {}), **facts}
-    return Trained(replace(bundle, temperature=temperature, provenance=facts, familiarity=familiarity), fitted.history, held)
+    return TrainedModel(
+        replace(bundle, temperature=temperature, provenance=facts, familiarity=familiarity), fitted.history, held
+    )
 
 
-def answer(bundle: ModelBundle, corpus: Corpus, head: Head) -> SystemPredictions:
-    """Posteriors of all voting segments and of all recordings of a corpus.
+def predict(bundle: ModelBundle, corpus: Corpus, head: Head) -> SystemPredictions:
+    """Predict all voting segments and all recordings of a corpus.
 
-    Raises: `TrainingError` for a network whose training has diverged.
+    Args:
+        bundle: The model.
+        corpus: Images of recordings.
+        head: "softmax" or "svm".
+
+    Raises:
+        TrainingError: If the network gives NaN, because its training has diverged.
     """
     voting = corpus.voting
     recording_of = corpus.recording[voting]
     segment = bundle.classify(bundle.embed(corpus.features[voting]), head)
     if np.isnan(segment).any():
         raise TrainingError(
-            f"the answers of the network are no numbers: the training has diverged; the learning rate "
+            f"the network predicts NaN: the training has diverged; the learning rate "
             f"{bundle.recipe.training.learning_rate:g} may be too high, try a tenth of it (--set training.learning_rate=...)"
         )
     recording = product_by_recording(segment, recording_of, len(corpus.recordings))
@@ -128,24 +156,36 @@ def learn_familiarity(
     held: Corpus,
     kind: Kind = CHOSEN,
 ) -> Familiarity:
-    """What a model needs to notice sound of an unknown scene.
+    """Fit what a model needs to detect unknown scenes.
 
-    Arguments: embeddings of the voting segments of `part`, which trained the network; held: recordings of known scenes that
-    it has not seen, of which those of digital silence do not count; kind: which score.
+    Args:
+        bundle: The trained model.
+        embeddings: Embeddings of the voting segments of `part`.
+        part: Corpus that trained the network.
+        held: Recordings of known scenes that it was not trained on. Those of digital silence do not count.
+        kind: Which score.
     """
     clouds = None
     if kind == "mahalanobis":
-        with one_blas_thread():  # as in prediction; the same numbers whatever the machine has to spare
+        with one_blas_thread():  # as in prediction, so that the result does not depend on the number of cores
             exact = fit_gaussians(embeddings, part.labels(bundle.scenes)[part.voting], len(bundle.scenes))
-        # In the numbers that a bundle stores, so that a saved model scores to the bit what this one does.
+        # Rounded to the float32 that a bundle stores, so that a saved and loaded model gives the same scores to the bit.
         clouds = SceneGaussians(*(x.astype(np.float32).astype(np.float64) for x in (exact.mean, exact.precision)))
-    found = Familiarity(kind, np.zeros(0), clouds)
-    scores = unfamiliarity(replace(bundle, familiarity=found), held)
-    return replace(found, held=np.sort(scores[~np.isnan(scores)]))
+    unreferenced = Familiarity(kind, np.zeros(0), clouds)  # can score, but has no scores of known scenes yet
+    scores = unfamiliarity(replace(bundle, familiarity=unreferenced), held)
+    return replace(unreferenced, held=np.sort(scores[~np.isnan(scores)]))
 
 
 def unfamiliarity(bundle: ModelBundle, corpus: Corpus) -> Float64[np.ndarray, " recording"]:
-    """Unfamiliarity of all recordings of a corpus, as prediction gives it; NaN where all is digital silence."""
+    """Compute the unfamiliarity of all recordings of a corpus, as in prediction.
+
+    Args:
+        bundle: A model with `familiarity`.
+        corpus: Images of recordings.
+
+    Returns:
+        A score per recording, NaN where all is digital silence.
+    """
     with one_blas_thread():
         segment = bundle.unfamiliarity(bundle.embed(corpus.features[corpus.voting]))
     return by_recording(segment, corpus.recording[corpus.voting], len(corpus.recordings))
@@ -154,13 +194,13 @@ def unfamiliarity(bundle: ModelBundle, corpus: Corpus) -> Float64[np.ndarray, " 
 def _check(recipe: Recipe, scenes: Sequence[str]) -> None:
     if len(scenes) < 2:
         raise TrainingError(
-            f"the training part holds {len(scenes)} scene(s) ({', '.join(scenes) or 'none'}); at least two are needed to "
-            "tell apart: add recordings of another scene, or choose another --test part"
+            f"the training part holds {len(scenes)} scene(s) ({', '.join(scenes) or 'none'}); at least two are needed: "
+            "add recordings of another scene, or choose another --test part"
         )
     if recipe.training.keep == "best" and not recipe.calibration.held_out:
         raise RecipeError(
             'training.keep = "best" needs calibration.held_out > 0: the epoch is chosen on training groups that the '
-            "network does not see, never on test recordings"
+            "network is not trained on, never on test recordings"
         )
 
 
@@ -169,8 +209,8 @@ def _labelled(corpus: Corpus, chosen: Bool[np.ndarray, " segment"], scenes: Sequ
 
 
 def _check_audible(corpus: Corpus, scenes: Sequence[str]) -> None:
-    heard = {scenes[i] for i in corpus.labels(scenes)[corpus.voting]}
-    if silent := sorted(set(scenes) - heard):
+    audible = {scenes[i] for i in corpus.labels(scenes)[corpus.voting]}
+    if silent := sorted(set(scenes) - audible):
         raise TrainingError(
             f"scene(s) {', '.join(silent)}: every segment of the training part is digital silence, from which nothing can "
             "be learnt; take the scene out or repair its files"
@@ -180,7 +220,7 @@ def _check_audible(corpus: Corpus, scenes: Sequence[str]) -> None:
 def _fit_head(
     recipe: Recipe, embeddings: Float32[np.ndarray, "segment embedding"], part: Corpus, scenes: Sequence[str]
 ) -> tuple[CalibratedSVM, tuple[str, ...]]:
-    """SVM and Platt on the embeddings of the regular, unmixed segments of the training part (section 2.4)."""
+    """Fit SVM and Platt's sigmoids to the embeddings of the regular, unmixed segments of the training part (section 2.4)."""
     choices = recipe.calibration
     groups = [part.recordings[i].group for i in part.recording[part.voting]]
     return fit_svm(
@@ -195,56 +235,68 @@ def _fit_head(
 
 
 def _temperature(bundle: ModelBundle, held: Corpus, head: Head) -> float:
-    """Temperature of a head on recordings that neither network nor SVM has seen; 1 without any."""
+    """Fit the temperature of a head to recordings that neither network nor SVM was trained on; 1 without any."""
     if not held.voting.any():
         return 1.0
     truth = np.array([bundle.scenes.index(r.scene) for r in held.recordings])
-    return fit_temperature(answer(bundle, held, head).recording, truth)
+    return fit_temperature(predict(bundle, held, head).recording, truth)
 
 
 def system(recipe: Recipe, name: str, title: str) -> System:
-    """The network of a recipe as a system that an experiment can compare; softmax layer and SVM are its two heads."""
+    """Make the network of a recipe a system for experiments, with the softmax layer and the SVM as its two heads.
+
+    Args:
+        recipe: Network, training and calibration settings.
+        name: Name in files.
+        title: Title in tables.
+    """
     return System(name, title, images(recipe), recipe.to_dict(), partial(_fit_system, recipe))
 
 
 def images(recipe: Recipe) -> Representation:
-    """Two-channel images of segments, as `read_corpus` makes them."""
+    """Describe the two-channel images of segments that `read_corpus` makes."""
     audio, features, hop_s = (
         msgspec.to_builtins(recipe.audio),
         msgspec.to_builtins(recipe.features),
         recipe.training.segment_hop_s,
     )
-    del features["clamp"]  # a matter of the network, not of the images
+    del features["clamp"]  # a setting of the network, not of the images
     key = json.dumps({"audio": audio, "features": features, "segment_hop_s": hop_s}, sort_keys=True)
     return Representation(f"images-{recipe.features.kind}", key, partial(_extract, recipe))
 
 
 def _extract(recipe: Recipe, recording: Recording) -> Extract:
-    found, file = read_segments(recording, recipe, front_end_of(recipe, recipe.training.segment_hop_s))
-    regular = regular_segments(found.start_s, recipe.audio.segment_s, recipe.audio.last_piece)
+    segments, file = read_segments(recording, recipe, front_end_of(recipe, recipe.training.segment_hop_s))
+    regular = regular_segments(segments.start_s, recipe.audio.segment_s, recipe.audio.last_piece)
     return Extract(
-        found.images, found.start_s, found.silent, regular, file.content_hash, float(file.duration_s), tuple(file.notes)
+        segments.images,
+        segments.start_s,
+        segments.silent,
+        regular,
+        file.content_hash,
+        float(file.duration_s),
+        tuple(file.notes),
     )
 
 
-def _fit_system(recipe: Recipe, corpus: Corpus, loan: FitContext) -> Fitted:
-    recipe = recipe.with_settings([f"training.seed={loan.seed}"])
+def _fit_system(recipe: Recipe, corpus: Corpus, context: FitContext) -> Fitted:
+    recipe = recipe.with_settings([f"training.seed={context.seed}"])
     scenes = tuple(sorted({r.scene for r in corpus.recordings}))
 
     def observe(row: dict[str, float], network: Network) -> None:
-        if loan.observer:
-            blank = CalibratedSVM(network.softmax.in_features, len(scenes))
-            so_far = ModelBundle(recipe, scenes, network, blank, {"softmax": 1.0})
-            loan.observer(row, lambda heard: {"softmax": answer(so_far, heard, "softmax")})
+        if context.observer:
+            untrained_svm = CalibratedSVM(network.softmax.in_features, len(scenes))
+            so_far = ModelBundle(recipe, scenes, network, untrained_svm, {"softmax": 1.0})
+            context.observer(row, lambda test: {"softmax": predict(so_far, test, "softmax")})
 
-    trained = train(recipe, corpus, fabric=loan.fabric, checkpoint=loan.checkpoint, observer=observe)
+    trained = train(recipe, corpus, fabric=context.fabric, checkpoint=context.checkpoint, on_epoch=observe)
     bundle = trained.bundle
-    answer_all: PredictFunction = lambda heard: {head: answer(bundle, heard, head) for head in HEADS}  # noqa: E731
+    predict_heads: PredictFunction = lambda test: {head: predict(bundle, test, head) for head in HEADS}  # noqa: E731
     return Fitted(
-        answer_all,
+        predict_heads,
         bundle.provenance["epoch"],
         trained.history,
-        lambda heard: bundle.embed(heard.features[heard.voting]),
+        lambda test: bundle.embed(test.features[test.voting]),
         trained.held,
         tuple(bundle.provenance["notes"]),
         bundle.save,

@@ -1,4 +1,4 @@
-"""What an experiment compares: a system names the representation it reads, fits, and answers; two functions, no class tree.
+"""What an experiment compares: a system names the representation it reads, and is two functions, fit and predict.
 
 Nothing that runs an experiment may know which system it runs, so everything that differs between them is behind `System`.
 """
@@ -19,11 +19,13 @@ from soundscene.types import Recording
 
 @dataclass(frozen=True)
 class SystemPredictions:
-    """What a fitted system says of a corpus, by one head.
+    """Log posteriors (natural logarithm) of a corpus by one head of a fitted system.
 
-    segment [segment, scene] and recording_of [segment], of voting segments only; recording [recording, scene], the
-    product rule over them; calibrated [recording, scene], the same tempered. All natural logs. A system that hears a
-    recording as a whole gives no segments ([0, scene]).
+    Attributes:
+        segment: Of voting segments only. A system that reads a recording as a whole has none, [0, scene].
+        recording_of: Index of each segment's recording.
+        recording: Of recordings, by the product rule over their segments.
+        calibrated: Of recordings, the same tempered.
     """
 
     segment: Float64[np.ndarray, "segment scene"]
@@ -36,16 +38,19 @@ PredictFunction = Callable[[Corpus], Mapping[str, SystemPredictions]]
 """Predictions for a corpus, by name of the head ("softmax", "svm")."""
 
 Observer = Callable[[dict[str, float], PredictFunction], None]
-"""Called after each epoch with its row of the history and the system as it stands; returns nothing, so that nothing can be
-selected by it."""
+"""Called after each epoch with its row of the history and the system's predictions so far; returns nothing, so that nothing
+can be selected by it."""
 
 
 @dataclass(frozen=True)
 class FitContext:
-    """What a fit is lent by whoever runs it.
+    """What a fit gets from its caller. A system without epochs uses the seed only.
 
-    seed: of everything random; fabric: device, precision and processes; checkpoint: a file from which a killed fit goes on;
-    observer: see `Observer`. A system without epochs uses the seed only.
+    Attributes:
+        seed: Seed of everything random.
+        fabric: Device, precision and processes.
+        checkpoint: File from which an interrupted fit resumes.
+        observer: Called after each epoch.
     """
 
     seed: int
@@ -58,9 +63,14 @@ class FitContext:
 class Fitted:
     """A system after training.
 
-    predict: its second function; epoch: the one its weights are of (0 without epochs); history: a row an epoch; embed: what
-    its last layer reads of each voting segment of a corpus, [segment, feature], if it has such; held: recordings set aside
-    from the fit to temper by; notes: compromises the fit had to make; save: writes the model to a file, if it can.
+    Attributes:
+        predict: Predicts a corpus.
+        epoch: Epoch that its weights are from, 0 without epochs.
+        history: One row per epoch.
+        embed: Gives the input of its last layer for each voting segment of a corpus, if there is one.
+        held: Recordings held out from the fit to choose the temperature by.
+        notes: Compromises of the fit.
+        save: Writes the model to a file, if it can.
     """
 
     predict: PredictFunction
@@ -74,7 +84,15 @@ class Fitted:
 
 @dataclass(frozen=True)
 class System:
-    """A name for files, a title for tables, what it reads, its facts (recipe), and how it is fitted to a training part."""
+    """A system that an experiment can fit.
+
+    Attributes:
+        name: Name in files.
+        title: Title in tables.
+        representation: What it reads of each recording.
+        choices: All its settings, as plain values.
+        fit: Fits it to a training part.
+    """
 
     name: str
     title: str

@@ -1,4 +1,8 @@
-"""Embeddings -> linear SVM -> Platt's probabilities -> `CalibratedSVM` (section 2.4): scikit-learn's only way in.
+"""Fit the linear SVM and Platt's sigmoids of section 2.4 with scikit-learn, and export them as a `CalibratedSVM`.
+
+Platt's sigmoid maps an SVM's decision d to a probability, 1 / (1 + exp(a d + b)). Its two numbers must be fitted to
+decisions on segments that the SVM has not seen, otherwise the margin of the training set makes them too confident. Those
+decisions come from cross-validation by group, so that excerpts of one recording are never on both sides.
 
 Which SVM and why: docs/decisions/0030-which-svm.md.
 """
@@ -38,35 +42,45 @@ def fit_svm(
 ) -> tuple[CalibratedSVM, tuple[str, ...]]:
     """Standardise, fit a one-vs-rest linear SVM on all segments, and Platt's sigmoids on decisions cross-validated by group.
 
-    embeddings [segment, feature]: of the training part, without mixing; labels [segment]: scene numbers below n_scenes;
-    groups [segment]: the unit that no fold may cut; c: the SVM's trade-off; folds: cross-validation folds wanted;
-    seed: order in which groups are dealt to folds.
+    Small corpora need compromises. There are fewer folds where the groups do not permit as many. A scene with one group has
+    that group cut into runs of segments, so that the scene stays in the training side of each fold. A scene with one
+    segment has it twice, a scene without any gets probability zero. Cross-validation by segment is the last resort.
 
-    Returns the classifier and notes for the report, one for each compromise:
-    fewer folds, where the groups do not permit as many; a scene with one group has that group cut into runs of segments,
-    so that the scene stays in the training side of each fold; a scene with one segment has it twice; a scene without any
-    gets probability zero. Cross-validation by segment is the last resort.
-    Raises TrainingError for NaN, for less than two scenes and for labels outside the scenes.
+    Args:
+        embeddings: Embeddings of the training part, without mixing.
+        labels: Scene numbers below n_scenes.
+        groups: Unit of independence of each segment, which no fold may cut.
+        n_scenes: Number of scenes.
+        c: Regularisation C of the SVM, smaller is stronger.
+        folds: Cross-validation folds wanted.
+        seed: Seed of the order in which groups are dealt to folds.
+
+    Returns:
+        The classifier, and a note for the report for each compromise.
+
+    Raises:
+        TrainingError: If embeddings are not finite, there are fewer than two scenes, or labels are outside the scenes.
+
     Source: section 2.4, C = 0.1 from section 4.3; Platt 1999.
     """
     present = _check(embeddings, labels, groups, n_scenes, folds)
     features = embeddings.astype(np.float64)
     alive = features.std(axis=0) > _DEAD * np.abs(features).max(axis=0)
     features[:, ~alive] = 0.0  # standardising them would blow noise up to the size of the others
-    notes = (
-        [] if alive.any() else ["all embeddings are equal: the network has collapsed, and the SVM answers with the priors"]
-    )
+    notes = [] if alive.any() else ["all embeddings are equal: the network has collapsed, and the SVM predicts the priors"]
     if len(present) < n_scenes:
         absent = sorted(set(range(n_scenes)) - set(present.tolist()))
         notes.append(f"scenes {_list(absent)} have no training segment and get probability zero")
     labels, units, rows, unit_notes = _units(labels.astype(np.int64), groups, present, folds)
     splits, split_notes = _folds(labels, units, folds, seed)
+    # ensemble=False: decisions of all test sides are pooled to fit one sigmoid per scene (Platt), and one SVM is fitted to
+    # all segments. With ensemble=True there would be an SVM and a sigmoid for every fold.
     model = CalibratedClassifierCV(
         # Primal: a unique optimum without random order, and as fast as the dual on 256 features.
         make_pipeline(StandardScaler(), LinearSVC(C=c, dual=False, max_iter=_MAX_ITERATIONS)),  # pyright: ignore[reportArgumentType]
         method="sigmoid",
         cv=splits,
-        ensemble=False,  # one set of weights  # pyright: ignore[reportArgumentType]
+        ensemble=False,  # pyright: ignore[reportArgumentType]
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
@@ -84,26 +98,38 @@ def choose_c(
     folds: int,
     seed: int,
 ) -> float:
-    """The SVM's trade-off, out of candidates, that is right most often in cross-validation by group; the smallest of equals.
+    """Choose the SVM's C by the number of correct segments in cross-validation by group.
 
-    Arguments as in `fit_svm`, of the training part only; the scaler is fitted anew in each fold.
-    Raises TrainingError for NaN and for less than two scenes, ValueError for no candidate.
+    Args:
+        embeddings: Embeddings of the training part only.
+        labels: Scene numbers.
+        groups: Unit of independence of each segment, which no fold may cut.
+        candidates: Values of C to choose from.
+        folds: Cross-validation folds wanted.
+        seed: Seed of the order in which groups are dealt to folds.
+
+    Returns:
+        The candidate with the most correct segments, the smallest (most regularised) of equals.
+
+    Raises:
+        TrainingError: If embeddings are not finite or there are fewer than two scenes.
+        ValueError: If there is no candidate.
     """
     if not candidates:
         raise ValueError("no candidate for C: at least one is needed")
     present = _check(embeddings, labels, groups, int(labels.max(initial=-1)) + 1, folds)
     labels, units, rows, _ = _units(labels.astype(np.int64), groups, present, folds)
     features = embeddings.astype(np.float64)[rows]
-    right = dict.fromkeys(sorted(candidates), 0)
+    n_correct = dict.fromkeys(sorted(candidates), 0)
     for train, test in _folds(labels, units, folds, seed)[0]:
-        scaler = StandardScaler().fit(features[train])
-        known, unknown = scaler.transform(features[train]), scaler.transform(features[test])
-        for c in right:
+        scaler = StandardScaler().fit(features[train])  # of the training side only: the test side must not leak into it
+        train_features, test_features = scaler.transform(features[train]), scaler.transform(features[test])
+        for c in n_correct:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # `fit_svm` notes it for the one that is chosen
-                svm = LinearSVC(C=c, dual=False, max_iter=_MAX_ITERATIONS).fit(known, labels[train])  # pyright: ignore[reportArgumentType]
-            right[c] += int(np.count_nonzero(svm.predict(unknown) == labels[test]))
-    return max(right, key=lambda c: right[c])  # the first of equals
+                svm = LinearSVC(C=c, dual=False, max_iter=_MAX_ITERATIONS).fit(train_features, labels[train])  # pyright: ignore[reportArgumentType]
+            n_correct[c] += int(np.count_nonzero(svm.predict(test_features) == labels[test]))
+    return max(n_correct, key=lambda c: n_correct[c])  # the first of equals
 
 
 def _check(
@@ -136,7 +162,11 @@ def _units(
     present: Int64[np.ndarray, " present"],
     folds: int,
 ) -> tuple[Int64[np.ndarray, " row"], Int64[np.ndarray, " row"], Int64[np.ndarray, " row"], list[str]]:
-    """What is dealt to folds: groups, but for the scenes that have only one. Returns labels, units and segments by row."""
+    """Number the units that are dealt to folds: groups, except for scenes that have only one.
+
+    Returns:
+        For each row its label, its unit and its segment (a scene's only segment has two rows), and notes.
+    """
     units = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
     rows = np.arange(len(labels))
     lone, single = [], []
@@ -156,31 +186,33 @@ def _units(
     notes = []
     if lone:
         notes.append(
-            f"scenes {_list(lone)} have one group each, which was cut for Platt's sigmoids: their probabilities flatter"
+            f"scenes {_list(lone)} have one group each, which was cut for Platt's sigmoids: optimistic probabilities"
         )
     if single:
-        notes.append(f"scenes {_list(single)} have one segment each, which stood on both sides: their probabilities flatter")
+        notes.append(f"scenes {_list(single)} have one segment each, in training and test: optimistic probabilities")
     return labels, units, rows, notes
 
 
 def _folds(
     labels: Int64[np.ndarray, " row"], units: Int64[np.ndarray, " row"], folds: int, seed: int
 ) -> tuple[list[Fold], list[str]]:
-    """Folds by unit with every scene in every training side; as many as possible, in a bounded number of attempts."""
+    """Make folds by unit with every scene in every training side: as many as possible, in a bounded number of attempts."""
     largest = int(np.unique(labels, return_counts=True)[1].max())
     for n_folds in range(min(folds, len(np.unique(units)), largest), 1, -1):
         for attempt in range(_ATTEMPTS):
             splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=(seed + attempt) % 2**32)
             with warnings.catch_warnings():
-                # A scene with fewer segments than folds is no harm: decisions are pooled, so that a test side may lack it.
+                # A scene with fewer segments than folds does no harm: decisions are pooled, so a test side may lack it.
                 warnings.filterwarnings("ignore", "The least populated class", UserWarning)
                 splits = list(splitter.split(labels, labels, units))
             if _usable(splits, labels):
                 note = f"Platt's sigmoids had {n_folds} folds instead of {folds}, because the groups do not permit more"
                 return splits, [note] if n_folds < folds else []
-    # Two segments a scene are there by construction, so two folds by segment always exist.
+    # `_units` made at least two rows for each scene, so two folds by segment always exist.
     splits = list(StratifiedKFold(2).split(labels, labels))
-    return splits, ["Platt's sigmoids were cross-validated by segment, because no folds by group exist: they flatter"]
+    return splits, [
+        "Platt's sigmoids were cross-validated by segment, because no folds by group exist: optimistic probabilities"
+    ]
 
 
 def _usable(splits: list[Fold], labels: Int64[np.ndarray, " row"]) -> bool:
@@ -191,7 +223,9 @@ def _usable(splits: list[Fold], labels: Int64[np.ndarray, " row"]) -> bool:
 def _export(model: Any, n_features: int, n_scenes: int) -> CalibratedSVM:
     """Fold the scaler into the weights and copy scikit-learn's numbers into buffers.
 
-    `Any`, because the stubs of scikit-learn do not know what a fitted CalibratedClassifierCV holds.
+        d = w . (x - mean) / scale + b = (w / scale) . x + (b - (w / scale) . mean)
+
+    `Any`, because scikit-learn's stubs lack the attributes of a fitted CalibratedClassifierCV.
     """
     fitted = model.calibrated_classifiers_[0]
     scaler, svm = fitted.estimator[0], fitted.estimator[1]

@@ -1,7 +1,7 @@
 """The state of a training between two epochs, in one safetensors file: no pickle, and never half-written.
 
-Weights, Adam's moments, the best weights so far and the history decide the next epoch; random generators need not be
-kept, because every epoch seeds its own. A training that resumes ends with the same bits as one never killed.
+Weights, Adam's moments, the best weights so far and the history decide the next epoch. Random generators need not be
+kept, because every epoch seeds its own. A resumed training ends with the same bits as an uninterrupted one.
 """
 
 import json
@@ -20,10 +20,15 @@ from soundscene.files import write_atomic
 
 @dataclass
 class TrainingState:
-    """What has to survive a kill.
+    """State of a training after a whole number of epochs.
 
-    epoch: epochs finished; history: one row per finished epoch; network and best: state dictionaries (best is empty
-    unless a validation part chooses); optimiser: Adam's state, by index of the parameter.
+    Attributes:
+        epoch: Number of finished epochs.
+        history: One row per finished epoch.
+        network: State dictionary of the network.
+        best: State dictionary of the best epoch so far; empty unless a validation part chooses the epoch.
+        best_epoch: Number of the best epoch so far, 0 without one.
+        optimiser: Adam's state, by index of the parameter.
     """
 
     epoch: int = 0
@@ -35,9 +40,15 @@ class TrainingState:
 
 
 def save_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
-    """Write the state beside `path`, then rename; `fingerprint` names the recipe and data it belongs to.
+    """Write a checkpoint atomically.
 
-    Raises: `TrainingError` when the file cannot be written; the last one that was stays.
+    Args:
+        path: File to write.
+        state: State of the training.
+        fingerprint: Hash of the recipe and data that the state belongs to.
+
+    Raises:
+        TrainingError: If the file cannot be written. The previous checkpoint stays.
     """
     tensors = {f"network/{name}": t for name, t in state.network.items()}
     tensors |= {f"best/{name}": t for name, t in state.best.items()}
@@ -49,9 +60,17 @@ def save_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:
-    """The state in `path`, or None when there is none yet.
+    """Read a checkpoint.
 
-    Raises: `TrainingError` when the file is damaged or belongs to another recipe or other data.
+    Args:
+        path: File to read.
+        fingerprint: Hash of the recipe and data of this training.
+
+    Returns:
+        The state, or None if there is no file yet.
+
+    Raises:
+        TrainingError: If the file is damaged or belongs to another recipe or other data.
     """
     if not path.exists():
         return None
@@ -61,7 +80,9 @@ def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:
             owner = header["fingerprint"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise TrainingError(f"{path}: not a checkpoint of ours ({error}); delete it to train from the start") from None
+        raise TrainingError(
+            f"{path}: damaged or not a soundscene checkpoint ({error}); delete it to train from the start"
+        ) from None
     if owner != fingerprint:
         raise TrainingError(
             f"{path}: belongs to a training with another recipe or other recordings; finish that one, or delete the file"

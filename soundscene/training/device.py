@@ -1,4 +1,4 @@
-"""One Fabric for a training: device, precision, and the processes that torchrun may have started."""
+"""Lightning Fabric of a training: device, precision, and the processes that torchrun may have started."""
 
 import os
 
@@ -12,11 +12,14 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
-    """Fabric for one process, or for all that torchrun started (then gradients are averaged by DDP).
+    """Make a Fabric for one process, or for all that torchrun started (DDP then averages their gradients).
 
-    Arguments: device: auto, cpu, cuda or mps; precision: 32-true, bf16-mixed or 16-mixed.
+    Args:
+        device: One of `DEVICES`.
+        precision: One of `PRECISIONS`.
 
-    Raises: `TrainingError` for a device or precision that is unknown or not there.
+    Raises:
+        TrainingError: If the device or precision is unknown or not available.
     """
     if device not in DEVICES:
         raise TrainingError(f"device {device!r}: allowed are {', '.join(DEVICES)}")
@@ -39,12 +42,12 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
 
 
 def started_by_torchrun() -> bool:
-    """Whether this process is one of several that train together."""
+    """Tell whether this process is one of several that train together."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def close(fabric: Fabric) -> None:
-    """Let all processes of a training end together: one that exits first can abort those still talking to it."""
+    """Wait for all processes of a training, then disconnect: one that exits early can abort those still connected to it."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         fabric.barrier()
         torch.distributed.destroy_process_group()

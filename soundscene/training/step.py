@@ -1,9 +1,9 @@
-"""One training step, from the numbers of a batch's pairs to new weights: run as it is written, or captured.
+"""One training step, from the indices of a batch's pairs to new weights: run eagerly, or captured as a CUDA graph.
 
-A step is some hundred small kernels, more than Python can start in the time in which a graphics card runs them. On CUDA it
-is therefore recorded once for each batch size as a CUDA graph and replayed. A graph repeats kernels at the addresses it
-was recorded with and no line of Python, so here a step reads nothing but tensors that stay where they are (the images, the
-numbers of its pairs, weights, moments, learning rate) and never waits for the device. What was found and measured:
+A step is some hundred small kernels, more than Python can launch in the time in which a GPU runs them. On CUDA it is
+therefore captured once for each batch size as a CUDA graph and replayed. A graph repeats kernels at the addresses it was
+captured with and runs no Python. So a step reads nothing but tensors that stay where they are (the images, the indices of
+its pairs, weights, moments, learning rate) and never waits for the device. Measurements:
 docs/decisions/0063-training-on-a-gpu.md.
 """
 
@@ -24,31 +24,36 @@ from soundscene.network.models import Network
 from soundscene.recipe import Recipe
 from soundscene.training.between_class import Pairs, augment, kl_divergence, mix_images, mix_labels
 
-WARM_UP = 3  # runs before a recording: libraries choose their algorithms, Adam makes its moments
+WARM_UP = 3  # runs before a capture: libraries choose their algorithms, Adam makes its moments
 
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
-"""Runs a function WARM_UP times, records what it does on the device, and returns what repeats the recording."""
+"""Runs a function WARM_UP times, captures its work on the device, and returns a function that replays it."""
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """images [segment, 2, band, frame], labels [segment] (indices of scenes)."""
+    """Images of segments with their labels.
+
+    Attributes:
+        images: Images from the front-end, not standardised.
+        labels: Indices of scenes.
+    """
 
     images: Float32[Tensor, "segment 2 band frame"]
     labels: Int64[Tensor, " segment"]
 
 
 class CudaGraphs:
-    """`Capture` on a CUDA card. Its graphs share their memory, since only one of them runs at a time."""
+    """`Capture` on a CUDA device. Its graphs share their memory, since only one of them runs at a time."""
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()
         self._memory = torch.cuda.graph_pool_handle()
 
     def __call__(self, compute: Callable[[], None]) -> Callable[[], None]:
-        """Warm up beside the current stream, record, and return the replay.
+        """Warm up on a side stream, capture, and return the replay.
 
-        No seed may be set in between: cuDNN and the generators would then wait for the device within the recording.
+        No seed may be set in between: cuDNN and the generators would then wait for the device during the capture.
         """
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
@@ -62,23 +67,40 @@ class CudaGraphs:
 
 
 def obstacle(recipe: Recipe, network: Network, device: str, precision: str, n_processes: int) -> str:
-    """Why a training step cannot be captured here; "" where it can. device: type of device; precision: as Fabric has it."""
+    """Explain why a training step cannot be captured.
+
+    Args:
+        recipe: Training settings.
+        network: The network to train.
+        device: Type of the device.
+        precision: Precision as Fabric names it.
+        n_processes: Number of processes that train together.
+
+    Returns:
+        The reason, or "" if the step can be captured.
+    """
     choices = recipe.training
     if device != "cuda":
         return f"{device} has no CUDA graphs"
     if n_processes > 1:
         return "several processes average their gradients between backward pass and Adam"
     if choices.gain_db or choices.mask_bands or choices.mask_frames:
-        return "gain and masks are drawn on the processor"
+        return "gain and masks are drawn on the CPU"
     if precision == "16-mixed":
-        return "16-mixed looks at the gradients on the processor to choose its scale"
+        return "16-mixed reads the gradients on the CPU to choose its scale"
     if any(isinstance(part, nn.RNNBase) and part.dropout and part.num_layers > 1 for part in network.modules()):
         return "dropout inside cuDNN has a state of its own, which a new seed frees while the graph still uses it"
     return ""
 
 
 def choose_capture(recipe: Recipe, fabric: Fabric, network: Network) -> Capture | None:
-    """CUDA graphs where nothing stands in their way."""
+    """Choose CUDA graphs, or None where `obstacle` gives a reason against them.
+
+    Args:
+        recipe: Training settings.
+        fabric: Device, precision and processes.
+        network: The network to train.
+    """
     precision = str(fabric.strategy.precision.precision)
     return None if obstacle(recipe, network, fabric.device.type, precision, fabric.world_size) else CudaGraphs()
 
@@ -86,7 +108,16 @@ def choose_capture(recipe: Recipe, fabric: Fabric, network: Network) -> Capture 
 def make_step(
     recipe: Recipe, fabric: Fabric, network: Network, training: LabelledImages, n_scenes: int, capture: Capture | None
 ) -> tuple[torch.optim.Optimizer, "Step"]:
-    """Network, optimiser and images on the device, and the step that trains with them."""
+    """Move network, optimiser and images to the device, and make the step that trains with them.
+
+    Args:
+        recipe: Training settings.
+        fabric: Device, precision and processes.
+        network: The network to train, moved in place.
+        training: Training images and labels.
+        n_scenes: Number of scenes.
+        capture: How to capture a step, None to run it eagerly.
+    """
     optimiser = make_optimiser(network, recipe.training.learning_rate, fabric.device, capture is not None)
     model, optimiser = fabric.setup(network, optimiser)
     model.mark_forward_method("from_standardised")
@@ -94,21 +125,38 @@ def make_step(
 
 
 def to_device(part: LabelledImages, fabric: Fabric) -> LabelledImages:
-    """The same images and labels, resident on the device."""
+    """Copy images and labels to the device.
+
+    Args:
+        part: Images and labels.
+        fabric: Device.
+    """
     return LabelledImages(fabric.to_device(part.images), fabric.to_device(part.labels))
 
 
 def make_optimiser(network: Network, rate: float, device: torch.device, captured: bool) -> torch.optim.Adam:
-    """Adam with the moments of its paper; for a captured step all its numbers are on the device, the rate included."""
+    """Make Adam with the default moments of its paper.
+
+    Args:
+        network: The network to train.
+        rate: Learning rate.
+        device: Device of the network.
+        captured: Whether the step will be captured. All numbers are then on the device, the rate included.
+    """
     if not captured:
         return torch.optim.Adam(network.parameters(), lr=rate)
     return torch.optim.Adam(network.parameters(), lr=torch.tensor(rate, device=device), capturable=True, fused=True)
 
 
 def load_moments(optimiser: torch.optim.Optimizer, moments: dict[str, Any]) -> None:
-    """Take Adam's moments from a checkpoint, in the layout in memory of the weights.
+    """Load Adam's moments from a checkpoint, in the memory layout of the weights.
 
-    A file has lost the layout, and fused Adam goes by memory: element k of a moment would meet element k of another order.
+    A file does not keep the layout (channels-last), and fused Adam goes through memory: element k of a moment would be
+    applied to another element of the weights.
+
+    Args:
+        optimiser: Optimiser of a network that is on its device.
+        moments: Its state, by index of the parameter.
     """
     optimiser.load_state_dict(optimiser.state_dict() | moments)
     for weight, state in optimiser.state.items():
@@ -118,7 +166,12 @@ def load_moments(optimiser: torch.optim.Optimizer, moments: dict[str, Any]) -> N
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Change the learning rate, in place where a recording reads it."""
+    """Set the learning rate, in place where a captured graph reads it.
+
+    Args:
+        optimiser: Optimiser from `make_optimiser`.
+        rate: New learning rate.
+    """
     for group in optimiser.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
@@ -127,12 +180,19 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 class Step:
-    """Between-class examples of one batch, mixed on the device, their loss, gradients and Adam's step.
+    """Train on one batch: mix between-class examples on the device, compute loss and gradients, update by Adam.
 
-    model, optimiser: as `Fabric.setup` returns them; training: on the device; capture: how to record a step, None to run
-    it as written.
+    Args:
+        recipe: Training settings.
+        fabric: Device, precision and processes.
+        model: Network as `Fabric.setup` returns it.
+        optimiser: Optimiser as `Fabric.setup` returns it.
+        training: Training images and labels, on the device.
+        n_scenes: Number of scenes.
+        capture: How to capture a step, None to run it eagerly.
 
-    total: loss summed over the examples since `start`, on the device, so that no step waits for it.
+    Attributes:
+        total: Loss summed over the examples since `start`, on the device, so that no step waits for it.
     """
 
     total: Float32[Tensor, ""]
@@ -157,30 +217,35 @@ class Step:
         self._standardise = cast(Standardise, model.standardise)
         self._device = training.images.device
         self._pairs: Pairs | None = None
-        self._batches: dict[int, Pairs] = {}  # by size; filled anew for each step
-        self._replays: dict[int, Callable[[], None]] = {}
+        self._batches: dict[int, Pairs] = {}  # by batch size: the tensors that a graph reads, filled anew for each step
+        self._replays: dict[int, Callable[[], None]] = {}  # by batch size
         self.total = torch.zeros((), device=self._device)
 
     def start(self, pairs: Pairs) -> None:
-        """Begin an epoch: the network in training mode, all pairs taken to the device at once, `total` zero."""
+        """Begin an epoch: training mode, all pairs copied to the device at once, `total` zero."""
         self._model.train()
         self._pairs = Pairs(*(drawn.to(self._device) for drawn in (pairs.first, pairs.second, pairs.ratio)))
         self.total.zero_()
 
     def run(self, part: slice, noise: int) -> None:
-        """One step with a part of the epoch's pairs; noise: seed of their gain and masks.
+        """Run one step.
 
-        Raises: ValueError before `start`.
+        Args:
+            part: Which of the epoch's pairs to train on.
+            noise: Seed of their gain and masks.
+
+        Raises:
+            ValueError: If the epoch was not begun by `start`.
         """
         if self._pairs is None:
             raise ValueError("an epoch begins with start(pairs)")
         drawn = (self._pairs.first[part], self._pairs.second[part], self._pairs.ratio[part])
         size = len(drawn[0])
         if size not in self._batches:
-            self._batches[size] = Pairs(*(torch.empty_like(one) for one in drawn))
+            self._batches[size] = Pairs(*(torch.empty_like(values) for values in drawn))
         batch = self._batches[size]
-        for place, one in zip((batch.first, batch.second, batch.ratio), drawn, strict=True):
-            place.copy_(one)
+        for buffer, values in zip((batch.first, batch.second, batch.ratio), drawn, strict=True):
+            buffer.copy_(values)
         if self._capture is None:
             self._compute(batch, torch.Generator().manual_seed(noise))
             return
@@ -189,8 +254,9 @@ class Step:
         self._replays[size]()
 
     def _compute(self, batch: Pairs, noise: torch.Generator) -> None:
-        """What is captured: no argument but tensors that stay, no number that goes back to Python."""
+        """Compute the step that is captured: it reads only tensors that stay, and no number goes back to Python."""
         labels = self._training.labels
+        # Standardised before they are mixed: (10) keeps the variance, and the mean only if it is zero.
         one, other = (self._example(segments, noise) for segments in (batch.first, batch.second))
         images = mix_images(one, other, batch.ratio).contiguous(memory_format=torch.channels_last)
         targets = mix_labels(labels[batch.first], labels[batch.second], batch.ratio, self._n_scenes)
@@ -200,21 +266,21 @@ class Step:
         loss = kl_divergence(targets, logits)
         self._fabric.backward(loss)
         self._optimiser.step()
-        self.total += loss.detach() * len(batch.ratio)
+        self.total += loss.detach() * len(batch.ratio)  # `loss` is a mean over the batch, and batches differ in size
 
     def _example(
         self, segments: Int64[Tensor, " batch"], noise: torch.Generator
     ) -> Float[Tensor, "batch channel band frame"]:
-        """Standardised images of segments, with gain and masks of the recipe."""
+        """Return standardised images of segments, with gain and masks of the recipe."""
         choices, standardise = self._choices, self._standardise
         images = standardise(self._training.images[segments])
         inverse = standardise.inverse_deviation
         return augment(images, choices.gain_db, choices.mask_bands, choices.mask_frames, inverse, noise)
 
     def _autocast(self) -> AbstractContextManager[object]:
-        """The precision of the training, by hand: Fabric enters it for a marked method under DDP only.
+        """Return the context of the training's precision, which Fabric enters for a marked method under DDP only.
 
-        In a recording without autocast's cache, which would hand on weights cast outside of it.
+        A capture does without autocast's cache, which could hold weights that were cast outside of it.
         """
         context = self._fabric.autocast()
         if self._capture and isinstance(context, torch.autocast):
@@ -222,7 +288,10 @@ class Step:
         return context
 
     def _record(self, capture: Capture, compute: Callable[[], None]) -> Callable[[], None]:
-        """The replay of `compute`; weights, statistics, moments, sum and random numbers stay as they were before."""
+        """Capture `compute` and return its replay.
+
+        The warm-up trains: weights, statistics, moments, sum and random numbers are put back to what they were before.
+        """
         before = {id(tensor): tensor.detach().clone() for tensor in self._state()}
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             replay = capture(compute)

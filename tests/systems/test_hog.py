@@ -22,7 +22,7 @@ from soundscene.data.store import FeatureStore
 from soundscene.errors import TrainingError
 from soundscene.recipe import Recipe
 from soundscene.systems import hog
-from soundscene.systems.hog import Choices, constant_q_image, describe, system
+from soundscene.systems.hog import HogSettings, constant_q_image, describe, system
 from soundscene.systems.system import FitContext
 from soundscene.training.calibrate import choose_c
 from soundscene.types import Recording
@@ -49,7 +49,7 @@ def tone(frequency_hz: float, seconds: float = 2.0, rate: int = RATE) -> np.ndar
 
 @pytest.mark.parametrize("frequency_hz", [55.0, 440.0, 3000.0])
 def test_a_tone_is_a_ridge_at_its_frequency(frequency_hz: float) -> None:
-    choices = Choices(smoothing=0)
+    choices = HogSettings(smoothing=0)
     image = constant_q_image(tone(frequency_hz), RATE, choices)
     n_bands = np.floor(8 * np.log2(RATE / 2 / 1.1 / 20.0)) + 1  # eight an octave from 20 Hz
     band = 8 * np.log2(frequency_hz / 20.0)
@@ -62,25 +62,25 @@ def test_a_tone_is_a_ridge_at_its_frequency(frequency_hz: float) -> None:
 def test_the_image_does_not_change_with_the_level_nor_is_it_turned_in_time() -> None:
     click = np.zeros(4 * RATE, np.float32)
     click[3 * RATE] = 1.0
-    image = constant_q_image(click, RATE, Choices(smoothing=0))
+    image = constant_q_image(click, RATE, HogSettings(smoothing=0))
     assert image.mean(axis=0).argmax() == pytest.approx(0.75 * 512, abs=6)
-    assert np.allclose(image, constant_q_image(click * np.float32(0.01), RATE, Choices(smoothing=0)), atol=1e-4)
+    assert np.allclose(image, constant_q_image(click * np.float32(0.01), RATE, HogSettings(smoothing=0)), atol=1e-4)
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [(8000, 0.2), (8000, 2.0), (22050, 0.3), (48000, 1.0)])
 def test_short_recordings_at_other_rates_are_no_trouble(rate: int, seconds: float) -> None:
-    image = constant_q_image(tone(500.0, seconds, rate), rate, Choices())  # a warning would be an error
+    image = constant_q_image(tone(500.0, seconds, rate), rate, HogSettings())  # a warning would be an error
     assert np.isfinite(image).all()
 
 
 def test_digital_silence_is_an_empty_image_and_an_empty_descriptor() -> None:
-    image = constant_q_image(np.zeros(2 * RATE, np.float32), RATE, Choices())
+    image = constant_q_image(np.zeros(2 * RATE, np.float32), RATE, HogSettings())
     assert not image.any()
-    assert not describe(image, Choices()).any()
+    assert not describe(image, HogSettings()).any()
 
 
 def test_histograms_tell_steady_from_sudden_and_keep_the_place() -> None:
-    choices = Choices()
+    choices = HogSettings()
     ramp = np.zeros((512, 512))
     ramp[200:300] = np.linspace(0, 1, 100)[:, None]  # the level changes along frequency only
     over_time, over_frequency = describe(ramp, choices).reshape(2, 64, 8)
@@ -97,7 +97,7 @@ def test_histograms_tell_steady_from_sudden_and_keep_the_place() -> None:
 
 def test_the_image_of_sound_is_described_by_both_averages(rendered: tuple[Corpus, Corpus]) -> None:
     training, _ = rendered
-    choices = Choices()
+    choices = HogSettings()
     n_places = choices.size // choices.cell - choices.block + 1
     assert training.features.shape == (24, 2 * n_places * choices.block**2 * choices.orientations)
     assert training.features.min() >= 0

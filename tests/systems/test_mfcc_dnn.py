@@ -22,14 +22,14 @@ from soundscene.data.store import FeatureStore
 from soundscene.errors import TrainingError
 from soundscene.recipe import Recipe
 from soundscene.systems import mfcc_dnn
-from soundscene.systems.mfcc_dnn import Choices, FrameNetwork, coefficients, system
+from soundscene.systems.mfcc_dnn import FrameNetwork, MfccDnnSettings, coefficients, system
 from soundscene.systems.system import FitContext, Fitted, PredictFunction, SystemPredictions
 from soundscene.types import Recording
 from tests.support.tiny import RATE, SCENES, recording, write, write_corpus
 
 RECIPE = Recipe().with_settings(["calibration.held_out=0.25"])
 DNN = system(RECIPE, "mfcc-dnn", "MFCC + DNN")
-SMALL = Choices(hidden=(16, 16), epochs=3)
+SMALL = MfccDnnSettings(hidden=(16, 16), epochs=3)
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +43,15 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Corpus]:
     return store.load(tuple(r for r in listed if r not in test)), store.load(test)
 
 
-def fit_small(corpus: Corpus, loan: FitContext) -> Fitted:
+def fit_small(corpus: Corpus, context: FitContext) -> Fitted:
     """A fit of a small network: what is asked of it here does not hang on its size."""
     torch.manual_seed(99)  # whatever state the caller's generator is in
-    return mfcc_dnn._fit(RECIPE, SMALL, corpus, loan)
+    return mfcc_dnn._fit(RECIPE, SMALL, corpus, context)
 
 
 def test_coefficients_are_those_of_the_textbook() -> None:
     wave = recording("rain", 2.0, 0).astype(np.float32)[None]
-    features = coefficients(wave, RATE, Choices())
+    features = coefficients(wave, RATE, MfccDnnSettings())
     assert features.shape == (1, 77, 60)  # 1 + (44100 - 2048) // 551 frames of 2048 samples
 
     # Frame 10 by hand: Hann window of 1102 samples amid 2048, power, mel bands of area one, decibels, orthonormal cosines.
@@ -85,19 +85,19 @@ def _slaney_hz(mel: np.ndarray) -> np.ndarray:
 
 def test_a_segment_does_not_hear_the_others() -> None:
     waves = np.stack([recording("rain", 2.0, 1), 1e-4 * recording("office", 2.0, 1)]).astype(np.float32)
-    together = coefficients(waves, RATE, Choices())
-    assert np.allclose(together[1], coefficients(waves[1:], RATE, Choices())[0], atol=1e-3)
+    together = coefficients(waves, RATE, MfccDnnSettings())
+    assert np.allclose(together[1], coefficients(waves[1:], RATE, MfccDnnSettings())[0], atol=1e-3)
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [(8000, 0.05), (8000, 2.0), (48000, 0.3), (22050, 0.05)])
 def test_short_segments_and_other_rates_are_no_trouble(rate: int, seconds: float) -> None:
     wave = np.random.default_rng(0).normal(0, 0.1, (2, round(rate * seconds))).astype(np.float32)
-    assert np.isfinite(coefficients(wave, rate, Choices())).all()
+    assert np.isfinite(coefficients(wave, rate, MfccDnnSettings())).all()
 
 
 def test_silence_and_full_scale_fit_into_float16() -> None:
     waves = np.stack([np.zeros(44100), np.sign(np.sin(np.arange(44100))), np.full(44100, 1e-7)]).astype(np.float32)
-    features = coefficients(waves, RATE, Choices())
+    features = coefficients(waves, RATE, MfccDnnSettings())
     assert np.abs(features).max() < 2000
     assert np.allclose(features.astype(np.float16), features, rtol=1e-3, atol=1e-3)
 
@@ -123,7 +123,7 @@ def test_it_learns_three_scenes(rendered: tuple[Corpus, Corpus]) -> None:
     assert np.mean(said.recording.argmax(axis=1) == truth) >= 2 / 3  # 8 of 12; chance reaches that in 2 of 100
     assert np.mean(said.segment.argmax(axis=1) == truth[said.recording_of]) >= 0.6
     assert fitted.history[-1]["loss"] < 0.5 * fitted.history[0]["loss"]
-    assert fitted.epoch == Choices().epochs == len(fitted.history)
+    assert fitted.epoch == MfccDnnSettings().epochs == len(fitted.history)
 
 
 def test_the_same_seed_gives_the_same_answers_and_another_seed_others(rendered: tuple[Corpus, Corpus]) -> None:

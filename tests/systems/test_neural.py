@@ -13,7 +13,7 @@ from soundscene.data.corpus import Corpus
 from soundscene.errors import RecipeError, TrainingError
 from soundscene.scoring.unfamiliarity import fit_gaussians
 from soundscene.systems import neural
-from soundscene.systems.neural import HEADS, answer, learn_familiarity, train, unfamiliarity
+from soundscene.systems.neural import HEADS, learn_familiarity, predict, train, unfamiliarity
 from soundscene.systems.system import FitContext
 from soundscene.types import Recording
 from tests.training.toys import TINY
@@ -128,7 +128,7 @@ def test_silent_segments_train_nothing_and_additional_ones_train_the_network_onl
 def test_the_best_epoch_is_the_one_of_lowest_loss_on_what_was_held_out() -> None:
     seen = []
     recipe = RECIPE.with_settings(["training.keep=best", "training.epochs=4", "training.learning_rate=0.3"])
-    found = train(recipe, toy_corpus(), observer=lambda row, network: seen.append(row))
+    found = train(recipe, toy_corpus(), on_epoch=lambda row, network: seen.append(row))
     losses = [row["validation_log_loss"] for row in found.history]
     assert len(losses) == 4
     assert seen == found.history
@@ -150,7 +150,7 @@ def test_what_was_learnt_is_in_the_bundle_with_its_provenance() -> None:
     assert set(bundle.provenance["versions"]) == {"soundscene", "torch", "numpy", "scikit-learn"}
     truth = np.array([SCENES.index(r.scene) for r in corpus.recordings])
     for head in HEADS:
-        assert np.mean(answer(bundle, corpus, head).recording.argmax(axis=1) == truth) > 0.9, head
+        assert np.mean(predict(bundle, corpus, head).recording.argmax(axis=1) == truth) > 0.9, head
 
 
 # --- what is familiar ------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_scenes_of_one_group_each_train_with_notes() -> None:
         "scene 'bus': none of its 1 group(s) can be held out",
         "scene 'cafe': none of its 1 group(s) can be held out",
         "scene 'park': none of its 1 group(s) can be held out",
-        "scenes 0, 1, 2 have one group each, which was cut for Platt's sigmoids: their probabilities flatter",
+        "scenes 0, 1, 2 have one group each, which was cut for Platt's sigmoids: optimistic probabilities",
     ]
 
 
@@ -256,13 +256,13 @@ def test_answers_are_products_over_the_voting_segments_of_each_recording() -> No
     corpus = replace(corpus, silent=silent)
     bundle = replace(train(RECIPE, toy_corpus()).bundle, temperature={"softmax": 2.0, "svm": 3.0})
     for head, temperature in bundle.temperature.items():
-        said = answer(bundle, corpus, "svm" if head == "svm" else "softmax")
-        assert said.recording_of.tolist() == [0, 0, 0, 1, 1, *np.repeat([2, 3, 4, 5], 3)]
+        predictions = predict(bundle, corpus, "svm" if head == "svm" else "softmax")
+        assert predictions.recording_of.tolist() == [0, 0, 0, 1, 1, *np.repeat([2, 3, 4, 5], 3)]
         segments = bundle.classify(bundle.embed(corpus.features[3:6:2]), "svm" if head == "svm" else "softmax")
         total = segments.sum(axis=0)
-        np.testing.assert_allclose(said.recording[1], total - logsumexp(total), atol=1e-5)
-        cooled = said.recording[1] / temperature
-        np.testing.assert_allclose(said.calibrated[1], cooled - logsumexp(cooled), atol=1e-12)
+        np.testing.assert_allclose(predictions.recording[1], total - logsumexp(total), atol=1e-5)
+        cooled = predictions.recording[1] / temperature
+        np.testing.assert_allclose(predictions.calibrated[1], cooled - logsumexp(cooled), atol=1e-12)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_one_scene_cannot_be_told_apart() -> None:
     with pytest.raises(TrainingError) as refusal:
         train(RECIPE, toy_corpus((4, 0, 0)))
     assert str(refusal.value) == (
-        "the training part holds 1 scene(s) (bus); at least two are needed to tell apart: "
+        "the training part holds 1 scene(s) (bus); at least two are needed: "
         "add recordings of another scene, or choose another --test part"
     )
 
@@ -294,7 +294,7 @@ def test_the_best_epoch_needs_somebody_to_choose_it() -> None:
         train(RECIPE.with_settings(["training.keep=best", "calibration.held_out=0"]), toy_corpus())
     assert str(refusal.value) == (
         'training.keep = "best" needs calibration.held_out > 0: the epoch is chosen on training groups that the network '
-        "does not see, never on test recordings"
+        "is not trained on, never on test recordings"
     )
     with pytest.raises(TrainingError) as refusal:
         train(RECIPE.with_settings(["training.keep=best"]), toy_corpus((3, 3, 3), per_group=3))
@@ -311,9 +311,9 @@ def test_as_a_system_it_gives_what_training_and_answering_give(tmp_path: Path) -
     assert (system.name, system.title, system.choices) == ("att-crnn-mel", "Att-CRNN (log-mel)", RECIPE.to_dict())
 
     def observe(row: dict[str, float], so_far: Any) -> None:
-        said = so_far(corpus)
-        seen.append((row["epoch"], set(said)))
-        assert np.allclose(np.asarray(logsumexp(said["softmax"].segment, axis=1)), 0)
+        predictions = so_far(corpus)
+        seen.append((row["epoch"], set(predictions)))
+        assert np.allclose(np.asarray(logsumexp(predictions["softmax"].segment, axis=1)), 0)
 
     fitted = system.fit(corpus, FitContext(3, None, None, observe))
     direct = train(recipe, corpus)
@@ -324,7 +324,7 @@ def test_as_a_system_it_gives_what_training_and_answering_give(tmp_path: Path) -
     assert [row["loss"] for row in fitted.history] == [row["loss"] for row in direct.history]
     for head in HEADS:
         for name in ("segment", "recording_of", "recording", "calibrated"):
-            expected = getattr(answer(direct.bundle, corpus, head), name)
+            expected = getattr(predict(direct.bundle, corpus, head), name)
             np.testing.assert_array_equal(getattr(fitted.predict(corpus)[head], name), expected)
     assert fitted.embed is not None
     assert fitted.embed(corpus).shape == (48, 2 * RECIPE.network.hidden)

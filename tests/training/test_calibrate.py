@@ -27,7 +27,7 @@ def corpus(seed, n_scenes=4, groups_a_scene=8, segments_a_group=6, n_features=12
     return embeddings.astype(np.float32), labels, groups
 
 
-def answer(head, embeddings):
+def log_posterior(head, embeddings):
     return head(torch.from_numpy(embeddings)).numpy()
 
 
@@ -46,7 +46,9 @@ def test_agrees_with_scikit_learn(n_scenes, scale):
     head, notes = fit_svm(embeddings, labels, groups, n_scenes, 0.1, 5, 3)
     expected = scikit_learn(embeddings, labels, groups, 0.1, 5, 3)
     new = corpus(1, n_scenes, scale=scale)[0]
-    np.testing.assert_allclose(np.exp(answer(head, new)), expected.predict_proba(new.astype(np.float64)), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        np.exp(log_posterior(head, new)), expected.predict_proba(new.astype(np.float64)), rtol=0, atol=1e-6
+    )
     assert notes == ()
 
 
@@ -79,25 +81,25 @@ def test_folds_by_group_are_what_makes_new_places_honest():
     by_group, _ = fit_svm(embeddings, labels, groups, 4, 0.1, 5, 0)
     by_segment, _ = fit_svm(embeddings, labels, np.arange(len(labels)), 4, 0.1, 5, 0)
     new, new_labels, _ = corpus(6, spread=3.0, n_features=40, groups_a_scene=60)
-    honest, flattered = (log_loss(answer(head, new), new_labels) for head in (by_group, by_segment))
-    assert honest < 0.8 * flattered
+    honest, optimistic = (log_loss(log_posterior(head, new), new_labels) for head in (by_group, by_segment))
+    assert honest < 0.8 * optimistic
     assert torch.equal(by_group.weight, by_segment.weight)
 
 
 def test_a_scene_without_segments_gets_probability_zero_and_a_note():
     embeddings, labels, groups = corpus(7, n_scenes=3)
     head, notes = fit_svm(embeddings, np.array([0, 2, 3])[labels], groups, 5, 0.1, 5, 0)
-    posterior = np.exp(answer(head, embeddings))
+    posterior = np.exp(log_posterior(head, embeddings))
     assert notes == ("scenes 1, 4 have no training segment and get probability zero",)
     assert (posterior[:, [1, 4]] == 0).all()
     expected, _ = fit_svm(embeddings, labels, groups, 3, 0.1, 5, 0)
-    np.testing.assert_allclose(posterior[:, [0, 2, 3]], np.exp(answer(expected, embeddings)), atol=1e-12)
+    np.testing.assert_allclose(posterior[:, [0, 2, 3]], np.exp(log_posterior(expected, embeddings)), atol=1e-12)
 
 
 def test_two_of_three_scenes():
     embeddings, labels, groups = corpus(8, n_scenes=2)
     head, _ = fit_svm(embeddings, 2 - 2 * labels, groups, 3, 0.1, 5, 0)
-    posterior = np.exp(answer(head, embeddings))
+    posterior = np.exp(log_posterior(head, embeddings))
     np.testing.assert_allclose(posterior.sum(axis=1), 1, atol=1e-12)
     assert (posterior[:, 1] == 0).all()
     assert np.mean(posterior.argmax(axis=1) == 2 - 2 * labels) > 0.9
@@ -107,7 +109,7 @@ def test_fewer_groups_than_folds_reduce_the_folds():
     embeddings, labels, groups = corpus(9, n_scenes=2, groups_a_scene=2)
     head, notes = fit_svm(embeddings, labels, groups, 2, 0.1, 6, 0)
     assert notes == ("Platt's sigmoids had 4 folds instead of 6, because the groups do not permit more",)
-    assert np.isfinite(answer(head, embeddings)).all()
+    assert np.isfinite(log_posterior(head, embeddings)).all()
 
 
 def test_two_groups_of_one_scene_do_not_cost_the_others_their_folds():
@@ -121,30 +123,30 @@ def test_a_scene_with_one_group_is_cut_and_noted():
     embeddings, labels, groups = corpus(11)
     groups = np.where(labels == 2, 1000, groups)
     head, notes = fit_svm(embeddings, labels, groups, 4, 0.1, 5, 0)
-    assert notes == ("scenes 2 have one group each, which was cut for Platt's sigmoids: their probabilities flatter",)
-    assert np.mean(answer(head, embeddings).argmax(axis=1) == labels) > 0.9
+    assert notes == ("scenes 2 have one group each, which was cut for Platt's sigmoids: optimistic probabilities",)
+    assert np.mean(log_posterior(head, embeddings).argmax(axis=1) == labels) > 0.9
 
 
-def test_every_scene_in_one_group_is_still_an_answer():
+def test_every_scene_in_one_group_still_gives_probabilities():
     embeddings, labels, _ = corpus(12, n_scenes=3)
     head, notes = fit_svm(embeddings, labels, ["one place"] * len(labels), 3, 0.1, 5, 0)
     assert notes[0].startswith("scenes 0, 1, 2 have one group each")
-    assert np.isfinite(answer(head, embeddings)).all()
+    assert np.isfinite(log_posterior(head, embeddings)).all()
 
 
 def test_a_scene_with_one_segment_stands_on_both_sides():
     embeddings, labels, groups = corpus(13)
     keep = (labels != 1) | (np.arange(len(labels)) == np.flatnonzero(labels == 1)[0])
     head, notes = fit_svm(embeddings[keep], labels[keep], groups[keep], 4, 0.1, 5, 0)
-    assert notes == ("scenes 1 have one segment each, which stood on both sides: their probabilities flatter",)
-    assert np.isfinite(answer(head, embeddings)).all()
+    assert notes == ("scenes 1 have one segment each, in training and test: optimistic probabilities",)
+    assert np.isfinite(log_posterior(head, embeddings)).all()
 
 
 def test_the_smallest_corpus_of_all():
     embeddings = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
     head, notes = fit_svm(embeddings, np.array([0, 1]), ["a", "b"], 2, 0.1, 5, 0)
     assert any("one segment each" in note for note in notes)
-    assert answer(head, embeddings).argmax(axis=1).tolist() == [0, 1]
+    assert log_posterior(head, embeddings).argmax(axis=1).tolist() == [0, 1]
 
 
 def test_a_lone_group_is_cut_into_runs_of_neighbours():
@@ -171,8 +173,10 @@ def test_groups_that_permit_no_folds_fall_back_to_segments():
     embeddings, labels, _ = corpus(14, n_scenes=3, groups_a_scene=2)
     groups = [("ab", "ac", "bc")[k] for k in np.repeat([0, 1, 0, 2, 1, 2], 6)]
     head, notes = fit_svm(embeddings, labels, groups, 3, 0.1, 2, 0)
-    assert notes == ("Platt's sigmoids were cross-validated by segment, because no folds by group exist: they flatter",)
-    assert np.isfinite(answer(head, embeddings)).all()
+    assert notes == (
+        "Platt's sigmoids were cross-validated by segment, because no folds by group exist: optimistic probabilities",
+    )
+    assert np.isfinite(log_posterior(head, embeddings)).all()
     assert fit_svm(embeddings, labels, groups, 3, 0.1, 3, 0)[1] == ()
 
 
@@ -184,15 +188,15 @@ def test_dead_features_neither_vote_nor_explode():
     expected, _ = fit_svm(embeddings, labels, groups, 4, 0.1, 5, 0)
     assert (head.weight[:, -2:] == 0).all()
     widened[:, -2:] = 5.0
-    np.testing.assert_allclose(answer(head, widened), answer(expected, embeddings), atol=1e-6)
+    np.testing.assert_allclose(log_posterior(head, widened), log_posterior(expected, embeddings), atol=1e-6)
 
 
 def test_a_collapsed_network_gives_the_priors():
     _, labels, groups = corpus(16, n_scenes=2)
     labels[: len(labels) // 4] = 1  # three quarters of the segments
     head, notes = fit_svm(np.full((len(labels), 3), 0.25, np.float32), labels, groups, 2, 0.1, 4, 0)
-    assert notes[0] == "all embeddings are equal: the network has collapsed, and the SVM answers with the priors"
-    assert np.exp(answer(head, np.zeros((1, 3), np.float32)))[0, 1] == pytest.approx(0.75, abs=0.03)
+    assert notes[0] == "all embeddings are equal: the network has collapsed, and the SVM predicts the priors"
+    assert np.exp(log_posterior(head, np.zeros((1, 3), np.float32)))[0, 1] == pytest.approx(0.75, abs=0.03)
 
 
 def test_an_unfinished_svm_is_a_note_and_not_a_warning(monkeypatch):

@@ -61,7 +61,7 @@ def test_captured_interrupted_and_resumed_is_never_interrupted(monkeypatch, as_o
 
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        fit(recipe, toy_images(), N_SCENES, checkpoint=path, observer=stop)
+        fit(recipe, toy_images(), N_SCENES, checkpoint=path, on_epoch=stop)
     resumed = fit(recipe, toy_images(), N_SCENES, checkpoint=path)
     assert same(resumed.network.state_dict(), whole.network.state_dict())
     assert losses(resumed) == losses(whole)

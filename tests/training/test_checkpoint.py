@@ -96,5 +96,5 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
     damage(path)
     with pytest.raises(TrainingError) as caught:
         load_checkpoint(path, "mark")
-    assert str(caught.value).startswith(f"{path}: not a checkpoint of ours (")
+    assert str(caught.value).startswith(f"{path}: damaged or not a soundscene checkpoint (")
     assert str(caught.value).endswith("); delete it to train from the start")

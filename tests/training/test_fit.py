@@ -123,7 +123,7 @@ def test_the_global_generator_decides_nothing():
     assert same(weights(one), weights(run("training.epochs=1")))
 
 
-def test_the_observer_cannot_influence_the_training():
+def test_the_callback_cannot_influence_the_training():
     """Whatever it returns, draws or asks of the network, and however it changes the row."""
 
     def meddle(row, network):
@@ -134,16 +134,16 @@ def test_the_observer_cannot_influence_the_training():
         return "stop"
 
     held = toy_images(30, seed=1)
-    assert same(weights(run(validation=held)), weights(run(validation=held, observer=meddle)))
+    assert same(weights(run(validation=held)), weights(run(validation=held, on_epoch=meddle)))
     best = run("training.keep=best", validation=held)
-    meddled = run("training.keep=best", validation=held, observer=meddle)
+    meddled = run("training.keep=best", validation=held, on_epoch=meddle)
     assert best.epoch == meddled.epoch
     assert same(weights(best), weights(meddled))
 
 
-def test_the_observer_sees_every_epoch_with_the_network_in_evaluation_mode():
+def test_the_callback_sees_every_epoch_with_the_network_in_evaluation_mode():
     seen = []
-    fitted = run(observer=lambda row, network: seen.append((row["epoch"], network.training)))
+    fitted = run(on_epoch=lambda row, network: seen.append((row["epoch"], network.training)))
     assert seen == [(1.0, False), (2.0, False), (3.0, False), (4.0, False)]
     assert [row.keys() for row in fitted.history] == [{"epoch", "loss", "seconds"}] * 4
 
@@ -169,7 +169,7 @@ def test_interrupted_and_resumed_is_never_interrupted_bit_for_bit(tmp_path, sett
     path = tmp_path / "checkpoint.safetensors"
     for epoch in (1, 3):  # before anything was saved, and between two epochs
         with pytest.raises(KeyboardInterrupt):
-            run(*settings, validation=held, checkpoint=path, observer=stop_after(epoch))
+            run(*settings, validation=held, checkpoint=path, on_epoch=stop_after(epoch))
     resumed = run(*settings, validation=held, checkpoint=path)
     assert same(weights(resumed), weights(whole))
     assert resumed.epoch == whole.epoch
@@ -177,6 +177,7 @@ def test_interrupted_and_resumed_is_never_interrupted_bit_for_bit(tmp_path, sett
     assert without_time[0] == without_time[1]
 
 
+@pytest.mark.kill
 def test_killed_in_the_middle_of_an_epoch_and_resumed_is_never_killed_bit_for_bit(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     died = subprocess.run([sys.executable, "-m", "tests.training.killed", path], cwd=ROOT, capture_output=True, check=False)
@@ -184,7 +185,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_is_never_killed_bit_for_bi
     with safe_open(path, "pt") as file:
         assert '"epoch": 2,' in file.metadata()["state"]
     epochs = []
-    resumed = run(checkpoint=path, observer=lambda row, _: epochs.append(row["epoch"]))
+    resumed = run(checkpoint=path, on_epoch=lambda row, _: epochs.append(row["epoch"]))
     whole = run()
     assert epochs == [3.0, 4.0]
     assert same(weights(resumed), weights(whole))
@@ -194,7 +195,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_is_never_killed_bit_for_bi
 def test_a_finished_training_resumes_to_its_end(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     finished = run(checkpoint=path)
-    again = run(checkpoint=path, observer=lambda row, _: pytest.fail("nothing is left to train"))
+    again = run(checkpoint=path, on_epoch=lambda row, _: pytest.fail("nothing is left to train"))
     assert same(weights(again), weights(finished))
     assert again.history == finished.history
 
@@ -227,7 +228,7 @@ def test_best_is_the_epoch_of_lowest_validation_log_loss():
         "training.keep=best",
         "training.epochs=6",
         validation=held,
-        observer=lambda row, network: seen.update({row["epoch"]: {k: v.clone() for k, v in network.state_dict().items()}}),
+        on_epoch=lambda row, network: seen.update({row["epoch"]: {k: v.clone() for k, v in network.state_dict().items()}}),
     )
     curve = [row["validation_log_loss"] for row in fitted.history]
     assert fitted.epoch == 1 + curve.index(min(curve))
