@@ -152,7 +152,7 @@ def arguments(function: Function) -> list[ast.arg]:
 def is_command(function: Function) -> bool:
     """Whether its arguments are documented where the command line takes them: its docstring is a help page."""
     written = [ast.unparse(argument.annotation) for argument in arguments(function) if argument.annotation]
-    return any(name.endswith(("Option", "Argument")) for name in written)
+    return any(name.endswith(("Option", "Argument")) or "typer." in name for name in written)
 
 
 def test_folders_are_packages_by_an_empty_file() -> None:
