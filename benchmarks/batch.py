@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def write_files(folder: Path, n: int) -> None:
-    """n short WAV files: `DIFFERENT` rendered ones, links to them, and one in `BROKEN_EACH` that is no sound."""
+    """Write n short WAV files: `DIFFERENT` rendered ones, links to them, and one in `BROKEN_EACH` that is no sound."""
     folder.mkdir(parents=True)
     for number in range(n):
         path = folder / f"{number:07d}.wav"
