@@ -30,7 +30,7 @@ def test_hertz_are_written_at_their_bands(kind: str) -> None:
     axis = Figure().subplots()
     hertz_axis(axis, centres_hz)
     assert [int(label.get_text()) for label in axis.get_yticklabels()] == [
-        round(centres_hz[round(place)]) for place in axis.get_yticks()
+        round(float(centres_hz[round(float(place))])) for place in axis.get_yticks()
     ]
     assert axis.get_ylim() == (band_edges(centres_hz)[0], band_edges(centres_hz)[-1])
     assert axis.get_ylabel() == "band centre, Hz"

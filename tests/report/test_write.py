@@ -146,12 +146,14 @@ def test_a_file_is_never_half_under_its_name(tmp_path, monkeypatch):
     before = files_of(out)
     real = Path.open
 
-    def fails_midway(path: Path, mode: str = "r", *others: object) -> IO:
+    def fails_midway(
+        path: Path, mode: str = "r", buffering: int = -1, encoding: str | None = None, errors=None, newline=None
+    ) -> IO:
         if "report.html" in path.name and mode == "wb":
             with real(path, mode) as file:
                 file.write(b"<!doctype html>")
             raise OSError(28, "No space left on device")
-        return real(path, mode, *others)
+        return real(path, mode, buffering, encoding, errors, newline)
 
     monkeypatch.setattr(Path, "open", fails_midway)
     with pytest.raises(TrainingError, match=r"report\.html: cannot be written \(No space left on device\)"):
