@@ -239,7 +239,7 @@ class _Training:
         self._batch, self._at = job.batch, 0
 
     def step(self, n: int) -> int:
-        """n steps; the segments they took."""
+        """Run n steps and return the number of segments they took."""
         with self._on_its_stream():
             for _ in range(n):
                 if self._at + self._batch > len(self._pairs.first):
