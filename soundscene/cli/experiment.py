@@ -14,8 +14,8 @@ ALL = "att-crnn-mel,att-crnn-gammatone,cnn-mel,cnn-gammatone,hog,mfcc-dnn"
 FAILED = 3  # exit code: some trainings have no result
 
 LITIS_NOTE = (
-    "--litis is deprecated and leaves in 0.3; write a manifest by `soundscene scan FOLDER --layout litis --out litis.csv` "
-    "and give that"
+    "--litis is deprecated and leaves in 0.3; write a manifest by `soundscene scan FOLDER --layout litis --out litis.csv`, "
+    "then run `soundscene experiment litis.csv --splits columns=split*`"
 )
 
 

@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from soundscene.batch.run import BatchStats
-from soundscene.experiment.local import Event
-from soundscene.experiment.plan import Plan, Task
 from soundscene.types import clock
 
+if TYPE_CHECKING:  # `predict` must not import what only `experiment` needs
+    from soundscene.batch.run import BatchStats
+    from soundscene.experiment.local import Event
+    from soundscene.experiment.plan import Plan, Task
 
-def batch_line(stats: BatchStats, total: int | None) -> str:
+
+def batch_line(stats: "BatchStats", total: int | None) -> str:
     """Describe how far a batch is, its rate, and the time left.
 
     Args:
@@ -29,7 +32,7 @@ def batch_line(stats: BatchStats, total: int | None) -> str:
     return ", ".join(parts)
 
 
-def batch_summary(stats: BatchStats, place: str) -> str:
+def batch_summary(stats: "BatchStats", place: str) -> str:
     """Describe what a batch has done.
 
     Args:
@@ -55,18 +58,18 @@ class ExperimentProgress:
         self._done = self._total = 0
         self._epochs: dict[str, str] = {}
 
-    def start(self, plan: Plan, n: int, n_done: int) -> None:
+    def start(self, plan: "Plan", n: int, n_done: int) -> None:
         """Print how much there is to do.
 
         Args:
-            plan: Plan of the run.
+            plan: "Plan" of the run.
             n: Number of trainings.
             n_done: How many of them are finished.
         """
         self._done, self._total = n_done, n
         self._print_line(f"{n} trainings, {n_done} of them already finished; {plan.threads} thread(s) each")
 
-    def update(self, task: Task, event: Event) -> None:
+    def update(self, task: "Task", event: "Event") -> None:
         """Show an epoch, the end or the failure of a training.
 
         Args:

@@ -19,9 +19,9 @@ import pytest
 import typer
 from rich.console import Console
 
-from soundscene.bundle import ModelBundle
 from soundscene import predictor as predictor_module
 from soundscene import recipe as recipe_module
+from soundscene.bundle import ModelBundle
 from soundscene.cli import terminal as terminal_module
 from soundscene.cli.app import app, main
 from soundscene.cli.tables import PredictionPrinter
@@ -261,7 +261,8 @@ def test_a_missing_extra_is_one_line_and_a_missing_part_of_ours_a_bug(
     assert capfd.readouterr().err == (
         'soundscene: scan needs scikit-learn, which is not installed: pip install "soundscene[train]"\n'
     )
-    for missing in ("soundscene.gone", "numpy"):
+    for name in ("soundscene.gone", "numpy"):
+        missing = name  # what `lacking` lacks
         with pytest.raises(ModuleNotFoundError):
             main(["scan", str(tmp_path), "--out", str(tmp_path / "m.csv")])
 

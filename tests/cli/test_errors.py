@@ -105,7 +105,7 @@ BROKEN: list[tuple[str, Callable[[Path, Path, Path], Words], str]] = [
     (
         "one scene",
         lambda c, m, t: ["train", text(c.parent / "one.csv", "path,scene\nrain/0.wav,rain\nrain/1.wav,rain\n"), *TRAIN],
-        r"the training part holds 1 scene\(s\) \(rain\); at least two are needed to tell apart: .*",
+        r"the training part holds 1 scene\(s\) \(rain\); at least two are needed: .*",
     ),
     (
         "unknown device",
@@ -127,7 +127,11 @@ BROKEN: list[tuple[str, Callable[[Path, Path, Path], Words], str]] = [
         lambda c, m, t: ["train", c, *TRAIN, "--set", "training.segment_hop_s=0.7"],
         r"recipe value training\.segment_hop_s: 0\.7 s are 15435 samples, which do not divide the 44100 of a segment.*",
     ),
-    ("model missing", lambda c, m, t: ["predict", t / "n", c], r".*/n: no such file; `soundscene train MANIFEST --out .*"),
+    (
+        "model missing",
+        lambda c, m, t: ["predict", t / "n", c],
+        r".*/n: no such file; make it by `soundscene train MANIFEST --out .*",
+    ),
     ("model damaged", lambda c, m, t: ["predict", damaged(m, t), c], r".*: damaged or not a \.safetensors file \(.*"),
     ("model foreign", lambda c, m, t: ["info", foreign(t)], r".*: a \.safetensors file, but not a model of soundscene; .*"),
     ("model newer", lambda c, m, t: ["info", newer(m, t)], r".*: written in format 2, this soundscene reads up to 1; .*"),
@@ -168,7 +172,11 @@ BROKEN: list[tuple[str, Callable[[Path, Path, Path], Words], str]] = [
         lambda c, m, t: ["demo", "--corpus", t, "--out", t / "o"],
         r".*: no subfolder holds sound.*",
     ),
-    ("demo into a file", lambda c, m, t: ["demo", "--out", text(t / "f", "")], r".*/f: cannot be created \(File exists\); .*"),
+    (
+        "demo into a file",
+        lambda c, m, t: ["demo", "--out", text(t / "f", "")],
+        r".*/f: cannot be created \(File exists\); .*",
+    ),
 ]
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from soundscene.experiment.results import RunFolder
+from soundscene.data.manifest import Manifest
 from soundscene.experiment.plan import Plan
+from soundscene.experiment.results import RunFolder
 from tests.support.command_line import TINY_SET, run
 from tests.support.litis_tree import write_litis
 from tests.support.tiny import SCENES, text, write_corpus
@@ -100,9 +101,10 @@ def test_litis_is_one_command(tmp_path: Path, capfd: pytest.CaptureFixture[str])
         chosen = [name for name in names if re.search(rf"{number}\.wav$", name)]
         (tmp_path / "splits").mkdir(exist_ok=True)
         text(tmp_path / "splits" / f"split{number:02d}_test.txt", "\n".join(chosen) + "\n")
-    words = ("--split-files", tmp_path / "splits", "--systems", "cnn-mel")
-    assert run("experiment", "--litis", folder, "--out", tmp_path / "run", *words, *SMALL) == 0
+    words = ("--split-files", tmp_path / "splits", "--systems", "cnn-mel", *SMALL, "--set", "training.epochs=1")
+    assert run("experiment", "--litis", folder, "--out", tmp_path / "run", *words) == 0
     told = capfd.readouterr()
+    assert told.err.startswith("note: --litis is deprecated and leaves in 0.3; write a manifest by `soundscene scan FOLDER")
     assert (
         "57 recordings of 19 scenes; LITIS Rouen has 3026 of 19, so figures do not compare with published ones" in told.err
     )
@@ -112,6 +114,18 @@ def test_litis_is_one_command(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert len(results[0].scenes) == 19
     assert plan.text.startswith("2 splits read from")
     assert run("report", tmp_path / "run") == 0
+
+
+def test_litis_is_a_layout_of_scan(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = write_litis(tmp_path / "litis", 3, 2.2)
+    assert run("scan", folder, "--layout", "litis", "--out", tmp_path / "litis.csv") == 0
+    told = capfd.readouterr()
+    assert told.out == f"{tmp_path / 'litis.csv'}: 57 recordings of 19 scenes\n"
+    assert "note: 20 " in told.err
+    recordings = Manifest.read(tmp_path / "litis.csv").recordings
+    assert {r.columns["split01"] for r in recordings} == {r.columns["split20"] for r in recordings} == {"train", "test"}
+    assert run("scan", folder, "--split-files", folder, "--out", tmp_path / "m.csv") == 2
+    assert "--split-files is for --layout litis" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -126,8 +140,8 @@ def test_litis_is_one_command(tmp_path: Path, capfd: pytest.CaptureFixture[str])
         (("MANIFEST", "--splits", "folds=x"), "splits 'folds=x': allowed are"),
         (("MANIFEST", "--splits", "random=2,test=0.1"), "splits 'random=2,test=0.1': allowed are"),
         (("MANIFEST", "--splits", "by=scene"), "all rows of a scene have the same scene"),
-        (("MANIFEST", "--seeds", "1,a"), "seeds '1,a': whole numbers from 0 are wanted, comma separated, such as 0,1,2"),
-        (("MANIFEST", "--seeds", "-1"), "seeds '-1': whole numbers from 0"),
+        (("MANIFEST", "--seeds", "1,a"), "seeds '1,a': expected whole numbers from 0, comma-separated, such as 0,1,2"),
+        (("MANIFEST", "--seeds", "-1"), "seeds '-1': expected whole numbers from 0"),
         (("MANIFEST", "--set", "training.epoch=3"), "unknown recipe key 'training.epoch'"),
         (("MANIFEST", "--ablate", "hogs"), "system 'hogs': allowed are"),
         (("--litis", "nowhere.zip"), "nowhere.zip: does not exist; the zip of LITIS Rouen or its unpacked folder is wanted"),

@@ -54,6 +54,7 @@ def test_a_core_installation_names_the_extra_and_does_what_needs_none(manifest: 
     assert (tmp_path / "m.csv").exists()
 
 
+@pytest.mark.slow
 def test_the_extra_torch_is_enough_to_predict(model: Path, tmp_path: Path) -> None:
     sound = write(tmp_path / "a.wav", recording("rain", 4.2, 0), RATE)
     commands = ("predict", model, sound), ("timeline", model, sound), ("info", model), ("predict", model, sound, "--unknown")
@@ -63,6 +64,7 @@ def test_the_extra_torch_is_enough_to_predict(model: Path, tmp_path: Path) -> No
     assert 'needs PyArrow, which is not installed: pip install "soundscene[parquet]"' in results[-1][2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", ["train", "explain", "live", "report", "experiment"])
 def test_an_extra_is_enough_for_its_command(extra: str, model: Path, manifest: Path, tmp_path: Path) -> None:
     """As far as the imports; what the commands then do is tested elsewhere."""

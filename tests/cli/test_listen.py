@@ -15,7 +15,6 @@ from rich.console import Console
 
 from soundscene.audio import microphone
 from soundscene.cli import listen_run as command
-from soundscene.cli.listen import PcmType
 from soundscene.cli.listen_run import LatencyStats
 from soundscene.cli.listen_screen import Counts, Screen, clock, letters
 from soundscene.live import Update
