@@ -311,6 +311,7 @@ def test_an_answer_waits_for_no_more_sound_than_is_said(rate: int, at_least: flo
     assert max(waits) <= at_most
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow() -> None:
     minute = sound(5.0, RATE)
     held = []

@@ -17,6 +17,7 @@ def process(*words: object) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.slow
 def test_a_process_prints_all_and_has_its_exit_code(model: Path, tmp_path: Path) -> None:
     sound = write(tmp_path / "a.wav", recording("rain", 2.2, 0), RATE)
     (tmp_path / "b.wav").write_text("no sound")

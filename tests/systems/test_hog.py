@@ -200,6 +200,7 @@ def test_what_is_saved_is_what_answers(rendered: tuple[Corpus, Corpus], tmp_path
         fitted.save(tmp_path / "hog.safetensors" / "below.safetensors")
 
 
+@pytest.mark.slow
 def test_another_process_can_be_handed_the_extraction(tmp_path: Path) -> None:
     row = Recording(write(tmp_path / "a.wav", 0.5 * tone(700.0)), "a", "a")
     extract = pickle.loads(pickle.dumps(HOG.representation)).extract(row)

@@ -244,6 +244,7 @@ def test_the_model_is_saved_with_its_scenes(rendered: tuple[Corpus, Corpus], tmp
         fitted.save(tmp_path / "dnn.safetensors" / "below.safetensors")
 
 
+@pytest.mark.slow
 def test_another_process_can_be_handed_the_extraction(tmp_path: Path) -> None:
     row = Recording(write(tmp_path / "a.wav", recording("office", 2.1, 0)), "office", "a")
     (tmp_path / "job").write_bytes(pickle.dumps((DNN.representation, row)))

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -19,6 +21,7 @@ def read(path):
         return json.loads(file.metadata()["facts"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_network(tmp_path):
     """torchrun, two processes on the processor, gloo between them: docs/decisions/0006."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
