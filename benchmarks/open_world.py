@@ -81,7 +81,7 @@ def scores(bundle: ModelBundle, name: Score, seen: Corpus, held: Corpus, test: C
         of_held, of_test = (predict(bundle, part, bundle.recipe.calibration.head) for part in (held, test))
         return probability_score(of_held.calibrated), probability_score(of_test.calibrated)
     found = learn_familiarity(bundle, bundle.embed(seen.features[seen.voting]), seen, held, name)
-    return found.held, unfamiliarity(replace(bundle, familiarity=found), test)
+    return found.calibration_scores, unfamiliarity(replace(bundle, familiarity=found), test)
 
 
 def measure(known: np.ndarray, unknown: np.ndarray, held: np.ndarray) -> dict[str, float]:

@@ -183,9 +183,10 @@ def _temperature(stored: Any) -> dict[str, float]:
 
 
 def _tensors(familiarity: Familiarity) -> dict[str, Tensor]:
-    tensors = {"held": torch.from_numpy(familiarity.held)}
-    if clouds := familiarity.clouds:
-        tensors |= {"mean": torch.from_numpy(clouds.mean).float(), "precision": torch.from_numpy(clouds.precision).float()}
+    tensors = {"held": torch.from_numpy(familiarity.calibration_scores)}
+    if gaussians := familiarity.gaussians:
+        tensors["mean"] = torch.from_numpy(gaussians.mean).float()
+        tensors["precision"] = torch.from_numpy(gaussians.precision).float()
     return tensors
 
 
@@ -205,8 +206,8 @@ def _familiarity(kind: Any, tensors: dict[str, Tensor], shape: tuple[int, int]) 
     if (tensors["held"].diff() < 0).any():
         raise ValueError("familiarity/held is not in ascending order")
     plain = {name: tensor.double().numpy() for name, tensor in tensors.items()}
-    clouds = SceneGaussians(plain["mean"], plain["precision"]) if kind == "mahalanobis" else None
-    return Familiarity(kind, plain["held"], clouds)
+    gaussians = SceneGaussians(plain["mean"], plain["precision"]) if kind == "mahalanobis" else None
+    return Familiarity(kind, plain["held"], gaussians)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

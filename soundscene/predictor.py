@@ -59,7 +59,7 @@ class Predictor:
         """Why no recording can be `unknown`, and what to do, in one line; None where one can."""
         if self.bundle.familiarity is None:
             return "unknown detection unavailable: the model was saved by an older version; retrain it"
-        return self.bundle.familiarity.lack(self.keep)
+        return self.bundle.familiarity.why_unavailable(self.keep)
 
     @property
     def unknown_lack(self) -> str | None:

@@ -32,8 +32,8 @@ def acquainted(kind: str) -> ModelBundle:
     """A blank model that has a notion of what is familiar; its numbers are those of float32, as training gives them."""
     draws = np.random.default_rng(1)
     mean, root = (draws.standard_normal((n, 8)).astype(np.float32).astype(np.float64) for n in (3, 8))
-    clouds = SceneGaussians(mean, (root @ root.T).astype(np.float32).astype(np.float64))
-    found = Familiarity("mahalanobis", np.array([0.5, 0.7, 1.1]), clouds)
+    gaussians = SceneGaussians(mean, (root @ root.T).astype(np.float32).astype(np.float64))
+    found = Familiarity("mahalanobis", np.array([0.5, 0.7, 1.1]), gaussians)
     return replace(blank_bundle(), familiarity=found if kind == "mahalanobis" else Familiarity("energy", np.array([-0.3])))
 
 
@@ -96,7 +96,7 @@ def test_what_is_familiar_comes_back_to_the_bit(tmp_path: Path, kind: str) -> No
     np.testing.assert_array_equal(again.unfamiliarity(embeddings), scores)
     assert again.familiarity is not None
     assert again.familiarity.kind == kind
-    np.testing.assert_array_equal(again.familiarity.held, bundle.familiarity.held if bundle.familiarity else [])
+    np.testing.assert_array_equal(again.familiarity.calibration_scores, bundle.familiarity.calibration_scores if bundle.familiarity else [])
     again.save(two)
     with safe_open(one, "pt") as first, safe_open(two, "pt") as second:  # safetensors writes metadata in any order
         assert first.metadata() == second.metadata()
@@ -276,16 +276,16 @@ REFUSED: list[tuple[str, Callable[[Path], Path], str]] = [
         rf": {AGREE} \(familiarity is 'smell', expected one of energy, mahalanobis\); {AGAIN}",
     ),
     ("familiarity a list", lambda p: told(p, {"familiarity": [1]}), rf": {AGREE} \(familiarity is \[1\], .+\); {AGAIN}"),
-    ("clouds for nothing", lambda p: told(p, {"familiarity": "energy"}), rf": {AGREE} \(familiarity has .+\); {AGAIN}"),
+    ("gaussians for nothing", lambda p: told(p, {"familiarity": "energy"}), rf": {AGREE} \(familiarity has .+\); {AGAIN}"),
     ("no held-out scores", lambda p: tensor(p, "familiarity/held", None), rf": {AGREE} \(familiarity has .+\); {AGAIN}"),
-    ("no clouds", lambda p: tensor(p, "familiarity/precision", None), rf": {AGREE} \(familiarity has .+\); {AGAIN}"),
+    ("no gaussians", lambda p: tensor(p, "familiarity/precision", None), rf": {AGREE} \(familiarity has .+\); {AGAIN}"),
     (
-        "clouds of two scenes",
+        "gaussians of two scenes",
         lambda p: tensor(p, "familiarity/mean", torch.zeros(2, 8)),
         rf": {AGREE} \(familiarity has held, mean, precision of other sizes or names than .+\); {AGAIN}",
     ),
     (
-        "clouds without end",
+        "gaussians that are infinite",
         lambda p: tensor(p, "familiarity/mean", torch.full((3, 8), torch.inf)),
         rf": {AGREE} \(familiarity holds values that are not finite\); {AGAIN}",
     ),

@@ -222,7 +222,7 @@ def test_the_threshold_is_that_of_the_share_to_keep(heard: tuple[ModelBundle, Co
     strict = Predictor(bundle, keep=0.96)
     assert strict.predict(street).unfamiliarity_threshold is None
     assert strict.why_unknown_unavailable is not None
-    assert "keep 96 % of known recordings, at least 24 must be held" in strict.why_unknown_unavailable
+    assert "keep 96 % of known recordings, the training must hold out at least 24 recordings" in strict.why_unknown_unavailable
     with pytest.raises(ValueError, match="share"):
         Predictor(bundle, keep=1.0)
 

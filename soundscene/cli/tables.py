@@ -69,7 +69,7 @@ def bundle_facts(bundle: ModelBundle) -> dict[str, Any]:
         "familiarity": familiarity
         and {
             "score": familiarity.kind,
-            "held_out_recordings": len(familiarity.held),
+            "held_out_recordings": len(familiarity.calibration_scores),
             "threshold": familiarity.threshold(),
         },
         **provenance,

@@ -1,8 +1,8 @@
-"""Is one system better than another? Paired tests that fit the design of the splits, and what they could have shown.
+"""Paired tests of one system against another that fit the design of the splits, and the smallest difference they detect.
 
-"once": every group stands in one test part, so groups are independent: signs are flipped group by group. "repeated": random
-splits of one corpus, whose training parts overlap, so that the differences of the splits are alike for no good reason:
-the corrected resampled t test. Why these two: docs/decisions/0053-tests-and-intervals.md.
+"once": every group is in one test part, so groups are independent, and signs are flipped group by group. "repeated": random
+splits of one corpus, whose training parts overlap, so that the differences of the splits are correlated: the corrected
+resampled t test. Why these two: docs/decisions/0053-tests-and-intervals.md.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,13 @@ POWER = 0.8
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the data say of a difference of means, first minus second.
+    """Hold a difference of means, first minus second, and its test.
 
-    difference: with its 95 % interval; p: two-sided, nan where the test has no answer; smallest: the difference that a test
-    at 5 %, two-sided, without any correction for several questions, would have found in four of five such corpora; nan where
-    nothing varies.
+    Attributes:
+        difference: With its 95 % interval.
+        p: Two-sided; nan where the test is undefined.
+        smallest: Difference that a two-sided test at 5 %, without correction for several questions, would detect in four of
+            five such corpora; nan where nothing varies.
     """
 
     difference: Interval
@@ -36,11 +38,19 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One question of a family and its answer.
+    """Hold one question of a family and its result.
 
-    question: the claim that holds if first is better; first, second: labels; measure: what is averaged; difference: first
-    minus second, as a share; p: of this question alone; p_holm: after Holm's correction over its family; smallest: as in
-    `Evidence`.
+    Attributes:
+        question: The claim that holds if first is better.
+        first: Label.
+        second: Label.
+        measure: What is averaged.
+        difference: First minus second, as a share.
+        p: Of this question alone.
+        p_holm: After Holm's correction over its family.
+        smallest: As in `Evidence`.
+        n_splits: Splits compared.
+        n_groups: Groups tested.
     """
 
     question: str
@@ -56,18 +66,26 @@ class Comparison:
 
     @property
     def verdict(self) -> Literal["holds", "reversed", "undecided"]:
-        """By the corrected p-value and the sign; "undecided" does not mean that the two are equal."""
+        """Whether the claim holds, by corrected p-value and sign; "undecided" does not mean that the two are equal."""
         if not self.p_holm < LEVEL:
             return "undecided"
         return "holds" if self.difference.estimate > 0 else "reversed"
 
 
 def evidence_once(first: Score, second: Score, groups: Groups, generator: np.random.Generator, n: int = 10_000) -> Evidence:
-    """Difference where every group stands in one test part: interval by bootstrap, p by sign flips, both of whole groups.
+    """Test a difference where every group is in one test part: interval by bootstrap, p by sign flips, both of whole groups.
 
-    first, second [recording]: right or wrong, or any score, of the same recordings (or segments); groups [recording].
     The smallest difference is (z_0.975 + z_0.8) standard errors, the error as in `group_standard_error`.
-    Raises ValueError where the two are not as long as groups.
+
+    Args:
+        first: [recording], right or wrong, or any score.
+        second: [recording], of the same recordings (or segments).
+        groups: [recording].
+        generator: Source of the draws.
+        n: Number of draws.
+
+    Raises:
+        ValueError: Lengths differ.
     """
     interval = paired_difference(first, second, groups, generator, n)
     p = sign_flip_test(first, second, groups, generator, n)
@@ -77,13 +95,19 @@ def evidence_once(first: Score, second: Score, groups: Groups, generator: np.ran
 
 
 def evidence_repeated(difference: Float64[np.ndarray, " split"], test_per_train: float) -> Evidence:
-    """Difference over random splits of one corpus, by the corrected resampled t test.
+    """Test a difference over random splits of one corpus by the corrected resampled t test.
 
-    difference [split]: mean difference in each test part; test_per_train: test recordings for each training recording.
     With J splits, variance v (divisor J - 1): error = sqrt((1 / J + test_per_train) v), t = mean / error with J - 1 degrees
     of freedom; interval and smallest difference (t_0.975 + t_0.8 errors) of the same. p and interval are nan where the
-    differences are all the same but not zero: the test cannot say how far they would stray.
-    Raises ValueError for fewer than two splits, or a test_per_train that is not positive and finite.
+    differences are all the same but not zero, because their variance is unknown.
+
+    Args:
+        difference: [split], mean difference in each test part.
+        test_per_train: Test recordings per training recording.
+
+    Raises:
+        ValueError: There are fewer than two splits, or test_per_train is not positive and finite.
+
     Source: Nadeau and Bengio 2003, section 3; Bouckaert and Frank 2004.
     """
     n = len(difference)
@@ -104,10 +128,18 @@ def evidence_repeated(difference: Float64[np.ndarray, " split"], test_per_train:
 
 
 def group_standard_error(score: Float[np.ndarray, " recording"], groups: Groups) -> float:
-    """Standard error of the mean over recordings when whole groups are drawn: what the bootstrap by group estimates.
+    """Compute the standard error of the mean over recordings when whole groups are drawn, which the bootstrap estimates.
 
     With G groups of n_g recordings and sums s_g: sqrt(G / (G - 1) sum (s_g - mean n_g)^2) / recordings.
-    0 where all groups have the same mean, nan with a single group. Source: Cochran 1977 (ratio of cluster totals).
+
+    Args:
+        score: [recording].
+        groups: [recording].
+
+    Returns:
+        0 where all groups have the same mean, nan with a single group.
+
+    Source: Cochran 1977 (ratio of cluster totals).
     """
     group = np.unique(np.asarray(groups), return_inverse=True)[1]
     total, size = np.bincount(group, weights=score), np.bincount(group)
@@ -120,7 +152,7 @@ def group_standard_error(score: Float[np.ndarray, " recording"], groups: Groups)
 
 
 def corrected(family: Sequence[Comparison]) -> list[Comparison]:
-    """The same comparisons with `p_holm` over all of them; a test without an answer (p nan) counts as p = 1.
+    """Return the comparisons with `p_holm` over all of them; an undefined test (p nan) counts as p = 1.
 
     Source: Holm 1979, which holds whatever the dependence between the questions.
     """

@@ -1,4 +1,4 @@
-"""Curves of a report as numbers: reliability, accuracy against seconds heard, accuracy against epochs."""
+"""Curves of a report as numbers: reliability, accuracy by duration, accuracy by epoch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,12 @@ ENOUGH = 0.005  # half a point of accuracy
 
 @dataclass(frozen=True)
 class Reliability:
-    """Answers by how sure they are: bins (i/15, (i+1)/15] of the top probability, those of `expected_calibration_error`.
+    """Hold predictions by their confidence, in the bins (i/15, (i+1)/15] of `expected_calibration_error`.
 
-    count [bin]: answers; confidence, accuracy [bin]: their mean top probability and share of right ones, nan where none is.
+    Attributes:
+        count: [bin], predictions.
+        confidence: [bin], their mean top probability; nan for an empty bin.
+        accuracy: [bin], their share of correct ones; nan for an empty bin.
     """
 
     count: Int64[np.ndarray, " bin"]
@@ -32,12 +35,15 @@ class Reliability:
 
 @dataclass(frozen=True)
 class AccuracyByDuration:
-    """Accuracy of recordings of which only the beginning is heard.
+    """Hold the accuracy of predictions from only the beginning of each recording.
 
-    seconds [step]: multiples of a segment, the last one the end of the longest recording; accuracy [step]: over all
-    recordings, each by the product rule over the segments that have ended by then; n_new [step]: recordings of which a
-    further segment ended at this step. A recording that has no more keeps its last answer, so that all steps are about the
-    same recordings, "at most" so many seconds are heard, and the last step is the recording accuracy.
+    A recording without a further segment keeps its last prediction, so all steps are about the same recordings, and the last
+    step is the recording accuracy.
+
+    Attributes:
+        seconds: [step], multiples of a segment, the last one the end of the longest recording.
+        accuracy: [step], over all recordings, each by the product rule over the segments that have ended by then.
+        n_new: [step], recordings of which a further segment ended at this step.
     """
 
     seconds: Float64[np.ndarray, " step"]
@@ -46,14 +52,22 @@ class AccuracyByDuration:
 
     @property
     def enough_s(self) -> float:
-        """The smallest number of seconds after which no later step is better by half a point (0.005) or more."""
+        """The smallest duration after which no later step is better by half a point (0.005) or more, seconds."""
         later = np.append(np.maximum.accumulate(self.accuracy[::-1])[::-1][1:], -np.inf)
         return float(self.seconds[np.argmax(later - self.accuracy < ENOUGH - 1e-12)])
 
 
 @dataclass(frozen=True)
 class EpochCurve:
-    """A column of the history over epochs: mean, lowest and highest of the parts that have the epoch, and their number."""
+    """Hold a column of the history by epoch.
+
+    Attributes:
+        epoch: [epoch].
+        mean: [epoch], over the parts that have the epoch.
+        low: [epoch], lowest of them.
+        high: [epoch], highest of them.
+        n: [epoch], their number.
+    """
 
     epoch: Int64[np.ndarray, " epoch"]
     mean: Float64[np.ndarray, " epoch"]
@@ -63,9 +77,13 @@ class EpochCurve:
 
 
 def reliability(log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]) -> Reliability:
-    """Sort answers into bins of their top probability.
+    """Sort predictions into bins of their top probability.
 
-    log_posterior [recording, scene]: natural logs; truth [recording]: scene numbers. Source: Guo et al. 2017, section 2.
+    Args:
+        log_posterior: [recording, scene], natural logs.
+        truth: [recording], scene numbers.
+
+    Source: Guo et al. 2017, section 2.
     """
     top = np.exp(log_posterior.max(axis=1).astype(np.float64))
     right = (log_posterior.argmax(axis=1) == truth).astype(np.float64)
@@ -86,15 +104,23 @@ def accuracy_by_seconds(
     truth: Int[np.ndarray, " recording"],
     segment_s: float,
 ) -> AccuracyByDuration:
-    """Accuracy when recordings are heard from their start, a segment more at each step.
+    """Compute the accuracy from the start of each recording, with one segment more at each step.
 
-    log_posterior [segment, scene], recording_of and start_s [segment]: of the voting segments, in any order; truth
-    [recording]; segment_s: length of a segment, seconds. A recording that is digital silence so far has no vote and says
-    what the product rule says of nothing: all scenes equal, the first one named.
-    Raises ValueError without segments, or where `product_by_recording` does.
+    A recording that is digital silence so far has no vote. Its prediction is the product rule of no segment: all scenes
+    equal, the first one named.
+
+    Args:
+        log_posterior: [segment, scene], of the voting segments in any order.
+        recording_of: [segment], recording numbers.
+        start_s: [segment], seconds.
+        truth: [recording], scene numbers.
+        segment_s: Length of a segment, seconds.
+
+    Raises:
+        ValueError: There are no segments, or `product_by_recording` raises it.
     """
     if len(start_s) == 0:
-        raise ValueError("no segment to hear: a system that hears recordings as a whole has no such curve")
+        raise ValueError("no segments: a system that predicts from whole recordings has no such curve")
     end_s = start_s.astype(np.float64) + segment_s
     step = np.ceil(end_s / segment_s - 1e-6).astype(np.int64) - 1  # the last piece, shifted back, ends within a step
     n_steps = int(step.max()) + 1
@@ -110,9 +136,14 @@ def accuracy_by_seconds(
 
 
 def epoch_curve(histories: Sequence[list[dict[str, float]]], key: str = "test_accuracy") -> EpochCurve:
-    """Mean of a column over the histories of several parts, epoch by epoch; rows without the column are passed over.
+    """Average a column over the histories of several parts, epoch by epoch; rows without the column are skipped.
 
-    histories: rows with "epoch" among their keys. Empty arrays where nothing has the column.
+    Args:
+        histories: Rows with "epoch" among their keys.
+        key: Name of the column.
+
+    Returns:
+        The curve; empty arrays where no row has the column.
     """
     values: dict[int, list[float]] = {}
     for history in histories:

@@ -1,4 +1,4 @@
-"""What an evaluation found, as types: apart from `pipeline`, so that tables can be printed where nothing can be trained."""
+"""Types of an evaluation's results, apart from `pipeline` so that tables can be printed without training packages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,13 @@ from soundscene.scoring.metrics import Metrics
 
 @dataclass(frozen=True)
 class HeadScores:
-    """Metrics of one head: of segments, of recordings by the product rule, and of the same after the temperature."""
+    """Hold the metrics of one head.
+
+    Attributes:
+        segment: Of segments.
+        recording: Of recordings, fused by the product rule.
+        calibrated: Of recordings, after the temperature.
+    """
 
     segment: Metrics
     recording: Metrics
@@ -17,7 +23,15 @@ class HeadScores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores by head; scenes in the order of the confusion matrices; how many of the recordings the model was trained on."""
+    """Hold the scores of a model on a test part.
+
+    Attributes:
+        scores: By head.
+        scenes: In the order of the confusion matrices.
+        n_recordings: Recordings scored.
+        n_trained_on: Those of them that the model was trained on.
+        notes: What may make the scores optimistic or worse.
+    """
 
     scores: Mapping[str, HeadScores]
     scenes: tuple[str, ...]

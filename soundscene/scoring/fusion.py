@@ -1,4 +1,4 @@
-"""The product rule over segments and over systems, in logs, and the temperature that makes its answer honest.
+"""The product rule over segments and over systems, in logs, and the temperature that calibrates its posterior.
 
 Source: section 4.5 (probabilistic multiplicative fusion, then likelihood maximization) and section 4.6 (two systems).
 Why in logs: docs/decisions/0032-fusion-in-logs.md. Why a temperature: docs/decisions/0031-temperature.md.
@@ -20,10 +20,22 @@ PSEUDO_ERROR = 0.25  # recordings' worth of error that the fit assumes on top of
 def product(log_posterior: Float[np.ndarray, "segment scene"]) -> Float64[np.ndarray, " scene"]:
     """Fuse the segments of one recording by the product rule: sum of logs, renormalised.
 
-    log_posterior [segment, scene]: natural logs; -inf is a probability of exactly zero.
-    Returns [scene], logsumexp 0. A scene that any segment excludes (-inf) is excluded. Where every scene is excluded,
-    or there is no segment, nothing is known and all scenes are equally probable.
-    Raises ValueError for NaN or +inf. Source: section 4.5.
+    A scene that any segment excludes (-inf) is excluded. Where every scene is excluded, or there is no segment, all scenes
+    are equally probable.
+
+    >>> np.exp(product(np.log([[0.8, 0.2], [0.5, 0.5]]))).round(3)
+    array([0.8, 0.2])
+
+    Args:
+        log_posterior: [segment, scene], natural logs; -inf is a probability of exactly zero.
+
+    Returns:
+        Log posterior [scene], logsumexp 0.
+
+    Raises:
+        ValueError: A value is NaN or +inf.
+
+    Source: section 4.5.
     """
     return product_by_recording(log_posterior, np.zeros(len(log_posterior), np.int64), 1)[0]
 
@@ -33,9 +45,18 @@ def product_by_recording(
 ) -> Float64[np.ndarray, "{n_recordings} scene"]:
     """Fuse segments to recordings, as `product` does for one; segments may come in any order.
 
-    recording_index [segment]: which recording a segment belongs to, 0 to n_recordings - 1.
-    Returns [recording, scene]; a recording without a segment gets equal probabilities.
-    Raises ValueError for an index outside that range, NaN or +inf. Source: section 4.5.
+    Args:
+        log_posterior: [segment, scene], natural logs.
+        recording_index: [segment], the recording of each segment, 0 to n_recordings - 1.
+        n_recordings: Number of recordings.
+
+    Returns:
+        Log posterior [recording, scene]; uniform for a recording without a segment.
+
+    Raises:
+        ValueError: An index is outside the range, or a value is NaN or +inf.
+
+    Source: section 4.5.
     """
     _check_logs(log_posterior)
     if recording_index.size and not 0 <= recording_index.min() <= recording_index.max() < n_recordings:
@@ -49,16 +70,21 @@ def product_by_recording(
 
 
 def fuse_systems(log_posteriors: Sequence[Float[np.ndarray, "recording scene"]]) -> Float64[np.ndarray, "recording scene"]:
-    """Fuse the answers of several systems for the same recordings by the product rule, every system weighing the same.
+    """Fuse the posteriors of several systems for the same recordings by the product rule with equal weights.
 
-    log_posteriors: one [recording, scene] a system, same recordings and scenes in the same order.
-    Raises ValueError for no system, unequal shapes, NaN or +inf. Source: section 4.6, "Att-CRNN (fusion)".
+    Args:
+        log_posteriors: One [recording, scene] per system, same recordings and scenes in the same order.
+
+    Raises:
+        ValueError: There is no system, shapes differ, or a value is NaN or +inf.
+
+    Source: section 4.6, "Att-CRNN (fusion)".
     """
     shapes = sorted({array.shape for array in log_posteriors})
     if len(shapes) != 1:
         raise ValueError(
             f"systems to fuse have shapes {shapes or 'none (no system given)'}; "
-            "they must have answered the same recordings with the same scenes"
+            "they must have predicted the same recordings with the same scenes"
         )
     for array in log_posteriors:
         _check_logs(array)
@@ -66,10 +92,19 @@ def fuse_systems(log_posteriors: Sequence[Float[np.ndarray, "recording scene"]])
 
 
 def temper(log_posterior: Float[np.ndarray, "*batch scene"], temperature: float) -> LogPosterior:
-    """Flatten (temperature > 1) or sharpen (< 1) a posterior; the order of its scenes does not change.
+    """Flatten (temperature > 1) or sharpen (< 1) a posterior without changing the order of its scenes.
 
-    Returns log_softmax(log_posterior / temperature); scenes at -inf stay there.
-    Raises ValueError for a temperature that is not positive and finite, NaN or +inf. Source: Guo et al. 2017, section 4.2.
+    Args:
+        log_posterior: [..., scene], natural logs.
+        temperature: Positive.
+
+    Returns:
+        log_softmax(log_posterior / temperature); scenes at -inf stay there.
+
+    Raises:
+        ValueError: The temperature is not positive and finite, or a value is NaN or +inf.
+
+    Source: Guo et al. 2017, section 4.2.
     """
     if not 0 < temperature < np.inf:
         raise ValueError(f"temperature must be positive and finite, got {temperature}")
@@ -78,17 +113,21 @@ def temper(log_posterior: Float[np.ndarray, "*batch scene"], temperature: float)
 
 
 def fit_temperature(log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]) -> float:
-    """Find the temperature, 0.05 to 1000, at which the posterior of these recordings has the lowest log loss.
+    """Find the temperature, 0.05 to 1000, that minimises the log loss of the posterior on held-out recordings.
 
-    log_posterior [recording, scene]: of recordings that neither network nor head has learnt from; truth [recording]:
-    number of the true scene.
+    Where every recording is right the log loss alone is minimal at temperature 0, that is certainty, however few they
+    are. So a quarter of a recording's error is added: the mean log loss of the strongest wrong scene, weighted 0.25. With
+    n recordings, all right and alike, the tempered probability comes to n / (n + 0.25). A recording whose true scene has
+    probability zero is left out. Without any recording left, or where all of them are uniform, the result is 1.
 
-    Where every recording is right the log loss alone wants temperature 0, that is certainty, however few they are. So a
-    quarter of a recording's error is added: the mean log loss of the strongest wrong scene, weighted 0.25. With n
-    recordings, all right and alike, the tempered probability comes to n / (n + 0.25).
-    A recording whose true scene has probability zero at every temperature says nothing and is left out; without any
-    recording left, or where all of them are uniform, the answer is 1 (no change).
-    Raises ValueError for a truth outside the scenes, NaN or +inf. Source: Guo et al. 2017, section 4.2.
+    Args:
+        log_posterior: [recording, scene], of recordings that neither network nor head was trained on.
+        truth: [recording], number of the true scene.
+
+    Raises:
+        ValueError: A truth is outside the scenes, or a value is NaN or +inf.
+
+    Source: Guo et al. 2017, section 4.2.
     """
     _check_logs(log_posterior)
     if truth.size and not 0 <= truth.min() <= truth.max() < log_posterior.shape[1]:
@@ -123,5 +162,5 @@ def _check_logs(log_posterior: Float[np.ndarray, "*batch scene"]) -> None:
 
 
 def _renormalise(log_score: Float64[np.ndarray, "*batch scene"]) -> LogPosterior:
-    nothing_left = np.isneginf(log_score).all(axis=-1, keepdims=True)
-    return log_softmax(np.where(nothing_left, 0.0, log_score), axis=-1)
+    all_excluded = np.isneginf(log_score).all(axis=-1, keepdims=True)  # softmax would be NaN: uniform instead
+    return log_softmax(np.where(all_excluded, 0.0, log_score), axis=-1)

@@ -1,8 +1,8 @@
-"""How sure a score is: bootstrap intervals and paired tests that resample groups, never single recordings.
+"""Uncertainty of a score: bootstrap intervals and paired tests that resample groups, never single recordings.
 
-Recordings of one group (one place, one day, the pieces of one long take) are right or wrong together. To resample them one
-by one takes copies for evidence, and the interval comes out too narrow. The same holds for a recording that was tested in
-several splits: hand in all its answers with the same group.
+Recordings of one group (one place, one day, the pieces of one long take) are right or wrong together. Resampling them one
+by one treats copies as independent evidence, and the interval comes out too narrow. The same holds for a recording that
+was tested in several splits: pass all its predictions with the same group.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ Statistic = Callable[[Float64[np.ndarray, "draw recording"]], Float64[np.ndarray
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the bounds of its 95 % interval."""
+    """Hold an estimate and the bounds of its 95 % interval."""
 
     estimate: float
     low: float
@@ -29,14 +29,24 @@ class Interval:
 
 
 def bootstrap(statistic: Statistic, groups: Groups, generator: np.random.Generator, n: int = 10_000) -> Interval:
-    """Percentile bootstrap of any statistic, groups drawn with replacement.
+    """Compute the percentile bootstrap of any statistic, groups drawn with replacement.
 
-    statistic: maps weights [draw, recording] to values [draw]; accuracy is `lambda w: w @ correct / w.sum(1)`.
-    groups [recording]: label of each recording's group; generator: source of the draws; n: number of draws.
-    Returns the statistic at weights of one and its 2.5 % and 97.5 % percentiles over the draws (NaN draws are ignored).
-    With fewer than about 20 groups the interval is too narrow, and a score without any variation (all right) gives a width
-    of zero, which means that no error was seen, not that none will come (rule of three: up to 3 / number of groups).
-    Raises ValueError without recordings. Source: Efron 1979; Field and Welsh 2007 (clusters).
+    With fewer than about 20 groups the interval is too narrow. A score without any variation (all right) has a width of
+    zero, which means that no error was seen, not that none will come (rule of three: up to 3 / number of groups).
+
+    Args:
+        statistic: Maps weights [draw, recording] to values [draw]; accuracy is `lambda w: w @ correct / w.sum(1)`.
+        groups: [recording], label of each recording's group.
+        generator: Source of the draws.
+        n: Number of draws.
+
+    Returns:
+        The statistic at weights of one and its 2.5 % and 97.5 % percentiles over the draws (NaN draws are ignored).
+
+    Raises:
+        ValueError: There are no recordings.
+
+    Source: Efron 1979; Field and Welsh 2007 (clusters).
     """
     group = _number(groups)
     values = np.concatenate([statistic(count[:, group]) for count in _draws(group, generator, n)])
@@ -45,9 +55,18 @@ def bootstrap(statistic: Statistic, groups: Groups, generator: np.random.Generat
 
 
 def mean_interval(score: Score, groups: Groups, generator: np.random.Generator, n: int = 10_000) -> Interval:
-    """Bootstrap of a mean over recordings, such as accuracy from right and wrong, or log loss from each loss.
+    """Compute the bootstrap of a mean over recordings, such as accuracy or log loss.
 
-    score [recording]; the rest as in `bootstrap`, whose answer it gives at the cost of groups, not of recordings.
+    The result is that of `bootstrap`, at the cost of groups instead of recordings.
+
+    Args:
+        score: [recording].
+        groups: [recording], label of each recording's group.
+        generator: Source of the draws.
+        n: Number of draws.
+
+    Raises:
+        ValueError: There are no recordings, or lengths differ.
     """
     group = _number(groups)
     _check_length(score, group)
@@ -60,10 +79,17 @@ def mean_interval(score: Score, groups: Groups, generator: np.random.Generator, 
 def paired_difference(
     correct_a: Score, correct_b: Score, groups: Groups, generator: np.random.Generator, n: int = 10_000
 ) -> Interval:
-    """Bootstrap of mean(a) - mean(b) on the same recordings, each draw taking both systems' answers together.
+    """Compute the bootstrap of mean(a) - mean(b) on the same recordings, each draw with both systems' predictions together.
 
-    correct_a, correct_b [recording]: right or wrong, or any score; the rest as in `bootstrap`.
-    Raises ValueError where the two are not as long as groups.
+    Args:
+        correct_a: [recording], right or wrong, or any score.
+        correct_b: [recording], of the same recordings.
+        groups: [recording], label of each recording's group.
+        generator: Source of the draws.
+        n: Number of draws.
+
+    Raises:
+        ValueError: There are no recordings, or lengths differ.
     """
     return mean_interval(_difference(correct_a, correct_b), groups, generator, n)
 
@@ -71,11 +97,22 @@ def paired_difference(
 def sign_flip_test(
     correct_a: Score, correct_b: Score, groups: Groups, generator: np.random.Generator, n: int = 10_000
 ) -> float:
-    """Two-sided p-value of "neither system is better": each group's difference might as well have had the other sign.
+    """Compute the two-sided p-value of "neither system is better": under it, each group's sign is arbitrary.
 
-    Arguments as in `paired_difference`. Groups in which the systems score the same do not matter; up to 2^d <= n the signs
-    of the d others are enumerated and the value is exact, else n draws give (1 + as extreme) / (1 + n).
-    Raises ValueError where the two are not as long as groups. Source: Phipson and Smyth 2010 for the added one.
+    Groups in which the systems score the same have no influence. Up to 2^d <= n the signs of the d others are enumerated and
+    the value is exact, else n draws give (1 + as extreme) / (1 + n).
+
+    Args:
+        correct_a: [recording], right or wrong, or any score.
+        correct_b: [recording], of the same recordings.
+        groups: [recording], label of each recording's group.
+        generator: Source of the draws.
+        n: Number of draws.
+
+    Raises:
+        ValueError: There are no recordings, or lengths differ.
+
+    Source: Phipson and Smyth 2010 for the added one.
     """
     group = _number(groups)
     difference = _difference(correct_a, correct_b)

@@ -1,8 +1,8 @@
-"""How good a posterior is: pure functions of log posterior and truth, after one check of both.
+"""Metrics of a posterior: pure functions of log posterior and truth, after one check of both.
 
-Conventions, everywhere: the predicted scene is the most probable one, the first of equals. A macro average runs over all
+Conventions, everywhere: the predicted scene is the most probable one, the first of equals. A macro average is taken over all
 scenes of the posterior's last axis; a scene that is neither true nor predicted counts as zero (scikit-learn's
-`labels=range(n_scenes), zero_division=0`), so a table never improves because a split lacks a scene.
+`labels=range(n_scenes), zero_division=0`), so a score never improves because a split lacks a scene.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,17 @@ PROBABILITY_FLOOR = 1e-15  # a certain error costs 34.5 nats, not infinity, whic
 
 @dataclass(frozen=True)
 class Metrics:
-    """Scores of `n` answers, shares in [0, 1]; log_loss in nats; confusion [true scene, predicted scene] in counts."""
+    """Hold the scores of `n` predictions, as shares in [0, 1].
+
+    Attributes:
+        n: Predictions.
+        accuracy: Share of correct ones.
+        macro_f1: Mean F1 over scenes.
+        macro_precision: Mean precision over scenes.
+        log_loss: In nats.
+        calibration_error: Expected calibration error.
+        confusion: [true scene, predicted scene], counts.
+    """
 
     n: int
     accuracy: float
@@ -31,11 +41,15 @@ class Metrics:
 def evaluate(
     log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"], n_scenes: int
 ) -> Metrics:
-    """All metrics at once.
+    """Compute all metrics at once.
 
-    log_posterior [recording, scene]: natural logs, logsumexp 0; truth [recording]: scene numbers; n_scenes: length of the
-    scene axis, so that a posterior of another corpus cannot slip in.
-    Raises ValueError where `validate` does.
+    Args:
+        log_posterior: [recording, scene], natural logs, logsumexp 0.
+        truth: [recording], scene numbers.
+        n_scenes: Length of the scene axis, so that a posterior of another corpus is refused.
+
+    Raises:
+        ValueError: See `validate`.
     """
     validate(log_posterior, truth, n_scenes)
     return Metrics(
@@ -52,13 +66,18 @@ def evaluate(
 def validate(
     log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"], n_scenes: int
 ) -> None:
-    """Raise ValueError unless the arrays can be scored; the functions below trust them.
+    """Refuse arrays that cannot be scored; the functions below rely on this.
 
-    There must be an answer, every row a log posterior (no NaN, logsumexp within 1e-4 of 0; -inf is allowed) of n_scenes
-    scenes, and every truth one of them.
+    Args:
+        log_posterior: [recording, scene], every row a log posterior: no NaN, logsumexp within 1e-4 of 0, -inf allowed.
+        truth: [recording], scene numbers.
+        n_scenes: Length that the scene axis must have.
+
+    Raises:
+        ValueError: There are no predictions, or the arrays are not as above.
     """
     if len(truth) == 0:
-        raise ValueError("nothing to score: 0 answers; is the test part empty?")
+        raise ValueError("nothing to score: 0 predictions; is the test part empty?")
     if log_posterior.shape[1] != n_scenes:
         raise ValueError(f"log posterior has {log_posterior.shape[1]} scenes, expected {n_scenes}: made by another model?")
     if not 0 <= truth.min() <= truth.max() < n_scenes:
@@ -73,24 +92,47 @@ def validate(
 
 
 def accuracy(log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]) -> float:
-    """Share of answers whose most probable scene is the true one."""
+    """Return the share of predictions whose most probable scene is the true one.
+
+    >>> accuracy(np.log([[0.7, 0.3], [0.6, 0.4]]), np.array([0, 1]))
+    0.5
+
+    Args:
+        log_posterior: [recording, scene], natural logs.
+        truth: [recording], scene numbers.
+    """
     return float(np.mean(log_posterior.argmax(axis=1) == truth))
 
 
 def macro_f1(log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]) -> float:
-    """Unweighted mean over scenes of F1 = 2 hits / (true + predicted)."""
+    """Return the unweighted mean over scenes of F1 = 2 hits / (true + predicted).
+
+    Args:
+        log_posterior: [recording, scene], natural logs.
+        truth: [recording], scene numbers.
+    """
     counts = confusion(log_posterior, truth)
     return float(np.mean(2 * np.diag(counts) / np.maximum(counts.sum(axis=0) + counts.sum(axis=1), 1)))
 
 
 def macro_precision(log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]) -> float:
-    """Unweighted mean over scenes of precision = hits / predicted; a scene that is never predicted has precision 0."""
+    """Return the unweighted mean over scenes of precision = hits / predicted; 0 for a scene that is never predicted.
+
+    Args:
+        log_posterior: [recording, scene], natural logs.
+        truth: [recording], scene numbers.
+    """
     counts = confusion(log_posterior, truth)
     return float(np.mean(np.diag(counts) / np.maximum(counts.sum(axis=0), 1)))
 
 
 def log_loss(log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]) -> float:
-    """Mean of -ln p(true scene), nats; probabilities below 1e-15 count as 1e-15."""
+    """Return the mean of -ln p(true scene) in nats; probabilities below 1e-15 count as 1e-15.
+
+    Args:
+        log_posterior: [recording, scene], natural logs.
+        truth: [recording], scene numbers.
+    """
     of_truth = log_posterior[np.arange(len(truth)), truth].astype(np.float64)
     return float(-np.mean(np.maximum(of_truth, np.log(PROBABILITY_FLOOR))))
 
@@ -98,10 +140,16 @@ def log_loss(log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.
 def expected_calibration_error(
     log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]
 ) -> float:
-    """Mean gap between the top probability and the share of right answers, over 15 equal-width bins of it.
+    """Return the mean gap between the top probability and the share of correct predictions, over 15 equal-width bins.
 
-    Bins are (i/15, (i+1)/15]; each counts by its number of answers. With few answers the figure is biased upwards: compare
-    it only between systems on the same test part. Source: Guo et al. 2017, equation (3).
+    Bins are (i/15, (i+1)/15]; each counts by its number of predictions. With few predictions the value is biased upwards:
+    compare it only between systems on the same test part.
+
+    Args:
+        log_posterior: [recording, scene], natural logs.
+        truth: [recording], scene numbers.
+
+    Source: Guo et al. 2017, equation (3).
     """
     top = np.exp(log_posterior.max(axis=1).astype(np.float64))
     gap = top - (log_posterior.argmax(axis=1) == truth)
@@ -112,7 +160,12 @@ def expected_calibration_error(
 def confusion(
     log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"]
 ) -> Int64[np.ndarray, "scene scene"]:
-    """Counts [true scene, predicted scene]."""
+    """Count predictions in a matrix [true scene, predicted scene].
+
+    Args:
+        log_posterior: [recording, scene], natural logs.
+        truth: [recording], scene numbers.
+    """
     n_scenes = log_posterior.shape[1]
     cells = truth.astype(np.int64) * n_scenes + log_posterior.argmax(axis=1)
     return np.bincount(cells, minlength=n_scenes**2).reshape(n_scenes, n_scenes)

@@ -1,24 +1,31 @@
-"""How far apart the scenes lie in what the last layer reads: Fisher's criterion, which section 3 says mixing enlarges."""
+"""Separation of scenes in the input of the last layer: Fisher's criterion, which section 3 says mixing increases."""
 
 import numpy as np
 from jaxtyping import Float, Int
 
 
 def fisher_criterion(embedding: Float[np.ndarray, "segment feature"], labels: Int[np.ndarray, " segment"]) -> float:
-    """Ratio of the variance between scenes to the variance within them, each feature standardised: trace(S_b) / trace(S_w).
+    """Return the ratio of the variance between scenes to the variance within them, each feature standardised.
 
-    embedding [segment, feature]; labels [segment]: number of the scene. With m_c the mean of scene c, v_c the mean of
-    (x - m_c)^2 over its segments, and m the mean of the m_c: between = mean over scenes of (m_c - m)^2, within = mean over
-    scenes of v_c, both for each feature. Scenes weigh the same, however many segments they have, as in a macro average.
+    With m_c the mean of scene c, v_c the mean of (x - m_c)^2 over its segments, and m the mean of the m_c: between = mean
+    over scenes of (m_c - m)^2, within = mean over scenes of v_c, both for each feature. The result is
+    trace(S_b) / trace(S_w). Scenes have equal weight, however many segments they have, as in a macro average.
 
     Each feature is divided by the root of its between + within, so every feature counts the same: the SVM reads standardised
-    embeddings, and one feature on a large scale would decide alone. The figure therefore does not change when a feature is
-    shifted, scaled or flipped, or when segments are repeated; it does change under a rotation. Features that are constant
-    are left out.
+    embeddings, and one feature on a large scale would dominate. The result therefore does not change when a feature is
+    shifted, scaled or flipped, or when segments are repeated, but it does change under a rotation. Constant features are
+    left out. Means of few segments vary, which increases it: compare it only between systems on the same test part.
 
-    Returns 0 (all scenes have one mean) to inf (no variance within); nan where no feature varies. Means of few
-    segments stray, which enlarges it: compare it only between systems on the same test part.
-    Raises ValueError for fewer than two scenes, a feature that is NaN or infinite, or lengths that differ.
+    Args:
+        embedding: [segment, feature].
+        labels: [segment], scene numbers.
+
+    Returns:
+        0 (all scenes have one mean) to inf (no variance within); nan where no feature varies.
+
+    Raises:
+        ValueError: There are fewer than two scenes, a feature is NaN or infinite, or lengths differ.
+
     Source: section 3, after Tokozume et al. 2018, section 4.2; Fisher 1936.
     """
     if len(embedding) != len(labels):

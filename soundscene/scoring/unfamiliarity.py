@@ -1,7 +1,8 @@
-"""How unlike a recording is to everything a model was trained on: three scores, larger means less familiar.
+"""Out-of-distribution scores: how unlike a recording is to everything a model was trained on; larger is less familiar.
 
-Candidates of docs/decisions/0071. Segments score first, a recording is the mean of its segments, because one odd second
-is no foreign place. A threshold comes from recordings of known scenes that the network has not seen.
+Candidates of docs/decisions/0071. Segments are scored first, and a recording's score is the mean of its segments, because
+one unusual second does not make a recording unknown. A threshold comes from recordings of known scenes that were held out
+from training.
 """
 
 from dataclasses import dataclass
@@ -13,46 +14,57 @@ from jaxtyping import Float, Float64, Int
 from scipy.special import logsumexp
 
 Kind = Literal["energy", "mahalanobis"]
-"""Scores that a model can give; the probability, the third candidate, needs nothing but the answer itself."""
+"""Scores that a model can store; the probability, the third candidate, needs only the posterior."""
 
 CHOSEN: Kind = "mahalanobis"  # on esc10, by docs/decisions/0071
-KEEP = 0.95  # share of known recordings that shall not be called unknown
-SHRINKAGE = 0.1  # of the shared covariance towards its mean variance: features that hardly vary must not decide alone
+KEEP = 0.95  # share of known recordings that must not be labelled unknown
+SHRINKAGE = 0.1  # of the shared covariance towards its mean variance: features that hardly vary must not dominate
 
 
 def probability_score(calibrated: Float[np.ndarray, "recording scene"]) -> Float64[np.ndarray, " recording"]:
-    """1 - the largest probability of each recording's calibrated answer (Hendrycks and Gimpel 2017)."""
+    """Score recordings by 1 - the largest calibrated probability (Hendrycks and Gimpel 2017)."""
     return 1 - np.exp(calibrated.astype(np.float64).max(axis=1))
 
 
 def energy_score(logits: Float[np.ndarray, "segment scene"]) -> Float64[np.ndarray, " segment"]:
-    """-logsumexp of the softmax layer's logits of each segment (Liu et al. 2020, temperature 1)."""
+    """Score segments by -logsumexp of the logits of the softmax layer (Liu et al. 2020, temperature 1)."""
     return -np.asarray(logsumexp(logits.astype(np.float64), axis=1))
 
 
 @dataclass(frozen=True)
 class SceneGaussians:
-    """Where the embeddings of each known scene lie: mean [scene, feature], and one precision matrix for all of them."""
+    """Model the embeddings of each known scene by a Gaussian; all scenes share one covariance.
+
+    Attributes:
+        mean: [scene, feature].
+        precision: [feature, feature], the inverse covariance.
+    """
 
     mean: Float64[np.ndarray, "scene feature"]
     precision: Float64[np.ndarray, "feature feature"]
 
     def distance(self, embeddings: Float[np.ndarray, "segment feature"]) -> Float64[np.ndarray, " segment"]:
-        """Squared Mahalanobis distance of each segment to the nearest scene, a feature (Lee et al. 2018)."""
+        """Compute the squared Mahalanobis distance of each segment to the nearest scene, per feature (Lee et al. 2018)."""
         x = embeddings.astype(np.float64)
         nearest = np.full(len(x), np.inf)
         for mean in self.mean:  # one scene at a time: a corpus has too many segments for all scenes at once
-            away = x - mean
-            np.minimum(nearest, (away @ self.precision * away).sum(axis=1), out=nearest)
+            offset = x - mean
+            np.minimum(nearest, (offset @ self.precision * offset).sum(axis=1), out=nearest)
         return nearest / self.mean.shape[1]
 
 
 def fit_gaussians(
     embeddings: Float[np.ndarray, "segment feature"], scene: Int[np.ndarray, " segment"], n_scenes: int
 ) -> SceneGaussians:
-    """Means and shared covariance of the embeddings of training segments; scene [segment] numbers their scenes.
+    """Fit means and shared covariance to the embeddings of training segments.
 
-    Raises ValueError for a scene without a segment.
+    Args:
+        embeddings: [segment, feature].
+        scene: [segment], scene numbers.
+        n_scenes: Number of scenes.
+
+    Raises:
+        ValueError: A scene has no segment.
     """
     x = embeddings.astype(np.float64)
     counts = np.bincount(scene, minlength=n_scenes)
@@ -68,60 +80,87 @@ def fit_gaussians(
 
 @dataclass(frozen=True)
 class Familiarity:
-    """What a model needs to tell how unlike its training a recording is, and above which score to call it unknown.
+    """Hold what a model needs to score a recording as out-of-distribution, and to set the threshold for unknown.
 
-    kind: which score; held [recording], ascending: scores of recordings of known scenes that the network has not seen;
-    clouds: of the segments it has seen, for "mahalanobis" only, in numbers of float32, as they are stored.
+    Attributes:
+        kind: Which score.
+        calibration_scores: [recording], ascending: scores of recordings of known scenes that were held out from training.
+        gaussians: Embeddings of the training segments by scene, for "mahalanobis" only; their values are float32, as stored.
     """
 
     kind: Kind
-    held: Float64[np.ndarray, " recording"]
-    clouds: SceneGaussians | None = None
+    calibration_scores: Float64[np.ndarray, " recording"]
+    gaussians: SceneGaussians | None = None
 
     def score(
         self, embeddings: Float[np.ndarray, "segment feature"], logits: Float[np.ndarray, "segment scene"]
     ) -> Float64[np.ndarray, " segment"]:
-        """Unfamiliarity of each segment; logits: the softmax layer's, whichever head answers.
+        """Score segments by their embeddings or logits, whichever the kind needs.
 
-        Energy is in nats, its level depends on the network; Mahalanobis averages at most 1 / (1 - SHRINKAGE) over the
-        segments of the training.
+        Args:
+            embeddings: [segment, feature].
+            logits: [segment, scene], of the softmax layer.
+
+        Returns:
+            [segment], larger is less familiar. Energy is in nats, and its level depends on the network. Mahalanobis averages
+            at most 1 / (1 - SHRINKAGE) over the training segments.
         """
-        return self.clouds.distance(embeddings) if self.clouds else energy_score(logits)
+        return self.gaussians.distance(embeddings) if self.gaussians else energy_score(logits)
 
     def threshold(self, keep: float = KEEP) -> float | None:
-        """Score above which a recording is unknown, so that `keep` of the known ones are not; None: too few were held out.
+        """Return the score above which a recording is unknown, or None where too few recordings were held out.
 
-        Raises ValueError for a share outside (0, 1).
+        Args:
+            keep: Share of known recordings, in (0, 1), that are to stay known.
+
+        Raises:
+            ValueError: The share is outside (0, 1).
         """
-        found = threshold_that_keeps(self.held, keep)
-        return found if found < float("inf") else None
+        threshold = threshold_that_keeps(self.calibration_scores, keep)
+        return threshold if threshold < float("inf") else None
 
-    def lack(self, keep: float = KEEP) -> str | None:
-        """Why there is no threshold, and what to do, in one line; None where there is one."""
+    def why_unavailable(self, keep: float = KEEP) -> str | None:
+        """Explain in one line why there is no threshold and what to do; None where there is one."""
         if self.threshold(keep) is not None:
             return None
         needed = next(n for n in count(max(1, int(keep / (1 - keep)) - 1)) if np.ceil((n + 1) * keep) <= n)
         return (
-            f"nothing is called unknown: to keep {100 * keep:g} % of known recordings, at least {needed} must be held "
-            f"from the training, this model had {len(self.held)}; raise calibration.held_out, or add recordings"
+            f"unknown detection unavailable: to keep {100 * keep:g} % of known recordings, the training must hold out at "
+            f"least {needed} recordings, this one held out {len(self.calibration_scores)}; raise calibration.held_out, or "
+            "add recordings"
         )
 
 
 def by_recording(
     segment_score: Float64[np.ndarray, " segment"], recording_of: Int[np.ndarray, " segment"], n_recordings: int
 ) -> Float64[np.ndarray, " recording"]:
-    """Mean over each recording's segments; NaN for a recording without any."""
+    """Average scores over each recording's segments; NaN for a recording without any.
+
+    Args:
+        segment_score: [segment].
+        recording_of: [segment], recording numbers.
+        n_recordings: Number of recordings.
+    """
     count = np.bincount(recording_of, minlength=n_recordings)
     total = np.bincount(recording_of, segment_score, minlength=n_recordings)
     return np.divide(total, count, out=np.full(n_recordings, np.nan), where=count > 0)
 
 
 def threshold_that_keeps(known: Float64[np.ndarray, " recording"], share: float) -> float:
-    """Least of the given scores at or below which at least `share` of known recordings lie, as a new one would be kept.
+    """Find the least score at or below which a new recording like the given ones lies with probability `share` or more.
 
-    The rank is ceil((n + 1) share), as in split conformal prediction (Vovk et al. 2005): a new recording of the same kind is
-    kept with at least that probability on average. With so few recordings that this rank does not exist, infinity: nothing
-    can be refused on such evidence. Raises ValueError for a share outside (0, 1) or NaN.
+    The rank is ceil((n + 1) share), as in split conformal prediction (Vovk et al. 2005), so the probability holds on average
+    over draws of the given recordings.
+
+    Args:
+        known: [recording], scores of recordings of known scenes.
+        share: Between 0 and 1.
+
+    Returns:
+        The threshold; infinity where there are too few scores for this rank.
+
+    Raises:
+        ValueError: The share is outside (0, 1), or a score is NaN.
     """
     if not 0 < share < 1 or np.isnan(known).any():
         raise ValueError(f"share {share} must lie between 0 and 1, and no score may be NaN")
@@ -130,9 +169,14 @@ def threshold_that_keeps(known: Float64[np.ndarray, " recording"], share: float)
 
 
 def auroc(known: Float64[np.ndarray, " known"], unknown: Float64[np.ndarray, " unknown"]) -> float:
-    """Probability that an unknown recording scores above a known one, ties half (area under the ROC curve).
+    """Return the probability that an unknown recording scores above a known one, ties half: the area under the ROC curve.
 
-    Raises ValueError where one of the two is empty.
+    Args:
+        known: [recording], scores of known recordings.
+        unknown: [recording], scores of unknown recordings.
+
+    Raises:
+        ValueError: One of the two is empty.
     """
     if not len(known) or not len(unknown):
         raise ValueError("AUROC needs at least one known and one unknown recording")

@@ -12,12 +12,20 @@ from soundscene.types import Images
 
 
 class LogSpectrogram:
-    """Segments [segment, 2, sample] -> natural logs of band powers [segment, 2, band, frame].
+    """Compute natural logs of band powers [segment, 2, band, frame] from segments [segment, 2, sample].
 
-    Frame t owns samples [hop t, hop (t + 1)); its periodic Hann window is centred on their middle, and the segment goes
-    on as its mirror image at both ends, so there are n // hop frames: 80 of a segment of 44100 samples. Powers are
-    |X|^2, unscaled, weighted by the filters and cut below at `features.floor`.
-    Raises `RecipeError` if a segment is shorter than one hop or the filters do not fit the spectrum.
+    Frame t owns samples [hop t, hop (t + 1)). Its periodic Hann window is centred on their middle, and the segment is
+    extended by reflection at both ends, so there are n // hop frames: 80 of a segment of 44100 samples. Powers are |X|^2,
+    unscaled, weighted by the filters and raised to at least `features.floor`.
+
+    Args:
+        audio: Sample rate and segment length.
+        features: Filters, window and hop.
+
+    Raises:
+        RecipeError: A segment is shorter than one hop, or the filters do not fit the spectrum.
+
+    Source: section 4.2 of the paper.
     """
 
     def __init__(self, audio: AudioRecipe, features: FeatureRecipe) -> None:
@@ -38,12 +46,13 @@ class LogSpectrogram:
         self._floor = np.float32(features.floor)
         first = owned_start(features.window, features.hop)
         stop = first + (self.n_frames - 1) * features.hop + features.window
+        # samples that the windows of all frames need: those that exist, and the reflected ones before and after
         self._inside = slice(max(first, 0), min(stop, audio.segment_samples))
         self._before = mirror(first, self._inside.start, audio.segment_samples)
         self._after = mirror(self._inside.stop, stop, audio.segment_samples)
 
     def __call__(self, segments: Float32[np.ndarray, "segment 2 sample"]) -> Images:
-        """The images of segments, each of the recipe's length."""
+        """Compute the images of segments, each of the recipe's length."""
         if segments.shape[2] != self.segment_samples:
             raise ValueError(f"segments of {segments.shape[2]} samples; this recipe's have {self.segment_samples}")
         images = np.empty((len(segments), 2, self.n_bands, self.n_frames), np.float32)

@@ -1,4 +1,7 @@
-"""Mel and gammatone filters as matrices [band, bin] on one and the same power spectrum; numbers only."""
+"""Mel and gammatone filters as matrices [band, bin] on the same power spectrum.
+
+Both banks weight |X|^2 of one FFT, so that the features differ in the filters only: a band power is filters @ |X|^2.
+"""
 
 import numpy as np
 from jaxtyping import Float64
@@ -17,35 +20,55 @@ MIN_BW = 24.7
 
 
 def hz_to_mel(hz: Float64[np.ndarray, " band"]) -> Float64[np.ndarray, " band"]:
-    """Slaney's mel scale: 15 mel at 1 kHz."""
+    """Convert Hz to Slaney's mel scale, 15 mel at 1 kHz.
+
+    >>> hz_to_mel(np.array([500.0, 1000.0, 6400.0]))
+    array([ 7.5, 15. , 42. ])
+    """
     return np.where(hz < _KNEE_HZ, hz / _HZ_PER_MEL, _KNEE_MEL + np.log(np.maximum(hz, _KNEE_HZ) / _KNEE_HZ) / _LOG_STEP)
 
 
 def mel_to_hz(mel: Float64[np.ndarray, " band"]) -> Float64[np.ndarray, " band"]:
-    """The inverse of `hz_to_mel`."""
+    """Convert Slaney's mel scale to Hz, the inverse of `hz_to_mel`."""
     return np.where(
         mel < _KNEE_MEL, mel * _HZ_PER_MEL, _KNEE_HZ * np.exp(_LOG_STEP * (np.maximum(mel, _KNEE_MEL) - _KNEE_MEL))
     )
 
 
 def mel_centres_hz(n_bands: int, low_hz: float, high_hz: float) -> Float64[np.ndarray, " band"]:
-    """Centre frequencies of the mel bands, low to high; the outer feet of the first and last lie at low_hz and high_hz."""
+    """Return the centre frequencies of the mel bands, low to high.
+
+    Args:
+        n_bands: Number of bands.
+        low_hz: Lower edge of the first band, Hz.
+        high_hz: Upper edge of the last band, Hz.
+    """
     return _mel_corners_hz(n_bands, low_hz, high_hz)[1:-1]
 
 
 def mel_filters(
     sample_rate: int, n_fft: int, n_bands: int, low_hz: float, high_hz: float | None = None
 ) -> Float64[np.ndarray, "band bin"]:
-    """Triangles of area one (Slaney's norm, in Hz) between neighbouring centres on Slaney's mel scale: librosa's default.
+    """Return triangles of area one (Slaney's norm, in Hz) between neighbouring centres on Slaney's mel scale.
 
-    sample_rate in Hz; n_fft in samples, bins = n_fft // 2 + 1; from low_hz to high_hz (default: half the sample rate).
-    Raises `RecipeError` if the range is empty or a band is narrower than the bins, so that it would hold none of them.
+    These are librosa's default filters.
+
+    Args:
+        sample_rate: In Hz.
+        n_fft: FFT length in samples; bins = n_fft // 2 + 1.
+        n_bands: Number of bands.
+        low_hz: Lower edge of the first band.
+        high_hz: Upper edge of the last band, by default half the sample rate.
+
+    Raises:
+        RecipeError: The range is empty, or a band is so narrow that it holds no bin.
     """
     high_hz = sample_rate / 2 if high_hz is None else high_hz
     _check_range(low_hz, high_hz, sample_rate)
     corners = _mel_corners_hz(n_bands, low_hz, high_hz)
     left, centre, right = corners[:-2, None], corners[1:-1, None], corners[2:, None]
     hz = _bins_hz(sample_rate, n_fft)[None]
+    # each triangle is the lower of its rising and its falling edge, cut at zero
     filters = np.maximum(0, np.minimum((hz - left) / (centre - left), (right - hz) / (right - centre)))
     empty = np.flatnonzero(filters.sum(axis=1) == 0)
     if len(empty):
@@ -58,22 +81,35 @@ def mel_filters(
 
 
 def gammatone_centres_hz(sample_rate: int, n_bands: int, low_hz: float) -> Float64[np.ndarray, " band"]:
-    """Centre frequencies of the gammatone bands, low to high: equal steps in ERB from low_hz to one step below Nyquist.
+    """Return the centre frequencies of the gammatone bands, low to high: equal ERB steps from low_hz to one below Nyquist.
 
-    Slaney (1993), `ERBSpace`.
+    Args:
+        sample_rate: In Hz.
+        n_bands: Number of bands.
+        low_hz: Centre of the first band, Hz.
+
+    Source: Slaney (1993), `ERBSpace`.
     """
     _check_range(low_hz, sample_rate / 2, sample_rate)
+    # ERB-rate is logarithmic in f + offset, so equal ERB steps are equal ratios of f + offset
     offset = EAR_Q * MIN_BW
     top = sample_rate / 2 + offset
     return top * np.exp(np.arange(n_bands, 0, -1) * np.log((low_hz + offset) / top) / n_bands) - offset
 
 
 def gammatone_filters(sample_rate: int, n_fft: int, n_bands: int, low_hz: float) -> Float64[np.ndarray, "band bin"]:
-    """|H|^2 of Slaney's gammatone filters (order 4, bandwidth 1.019 ERB) at the bins; one at the centre frequency.
+    """Return |H|^2 of Slaney's gammatone filters (order 4, bandwidth 1.019 ERB) at the bins, one at the centre frequency.
 
-    sample_rate in Hz; n_fft in samples, bins = n_fft // 2 + 1. Slaney (1993), "An efficient implementation of the
-    Patterson-Holdsworth auditory filter bank": four biquads with one double pole pair and four different zeros. H is
-    evaluated factor by factor; the expanded polynomial of order 8 loses all digits at 50 Hz.
+    A filter is four biquads with one double pole pair and four different zeros. H is evaluated factor by factor, because the
+    expanded polynomial of order 8 loses all digits at 50 Hz.
+
+    Args:
+        sample_rate: In Hz.
+        n_fft: FFT length in samples; bins = n_fft // 2 + 1.
+        n_bands: Number of bands.
+        low_hz: Centre of the first band, Hz.
+
+    Source: Slaney (1993), "An efficient implementation of the Patterson-Holdsworth auditory filter bank".
     """
     centres = gammatone_centres_hz(sample_rate, n_bands, low_hz)[:, None]
     at_bins = _gammatone_power(centres, _bins_hz(sample_rate, n_fft)[None], sample_rate)
@@ -87,7 +123,9 @@ def _gammatone_power(
     radius = np.exp(-2 * np.pi * 1.019 * (centre_hz / EAR_Q + MIN_BW) / sample_rate)
     delay = np.exp(-2j * np.pi * hz / sample_rate)  # z^-1
     pole = radius * np.exp(1j * angle)
+    # the pole pair, once in each of the four biquads
     response = 1 / np.abs((1 - pole * delay) * (1 - pole.conj() * delay)) ** 4
+    # the zeros that differ between the biquads: Slaney's cos +- sqrt(3 +- 2^1.5) sin
     for root in (np.sqrt(3 + 2**1.5), -np.sqrt(3 + 2**1.5), np.sqrt(3 - 2**1.5), -np.sqrt(3 - 2**1.5)):
         response = response * np.abs(1 - radius * (np.cos(angle) + root * np.sin(angle)) * delay)
     return response**2

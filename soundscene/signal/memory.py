@@ -1,7 +1,7 @@
-"""What becomes of memory that was freed: kept for the next block instead of given back to the system.
+"""Keep freed memory for the next block instead of returning it to the system.
 
 The front-end works on a few seconds at a time, in arrays of a few hundred KB to some MB. glibc takes such arrays from the
-system and gives them back each time, and the system clears each page anew: 10,600 page faults for a file of 30 s where 150
+system and returns them each time, and the system clears each page anew: 10,600 page faults for a file of 30 s where 150
 suffice. See docs/decisions/0064-freed-memory.md.
 """
 
@@ -16,10 +16,10 @@ _KEPT_AT_MOST = 64 << 20  # bytes at the top of a heap, twice the other, as glib
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Let the process keep up to 64 MiB of freed memory a heap; True where that was done, False without glibc.
+    """Let the process keep up to 64 MiB of freed memory per heap; True where that was done, False without glibc.
 
-    It concerns the whole process and holds until its end; no result depends on it. A setting by MALLOC_ variables of the
-    environment is overruled.
+    The setting holds for the whole process until its end, and no result depends on it. It overrides MALLOC_ variables of the
+    environment.
     """
     if not sys.platform.startswith("linux"):
         return False

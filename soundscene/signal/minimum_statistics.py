@@ -1,5 +1,8 @@
 """Noise power by minimum statistics.
 
+Speech and events come and go, while the background stays: the minimum of the smoothed power over the last 1.5 s is a
+biased estimate of the noise power, and the bias follows from the variance of the smoothed power.
+
 R. Martin, "Noise power spectral density estimation based on optimal smoothing and minimum statistics" (2001), with the
 table M(D) of Martin (2006), in the form of VOICEBOX `v_estnoisem`. Equation numbers are those of the 2001 paper.
 """
@@ -38,13 +41,21 @@ _TABLE_M = (0, 0.26, 0.48, 0.58, 0.61, 0.668, 0.705, 0.762, 0.8, 0.841, 0.865, 0
 
 
 def bias_m(d: int) -> float:
-    """M(D) of Martin (2006), table 5: linear in 1 / sqrt(D), constant above D = 300."""
+    """Interpolate M(D) of Martin (2006), table 5: linear in 1 / sqrt(D), constant above D = 300.
+
+    >>> round(bias_m(96), 3), bias_m(1)
+    (0.877, 0.0)
+    """
     x = 1 / np.sqrt(np.array(_TABLE_D))
     return float(np.interp(1 / math.sqrt(d), x[::-1], _TABLE_M[::-1]))
 
 
 def search_window(hop_s: float) -> tuple[int, int]:
-    """V frames in a sub-window and U sub-windows in the search window, for a hop in seconds."""
+    """Return V, the frames of a sub-window, and U, the sub-windows of the search window, for a hop in seconds.
+
+    >>> search_window(0.016), search_window(0.1)
+    ((12, 8), (4, 4))
+    """
     v = math.floor(SEARCH_S / (hop_s * SUB_WINDOWS) + 0.5)
     if v >= MIN_SUB_WINDOW:
         return v, SUB_WINDOWS
@@ -52,10 +63,14 @@ def search_window(hop_s: float) -> tuple[int, int]:
 
 
 class NoiseTracker:
-    """Noise power of each frame from the frames so far: push powers in any number of frames at a time.
+    """Track the noise power of each frame from the frames so far, pushed any number at a time.
 
-    n_bins: bins of a frame; hop_s: seconds between frames. The estimate of a frame is final at once, so nothing is ever
-    held back. A rise is followed only after the search window of 1.5 s, a fall at once: give it whole recordings.
+    The estimate of a frame is final at once, so nothing is ever held back. The estimate follows a fall at once and a rise
+    only after the search window of 1.5 s, so give it whole recordings.
+
+    Args:
+        n_bins: Bins of a frame.
+        hop_s: Seconds between frames.
     """
 
     def __init__(self, n_bins: int, hop_s: float) -> None:
@@ -72,13 +87,13 @@ class NoiseTracker:
             ]
         )
         self._slopes = 10 ** (np.array(SLOPE_DB_PER_S) * v * hop_s / 10)
-        self._bins = np.zeros((8, n_bins))
+        self._bins = np.zeros((8, n_bins))  # the rows that `_track` unpacks and explains
         self._kept = np.full((u, n_bins), np.inf)  # minima of the last U sub-windows
         self._alpha_c = np.ones(1)
         self._counts = np.array([0, v, 0, v])  # frames so far, place in the sub-window, newest row of _kept, V
 
     def push(self, power: Float[np.ndarray, "frame bin"]) -> Float64[np.ndarray, "frame bin"]:
-        """Noise power of these frames, in the unit of `power`; finite and positive for every finite power >= 0."""
+        """Return the noise power of these frames in the unit of `power`; positive for every finite power >= 0."""
         if power.shape[1] != self._bins.shape[1]:
             raise ValueError(f"NoiseTracker of {self._bins.shape[1]} bins was given frames of {power.shape[1]}")
         noise = np.empty(power.shape)
@@ -95,14 +110,19 @@ class NoiseTracker:
         return noise
 
     def flush(self) -> Float64[np.ndarray, "frame bin"]:
-        """Nothing [0, bin]: the tracker holds no frame back."""
+        """Return no frames [0, bin], because the tracker holds none back."""
         return np.empty((0, self._bins.shape[1]))
 
 
 def noise_psd(power: Float[np.ndarray, "frame bin"], hop_s: float) -> Float64[np.ndarray, "frame bin"]:
-    """Noise power of every frame and bin of a whole recording (Martin 2001).
+    """Estimate the noise power of every frame and bin of a whole recording (Martin 2001).
 
-    power: |X|^2 in any unit, finite and >= 0, raised to `POWER_FLOOR`; hop_s: seconds between frames.
+    Args:
+        power: |X|^2 [frame, bin] in any unit, finite and >= 0, raised to `POWER_FLOOR`.
+        hop_s: Seconds between frames.
+
+    Returns:
+        Noise power [frame, bin] in the same unit.
     """
     return NoiseTracker(power.shape[1], hop_s).push(power)
 
@@ -114,18 +134,22 @@ def noise_psd(power: Float[np.ndarray, "frame bin"], hop_s: float) -> Float64[np
 @numba.njit(cache=True, error_model="numpy", nogil=True)
 @no_type_check
 def _track(power, noise, bins, kept, alpha_c, counts, constants, slopes):
+    # Names are those of VOICEBOX. Of each bin: p, the smoothed power (3); pb and pb2, its running mean and mean square
+    # (20, 21); sn2, the noise estimate; pminu, the minimum of the search window; actmin and actminsub, minima of the
+    # current sub-window corrected for the bias of D and of V frames; lminflag, whether a local minimum was seen.
     p, pb, pb2, sn2, pminu, actmin, actminsub, lminflag = bins
     aca, amax, aminh, bmax, fall, m_d, m_v = constants
     n_frames, n_bins = power.shape
     t, subwc, newest, v = counts
-    d = kept.shape[0] * v
+    d = kept.shape[0] * v  # D = U V, frames of the search window
+    # (17) is 1 + 2 (D - 1) / Qt with Qt = (Q_eq - 2 M) / (1 - M), written for 1 / Q_eq, which is what (23) computes
     slope_d, twice_d = 2.0 * (d - 1) * (1 - m_d), 2 * m_d
     slope_v, twice_v = 2.0 * (v - 1) * (1 - m_v), 2 * m_v
     y, ah, qi, over_d, over_v, kmod = np.empty((6, n_bins))
     for frame in range(n_frames):
         for k in range(n_bins):
             y[k] = max(power[frame, k], POWER_FLOOR)
-        if t == 0:
+        if t == 0:  # the recording begins with its own power as the noise
             for k in range(n_bins):
                 p[k] = pb[k] = sn2[k] = pminu[k] = y[k]
                 pb2[k] = y[k] * y[k]
@@ -133,6 +157,7 @@ def _track(power, noise, bins, kept, alpha_c, counts, constants, slopes):
         t += 1
 
         sum_p, sum_y, sum_sn2 = _sum(p), _sum(y), _sum(sn2)
+        # How much to smooth: the less, the further the smoothed power is from the input (9) and from the noise (11).
         acb = 1 / (1 + (sum_p / sum_y - 1) ** 2)  # (9)
         alpha_c[0] = aca * alpha_c[0] + (1 - aca) * max(acb, aca)  # (10)
         lowest = min(aminh, (sum_p / sum_sn2) ** fall)  # (12)
@@ -140,18 +165,19 @@ def _track(power, noise, bins, kept, alpha_c, counts, constants, slopes):
         _smooth(p, y, sn2, ah, top, lowest)
         _moments(p, ah, pb, pb2, bmax)
         _inverse_q(pb, pb2, sn2, qi, 1 / (Q_MAX * t))  # the reference's own bound
+        # A minimum over D frames lies below the mean, the more so the more the power varies: 1 / Q_eq is that variance.
         qav = _sum(qi) / n_bins
-        bc = 1 + BIAS_SLOPE * math.sqrt(qav)
+        bc = 1 + BIAS_SLOPE * math.sqrt(qav)  # B_c: more where the power varies more on average
         _without_bias(p, qi, bc, slope_d, twice_d, over_d)
         _without_bias(p, qi, bc, slope_v, twice_v, over_v)
         _keep_least(over_d, over_v, actmin, actminsub, kmod)
 
-        if 1 < subwc < v:
+        if 1 < subwc < v:  # inside a sub-window: the estimate may only fall
             for k in range(n_bins):
                 lminflag[k] = max(lminflag[k], kmod[k])
             for k in range(n_bins):
                 sn2[k] = pminu[k] = min(actminsub[k], pminu[k])
-        elif subwc >= v:
+        elif subwc >= v:  # the sub-window is full: its minimum replaces that of U sub-windows ago, and noise may rise
             newest = (newest + 1) % kept.shape[0]
             _end_sub_window(newest, kept, actmin, actminsub, pminu, lminflag, kmod, _slope(qav, slopes))
             subwc = 0
@@ -217,6 +243,7 @@ def _without_bias(p, qi, bc, slope, twice, over):
 @numba.njit(inline="always")
 @no_type_check
 def _keep_least(over_d, over_v, actmin, actminsub, kmod):
+    # kmod marks the bins whose minimum this frame lowered; the estimate for V frames is taken at the same frame
     for k in range(len(kmod)):
         lower = over_d[k] < actmin[k]
         kmod[k] = 1.0 if lower else 0.0
@@ -227,6 +254,7 @@ def _keep_least(over_d, over_v, actmin, actminsub, kmod):
 @numba.njit(inline="always")
 @no_type_check
 def _slope(qav, slopes):
+    # a steady input (small 1 / Q_eq) is trusted to rise fast, a varying one may be speech
     for i in range(3):
         if qav < SLOPE_Q[i]:
             return slopes[i]
@@ -241,6 +269,7 @@ def _end_sub_window(newest, kept, actmin, actminsub, pminu, lminflag, kmod, slop
         least = kept[0, k]
         for i in range(1, len(kept)):
             least = min(least, kept[i, k])
+        # a local minimum within the search window that is only a little higher is rising noise: it becomes the minimum
         if lminflag[k] > 0 and kmod[k] == 0 and least < actminsub[k] < slope * least:
             least = actminsub[k]
             kept[:, k] = least

@@ -14,10 +14,8 @@ import scipy.fft
 from jaxtyping import Complex128, Float32, Float64
 
 from soundscene.errors import RecipeError
-from soundscene.signal.minimum_statistics import POWER_FLOOR, NoiseTracker, noise_psd
+from soundscene.signal.minimum_statistics import POWER_FLOOR, NoiseTracker
 from soundscene.signal.stft import OverlapAddStream, SampleQueue, StftStream, power, root_hamming
-
-__all__ = ["NoiseTracker", "TwoChannelStream", "noise_psd", "noise_window", "subtraction_gain", "two_channels"]
 
 NOISE_HOP_S = 0.016
 """Martin's and VOICEBOX's hop, to which the constants of the subtraction belong; the window is twice as long."""
@@ -29,9 +27,12 @@ _BATCH = 128  # frames worked on at a time: a few MB, whatever the size of a pus
 
 
 def noise_window(sample_rate: int) -> int:
-    """Window length in samples, about 32 ms, whose half is a fast FFT length: 704 at 22050 Hz, 512 at 16 kHz.
+    """Return the window length in samples, about 32 ms, whose half is a fast FFT length.
 
-    The reference rounds to 706 = 2 x 353 at 22050 Hz, and 353 is prime: its FFTs take 4 times as long.
+    The reference rounds to 706 = 2 x 353 at 22050 Hz, and 353 is prime, so its FFTs take 4 times as long.
+
+    >>> noise_window(22050), noise_window(16000)
+    (704, 512)
     """
     return 2 * cast(int, scipy.fft.prev_fast_len(int(NOISE_HOP_S * sample_rate)))
 
@@ -39,10 +40,15 @@ def noise_window(sample_rate: int) -> int:
 def subtraction_gain(
     power: Float64[np.ndarray, "frame bin"], noise: Float64[np.ndarray, "frame bin"]
 ) -> Float64[np.ndarray, "frame bin"]:
-    """Amplitude gain in [0, 1] of each frame and bin: magnitude subtraction, oversubtracting more where noise prevails.
+    """Compute the amplitude gain in [0, 1] of each frame and bin by magnitude subtraction.
 
-    power, noise: |X|^2 of the input and of its noise, in one unit. Berouti et al. (1979), as VOICEBOX `v_specsub`
-    with g = 1, e = 1: gain = max(1 - sqrt(a n / y), min(1, sqrt(b n / y))).
+    gain = max(1 - sqrt(a n / y), min(1, sqrt(b n / y))), where a grows as the signal-to-noise ratio of the frame falls.
+
+    Args:
+        power: |X|^2 of the input, y.
+        noise: |X|^2 of its noise, n, in the same unit.
+
+    Source: Berouti et al. (1979), as VOICEBOX `v_specsub` with g = 1, e = 1.
     """
     gain = np.empty(power.shape)
     _gain(power, noise, gain)
@@ -57,11 +63,13 @@ def _gain(power, noise, gain):
         for k in range(power.shape[1]):
             sum_y += power[t, k]
             sum_n += noise[t, k]
+        # a: one factor a frame, linear in its SNR from 1 at 20 dB to 3 at -5 dB
         snr_db = 10 * math.log10(max(sum_y, POWER_FLOOR) / max(sum_n, POWER_FLOOR))
         snr_db = min(max(snr_db, LOW_SNR_DB), HIGH_SNR_DB)
         root_a = math.sqrt(1 + (OVERSUBTRACTION - 1) * (snr_db - HIGH_SNR_DB) / (LOW_SNR_DB - HIGH_SNR_DB))
         root_b = math.sqrt(RESIDUE)
         for k in range(power.shape[1]):
+            # the first term subtracts a n, the second leaves a share of the noise, which masks musical tones
             root_v = math.sqrt(noise[t, k] / max(power[t, k], POWER_FLOOR))
             gain[t, k] = max(1 - root_a * root_v, min(1.0, root_b * root_v))
 
@@ -75,10 +83,17 @@ def _attenuate(spectra, gain):
 
 
 class TwoChannelStream:
-    """Samples in, [2, sample] out: row 0 as recorded, row 1 noise-subtracted, as soon as both are known (one window late).
+    """Turn samples into [2, sample]: row 0 as recorded, row 1 noise-subtracted, one window late.
 
-    window, hop: of the noise frames, in samples; window = 2 hop. Row 1 fades in over the first and out over the last
-    hop (16 ms), where one frame of two is missing, as in the reference.
+    Row 1 fades in over the first and out over the last hop (16 ms), where one frame of two is missing, as in the reference.
+
+    Args:
+        sample_rate: In Hz.
+        window: Length of the noise frames in samples, 2 hop.
+        hop: Samples between noise frames.
+
+    Raises:
+        RecipeError: The window is not twice the hop.
     """
 
     def __init__(self, sample_rate: int, window: int, hop: int) -> None:
@@ -92,7 +107,7 @@ class TwoChannelStream:
         self._waiting = SampleQueue(1)  # row 0, until row 1 is there
 
     def push(self, samples: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, "2 known"]:
-        """The samples of both rows that are now known; together with the last flush as many as were pushed."""
+        """Return the samples of both rows that are now known; with the last flush they are as many as were pushed."""
         pieces = []
         for at in range(0, len(samples), self._block):
             block = samples[at : at + self._block]
@@ -105,7 +120,7 @@ class TwoChannelStream:
         return np.concatenate(pieces, axis=1) if pieces else np.empty((2, 0), np.float32)
 
     def flush(self) -> Float32[np.ndarray, "2 known"]:
-        """The rest of both rows."""
+        """Return the rest of both rows."""
         last = self._subtract(self._spectra.flush())
         return self._pair(np.concatenate([last, self._overlap_add.flush()]))
 
@@ -127,10 +142,16 @@ class TwoChannelStream:
 def two_channels(
     samples: Float32[np.ndarray, " sample"], sample_rate: int, *, window: int | None = None, hop: int | None = None
 ) -> Float32[np.ndarray, "2 sample"]:
-    """A whole recording and the same recording without its background noise, equally long.
+    """Return a whole recording and the same recording without its background noise, equally long.
 
-    samples: mono, nominally in [-1, 1]; sample_rate in Hz; window and hop of the noise frames in samples, window = 2 hop
-    (default: about 32 and 16 ms, 704 and 352 at 22050 Hz). Raises `RecipeError` for another overlap.
+    Args:
+        samples: Mono, nominally in [-1, 1].
+        sample_rate: In Hz.
+        window: Length of the noise frames in samples, 2 hop; by default about 32 ms, 704 at 22050 Hz.
+        hop: Samples between noise frames, by default half the window.
+
+    Raises:
+        RecipeError: The frames overlap by another share than one half.
     """
     window = window or (2 * hop if hop else noise_window(sample_rate))
     stream = TwoChannelStream(sample_rate, window, hop or window // 2)

@@ -10,11 +10,16 @@ Starts = Float64[np.ndarray, " segment"]
 
 
 class SegmentStream:
-    """Segments [segment, 2, sample] and their start times in seconds: push two channels, flush at the end.
+    """Cut two channels into segments [segment, 2, sample] with their start times in seconds: push, then flush at the end.
 
-    samples: length of a segment; hop: samples from one start to the next (default: `samples`); last_piece: share of a
-    segment that the uncovered rest must fill to be used, in (0, 1]. The last segment then ends with the recording, so
-    it overlaps the one before; a recording shorter than one segment gives none. Start times never decrease.
+    The last segment ends with the recording, so it may overlap the one before. A recording shorter than one segment has no
+    segment. Start times never decrease.
+
+    Args:
+        sample_rate: In Hz.
+        samples: Length of a segment.
+        hop: Samples from one start to the next, by default `samples`.
+        last_piece: Share of a segment, in (0, 1], that the uncovered rest must fill to be used.
     """
 
     def __init__(self, sample_rate: int, samples: int, hop: int | None = None, last_piece: float = 0.5) -> None:
@@ -29,7 +34,7 @@ class SegmentStream:
             raise ValueError(f"segments of {samples} samples every {self._hop}: both must be at least 1")
 
     def push(self, channels: Float32[np.ndarray, "2 sample"]) -> tuple[Waves, Starts]:
-        """The segments that these samples complete."""
+        """Return the segments that these samples complete."""
         self._queue.append(channels)
         starts = range(self._next, self._queue.end - self._samples + 1, self._hop)
         cut = self._cut(starts)
@@ -41,9 +46,9 @@ class SegmentStream:
         return cut
 
     def flush(self) -> tuple[Waves, Starts]:
-        """The last piece, if the rule grants it; else nothing."""
+        """Return the last segment, if the uncovered rest is long enough; else nothing."""
         end = self._queue.end
-        rest = end - max(self._covered, self._next)  # what a hop longer than a segment skips is not missed here either
+        rest = end - max(self._covered, self._next)  # samples that a hop longer than a segment skips do not count
         enough = end >= self._samples and rest >= self._last_piece * self._samples
         return self._cut(range(end - self._samples, end - self._samples + int(enough)))
 

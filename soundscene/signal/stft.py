@@ -16,41 +16,62 @@ ROWS = 8
 
 
 def hann(n: int) -> Float64[np.ndarray, " tap"]:
-    """Periodic Hann window of `n` taps: 0.5 - 0.5 cos(2 pi i / n)."""
+    """Return the periodic Hann window of `n` taps: 0.5 - 0.5 cos(2 pi i / n)."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
 
 def root_hamming(n: int) -> Float64[np.ndarray, " tap"]:
-    """Square root of the periodic Hamming window of `n` taps, scaled so that its squares, `n / 2` apart, add to one.
+    """Return the square root of the periodic Hamming window of `n` taps, scaled so that squares `n / 2` apart add to one.
 
-    Used for analysis and for synthesis, it gives the input back where the spectrum is left alone.
+    Used for analysis and for synthesis, it reconstructs the input where the spectrum is left unchanged.
     """
     return np.sqrt((0.54 - 0.46 * np.cos(2 * np.pi * np.arange(n) / n)) / 1.08)
 
 
 def mirror(start: int, stop: int, n: int) -> Int[np.ndarray, " index"]:
-    """Indices start .. stop - 1 into `n` samples that go on as their mirror image, the samples at both ends doubled.
+    """Return indices start .. stop - 1 into `n` samples extended by reflection that repeats the samples at both ends.
 
-    The rule of Kaldi (snip_edges=false) and of VOICEBOX's `v_enframe`; indices may lie any number of lengths outside.
+    The rule of Kaldi (snip_edges=false) and of VOICEBOX's `v_enframe`. Indices may lie any number of lengths outside.
+
+    >>> mirror(-2, 5, 3)
+    array([1, 0, 0, 1, 2, 2, 1])
+
+    Args:
+        start: First index.
+        stop: Index after the last one.
+        n: Samples that exist.
     """
     index = np.arange(start, stop) % (2 * n)
     return np.where(index < n, index, 2 * n - 1 - index)
 
 
 def owned_frames(n: int, hop: int) -> int:
-    """Frames of a piece of `n` samples when frame t owns samples [hop t, hop (t + 1)): n // hop."""
+    """Count the frames of `n` samples when frame t owns samples [hop t, hop (t + 1)): n // hop.
+
+    >>> owned_frames(44100, 551)
+    80
+
+    Args:
+        n: Samples of the piece.
+        hop: Samples between frames.
+    """
     return n // hop
 
 
 def owned_start(window: int, hop: int) -> int:
-    """First sample (negative) of the window of frame 0 when it is centred on the samples that the frame owns."""
+    """Return the first sample (negative) of the window of frame 0 when it is centred on the samples that the frame owns.
+
+    Args:
+        window: Length of the window in samples.
+        hop: Samples between frames.
+    """
     return hop // 2 - window // 2
 
 
 class SampleQueue:
-    """Samples [row, sample] from `start` to `end`, counted from the start of the recording.
+    """Hold samples [row, sample] from `start` to `end`, counted from the start of the recording.
 
-    Takes memory for what it holds, not for what has passed; appending costs a constant time a sample on average.
+    Memory depends on what it holds, not on what has passed. Appending takes constant time per sample on average.
     """
 
     def __init__(self, rows: int) -> None:
@@ -66,8 +87,8 @@ class SampleQueue:
         if self._first + size + new > self._held.shape[1]:
             # Move to the front only into a buffer at least twice as large as its content: else a queue that is nearly
             # full would be moved for every sample, and one-sample pushes would cost quadratic time.
-            room = max(self._held.shape[1], 2 * (size + new))
-            moved = np.empty((self._held.shape[0], room), np.float32)
+            capacity = max(self._held.shape[1], 2 * (size + new))
+            moved = np.empty((self._held.shape[0], capacity), np.float32)
             moved[:, :size] = self._held[:, self._first : self._first + size]
             self._held, self._first = moved, 0
         at = self._first + size
@@ -75,7 +96,12 @@ class SampleQueue:
         self.end += new
 
     def view(self, start: int, stop: int) -> Float32[np.ndarray, "row sample"]:
-        """Samples start .. stop - 1, all of which must be held; valid until the next `append`."""
+        """Return samples start .. stop - 1, all of which must be held, valid until the next `append`.
+
+        Args:
+            start: First sample, counted from the start of the recording.
+            stop: Sample after the last one.
+        """
         at = self._first + start - self.start
         return self._held[:, at : at + stop - start]
 
@@ -87,9 +113,11 @@ class SampleQueue:
 
 
 class StftStream:
-    """Spectra [frame, bin] of frames that begin at sample 0, hop, 2 hop, ...
+    """Compute spectra [frame, bin] of frames that begin at sample 0, hop, 2 hop, ...
 
-    window: the taps, at least 2 hop of them; bins = window / 2 + 1, no zero padding.
+    Args:
+        window: The taps, at least 2 hop of them; bins = window / 2 + 1, without zero padding.
+        hop: Samples between frames.
     """
 
     def __init__(self, window: Float64[np.ndarray, " tap"], hop: int) -> None:
@@ -100,7 +128,7 @@ class StftStream:
         self._rows = np.zeros((0, len(window)))  # kept from push to push: fresh memory costs more than filling it
 
     def push(self, samples: Float32[np.ndarray, " sample"]) -> Complex128[np.ndarray, "frame bin"]:
-        """Spectra of the frames that these samples complete."""
+        """Return the spectra of the frames that these samples complete."""
         self._queue.append(samples[None])
         taps = len(self._window)
         n = max(0, (self._queue.end - self._next - taps) // self._hop + 1)
@@ -113,7 +141,7 @@ class StftStream:
         return spectra
 
     def flush(self) -> Complex128[np.ndarray, "frame bin"]:
-        """The spectrum of one more frame, completed by reflection, if some sample lies in no frame so far; else nothing."""
+        """Return the spectrum of one more frame, completed by reflection, if a sample lies in no frame yet; else none."""
         taps = len(self._window)
         covered = self._next - self._hop + taps if self._next else 0
         total = self._queue.end
@@ -124,17 +152,20 @@ class StftStream:
         return self._spectra(rest[mirror(0, taps, len(rest))], 1)
 
     def _spectra(self, samples: Float32[np.ndarray, " sample"], n: int) -> Complex128[np.ndarray, "frame bin"]:
-        rows = -(-n // ROWS) * ROWS
+        rows = -(-n // ROWS) * ROWS  # n rounded up
         if len(self._rows) < rows:
             self._rows = np.zeros((rows, len(self._window)))
         cut_frames(samples, self._window, self._hop, self._rows[:n])
-        return np.asarray(scipy.fft.rfft(self._rows[:rows]))[:n]  # the rows after n hold frames of before: never looked at
+        return np.asarray(scipy.fft.rfft(self._rows[:rows]))[:n]  # the rows after n hold earlier frames and are ignored
 
 
 class OverlapAddStream:
-    """The way back: samples from spectra of frames that overlap by one half.
+    """Reconstruct samples from spectra of frames that overlap by one half: the inverse of `StftStream`.
 
-    window: the taps, an even number; each output sample is the sum of the two frames that hold it.
+    Each output sample is the sum of the two frames that hold it.
+
+    Args:
+        window: The taps, an even number.
     """
 
     def __init__(self, window: Float64[np.ndarray, " tap"]) -> None:
@@ -144,7 +175,7 @@ class OverlapAddStream:
         self._rows = np.zeros((0, len(window) // 2 + 1), np.complex128)
 
     def push(self, spectra: Complex128[np.ndarray, "frame bin"]) -> Float64[np.ndarray, " sample"]:
-        """The samples that no later frame can change: hop for each frame."""
+        """Return the samples that no later frame can change: hop for each frame."""
         n = len(spectra)
         rows = -(-n // ROWS) * ROWS
         if len(self._rows) < rows:
@@ -156,12 +187,12 @@ class OverlapAddStream:
         return samples
 
     def flush(self) -> Float64[np.ndarray, " sample"]:
-        """The second half of the last frame."""
+        """Return the second half of the last frame."""
         return self._tail.copy()
 
 
 def power(spectra: Complex[np.ndarray, "*frame bin"]) -> Float[np.ndarray, "*frame bin"]:
-    """|X|^2 of complex spectra, unscaled."""
+    """Return |X|^2 of complex spectra, unscaled."""
     out = np.empty(spectra.shape, np.real(spectra).dtype)
     _power(spectra.reshape(-1), out.reshape(-1))
     return out
@@ -171,7 +202,14 @@ def power(spectra: Complex[np.ndarray, "*frame bin"]) -> Float[np.ndarray, "*fra
 @numba.njit(cache=True, nogil=True)
 @no_type_check
 def cut_frames(samples, window, hop, frames):
-    """frames[t, i] = samples[hop t + i] window[i], for as many taps as the window has."""
+    """Write frames[t, i] = samples[hop t + i] window[i], for as many taps as the window has.
+
+    Args:
+        samples: [sample], as many as the frames need.
+        window: [tap].
+        hop: Samples between frames.
+        frames: Output [frame, bin >= tap]; columns beyond the window stay as they are.
+    """
     for t in range(len(frames)):
         for i in range(len(window)):
             frames[t, i] = samples[hop * t + i] * window[i]
@@ -184,7 +222,7 @@ def _overlap_add(frames, window, tail, samples):
     for t in range(len(samples) // hop):
         for i in range(hop):
             samples[t * hop + i] = frames[t, i] * window[i] + tail[i]
-        for i in range(hop):
+        for i in range(hop):  # the second half waits for the next frame
             tail[i] = frames[t, hop + i] * window[hop + i]
 
 

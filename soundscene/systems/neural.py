@@ -165,15 +165,15 @@ def learn_familiarity(
         held: Recordings of known scenes that it was not trained on. Those of digital silence do not count.
         kind: Which score.
     """
-    clouds = None
+    gaussians = None
     if kind == "mahalanobis":
         with one_blas_thread():  # as in prediction, so that the result does not depend on the number of cores
             exact = fit_gaussians(embeddings, part.labels(bundle.scenes)[part.voting], len(bundle.scenes))
         # Rounded to the float32 that a bundle stores, so that a saved and loaded model gives the same scores to the bit.
-        clouds = SceneGaussians(*(x.astype(np.float32).astype(np.float64) for x in (exact.mean, exact.precision)))
-    unreferenced = Familiarity(kind, np.zeros(0), clouds)  # can score, but has no scores of known scenes yet
+        gaussians = SceneGaussians(*(x.astype(np.float32).astype(np.float64) for x in (exact.mean, exact.precision)))
+    unreferenced = Familiarity(kind, np.zeros(0), gaussians)  # can score, but has no scores of known scenes yet
     scores = unfamiliarity(replace(bundle, familiarity=unreferenced), held)
-    return replace(unreferenced, held=np.sort(scores[~np.isnan(scores)]))
+    return replace(unreferenced, calibration_scores=np.sort(scores[~np.isnan(scores)]))
 
 
 def unfamiliarity(bundle: ModelBundle, corpus: Corpus) -> Float64[np.ndarray, " recording"]:

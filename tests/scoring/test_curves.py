@@ -108,7 +108,7 @@ def test_enough_is_where_less_than_half_a_point_is_to_come(accuracy, enough):
 
 
 def test_no_segments_no_curve():
-    with pytest.raises(ValueError, match="no segment to hear"):
+    with pytest.raises(ValueError, match="no segments: a system"):
         accuracy_by_seconds(np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros(0), np.array([0]), 2.0)
 
 

@@ -106,7 +106,7 @@ def test_systems_fuse_as_segments_do():
 
 
 def test_systems_of_other_shape_or_none_are_refused():
-    with pytest.raises(ValueError, match=r"shapes \[\(2, 3\), \(4, 3\)\]; they must have answered the same recordings"):
+    with pytest.raises(ValueError, match=r"shapes \[\(2, 3\), \(4, 3\)\]; they must have predicted the same recordings"):
         fuse_systems([np.zeros((2, 3)), np.zeros((4, 3))])
     with pytest.raises(ValueError, match=r"shapes none \(no system given\)"):
         fuse_systems([])

@@ -106,7 +106,7 @@ FAIR = np.log(np.full((2, 3), 1 / 3))
 @pytest.mark.parametrize(
     ("log_posterior", "truth", "message"),
     [
-        (np.zeros((0, 3)), np.zeros(0, np.int64), r"nothing to score: 0 answers; is the test part empty\?"),
+        (np.zeros((0, 3)), np.zeros(0, np.int64), r"nothing to score: 0 predictions; is the test part empty\?"),
         (FAIR[:, :2], np.array([0, 1]), r"log posterior has 2 scenes, expected 3: made by another model\?"),
         (FAIR, np.array([0, 3]), "truth holds scenes 0 to 3, allowed are 0 to 2"),
         (FAIR, np.array([-1, 0]), "truth holds scenes -1 to 0, allowed are 0 to 2"),

@@ -26,24 +26,24 @@ def test_probability_and_energy_by_hand():
     assert energy_score(np.array([[20.0, 0.0]]))[0] < energy_score(np.array([[2.0, 0.0]]))[0]  # a firm logit is familiar
 
 
-def test_clouds_are_means_and_the_shrunk_covariance_within_scenes(draws):
+def test_gaussians_are_means_and_the_shrunk_covariance_within_scenes(draws):
     scene = draws.integers(0, 3, 400)
     x = draws.standard_normal((400, 4)) @ np.diag([1, 2, 3, 4.0]) + 10 * scene[:, None]
-    clouds = fit_gaussians(x, scene, 3)
+    gaussians = fit_gaussians(x, scene, 3)
     mean = np.stack([x[scene == c].mean(axis=0) for c in range(3)])
     covariance = sum((scene == c).sum() * np.cov(x[scene == c].T, bias=True) for c in range(3)) / 400
     shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.trace(covariance) / 4 * np.eye(4)
     new = draws.standard_normal((5, 4)) + 3
     expected = [min(mahalanobis(row, m, np.linalg.inv(shrunk)) ** 2 for m in mean) / 4 for row in new]
-    np.testing.assert_allclose(clouds.distance(new), expected)
-    assert clouds.distance(mean).max() == pytest.approx(0, abs=1e-9)
-    assert 0.8 < clouds.distance(x).mean() <= 1 / (1 - SHRINKAGE)
+    np.testing.assert_allclose(gaussians.distance(new), expected)
+    assert gaussians.distance(mean).max() == pytest.approx(0, abs=1e-9)
+    assert 0.8 < gaussians.distance(x).mean() <= 1 / (1 - SHRINKAGE)
 
 
-def test_a_feature_that_never_varies_does_not_break_the_clouds():
+def test_a_feature_that_never_varies_does_not_break_the_gaussians():
     x = np.array([[0.0, 1], [1, 1], [5, 1], [6, 1]])
-    clouds = fit_gaussians(x, np.array([0, 0, 1, 1]), 2)
-    assert np.isfinite(clouds.distance(np.array([[3.0, 2.0]]))).all()
+    gaussians = fit_gaussians(x, np.array([0, 0, 1, 1]), 2)
+    assert np.isfinite(gaussians.distance(np.array([[3.0, 2.0]]))).all()
     with pytest.raises(ValueError, match="scene 2 has no segment"):
         fit_gaussians(x, np.array([0, 0, 1, 1]), 3)
 
@@ -76,26 +76,26 @@ def test_threshold_keeps_new_recordings_at_least_as_often_as_promised(draws):
 def test_familiarity_scores_by_its_kind_and_needs_enough_held_recordings(draws):
     embeddings, logits = draws.standard_normal((6, 4)), draws.standard_normal((6, 3))
     held = np.arange(19.0)
-    clouds = fit_gaussians(draws.standard_normal((30, 4)), np.arange(30) % 3, 3)
+    gaussians = fit_gaussians(draws.standard_normal((30, 4)), np.arange(30) % 3, 3)
     np.testing.assert_array_equal(Familiarity("energy", held).score(embeddings, logits), energy_score(logits))
     np.testing.assert_array_equal(
-        Familiarity("mahalanobis", held, clouds).score(embeddings, logits), clouds.distance(embeddings)
+        Familiarity("mahalanobis", held, gaussians).score(embeddings, logits), gaussians.distance(embeddings)
     )
     assert Familiarity("energy", held).threshold() == 18  # nineteen known ones: the largest
     assert Familiarity("energy", held).threshold(0.9) == 17
-    assert Familiarity("energy", held).lack() is None
+    assert Familiarity("energy", held).why_unavailable() is None
     assert Familiarity("energy", held[:18]).threshold() is None
     assert Familiarity("energy", held[:18]).threshold(0.9) == 17
 
 
 @pytest.mark.parametrize(("keep", "needed"), [(0.5, 1), (0.9, 9), (0.95, 19), (0.99, 99), (0.999, 999)])
-def test_what_is_lacking_is_told_with_the_number_that_would_do(keep, needed):
-    lack = Familiarity("energy", np.zeros(0)).lack(keep)
-    assert lack == (
-        f"nothing is called unknown: to keep {100 * keep:g} % of known recordings, at least {needed} must be held from the "
-        "training, this model had 0; raise calibration.held_out, or add recordings"
+def test_an_unavailable_threshold_names_the_number_of_recordings_needed(keep, needed):
+    why = Familiarity("energy", np.zeros(0)).why_unavailable(keep)
+    assert why == (
+        f"unknown detection unavailable: to keep {100 * keep:g} % of known recordings, the training must hold out at least "
+        f"{needed} recordings, this one held out 0; raise calibration.held_out, or add recordings"
     )
-    assert Familiarity("energy", np.zeros(needed)).lack(keep) is None
-    assert Familiarity("energy", np.zeros(needed - 1)).lack(keep) is not None
+    assert Familiarity("energy", np.zeros(needed)).why_unavailable(keep) is None
+    assert Familiarity("energy", np.zeros(needed - 1)).why_unavailable(keep) is not None
     with pytest.raises(ValueError, match="share"):
-        Familiarity("energy", np.zeros(0)).lack(1.0)
+        Familiarity("energy", np.zeros(0)).why_unavailable(1.0)

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from soundscene.signal.minimum_statistics import POWER_FLOOR, NoiseTracker, bias_m, search_window
-from soundscene.signal.noise import noise_psd
+from soundscene.signal.minimum_statistics import POWER_FLOOR, NoiseTracker, bias_m, noise_psd, search_window
 from tests.golden import RATE, arrays, wave
 from tests.signal.reference import db, plain_power, rms
 

@@ -182,19 +182,19 @@ def test_what_is_familiar_is_learnt_from_what_trained_and_measured_on_what_was_h
     embeddings = bundle.embed(part.features[part.voting])
     found = learn_familiarity(bundle, embeddings, part, held, kind)
     bundle = replace(bundle, familiarity=found)
-    if found.clouds:
+    if found.gaussians:
         exact = fit_gaussians(embeddings, part.labels(SCENES)[part.voting], 3)
-        np.testing.assert_allclose(found.clouds.mean, exact.mean, rtol=1e-7)
-        np.testing.assert_allclose(found.clouds.precision, exact.precision, rtol=1e-7)
-        np.testing.assert_array_equal(found.clouds.precision.astype(np.float32), found.clouds.precision)
+        np.testing.assert_allclose(found.gaussians.mean, exact.mean, rtol=1e-7)
+        np.testing.assert_allclose(found.gaussians.precision, exact.precision, rtol=1e-7)
+        np.testing.assert_array_equal(found.gaussians.precision.astype(np.float32), found.gaussians.precision)
     by_hand = []
     for recording in held.recordings:
         alone = held.take([recording])
         if alone.voting.any():
             by_hand.append(bundle.unfamiliarity(bundle.embed(alone.features[alone.voting])).mean())
-    np.testing.assert_allclose(found.held, np.sort(by_hand), rtol=1e-4)  # other batches round differently
+    np.testing.assert_allclose(found.calibration_scores, np.sort(by_hand), rtol=1e-4)  # other batches round differently
     if kind == neural.CHOSEN and (in_bundle := trained.bundle.familiarity):
-        np.testing.assert_array_equal(in_bundle.held, found.held)
+        np.testing.assert_array_equal(in_bundle.calibration_scores, found.calibration_scores)
 
 
 def test_a_scene_left_out_is_less_familiar_than_known_ones() -> None:
@@ -222,7 +222,7 @@ def test_silence_has_no_unfamiliarity_and_without_held_recordings_nothing_is_ref
     assert np.isnan(scores[0])
     assert np.isfinite(scores[1:]).all()
     assert bundle.familiarity is not None
-    assert len(bundle.familiarity.held) == 0
+    assert len(bundle.familiarity.calibration_scores) == 0
     assert bundle.familiarity.threshold() is None
 
 
