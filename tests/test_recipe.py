@@ -3,7 +3,7 @@ import math
 import pytest
 
 from soundscene.errors import RecipeError
-from soundscene.recipe import Recipe
+from soundscene.recipe import STORED, Recipe
 
 
 def refused(*settings):
@@ -86,6 +86,33 @@ def test_a_recipe_cannot_be_changed_and_can_be_compared():
         recipe.training.epochs = 3  # type: ignore[misc]
     assert recipe == Recipe()
     assert recipe != Recipe.paper()
+
+
+def test_a_key_that_a_stored_recipe_lacks_means_what_0_1_0_did(monkeypatch):
+    assert {section: set(values) for section, values in STORED.items()} == {
+        section: set(values) for section, values in Recipe().to_dict().items()
+    }, "a new key needs a line in STORED: the value by which it does what 0.1.0 did; and one in ADDED"
+    assert Recipe.from_stored({}) == Recipe.from_dict(STORED)
+    assert Recipe.from_stored({}).to_dict() == STORED
+    changed = {section: dict(values) for section, values in STORED.items()}
+    changed["training"]["epochs"] = 7  # as if the default of today were another one
+    monkeypatch.setattr("soundscene.recipe.STORED", changed)
+    assert Recipe.from_stored({"network": {"hidden": 8}}) == Recipe().with_settings(
+        ["training.epochs=7", "network.hidden=8"]
+    )
+    assert Recipe.from_stored({"training": {"epochs": 3}}).training.epochs == 3
+    for tree in ({"training": 3}, {"network": {"hiden": 3}}, {"net": {}}):
+        with pytest.raises(RecipeError):
+            Recipe.from_stored(tree)
+
+
+def test_a_stored_recipe_gains_no_key_before_it_matters(monkeypatch):
+    assert Recipe.small().to_stored() == Recipe.small().to_dict(), "hashes are those of 0.1.0"
+    monkeypatch.setattr("soundscene.recipe.ADDED", frozenset({"network.pooling"}))
+    assert "pooling" not in Recipe().to_stored()["network"]
+    mean = Recipe().with_settings(["network.pooling=mean"])
+    assert mean.to_stored() == mean.to_dict()
+    assert Recipe.from_stored(Recipe.small().to_stored()) == Recipe.small()
 
 
 def test_missing_keys_take_the_default():

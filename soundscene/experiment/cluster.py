@@ -6,7 +6,6 @@ along but the trainings on it, which start again elsewhere. Every node needs Ray
 docs/decisions/0055-ray.md.
 """
 
-import shutil
 import tempfile
 import time
 import traceback
@@ -199,7 +198,7 @@ class _Run:
         if event.kind == "failed":
             self.failures[task.name] = event.text
         else:  # what a run on one machine may have left half-done
-            shutil.rmtree(self.folder.work(task), ignore_errors=True)
+            self.folder.clear(task)
         self.progress(task, event)
 
     def _give_up(self, why: str) -> None:

@@ -5,7 +5,6 @@ A process ends when the run that started it ends, however that ends.
 
 import multiprocessing
 import os
-import shutil
 import signal
 import traceback
 from collections.abc import Callable, Mapping
@@ -307,12 +306,10 @@ def run_here(
         result, fitted = run_task(plan, task, corpora, work if first else None, fabric, observe)
         if first:
             if fitted.save:
-                model = folder.model(task)
-                model.parent.mkdir(parents=True, exist_ok=True)
-                fitted.save(model)
+                fitted.save(folder.model(task))
             folder.write_result(task, result.to_bytes())
     if first:
-        shutil.rmtree(work, ignore_errors=True)
+        folder.clear(task)
     return Event("done", summary(result))
 
 

@@ -4,6 +4,7 @@ A result is a .safetensors file: the arrays as tensors, everything else as JSON 
 """
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -181,18 +182,19 @@ class RunFolder:
         Raises:
             SceneError: Another run is working in it, or it cannot be created.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(f"{self.path}: cannot be created ({error.strerror or error})") from None
+        _create(self.path)
         with locked(self.path / "lock"):
             yield
 
     def work(self, task: Task) -> Path:
         """Return the folder of an unfinished task, created if need be."""
         folder = self.path / "work" / task.name
-        folder.mkdir(parents=True, exist_ok=True)
+        _create(folder)
         return folder
+
+    def clear(self, task: Task) -> None:
+        """Remove what a finished task would have resumed from."""
+        shutil.rmtree(self.path / "work" / task.name, ignore_errors=True)
 
     def model(self, task: Task) -> Path:
         """Return the path of a task's model."""
@@ -219,3 +221,10 @@ class RunFolder:
         storage, there = Storage(self.results), self.finished()
         found = [SplitResult.from_bytes(storage.read(f"{t.name}{SUFFIX}"), t.name) for t in plan.tasks() if t.name in there]
         return found, [t for t in plan.tasks() if t.name not in there]
+
+
+def _create(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{folder}: cannot be created ({error.strerror or error})") from None

@@ -117,6 +117,10 @@ def _compute(folder: RunFolder, request: Request, options: RunOptions, progress:
     asked = [t for t in plan.tasks() if t.seed in request.seeds and any(t.system == s.name for s in request.systems)]
     there = folder.finished()
     waiting = [task for task in asked if task.name not in there]
+    if options.fabric is None or options.fabric.global_rank == 0:
+        for task in asked:
+            if task.name in there:  # a kill may have come between its result and this
+                folder.clear(task)
     progress.started(plan, len(asked), len(asked) - len(waiting))
     if options.fabric is not None and options.fabric.world_size > 1:
         failures = run_together(folder, plan, waiting, options.fabric, progress.task)

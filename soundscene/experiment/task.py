@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 
 from soundscene.data.corpus import Corpus
 from soundscene.data.store import FeatureStore
+from soundscene.errors import TrainingError
 from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.results import HeadPosteriors, SplitResult
 from soundscene.scoring.metrics import accuracy, log_loss
@@ -91,8 +92,12 @@ class _Diary:
     def add(self, row: dict[str, float]) -> None:
         self._rows[row["epoch"]] = row
         if self._path:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            try:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+            except OSError as error:
+                why = error.strerror or error
+                raise TrainingError(f"{self._path}: cannot be written ({why}); is the disk full?") from None
 
     def row(self, epoch: float) -> dict[str, float]:
         return self._rows.get(epoch, {})

@@ -116,7 +116,7 @@ class Storage:
             pattern: Glob of the finished files' names.
             older_than_s: Age in seconds below which another process may still be writing a file.
         """
-        for unfinished in Path(self._root).glob(f"{pattern}.tmp") if self._local else ():
+        for unfinished in Path(self._root).glob(f"{pattern}.*.tmp") if self._local else ():
             with suppress(OSError):
                 if time.time() - unfinished.stat().st_mtime >= older_than_s:
                     unfinished.unlink()

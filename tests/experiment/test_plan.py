@@ -8,6 +8,7 @@ import pytest
 
 from soundscene.errors import RecipeError, TrainingError
 from soundscene.experiment.plan import Plan, Task, make_plan
+from soundscene.experiment.request import choose_recipe
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import ABLATIONS, SYSTEMS, SystemSpec, build, specs, split_names
 from soundscene.types import Recording, Split
@@ -58,6 +59,26 @@ def test_a_folder_may_grow_by_systems_and_seeds_only(tmp_path: Path) -> None:
         replace(earlier, splits={"fold=0": earlier.splits["fold=0"]}).joined(earlier, tmp_path)
     with pytest.raises(TrainingError, match="holds a system 'cnn-mel' with other settings"):
         replace(earlier, systems=(msgspec.structs.replace(earlier.systems[0], settings=()),)).joined(earlier, tmp_path)
+
+
+def test_recipes_are_compared_by_their_meaning(tmp_path: Path) -> None:
+    plan = made()
+    sparse = {section: dict(values) for section, values in plan.recipe.items()}
+    assert sparse["network"].pop("pooling") == "spatio-temporal"
+    assert replace(plan, recipe=sparse).base_recipe() == TINY
+    assert plan.joined(replace(plan, recipe=sparse), tmp_path) == plan
+    sparse["network"]["pooling"] = "mean"
+    with pytest.raises(TrainingError, match=r'other recipe \(network: pooling: "mean" there, "spatio-temporal" now\)'):
+        plan.joined(replace(plan, recipe=sparse), tmp_path)
+
+
+def test_a_run_folder_keeps_its_recipe_unless_one_is_given(tmp_path: Path) -> None:
+    assert choose_recipe(tmp_path, None, [], "small") == (Recipe.small(), None)
+    made().write(tmp_path)
+    assert choose_recipe(tmp_path, None, [], "small") == (TINY, f"{tmp_path}: resumes with the recipe of its plan.json")
+    assert choose_recipe(tmp_path, "paper", [], "small") == (Recipe.paper(), None)
+    set_one = ["training.epochs=9"]
+    assert choose_recipe(tmp_path, None, set_one, "small") == (Recipe.small().with_settings(set_one), None)
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,7 @@ def test_a_half_trained_task_ends_as_if_nothing_had_been(
     assert unlike(whole, resumed) == []
 
 
+@pytest.mark.slow
 def test_seeds_and_places_for_results(manifest: Path, tmp_path: Path) -> None:
     """Results may stand anywhere that fsspec knows; the folder remembers where."""
     asked = replace(request(manifest, "cnn-mel"), seeds=(0, 1))
@@ -282,3 +283,15 @@ def test_the_model_of_a_task_answers_for_a_file_as_its_result_says(
             mine = result.recording_of == number
             segments = np.exp(result.heads["svm"].segment[mine])
             np.testing.assert_allclose([s.posterior for s in said.segments], segments, atol=0.01)
+
+
+def test_what_a_finished_task_would_have_resumed_from_is_removed(
+    finished: tuple[Path, ExperimentResult, list], manifest: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished[0], out)
+    left = out / "work" / finished[1].plan.tasks()[0].name
+    left.mkdir(parents=True)
+    text(left / "diary.jsonl", "")
+    run_experiment(request(manifest, "att-crnn-mel"), out, MEANS)
+    assert not left.exists()

@@ -1,6 +1,9 @@
 """A wrong address of a cluster is one line, soon."""
 
+import logging
+import os
 import socket
+import subprocess
 import sys
 import time
 
@@ -8,7 +11,7 @@ import pytest
 
 from soundscene.errors import SceneError
 from soundscene.jobs import ray as jobs_ray
-from soundscene.jobs.ray import reach
+from soundscene.jobs.ray import check_versions, connected, reach
 
 
 @pytest.mark.parametrize("given", ["rubbish", "host:port", "http://host:80", "ray://", ":6379", "host:99999", ""])
@@ -25,6 +28,60 @@ def test_where_nothing_listens_is_known_at_once(form: str) -> None:
     with pytest.raises(SceneError, match=rf"cluster {form.format(port)}: nothing listens there .*refused.*ray start"):
         reach(form.format(port))
     assert time.monotonic() - started < jobs_ray.DOOR_S
+
+
+def test_a_command_for_machines_of_the_cluster_recommends_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SceneError, match=r"^cluster ray://x:1: this command runs on a machine of the cluster; run it there"):
+        reach("ray://x:1", client=False)
+    with pytest.raises(SceneError, match=r"allowed are auto, local and HOST:PORT$"):
+        reach("rubbish", client=False)
+    monkeypatch.setattr(jobs_ray, "_PROBE", "import sys; sys.exit('REASON no')")
+    with pytest.raises(SceneError) as caught:
+        reach("auto", client=False)
+    assert "ray://" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_connection_restores_the_environment_and_the_loggers(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    monkeypatch.delenv("RAY_BACKEND_LOG_LEVEL", raising=False)
+    logger = logging.getLogger("ray.data")
+    before, level, inside = dict(os.environ), logger.level, dict[str, str]()
+
+    def init(address: str, **options: object) -> None:
+        inside.update(os.environ)
+        assert logger.level == logging.CRITICAL
+        if fails:
+            raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(jobs_ray.ray, "init", init)
+    if fails:
+        with pytest.raises(SceneError, match=r"^cluster local: cannot be used \(two lines\)$"), connected("local"):
+            pass
+    else:
+        with connected("local"):
+            pass
+        with pytest.raises(SceneError, match=r"^cluster local: gone; rerun the same command to resume$"), connected("local"):
+            raise ConnectionError("a page\nof text\ngone")
+    assert (inside["RAY_USAGE_STATS_ENABLED"], inside["RAY_BACKEND_LOG_LEVEL"]) == ("0", "fatal")
+    assert (dict(os.environ), logger.level) == (before, level)
+
+
+def test_importing_changes_no_environment_variable() -> None:
+    code = (
+        "import os; before = dict(os.environ)\n"
+        "import soundscene.jobs.ray  # the only module that sets any\n"
+        "print(sorted(name for name in before.keys() | os.environ.keys() if before.get(name) != os.environ.get(name)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_nodes_of_other_versions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_ray, "version", lambda name: "2.6.0+cu128")
+    check_versions({"torch": "2.6.0+cpu"})
+    with pytest.raises(SceneError, match=r"has torch 2\.6\.0\+cu128, the driver 2\.6\.1; install the same version"):
+        check_versions({"torch": "2.6.1"})
 
 
 def test_unknown_host_is_named() -> None:
