@@ -64,6 +64,7 @@ def test_given_again_it_does_nothing_and_says_so(study: Path, manifest: Path, ca
     assert told.err.startswith("note: the manifest has no column 'group'")
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_reports_but_for_their_cost(study: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         assert run("report", study, "--out", tmp_path / name) == 0
@@ -93,6 +94,7 @@ def test_a_failure_is_told_and_exits_with_3(manifest: Path, tmp_path: Path, capf
     assert len(re.findall(r"^soundscene: cnn-mel\+training.learning_rate=1e30__fold_[12]__seed0: ", told.err, re.M)) == 2
 
 
+@pytest.mark.slow
 def test_litis_is_one_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A rendered tree of the same shape, 3 recordings a scene, with two of the user's split files."""
     folder = write_litis(tmp_path / "litis", 3, 2.2)
@@ -101,8 +103,8 @@ def test_litis_is_one_command(tmp_path: Path, capfd: pytest.CaptureFixture[str])
         chosen = [name for name in names if re.search(rf"{number}\.wav$", name)]
         (tmp_path / "splits").mkdir(exist_ok=True)
         text(tmp_path / "splits" / f"split{number:02d}_test.txt", "\n".join(chosen) + "\n")
-    words = ("--split-files", tmp_path / "splits", "--systems", "cnn-mel", *SMALL, "--set", "training.epochs=1")
-    assert run("experiment", "--litis", folder, "--out", tmp_path / "run", *words) == 0
+    words = ("--split-files", tmp_path / "splits", "--systems", "cnn-mel")
+    assert run("experiment", "--litis", folder, "--out", tmp_path / "run", *words, *SMALL) == 0
     told = capfd.readouterr()
     assert told.err.startswith("note: --litis is deprecated and leaves in 0.3; write a manifest by `soundscene scan FOLDER")
     assert (

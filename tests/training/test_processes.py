@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
