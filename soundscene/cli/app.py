@@ -10,7 +10,7 @@ import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -36,7 +36,7 @@ app = typer.Typer(
 
 CTRL_C = 130  # exit code into which typer turns KeyboardInterrupt
 QUICK = ("predict", "timeline", "info", "scan")  # commands that leave nothing behind them
-UsageError = typer.BadParameter.__mro__[1]  # typer has no public name for it
+UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])  # typer has no public name for it
 
 
 def _print_version(wanted: bool) -> bool:
