@@ -29,7 +29,7 @@ def test_a_recording_and_a_manifest_are_told_apart_by_the_suffix(model: Path, ma
     assert found.exit_code == 0, found.output
     assert found.stdout == f"{tmp_path / 'b.html'}: 3 recordings of 3 scenes\n"
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
-    assert (tmp_path / "b.html").read_text().startswith("<!DOCTYPE html>")
+    assert (tmp_path / "b.html").read_text().startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize(
