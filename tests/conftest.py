@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 torch.set_num_threads(1)  # toys are slower on several threads, and bit-identity is promised for one number of threads
 
-BUDGET_S = 5.0  # of CPU, of a test that is not marked slow
+BUDGET_S = 5.0  # of CPU, of a test of the fast tier
 HERE = Path(__file__).parent
 # Files whose tests take longest: they start first, so that no worker is left with one of them at the end.
 FIRST = (
@@ -91,7 +91,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     outcome = yield
     spent = cpu_s() - before
     allowed = BUDGET_S * (2 if item.config.pluginmanager.hasplugin("_cov") else 1)  # lines are counted while they run
-    if spent > allowed and item.get_closest_marker("slow") is None:
+    if spent > allowed and not any(item.get_closest_marker(tier) for tier in ("slow", "cluster", "kill")):
         pytest.fail(f"{spent:.1f} s of CPU, over {allowed:g} s: make it smaller, or mark it slow", pytrace=False)
     return outcome
 
