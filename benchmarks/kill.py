@@ -131,7 +131,9 @@ def unlike(one: SplitResult, other: SplitResult) -> list[str]:
     found = [name for name in ARRAYS if not np.array_equal(getattr(one, name), getattr(other, name))]
     for head, said in one.heads.items():
         found += [
-            f"{head} {name}" for name in POSTERIORS if not np.array_equal(getattr(said, name), getattr(other.heads[head], name))
+            f"{head} {name}"
+            for name in POSTERIORS
+            if not np.array_equal(getattr(said, name), getattr(other.heads[head], name))
         ]
     rows = [[{k: v for k, v in row.items() if k not in TIMES} for row in result.history] for result in (one, other)]
     plain = ("system", "split", "seed", "scenes", "recordings", "groups", "held_recordings", "epoch", "notes")

@@ -8,7 +8,7 @@
 The tests of two states of the code are compared by the same mistakes: LIST is drawn on the old code; what was caught before
 has to be caught after. A mutant is named by its function, the normal form of its statement and the node in it, so that it is
 found again where code has moved. What was renamed is told by MAP, JSON of id -> {path, qualname, statement, old, new}, each
-of them optional; `locate` lists what it cannot find.
+of them optional; `locate` lists what it cannot find, and what it found in a function of another name: look at those.
 
 COVERAGE is the data file (or a folder with several) of
 
@@ -696,15 +696,20 @@ def summary(results: Mapping[int, Result]) -> None:
 
 
 def locate(options: argparse.Namespace) -> None:
-    """Say which mutants of a list are not found in a tree."""
+    """Say which mutants of a list are not found in a tree, and which are found in a function of another name."""
     code = Code(options.tree)
     moved = json.loads(options.relocate.read_text(encoding="utf-8")) if options.relocate else {}
     mutants = load_mutants(options.list)
-    lost = [m for m in mutants if code.find(m, moved.get(str(m.id), {})) is None]
-    for m in lost:
-        head = m.statement.partition("\n")[0]
-        print(f"{m.id}: {m.path}:{m.line} in {m.qualname or 'the module'}: {head!r}: {m.old!r} -> {m.new!r}")
-    print(f"{len(mutants) - len(lost)} of {len(mutants)} found")
+    n_found = 0
+    for m in mutants:
+        found = code.find(m, moved.get(str(m.id), {}))
+        n_found += found is not None
+        if found and found.place.qualname != m.qualname:
+            print(f"{m.id}: {m.path}, {m.qualname}: found in {found.place.path}, {found.place.qualname}")
+        elif not found:
+            head = m.statement.partition("\n")[0]
+            print(f"{m.id}: {m.path}:{m.line} in {m.qualname or 'the module'}: {head!r}: {m.old!r} -> {m.new!r}")
+    print(f"{n_found} of {len(mutants)} found")
 
 
 def compare(options: argparse.Namespace) -> None:

@@ -5,7 +5,8 @@
 In a ```console block, lines that begin with "$ " are commands for bash, run in FOLDER in order (lines that begin with "> "
 continue the command before). Their output follows them, both streams together, with a line for an exit code other than 0.
 A ```python block with a ```text block directly below it is run too, and the text becomes what it prints. A picture beside
-the page is copied from FOLDER, if a command wrote it there. A page is written only when all its commands have run.
+the page is copied from FOLDER, if a command wrote it there. A page is written only when all its commands have run
+and none has ended with a traceback.
 """
 
 import argparse
@@ -84,6 +85,8 @@ def output(command: str, folder: Path) -> list[str]:
         check=False,
     )
     lines = [line.rstrip() for line in done.stdout.strip("\n").splitlines()]
+    if "Traceback (most recent call last):" in lines:
+        raise SystemExit(f"$ {command}\n{done.stdout}")
     return lines if done.returncode == 0 else [*lines, f"[exit code {done.returncode}]"]
 
 

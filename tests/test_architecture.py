@@ -4,6 +4,7 @@ Each rule is one test, which lists all violations.
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -19,7 +20,9 @@ TREES = {
 
 # Exceptions, each with its reason.
 LONG_FILES = {"report/tables.py"}  # over 400 lines, looked at twice: the tables of one report, a function each
-LONG_FUNCTIONS = {"_track"}  # one recursion over frames, in the order of its reference; in two it would pass twenty arrays
+# _track: one recursion over frames, in the order of its reference; in two it would pass twenty arrays.
+# The others: commands, whose options take several lines each.
+LONG_FUNCTIONS = {"_track", "experiment", "listen"}
 BASES = {  # networks are nn.Module, recipes msgspec's records, and errors one family that the command line can catch
     *("nn.Module", "Struct", "msgspec.Struct", "Exception", "UserWarning", "SceneError"),
     "torch.autograd.Function",  # PyTorch takes an operation with a gradient of its own as a subclass only
@@ -167,8 +170,14 @@ def test_files_and_functions_are_short() -> None:
     refuse(
         f"{where} has {n} lines"
         for where, node in functions()
-        if (n := (node.end_lineno or 0) - node.lineno + 1) > 60 and node.name not in LONG_FUNCTIONS
+        if (n := _lines_without_docstring(node)) > 60 and node.name not in LONG_FUNCTIONS
     )
+
+
+def _lines_without_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = node.body[0]
+    documented = ast.get_docstring(node) is not None
+    return (node.end_lineno or 0) - node.lineno + 1 - ((first.end_lineno or 0) - first.lineno + 1 if documented else 0)
 
 
 def test_functions_name_their_keywords() -> None:
@@ -200,7 +209,7 @@ def test_public_functions_of_several_arguments_document_them() -> None:
 
 
 def test_docstrings_are_sentences() -> None:
-    """Three semicolons are a list, which wants lines or sentences of its own."""
+    """Three semicolons are a list, which wants lines or sentences of its own; sections such as Args are lists already."""
     nodes = [
         (name, n)
         for name, tree in modules()
@@ -210,7 +219,7 @@ def test_docstrings_are_sentences() -> None:
     refuse(
         f"{name}: {getattr(node, 'name', 'the module')}"
         for name, node in nodes
-        if (ast.get_docstring(node) or "").count(";") >= 3
+        if re.split(r"\n(?:Args|Attributes|Returns|Raises|Yields):", ast.get_docstring(node) or "")[0].count(";") >= 3
     )
 
 

@@ -96,7 +96,9 @@ def test_what_is_familiar_comes_back_to_the_bit(tmp_path: Path, kind: str) -> No
     np.testing.assert_array_equal(again.unfamiliarity(embeddings), scores)
     assert again.familiarity is not None
     assert again.familiarity.kind == kind
-    np.testing.assert_array_equal(again.familiarity.calibration_scores, bundle.familiarity.calibration_scores if bundle.familiarity else [])
+    np.testing.assert_array_equal(
+        again.familiarity.calibration_scores, bundle.familiarity.calibration_scores if bundle.familiarity else []
+    )
     again.save(two)
     with safe_open(one, "pt") as first, safe_open(two, "pt") as second:  # safetensors writes metadata in any order
         assert first.metadata() == second.metadata()

@@ -70,7 +70,9 @@ def test_commands_and_options_in_readme_and_guide_exist():
     wrong = []
     used: set[str] = set()
     for page in (ROOT / "README.md", DOCS / "migration.md", *GUIDE):
-        for name, rest in re.findall(r"(?:^\$ .*?|^|`)\bsoundscene (?!is\b)([a-z]+)([^|;`\n#]*)", text_of(page), re.MULTILINE):
+        for name, rest in re.findall(
+            r"(?:^\$ .*?|^|`)\bsoundscene (?!is\b)([a-z]+)([^|;`\n#]*)", text_of(page), re.MULTILINE
+        ):
             if name not in group.commands:
                 wrong += [f"{name_of(page)}: soundscene {name}"] if rest.strip() else []
                 continue

@@ -142,7 +142,7 @@ def test_a_low_rate_is_answered_with_a_warning_that_names_the_empty_bands(predic
     sound = (0.1 * np.random.default_rng(0).standard_normal(8000 * 3)).astype(np.float32)
     message = (
         "sampled at 8000 Hz, below the recipe's 22050 Hz: nothing above 4000 Hz, "
-        "so the bands from 4000 to 11025 Hz stay empty and the answer may be wrong"
+        "so the bands from 4000 to 11025 Hz stay empty and the prediction may be wrong"
     )
     with pytest.warns(AudioWarning) as caught:
         found = predictor.predict((sound, 8000))
@@ -222,7 +222,9 @@ def test_the_threshold_is_that_of_the_share_to_keep(heard: tuple[ModelBundle, Co
     strict = Predictor(bundle, keep=0.96)
     assert strict.predict(street).unfamiliarity_threshold is None
     assert strict.why_unknown_unavailable is not None
-    assert "keep 96 % of known recordings, the training must hold out at least 24 recordings" in strict.why_unknown_unavailable
+    assert (
+        "keep 96 % of known recordings, the training must hold out at least 24 recordings" in strict.why_unknown_unavailable
+    )
     with pytest.raises(ValueError, match="share"):
         Predictor(bundle, keep=1.0)
 

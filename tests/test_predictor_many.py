@@ -43,7 +43,7 @@ def test_lines_of_json_come_one_by_one_with_errors_among_them(
     told = capfd.readouterr()
     found = [json.loads(line) for line in told.out.splitlines()]
     assert [one["path"] for one in found] == ["rec/0.wav", "rec/1.wav", "rec/2.wav", "rec/bad.wav"]
-    assert found[3] == {"path": "rec/bad.wav", "error": "is not a sound file but plain text"}
+    assert found[3] == {"path": "rec/bad.wav", "error": "is not an audio file but plain text"}
     assert told.err == "soundscene: 1 file(s) could not be used\n"
     assert run("predict", model, "rec", "--json", "--segments") == 3
     assert json.loads(capfd.readouterr().out)["predictions"] == found[:3]
@@ -69,7 +69,7 @@ def test_rows_are_kept_and_a_grown_folder_gets_only_new_ones(
     with (out / "part-00000.csv").open() as file:
         assert next(csv.reader(file)) == list(columns(SCENES))
     kept = rows(out)
-    assert kept["rec/bad.wav"] == ["rec/bad.wav", *[""] * 5, "is not a sound file but plain text", *[""] * 4]
+    assert kept["rec/bad.wav"] == ["rec/bad.wav", *[""] * 5, "is not an audio file but plain text", *[""] * 4]
     assert kept["rec/0.wav"][3] == "2.2"
     write(sounds / "00.wav", recording("rain", 2.2, 9))  # first in the order
     assert run("predict", model, "rec", "rec/0.wav", "--out", "rows") == 0  # no broken one in this run

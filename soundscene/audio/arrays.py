@@ -7,7 +7,15 @@ from soundscene.errors import AudioError
 
 
 def as_channels(samples: Shaped[np.ndarray, "..."], name: str) -> Shaped[np.ndarray, "channel sample"]:
-    """View of [sample] or [channel, sample] as [channel, sample]; raises `AudioError` for other shapes and types."""
+    """Return a view of samples as [channel, sample].
+
+    Args:
+        samples: [sample] or [channel, sample].
+        name: Source, for messages.
+
+    Raises:
+        AudioError: The array has another shape or type.
+    """
     shape, dtype = samples.shape, samples.dtype
     if dtype.kind not in "fiu" or (dtype.itemsize > 4 and dtype.kind != "f") or dtype in (np.uint16, np.uint32):
         raise AudioError(

@@ -31,9 +31,11 @@ _MP3_SLACK = 4  # frames: the encoder's delay and padding, which players cut, an
 class Promise:
     """What the header says.
 
-    n_frames: frames that decoding must give at least (None: not said); fault: why the file cannot be whole, or empty;
-    misread: why libsndfile would lose part of the file, or empty; correction: position and bytes to read in place of
-    those in the file, so that it does not.
+    Attributes:
+        n_frames: Frames that decoding must give at least; None where it does not say.
+        fault: Why the file cannot be whole, or empty.
+        misread: Why libsndfile would lose part of the file, or empty.
+        correction: Position and bytes to read in place of those in the file, so that it does not.
     """
 
     n_frames: int | None = None

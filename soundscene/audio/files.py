@@ -53,24 +53,29 @@ class AudioFile:
     @property
     def notes(self) -> tuple[str, ...]:
         """What may make an answer worse; known after reading."""
-        return self._reading.heard.notes
+        return self._reading.summary.notes
 
     @property
     def duration_s(self) -> float:
         """Seconds of sound that were decoded; known after reading."""
-        return self._reading.heard.duration_s
+        return self._reading.summary.duration_s
 
     @property
     def content_hash(self) -> str:
         """SHA-256 of the samples (mono, the source's rate, 16 bits): the same for WAV, FLAC, array; known after reading."""
-        return self._reading.heard.content_hash
+        return self._reading.summary.content_hash
 
 
 class AudioArray:
-    """Samples in memory behind the interface of `AudioFile`: the same gate, the same resampling.
+    """Samples in memory behind the interface of `AudioFile`, with the same gate and resampling.
 
-    samples: [sample] or [channel, sample]; floats are taken as they are, integers are scaled to [-1, 1);
-    sample_rate: Hz; name: what messages call it. Raises `AudioError` for other shapes and types.
+    Args:
+        samples: [sample] or [channel, sample]. Floats are taken as they are, integers are scaled to [-1, 1).
+        sample_rate: Hz.
+        name: Source, for messages.
+
+    Raises:
+        AudioError: The array has another shape or type.
     """
 
     def __init__(
@@ -88,17 +93,17 @@ class AudioArray:
     @property
     def notes(self) -> tuple[str, ...]:
         """What may make an answer worse; known after reading."""
-        return self._reading.heard.notes
+        return self._reading.summary.notes
 
     @property
     def duration_s(self) -> float:
         """Seconds of sound that were decoded; known after reading."""
-        return self._reading.heard.duration_s
+        return self._reading.summary.duration_s
 
     @property
     def content_hash(self) -> str:
         """SHA-256 of the samples (mono, the source's rate, 16 bits): the same for WAV, FLAC, array; known after reading."""
-        return self._reading.heard.content_hash
+        return self._reading.summary.content_hash
 
 
 class _Reading:
@@ -109,33 +114,48 @@ class _Reading:
 
     def __init__(self, name: str, start: Callable[[], _Reader]) -> None:
         self._name, self._start = name, start
-        self._heard: AudioSummary | None = None
+        self._summary: AudioSummary | None = None
 
     def blocks(self) -> Generator[Samples, None, None]:
-        self._heard = yield from self._start()
+        self._summary = yield from self._start()
 
     def whole(self) -> Samples:
         samples = np.concatenate(list(self.blocks()))
-        for note in self.heard.notes:
+        for note in self.summary.notes:
             warnings.warn(f"{self._name}: {note}", AudioWarning, stacklevel=3)
         return samples
 
     @property
-    def heard(self) -> AudioSummary:
-        if self._heard is None:
+    def summary(self) -> AudioSummary:
+        if self._summary is None:
             raise RuntimeError("known only after blocks() has been read to its end")
-        return self._heard
+        return self._summary
 
 
 def read_samples(path: str | Path, audio: AudioRecipe) -> Samples:
-    """The whole recording [sample], mono at the recipe's rate; raises `AudioError`, warns by `AudioWarning`."""
+    """Read a whole recording as mono samples at the recipe's rate; warn by `AudioWarning` of what may harm a prediction.
+
+    Args:
+        path: Audio file.
+        audio: Rate and limits of the recipe.
+
+    Raises:
+        AudioError: The file cannot be used.
+    """
     return _Reading(str(path), partial(_file_blocks, Path(path), audio)).whole()
 
 
 def gate_array(samples: Shaped[np.ndarray, "..."], sample_rate: int, audio: AudioRecipe, name: str = "array") -> Samples:
-    """Samples [sample] or [channel, sample] at `sample_rate` (Hz) as mono [sample] at the recipe's rate.
+    """Convert an array to mono samples at the recipe's rate; warn by `AudioWarning` as for a file.
 
-    Raises `AudioError`, warns by `AudioWarning`, as a file would; integers are scaled to [-1, 1).
+    Args:
+        samples: [sample] or [channel, sample]; integers are scaled to [-1, 1).
+        sample_rate: Rate of the samples, Hz.
+        audio: Rate and limits of the recipe.
+        name: Source, for messages.
+
+    Raises:
+        AudioError: The samples cannot be used.
     """
     return _Reading(name, partial(_array_blocks, as_channels(samples, name), sample_rate, audio, name)).whole()
 
@@ -161,7 +181,7 @@ def _through(gate: Gate, native: _Blocks) -> _Reader:
             yield ready
     if len(rest := gate.flush()):
         yield rest
-    return gate.heard()
+    return gate.summary()
 
 
 def _array_blocks(samples: Shaped[np.ndarray, "channel sample"], sample_rate: int, audio: AudioRecipe, name: str) -> _Reader:
@@ -207,7 +227,7 @@ def _open(path: Path, stack: ExitStack) -> _Decoder:
         sound = stack.enter_context(_open_soundfile(file, promise.correction))
     except soundfile.LibsndfileError as error:
         if what := not_audio(head):
-            raise AudioError(f"{path}: is not a sound file but {what}") from None
+            raise AudioError(f"{path}: is not an audio file but {what}") from None
         return _open_av(path, stack, f"not readable as WAV, FLAC, OGG, MP3 or AIFF ({error.error_string.rstrip('.')})")
     blocks = _soundfile_blocks(path, sound, promise.n_frames)
     return _Decoder(sound.samplerate, sound.subtype in ("FLOAT", "DOUBLE"), blocks)
@@ -227,7 +247,7 @@ def _open_bytes(path: Path) -> BinaryIO:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             what = "is a directory" if path.is_dir() else "is not a regular file"
-            raise AudioError(f"{path}: {what}; one sound file is wanted")
+            raise AudioError(f"{path}: {what}; expected an audio file")
         return path.open("rb")
     except FileNotFoundError:
         if path.is_symlink():
@@ -274,9 +294,9 @@ def _open_av(path: Path, stack: ExitStack, why: str) -> _Decoder:
     try:
         container = stack.enter_context(av.open(str(path), metadata_errors="ignore"))
     except (FFmpegError, ValueError):
-        raise AudioError(f"{path}: {why}, and FFmpeg does not know it either; it is damaged or no sound file") from None
+        raise AudioError(f"{path}: {why}, and FFmpeg does not know it either; it is damaged or not an audio file") from None
     if not container.streams.audio:
-        raise AudioError(f"{path}: holds no sound, only {', '.join(s.type for s in container.streams) or 'no streams'}")
+        raise AudioError(f"{path}: contains no audio, only {', '.join(s.type for s in container.streams) or 'no streams'}")
     stream = container.streams.audio[0]
     rate = int(stream.codec_context.sample_rate)
     promised_s = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0

@@ -28,7 +28,7 @@ def sound_files(paths: Sequence[Path]) -> Iterator[Path]:
     """
     for path in paths:
         if path.is_dir():
-            yield from _some(is_sound(walk(path)), f"{path}: no sound files in this folder; known suffixes are {_known()}")
+            yield from _some(is_sound(walk(path)), f"{path}: no audio files in this folder; known suffixes are {_known()}")
         elif glob.has_magic(str(path)) and not os.path.lexists(path):
             yield from _some(_matches(path), f"{path}: no file matches this glob, and none has this name")
         else:
@@ -105,8 +105,8 @@ def _matches(pattern: Path) -> Iterator[Path]:
     """Files that a glob matches, in the order of `walk`."""
     n = next(n for n, part in enumerate(pattern.parts) if glob.has_magic(part))
     base, wanted = Path(*pattern.parts[:n]), pattern.parts[n:]
-    found = (file for file in _down_to(base, None if "**" in wanted else len(wanted)) if _fits(_below(file, base), wanted))
-    return is_sound(found) if wanted[-1] in ("*", "**") else found
+    files = (file for file in _down_to(base, None if "**" in wanted else len(wanted)) if _fits(_below(file, base), wanted))
+    return is_sound(files) if wanted[-1] in ("*", "**") else files
 
 
 def _down_to(base: Path, depth: int | None) -> Iterator[Path]:

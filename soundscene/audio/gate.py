@@ -64,7 +64,12 @@ class Intake:
         return _mix(block)
 
     def resample(self, mono: Float32[np.ndarray, " native"], last: bool = False) -> Samples:
-        """What is ready by now at the recipe's rate; last: nothing comes after these samples."""
+        """Return what is ready by now at the recipe's rate.
+
+        Args:
+            mono: Samples at the source's rate.
+            last: Whether nothing comes after these samples.
+        """
         if self._resampler is not None:
             mono = self._resampler.resample_chunk(mono, last=last)
         self.n_out += len(mono)
@@ -77,14 +82,14 @@ class Intake:
         top, edge = self._audio.sample_rate / 2, self._rate / 2
         return (
             f"sampled at {self._rate} Hz, below the recipe's {self._audio.sample_rate} Hz: nothing above {edge:g} Hz, "
-            f"so the bands from {edge:g} to {top:g} Hz stay empty and the answer may be wrong",
+            f"so the bands from {edge:g} to {top:g} Hz stay empty and the prediction may be wrong",
         )
 
     def peak_notes(self) -> tuple[str, ...]:
         """What samples beyond full scale may come from."""
         if self.peak <= 1.0:
             return ()
-        cause = "; were integers converted without scaling?" if self.peak > UNSCALED else ", kept as they are"
+        cause = "; were integers converted without scaling?" if self.peak > UNSCALED else ", left unchanged"
         return (f"peak {self.peak:.4g}, samples are expected within -1 to 1{cause}",)
 
     def _refuse_non_finite(self, block: Float32[np.ndarray, "sample channel"]) -> None:
@@ -96,11 +101,15 @@ class Intake:
 
 
 class Gate:
-    """Takes [sample, channel] blocks at the source's rate, gives mono blocks at the recipe's rate; push and flush.
+    """Takes [sample, channel] blocks at the source's rate, gives mono blocks at the recipe's rate, by push and flush.
 
-    name: the source in messages; sample_rate: of the source, Hz; audio: None to judge and hash only;
-    holds_float: the source stores floating point, so that samples beyond +-1 are possible and not a decoder's overshoot.
-    Raises `AudioError` from `push` or `flush` when the sound cannot be used.
+    `push` and `flush` raise `AudioError` when the audio cannot be used.
+
+    Args:
+        name: Source, for messages.
+        sample_rate: Rate of the source, Hz.
+        audio: Settings of the recipe; None to judge and hash only.
+        holds_float: Whether the source stores floating point, so that samples beyond +-1 are no overshoot of a decoder.
     """
 
     def __init__(self, name: str, sample_rate: int, audio: AudioRecipe | None, holds_float: bool) -> None:
@@ -134,7 +143,7 @@ class Gate:
             )
         return rest
 
-    def heard(self) -> AudioSummary:
+    def summary(self) -> AudioSummary:
         """What is known after `flush`."""
         return AudioSummary(self._n_in / self._rate, self._notes(), self._hash.hexdigest())
 

@@ -21,10 +21,10 @@ from jaxtyping import Float32
 from soundscene.audio.pcm import Arrival
 from soundscene.errors import AudioError
 
-BLOCK_S = 0.05  # sound in a call of the device: short beside an answer every 2 s, few calls
-QUEUE_S = 10.0  # sound that may wait for the listener
-_LOOK_S = 0.5  # how often a waiting listener looks whether the device still runs (and, on Windows, for Ctrl-C)
-_PATIENCE_S = 5.0  # without any sound
+BLOCK_S = 0.05  # audio per call of the device: short beside a prediction every 2 s, few calls
+QUEUE_S = 10.0  # audio that may wait for the reader
+_POLL_S = 0.5  # how often a waiting reader checks that the device still runs (and, on Windows, for Ctrl-C)
+_TIMEOUT_S = 5.0  # without any audio
 _LONGEST_GAP_S = 3600.0  # beyond this the device's clock was set, not its sound lost
 
 
@@ -43,11 +43,11 @@ def list_inputs() -> list[Input]:
     """All inputs; raises `AudioError` without sounddevice or PortAudio."""
     sounddevice = _import()
     with _plain_errors(sounddevice, "the devices cannot be listed"):
-        found = list(sounddevice.query_devices())
-        chosen = _default_number(sounddevice)
+        devices = list(sounddevice.query_devices())
+        default = _default_number(sounddevice)
     return [
-        Input(i, str(d["name"]), int(d["max_input_channels"]), round(d["default_samplerate"]), i == chosen)
-        for i, d in enumerate(found)
+        Input(i, str(d["name"]), int(d["max_input_channels"]), round(d["default_samplerate"]), i == default)
+        for i, d in enumerate(devices)
         if d["max_input_channels"] > 0
     ]
 
@@ -55,22 +55,29 @@ def list_inputs() -> list[Input]:
 class Microphone:
     """One input, from `open` (or the first of `arrivals`) to the end of `arrivals`.
 
-    device: number, or part of a name, by default the system's input; sample_rate: Hz, by default the device's own.
-    dropouts: how often the device discarded sound; overruns: how often the queue was full; n_lost: samples that both took,
-    as far as they are known. Raises `AudioError` without sounddevice, PortAudio or such a device, or where the device does
-    not take the rate or the channels.
+    Args:
+        device: Number, or part of a name, by default the system's input.
+        sample_rate: Hz, by default the device's own.
+
+    Attributes:
+        dropouts: How often the device discarded audio.
+        overruns: How often the queue was full.
+        n_lost: Samples lost by both, as far as they are known.
+
+    Raises:
+        AudioError: There is no sounddevice, PortAudio or such a device, or it does not take the rate or the channels.
     """
 
     def __init__(self, device: int | str | None = None, sample_rate: int | None = None, n_channels: int = 1) -> None:
         self._sounddevice = _import()
         called = "the default input" if device is None else f"input {device!r}"
         with _plain_errors(self._sounddevice, f"{called} cannot be used (`--devices` lists what is there)"):
-            found = self._sounddevice.query_devices(device, "input")
-        self.name = str(found["name"])
-        own = round(found["default_samplerate"])
-        self.sample_rate = sample_rate or own
-        hint = f"{self.name}: does not take {n_channels} channel(s) at {self.sample_rate} Hz"
-        hint = f"{hint}; its own are {found['max_input_channels']} at {own} Hz"
+            info = self._sounddevice.query_devices(device, "input")
+        self.name = str(info["name"])
+        own_rate = round(info["default_samplerate"])
+        self.sample_rate = sample_rate or own_rate
+        hint = f"{self.name}: does not support {n_channels} channel(s) at {self.sample_rate} Hz"
+        hint = f"{hint}; its own are {info['max_input_channels']} at {own_rate} Hz"
         with _plain_errors(self._sounddevice, hint):
             self._sounddevice.check_input_settings(device, n_channels, "float32", None, self.sample_rate)
         self._device, self._n_channels = device, n_channels
@@ -111,14 +118,14 @@ class Microphone:
             stream.close()
 
     def _next(self, stream: Any) -> Arrival:
-        patience = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _TIMEOUT_S
         with self._changed:
             while not self._queue:
-                self._changed.wait(_LOOK_S)
+                self._changed.wait(_POLL_S)
                 if self._queue:
                     break
-                if not stream.active or time.monotonic() > patience:
-                    raise AudioError(f"{self.name}: gives no more sound; was it unplugged, or taken by another program?")
+                if not stream.active or time.monotonic() > deadline:
+                    raise AudioError(f"{self.name}: delivers no more audio; was it unplugged, or taken by another program?")
             arrival = self._queue.popleft()
             self._n_waiting -= len(arrival.samples)
             return arrival
@@ -169,7 +176,7 @@ def _import() -> Any:
         return importlib.import_module("sounddevice")
     except ImportError:
         raise AudioError(
-            "listening to a microphone needs sounddevice; pip install soundscene[live], or pipe raw PCM to --stdin"
+            "recording from a microphone needs sounddevice; pip install soundscene[live], or pipe raw PCM to --stdin"
         ) from None
     except OSError as error:
         raise AudioError(

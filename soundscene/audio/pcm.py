@@ -72,7 +72,16 @@ class PcmStream:
 
 
 def decode_pcm(data: bytes, n_channels: int, sample_type: SampleType) -> Float32[np.ndarray, "native channel"]:
-    """Bytes as samples [sample, channel]; integers are scaled to [-1, 1). The bytes are whole samples of all channels."""
+    """Decode bytes to samples; integers are scaled to [-1, 1).
+
+    Args:
+        data: Whole samples of all channels, interleaved.
+        n_channels: Number of channels.
+        sample_type: Type of a sample.
+
+    Returns:
+        [sample, channel].
+    """
     values: Shaped[np.ndarray, " value"] = np.frombuffer(data, _NUMPY[sample_type])
     if sample_type == "s24le":
         wide = np.zeros((len(values) // 3, 4), np.uint8)

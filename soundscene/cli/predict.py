@@ -33,7 +33,7 @@ Form = Literal["table", "csv", "json", "jsonl", "parquet"]
 
 
 @dataclass(frozen=True)
-class Source:
+class Recordings:
     """What to predict: files, folders and globs, and a list of paths, a file or "-" for stdin."""
 
     paths: tuple[str, ...]
@@ -132,7 +132,7 @@ def predict(
     sink = read_sink(form, as_json, segments, unknown, folder, shard, cluster)
     if not paths and listed is None:
         raise SceneError("nothing to predict; give files, folders or globs, or a list of them by --from")
-    run(Source(tuple(paths or ()), listed), model, head, sink, workers)
+    run(Recordings(tuple(paths or ()), listed), model, head, sink, workers)
 
 
 def read_sink(
@@ -175,7 +175,7 @@ def read_sink(
     return Shards(Path(folder), form or "csv", rows)
 
 
-def run(source: Source, model: Path, head: Literal["svm", "softmax"] | None, sink: Sink, workers: int) -> None:
+def run(source: Recordings, model: Path, head: Literal["svm", "softmax"] | None, sink: Sink, workers: int) -> None:
     """Predict all of a source into a sink.
 
     Args:
@@ -207,7 +207,7 @@ def _load(model: Path, head: Literal["svm", "softmax"] | None) -> "Predictor":
     return load(model, head)
 
 
-def _print(source: Source, predictor: "Predictor", sink: Printed, workers: int) -> None:
+def _print(source: Recordings, predictor: "Predictor", sink: Printed, workers: int) -> None:
     """Predictions to stdout: csv and jsonl as they come, table and json at the end."""
     from soundscene.cli.tables import PredictionPrinter
 
@@ -235,7 +235,7 @@ def _print(source: Source, predictor: "Predictor", sink: Printed, workers: int) 
         raise typer.Exit(UNREADABLE)
 
 
-def _write(source: Source, model: Path, head: Literal["svm", "softmax"] | None, sink: Shards, workers: int) -> None:
+def _write(source: Recordings, model: Path, head: Literal["svm", "softmax"] | None, sink: Shards, workers: int) -> None:
     """Rows in shards, on this machine."""
     from soundscene.batch.folder import BatchConfig
     from soundscene.batch.run import run_batch
@@ -248,7 +248,7 @@ def _write(source: Source, model: Path, head: Literal["svm", "softmax"] | None, 
     _finish(stats, str(sink.folder))
 
 
-def _write_on_cluster(source: Source, model: Path, head: Literal["svm", "softmax"] | None, sink: ClusterShards) -> None:
+def _write_on_cluster(source: Recordings, model: Path, head: Literal["svm", "softmax"] | None, sink: ClusterShards) -> None:
     """Rows in shards, on a Ray cluster."""
     from soundscene.batch.cluster import run_batch_on_cluster
     from soundscene.batch.folder import BatchConfig
@@ -263,7 +263,7 @@ def _write_on_cluster(source: Source, model: Path, head: Literal["svm", "softmax
     _finish(stats, sink.place)
 
 
-def _files(source: Source) -> tuple[Iterator[Path], int | None]:
+def _files(source: Recordings) -> tuple[Iterator[Path], int | None]:
     """The files, listed as they are needed, and their number; all folders are searched before the first prediction."""
     from soundscene.audio import folders
 

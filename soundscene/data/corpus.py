@@ -21,17 +21,23 @@ from soundscene.signal.frontend import FrontEnd, join_segments
 from soundscene.threads import in_order
 from soundscene.types import Recording, SegmentImages
 
-SHOWN = 10  # broken files named in one message
+SHOWN = 10  # unreadable files named in one message
 
 
 @dataclass(frozen=True)
 class Corpus:
     """The segments of many recordings.
 
-    recordings; features [segment, ...], what is read of each segment: the image [2, band, frame], or what another
-    representation makes of it (`data.store`); recording [segment], index into `recordings`; start_s [segment];
-    silent [segment], true for digital silence; regular [segment], true for the pieces that a prediction would use, false
-    for additional overlapping ones that only training sees; content_hash, duration_s and notes of each recording.
+    Attributes:
+        recordings: Rows of the manifest.
+        features: [segment, ...], the image [2, band, frame], or what another representation makes of a segment.
+        recording: [segment], index into `recordings`.
+        start_s: [segment], seconds from the start of its recording.
+        silent: [segment], true for digital silence.
+        regular: [segment], true for segments that a prediction would use, false for overlapping ones of training only.
+        content_hash: [recording], hash of the audio.
+        duration_s: [recording], seconds.
+        notes: [recording], what may harm a prediction.
     """
 
     recordings: tuple[Recording, ...]
@@ -84,57 +90,85 @@ def read_corpus(
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Corpus:
-    """Read all recordings and make their images.
+    """Read all recordings and compute their images.
 
-    Arguments: segment_hop_s: distance of segments in seconds, by default their length; workers: threads; progress:
-    called with (recordings done, recordings in all).
+    Args:
+        recordings: Rows of a manifest.
+        recipe: Audio and features.
+        segment_hop_s: Seconds between starts of segments, by default their length.
+        workers: Threads.
+        progress: Called with (recordings done, recordings in all).
 
-    Raises: `ManifestError` that names every recording that could not be read, after trying all; `RecipeError` for a hop
-    of which the segment's length is no multiple, since the pieces of a prediction would not be among the segments.
+    Raises:
+        ManifestError: Some recordings cannot be read; all are tried, and all of those are named.
+        RecipeError: The segment's length is no multiple of the hop, so segments of a prediction would be missing.
     """
     results: list[tuple[SegmentImages, AudioFile]] = []
-    broken: list[str] = []
+    unreadable: list[str] = []
     work = partial(_attempt, recipe, front_end_of(recipe, segment_hop_s))
-    with closing(in_order(work, recordings, workers)) as answers:  # Ctrl-C must not wait for thousands of files
-        for done, answer in enumerate(answers, 1):
-            if isinstance(answer, str):
-                broken.append(answer)
+    with closing(in_order(work, recordings, workers)) as outcomes:  # Ctrl-C must not wait for thousands of files
+        for done, outcome in enumerate(outcomes, 1):
+            if isinstance(outcome, str):
+                unreadable.append(outcome)
             else:
-                results.append(answer)
+                results.append(outcome)
             if progress:
                 progress(done, len(recordings))
-    refuse_broken(broken, len(recordings))
+    refuse_unreadable(unreadable, len(recordings))
     return _join(recordings, results, recipe)
 
 
 def recordings_of(manifest: Path, test: str | None, scenes: Sequence[str]) -> tuple[Recording, ...]:
-    """The rows of a manifest that `test` ("fold=1") names, or all, for a model of these scenes.
+    """Return the rows of a manifest that a model of some scenes can be tested on.
 
-    Raises: `ManifestError` for a manifest that cannot be used, and for a scene that is not among them.
+    Args:
+        manifest: CSV file.
+        test: Test part such as "fold=1"; by default all rows.
+        scenes: Scenes of the model.
+
+    Raises:
+        ManifestError: The manifest cannot be used, or has a scene that is not among them.
     """
-    listed = Manifest.read(manifest)
-    recordings = listed.split(*parse_test(test)).test if test else listed.recordings
+    corpus = Manifest.read(manifest)
+    recordings = corpus.split(*parse_test(test)).test if test else corpus.recordings
     for recording in recordings:
         if recording.scene not in scenes:
             raise ManifestError(
-                f"{manifest}, line {recording.line}: scene {recording.scene!r} is not one of the model's ({', '.join(scenes)})"
+                f"{manifest}, line {recording.line}: scene {recording.scene!r} is not one of the model's "
+                f"({', '.join(scenes)})"
             )
     return recordings
 
 
-def refuse_broken(broken: Sequence[str], n_recordings: int) -> None:
-    """Raise `ManifestError` that names the broken ones of a manifest's recordings, if there are any."""
-    if broken:
-        more = f"; and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
+def refuse_unreadable(unreadable: Sequence[str], n_recordings: int) -> None:
+    """Raise `ManifestError` if some recordings of a manifest cannot be read.
+
+    Args:
+        unreadable: A message for each of them.
+        n_recordings: Number of recordings in the manifest.
+
+    Raises:
+        ManifestError: There are any; the message names them.
+    """
+    if unreadable:
+        more = f"; and {len(unreadable) - SHOWN} more" if len(unreadable) > SHOWN else ""
         raise ManifestError(
-            f"{len(broken)} of {n_recordings} recordings cannot be used, repair them or take their rows out: "
-            + "; ".join(broken[:SHOWN])
+            f"{len(unreadable)} of {n_recordings} recordings are unreadable; repair them or remove their rows: "
+            + "; ".join(unreadable[:SHOWN])
             + more
         )
 
 
 def front_end_of(recipe: Recipe, segment_hop_s: float | None = None) -> FrontEnd:
-    """The front-end of a recipe; raises `RecipeError` for a hop that does not divide the segment's length."""
+    """Build the front-end of a recipe.
+
+    Args:
+        recipe: Audio and features.
+        segment_hop_s: Seconds between starts of segments, by default their length.
+
+    Raises:
+        RecipeError: The segment's length is no multiple of the hop.
+    """
     front_end = FrontEnd(recipe.audio, recipe.features, segment_hop_s)
     if recipe.audio.segment_samples % front_end.segment_hop:
         raise RecipeError(
@@ -145,7 +179,16 @@ def front_end_of(recipe: Recipe, segment_hop_s: float | None = None) -> FrontEnd
 
 
 def read_segments(recording: Recording, recipe: Recipe, front_end: FrontEnd) -> tuple[SegmentImages, AudioFile]:
-    """Images of one recording, and its file for duration, hash and notes."""
+    """Compute the images of one recording; its file has duration, hash and notes afterwards.
+
+    Args:
+        recording: Row of a manifest.
+        recipe: Its audio settings.
+        front_end: Front-end of the recipe.
+
+    Raises:
+        AudioError: The recording cannot be used.
+    """
     file = AudioFile(recording.path, recipe.audio)
     stream = front_end.stream()
     pieces = [stream.push(block) for block in file.blocks()]
@@ -180,7 +223,13 @@ def _join(recordings: Sequence[Recording], results: Sequence[tuple[SegmentImages
 def regular_segments(
     start_s: Float64[np.ndarray, " segment"], segment_s: float, last_piece: float
 ) -> Bool[np.ndarray, " segment"]:
-    """Which of one recording's segments a prediction would use: whole multiples of the length, and the last piece."""
+    """Tell which segments of one recording a prediction would use: whole multiples of the length, and the last one.
+
+    Args:
+        start_s: Start of each segment, seconds.
+        segment_s: Length of a segment, seconds.
+        last_piece: Share of the length that the rest must have, see docs/decisions/0014-last-piece.md.
+    """
     rest = start_s / segment_s - np.round(start_s / segment_s)
     regular = np.abs(rest) < 1e-6
     last_regular = start_s[regular][-1]

@@ -86,11 +86,17 @@ def read_splits(manifest: Manifest, text: str | None) -> Design:
 
 
 def by_column(manifest: Manifest, column: str) -> Design:
-    """Each value of a column (`fold`, `city`, `group`, ...) is the test part once, all other rows train.
+    """Use each value of a column (`fold`, `city`, `group`, ...) as the test part once; all other rows train.
 
-    Values are sorted as people count (2 before 10). Rows whose value is empty are never tested and always train.
-    Raises `ManifestError` for an unknown or empty column, more than 100 values, a group that stands under two values, and
-    a scene whose rows all have one value, because testing on it would test what training never saw.
+    Values are in natural order (2 before 10). Rows whose value is empty are never tested and always train.
+
+    Args:
+        manifest: Manifest that has the column.
+        column: Its name.
+
+    Raises:
+        ManifestError: The column is unknown or empty, has more than 100 values, a group has two values, or all rows of a
+            scene have one value, so that it would be tested without training recordings.
     """
     values = manifest.values(column)
     parts = sorted({value for value in values if value}, key=natural)
@@ -119,8 +125,8 @@ def by_columns(manifest: Manifest, names: Sequence[str]) -> Design:
         names: Names of columns, or patterns such as split*, which select further columns (not scene or group).
 
     Raises:
-        ManifestError: A column is unknown, has another value, or lacks training or test rows; a scene is tested that no
-            training recording has; a group appears in both parts; or there are more than 100 columns.
+        ManifestError: A column is unknown, has another value, or lacks training or test rows. A scene is tested that no
+            training recording has. A group appears in both parts. There are more than 100 columns.
     """
     columns = list(dict.fromkeys(column for name in names for column in _matching(manifest, name)))
     if len(columns) > MOST_SPLITS:
@@ -137,11 +143,18 @@ def by_columns(manifest: Manifest, names: Sequence[str]) -> Design:
 
 
 def dealt_folds(manifest: Manifest, n_folds: int, seed: int) -> Design:
-    """Stratified folds of whole groups (`data.splits.group_folds`), each the test part once.
+    """Deal stratified folds of whole groups (`data.splits.group_folds`), each the test part once.
 
     The same manifest and seed give the same folds, whatever the order of the rows. A scene with fewer groups than folds
-    reduces their number, and `text` says so. Raises `ManifestError` for a seed below 0, for less than 2 or more than 100
-    folds, and where a scene cannot stand in two folds.
+    reduces their number, and `text` says so.
+
+    Args:
+        manifest: Recordings to deal.
+        n_folds: 2 to 100.
+        seed: 0 or more.
+
+    Raises:
+        ManifestError: A number is out of range, or a scene cannot appear in two folds.
     """
     _check_seed(seed)
     if n_folds > MOST_SPLITS:
@@ -154,13 +167,19 @@ def dealt_folds(manifest: Manifest, n_folds: int, seed: int) -> Design:
 
 
 def random_splits(manifest: Manifest, n_splits: int, train_share: float, seed: int) -> Design:
-    """Seeded stratified splits of whole groups, drawn independently of each other; every scene is on both sides of each.
+    """Draw stratified splits of whole groups, independently of each other; every scene is in both parts of each.
 
-    train_share: between 0 and 1, of each scene's groups that many train (rounded; at least one group is on either side).
-    A group of several scenes goes as a whole, so that shares may then be missed. Split number i depends on the seed, i and
-    the groups only: not on the order of rows, nor on how many splits are asked for. Raises `ManifestError` for a number
-    outside its range, for a scene with a single group, and where groups of several scenes allow no split (or none was
-    found in 200 draws).
+    A group of several scenes stays whole, so that shares may be missed. Split number i depends on the seed, i and the groups
+    only, not on the order of rows or on the number of splits.
+
+    Args:
+        manifest: Recordings to split.
+        n_splits: Number of splits.
+        train_share: Share of each scene's groups that train, between 0 and 1 (rounded, at least one group in either part).
+        seed: 0 or more.
+
+    Raises:
+        ManifestError: A number is out of range, a scene has a single group, or no split was found in 200 draws.
     """
     _check_seed(seed)
     if not 1 <= n_splits <= MOST_SPLITS:
@@ -174,7 +193,7 @@ def random_splits(manifest: Manifest, n_splits: int, train_share: float, seed: i
     lone = [scene for scene in manifest.scenes if n_groups[scene] == 1]
     if lone:
         raise ManifestError(
-            f"{manifest.path}: one group holds every recording of {_some(lone)}, and a group cannot stand on both sides of "
+            f"{manifest.path}: one group holds every recording of {_some(lone)}, and a group cannot be in both parts of "
             "a split; add recordings of another group, or leave the scene out"
         )
     splits = {}
@@ -196,7 +215,15 @@ def random_splits(manifest: Manifest, n_splits: int, train_share: float, seed: i
 
 
 def check(design: Design, content_hashes: Mapping[Path, str] | None) -> None:
-    """The guard `data.splits.check_leakage` on every split; its `ManifestError` names the split."""
+    """Apply `data.splits.check_leakage` to every split.
+
+    Args:
+        design: Splits to check.
+        content_hashes: Hash of each recording's audio, by path; None compares groups only.
+
+    Raises:
+        ManifestError: A split leaks; the message names it.
+    """
     for name, split in design.splits.items():
         try:
             check_leakage(split, content_hashes)
@@ -262,7 +289,7 @@ def _refuse_lone_scenes(manifest: Manifest, column: str, values: Sequence[str | 
         own = column in ("scene", "group")  # never empty
         hint = "" if own else f", or leave {column} empty in these: they then only train"
         raise ManifestError(
-            f"{manifest.path}: all rows of a scene have the same {column}, so testing on it would test a scene that "
+            f"{manifest.path}: all rows of a scene have the same {column}, so testing on it would test a scene without "
             f"training never saw: {some}; add rows of it with another {column}{hint}"
         )
 

@@ -32,13 +32,20 @@ Named = list[tuple[str, str]]
 
 
 def read_litis(folder_or_zip: Path, unpack_to: Path) -> tuple[Manifest, tuple[str, ...]]:
-    """The recordings of an unpacked folder (sound files anywhere below it) or of the zip, by base name; and notes.
+    """Read the recordings of an unpacked folder (audio files anywhere below it) or of the zip, by base name.
 
-    The scene is the base name up to its first digit, separators at its end left out: `metro-paris12.wav` is of
-    `metro-paris`. Each recording is its own group. Of a zip only the sound files are unpacked, flat into `unpack_to` (made
-    if need be, not used for a folder); one that lies there in its full size is not unpacked again. Hidden files and
-    `__MACOSX` are passed over. Notes tell where the numbers of recordings and scenes are not those of LITIS Rouen.
-    Raises `ManifestError` for a name without scene or number, two files of one name, a damaged zip, and without sound files.
+    The scene is the base name up to its first digit, without separators at its end: `metro-paris12.wav` is of
+    `metro-paris`. Each recording is its own group. Hidden files and `__MACOSX` are passed over.
+
+    Args:
+        folder_or_zip: LITIS Rouen.
+        unpack_to: Folder for the audio files of a zip, made if it is missing. A file that is there in full is kept.
+
+    Returns:
+        Manifest, and notes where the numbers of recordings and scenes are not those of LITIS Rouen.
+
+    Raises:
+        ManifestError: A name lacks scene or number, two files have one name, the zip is damaged, or there is no audio.
     """
     if folder_or_zip.is_dir():
         members = [file.relative_to(folder_or_zip).as_posix() for file in walk(folder_or_zip)]
@@ -58,15 +65,22 @@ def read_litis(folder_or_zip: Path, unpack_to: Path) -> tuple[Manifest, tuple[st
 
 
 def litis_design(manifest: Manifest, splits_folder: Path | None, seed: int) -> Design:
-    """The splits in the user's files, or without any 20 seeded stratified ones by recording; `text` says which.
+    """Read the splits of the user's files, or draw 20 seeded stratified ones by recording; `text` says which.
 
-    splits_folder: either the index files of the data set, `relation_wav_examples.txt` (a line: file name, number) with
-    two files whose names hold "matrices" and "Learn" or "Test" (a line a split: its recordings' numbers); or text files
-    whose names hold a number and "train" or "test", such as `split01_test.txt`, one for each part (a line: file name, then
-    optionally a label; blank lines and lines that start with # are passed over). Where such a part has no train file,
-    everything else trains. Names may lack folder and suffix.
-    Raises `ManifestError`, with file and line, for a name that is not known, a recording that stands twice or on both
-    sides, an empty part, a train file without its test file, and a scene that is tested but not in training.
+    Two forms are read. The index files of the data set: `relation_wav_examples.txt` (per line a file name and a number) with
+    two files whose names hold "matrices" and "Learn" or "Test" (per line a split: numbers of its recordings). Or text files
+    whose names hold a number and "train" or "test", such as `split01_test.txt` (per line a file name, optionally a label).
+    There, blank lines and lines that start with # are passed over, and a part without a train file trains on everything
+    else. Names may lack folder and suffix.
+
+    Args:
+        manifest: Recordings, from `read_litis`.
+        splits_folder: Folder of the files; None draws the splits.
+        seed: Of the drawn splits.
+
+    Raises:
+        ManifestError: With file and line, for an unknown name, a recording that appears twice or in both parts, an empty
+            part, a train file without its test file, and a scene that is tested without training recordings.
     """
     if splits_folder is None:
         drawn = random_splits(manifest, N_SPLITS, TRAIN_SHARE, seed)
@@ -74,7 +88,7 @@ def litis_design(manifest: Manifest, splits_folder: Path | None, seed: int) -> D
         how = f"{N_SPLITS} stratified splits by {by}, drawn with seed {seed}, {100 * TRAIN_SHARE:g} % for training"
         return replace(drawn, text=f"{how} (not the data set's own splits)")
     if not splits_folder.is_dir():
-        raise ManifestError(f"{splits_folder}: is no folder; a folder with files of splits is wanted")
+        raise ManifestError(f"{splits_folder}: is not a folder; expected a folder with split files")
     files = [f for f in sorted(splits_folder.iterdir()) if f.is_file() and f.suffix.lower() in _LISTS and f.name[0] != "."]
     indexed = any("matrices" in file.name.lower() or file.name == RELATION for file in files)
     splits = _splits(manifest, _index_files(splits_folder, files) if indexed else _part_files(splits_folder, files))
@@ -129,11 +143,12 @@ def _sounds(source: Path, members: Iterable[str]) -> dict[str, str]:
         key = _key(name)
         if key in found:
             raise ManifestError(
-                f"{source}: {found[key][1]!r} and {member!r} share a name; without folder and suffix, each is allowed once"
+                f"{source}: {found[key][1]!r} and {member!r} have the same name; without folder and "
+                "suffix, names must be unique"
             )
         found[key] = (name, member)
     if not found:
-        raise ManifestError(f"{source}: holds no sound files; WAV files such as quietstreet12.wav are wanted")
+        raise ManifestError(f"{source}: contains no audio files; expected WAV files such as quietstreet12.wav")
     return dict(sorted(found.values()))
 
 
@@ -156,7 +171,7 @@ def _scene(source: Path, name: str) -> str:
 
 def _unpack(source: Path, folder: Path) -> list[Path]:
     if not source.exists():
-        raise ManifestError(f"{source}: does not exist; the zip of LITIS Rouen or its unpacked folder is wanted")
+        raise ManifestError(f"{source}: does not exist; expected the zip of LITIS Rouen or its unpacked folder")
     try:
         with zipfile.ZipFile(source) as archive:
             sounds = _sounds(source, archive.namelist())
@@ -195,8 +210,8 @@ def _splits(manifest: Manifest, sides: Mapping[tuple[int, str], Named]) -> dict[
     for recording in manifest.recordings:
         if known.setdefault(_key(recording.path.name), recording) is not recording:
             raise ManifestError(
-                f"{manifest.path}: two recordings are named {recording.path.name}, and files of splits, which name "
-                "recordings without folder and suffix, cannot tell them apart"
+                f"{manifest.path}: two recordings are named {recording.path.name}, and split files, which name recordings "
+                "without folder and suffix, cannot distinguish them"
             )
     splits = {}
     for number in sorted({number for number, _ in sides}):
@@ -204,9 +219,7 @@ def _splits(manifest: Manifest, sides: Mapping[tuple[int, str], Named]) -> dict[
         where_test = _recordings(known, sides[number, "test"])
         both = next((path for path in where_test if path in where_train), None)
         if both:
-            raise ManifestError(
-                f"{where_test[both]}: {both.name} stands in training too ({where_train[both]}); one side only is allowed"
-            )
+            raise ManifestError(f"{where_test[both]}: {both.name} appears in both training ({where_train[both]}) and test")
         test = tuple(r for r in manifest.recordings if r.path in where_test)
         everything = (number, "train") not in sides
         train = tuple(r for r in manifest.recordings if r.path not in where_test and (everything or r.path in where_train))
@@ -225,10 +238,10 @@ def _recordings(known: Mapping[str, Recording], named: Named) -> dict[Path, str]
     found: dict[Path, str] = {}
     for where, name in named:
         if _key(name) not in known:
-            raise ManifestError(f"{where}: {name!r} is none of the {len(known)} recordings")
+            raise ManifestError(f"{where}: {name!r} is not one of the {len(known)} recordings")
         path = known[_key(name)].path
         if path in found:
-            raise ManifestError(f"{where}: {name} stands twice in this part; the first is {found[path]}")
+            raise ManifestError(f"{where}: {name} is listed twice in this part, first in {found[path]}")
         found[path] = where
     return found
 
@@ -240,14 +253,16 @@ def _part_files(folder: Path, files: list[Path]) -> dict[tuple[int, str], Named]
         if not side:
             continue
         if not numbers:
-            raise ManifestError(f"{file}: the name holds no number of a split; split01_{side}{file.suffix} would")
+            raise ManifestError(
+                f"{file}: the name contains no split number; rename it, for example to split01_{side}{file.suffix} would"
+            )
         twin = found.setdefault((int(numbers[-1]), side), file)
         if twin != file:
             raise ManifestError(f"{file}: {twin.name} is the {side} part of split {int(numbers[-1])} already")
     if not found:
         raise ManifestError(
-            f"{folder}: holds no files of splits; text files whose names hold a number and train or test, such as "
-            f"split01_test.txt, or {RELATION} with its two files of matrices are wanted"
+            f"{folder}: contains no split files; expected text files whose names contain a number and train or test, such "
+            f"as split01_test.txt, or {RELATION} with its two files of matrices"
         )
     for (number, _), file in found.items():
         if (number, "test") not in found:
@@ -263,7 +278,7 @@ def _part(file: Path) -> Named:
             raise ManifestError(f"{where}: {row!r} is not a file name, or a file name and a whole number")
         named.append((where, name.strip("\"'")))
     if not named:
-        raise ManifestError(f"{file}: names no recordings; a line for each is wanted")
+        raise ManifestError(f"{file}: lists no recordings; expected one per line")
     return named
 
 
@@ -272,8 +287,8 @@ def _index_files(folder: Path, files: list[Path]) -> dict[tuple[int, str], Named
     relation = folder / RELATION
     if relation not in files or any(len(found) != 1 for found in matrices.values()):
         raise ManifestError(
-            f"{folder}: {RELATION} and two text files with 'matrices' and 'Learn' or 'Test' in their names are wanted "
-            f"together; there are {', '.join(f.name for f in files)}"
+            f"{folder}: expected {RELATION} and two text files with 'matrices' and 'Learn' or 'Test' in their names; "
+            f"there are {', '.join(f.name for f in files)}"
         )
     names: dict[float, str] = {}
     for where, row in _rows(relation):
@@ -299,7 +314,7 @@ def _side(file: Path) -> str:
     """By the file's name; empty for neither side."""
     sides = {"test" if word == "test" else "train" for word in re.findall("train|learn|test", file.stem.lower())}
     if len(sides) > 1:
-        raise ManifestError(f"{file}: the name holds both train and test; one of them is wanted")
+        raise ManifestError(f"{file}: the name contains both train and test; expected one of them")
     return min(sides, default="")
 
 

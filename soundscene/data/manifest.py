@@ -77,7 +77,7 @@ class Manifest:
         """Names of all columns, in the order of the file."""
         return tuple(dict.fromkeys(["path", "scene", "group", *(name for r in self.recordings for name in r.columns)]))
 
-    def values(self, column: str) -> list[str | None]:
+    def values(self, column: str) -> Sequence[str | None]:
         """Return the value of one column in each row, None in a row without that column.
 
         Raises:
@@ -116,8 +116,8 @@ class Manifest:
         unseen = sorted({r.scene for r in split.test} - {r.scene for r in split.train})
         if unseen:
             raise ManifestError(
-                f"{where} would test scenes that training never saw: {', '.join(unseen)}; use a column whose every value "
-                "leaves recordings of each scene"
+                f"{where} would test scenes without training recordings: {', '.join(unseen)}; use a column whose every "
+                "value leaves recordings of each scene"
             )
         check_leakage(split, None)
         return split
@@ -141,7 +141,7 @@ def scan(folder: str | Path) -> tuple[Manifest, tuple[str, ...]]:
     folder = Path(folder)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise ManifestError(f"{folder}: {what}; a folder with one subfolder for each scene is wanted")
+        raise ManifestError(f"{folder}: {what}; expected a folder with one subfolder per scene")
     recordings, n_other, loose = [], 0, []
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
@@ -157,8 +157,8 @@ def scan(folder: str | Path) -> tuple[Manifest, tuple[str, ...]]:
         else:
             n_other += 1
     if not recordings:
-        hint = f"; {len(loose)} sound files lie in it directly, without a scene" if loose else ""
-        raise ManifestError(f"{folder}: no subfolder holds sound files, one for each scene is wanted{hint}")
+        hint = f"; {len(loose)} audio files are directly in it, without a scene" if loose else ""
+        raise ManifestError(f"{folder}: no subfolder contains audio files; expected one subfolder per scene{hint}")
     try:
         rows, notes = deal_folds(recordings, np.random.default_rng(0))
     except ManifestError as error:
@@ -169,16 +169,16 @@ def scan(folder: str | Path) -> tuple[Manifest, tuple[str, ...]]:
 
 def _scan_notes(manifest: Manifest, loose: Sequence[str], n_other: int) -> tuple[str, ...]:
     notes = [
-        "without a column 'group' each file counts as an independent recording; if several were cut from one, give them "
-        "the same group and the same fold, or the figures will flatter"
+        "without a column 'group' each file counts as an independent recording; give excerpts of one recording "
+        "the same group and the same fold, or scores will be optimistic"
     ]
     if loose:
         some = ", ".join(loose[:_MANY]) + (", ..." if len(loose) > _MANY else "")
-        notes.append(f"left out, because they lie in no scene's folder: {some}")
+        notes.append(f"left out, because they are in no scene's folder: {some}")
     if n_other:
-        notes.append(f"left out, because their suffix is none of a sound file: {n_other} files")
+        notes.append(f"left out, because their suffix is not that of an audio file: {n_other} files")
     if len(manifest.scenes) == 1:
-        notes.append(f"only one scene, {manifest.scenes[0]}: nothing can be told apart")
+        notes.append(f"only one scene, {manifest.scenes[0]}: classification needs at least two")
     return tuple(notes)
 
 
@@ -190,7 +190,7 @@ def _text(path: Path) -> str:
         data = path.read_bytes()
     except IsADirectoryError:
         raise ManifestError(
-            f"{path}: is a directory; the CSV file itself is wanted, for example manifest.csv in it"
+            f"{path}: is a directory; expected the CSV file itself, for example manifest.csv in it"
         ) from None
     except FileNotFoundError:
         raise ManifestError(f"{path}: does not exist") from None
@@ -223,9 +223,7 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _header(path: Path, names: list[str]) -> list[str]:
     if not names:
-        raise ManifestError(
-            f"{path}: is empty; a header with the columns path and scene is wanted, then a row for each file"
-        )
+        raise ManifestError(f"{path}: is empty; expected a header with the columns path and scene, then one row per file")
     for wanted in ("path", "scene"):
         if wanted not in names:
             only = names[0] if len(names) == 1 else ""
@@ -233,7 +231,7 @@ def _header(path: Path, names: list[str]) -> list[str]:
             raise ManifestError(f"{path}, line 1: no column {wanted!r}; there are {', '.join(names)}{hint}")
     doubled = [name for name, n in Counter(names).items() if n > 1]
     if doubled:
-        raise ManifestError(f"{path}, line 1: column {doubled[0]!r} stands twice; each name is allowed once")
+        raise ManifestError(f"{path}, line 1: column {doubled[0]!r} appears twice; column names must be unique")
     return names
 
 
@@ -259,8 +257,8 @@ def _refuse_doubled(path: Path, recordings: list[Recording]) -> None:
         first = lines.setdefault(os.path.abspath(recording.path), recording.line)
         if first != recording.line:
             raise ManifestError(
-                f"{path}, line {recording.line}: {recording.path.name} already stands in line {first}; "
-                "each file is allowed once"
+                f"{path}, line {recording.line}: {recording.path.name} is already listed in line {first}; "
+                "list each file once"
             )
 
 

@@ -13,25 +13,30 @@ from soundscene.types import Recording, Split
 
 
 def check_leakage(split: Split, content_hashes: Mapping[Path, str] | None) -> None:
-    """Refuse a split in which a group, or the same sound, stands on both sides.
+    """Refuse a split in which a group, or the same audio, is in both parts.
 
-    content_hashes: by path (`data.audio.content_hash`; a recording without one is compared by group only); None: all are.
-    Raises `ManifestError` that names both rows.
+    Args:
+        split: Training and test recordings.
+        content_hashes: By path (`audio.files.content_hash`). A recording without one is compared by group only, as all
+            are for None.
+
+    Raises:
+        ManifestError: It leaks; the message names both rows.
     """
     trained = {recording.group: recording for recording in split.train}
     for recording in split.test:
         if twin := trained.get(recording.group):
             raise ManifestError(
-                f"group {recording.group!r} stands in training ({_row(twin)}) and in the test part ({_row(recording)}); "
-                "a group must be on one side only, or the figures flatter"
+                f"group {recording.group!r} appears in both training ({_row(twin)}) and test ({_row(recording)}); "
+                "keep each group in one part, or scores are optimistic"
             )
     if content_hashes is None:
         return
-    heard = {content_hashes[r.path]: r for r in split.train if r.path in content_hashes}
+    by_hash = {content_hashes[r.path]: r for r in split.train if r.path in content_hashes}
     for recording in split.test:
-        if twin := heard.get(content_hashes.get(recording.path, "")):
+        if twin := by_hash.get(content_hashes.get(recording.path, "")):
             raise ManifestError(
-                f"the same sound stands in training ({_row(twin)}) and in the test part ({_row(recording)}); remove one, "
+                f"the same sound appears in both training ({_row(twin)}) and test ({_row(recording)}); remove one, "
                 "or give both the same group"
             )
 
@@ -39,10 +44,18 @@ def check_leakage(split: Split, content_hashes: Mapping[Path, str] | None) -> No
 def hold_out(
     recordings: Sequence[Recording], share: float, generator: np.random.Generator
 ) -> tuple[tuple[Recording, ...], tuple[Recording, ...], tuple[str, ...]]:
-    """Set whole groups aside, about `share` (0 to 1) of the groups of each scene: (kept, held, notes).
+    """Set whole groups aside.
 
-    Of a scene at least one group is held where it has two or more, at least one is kept, and never more than half of its
-    recordings are held. A group of several scenes goes as a whole. Notes name the scenes that have none held.
+    Of a scene with two groups or more at least one is held and at least one is kept, and never more than half of its
+    recordings are held. A group of several scenes stays whole.
+
+    Args:
+        recordings: Rows of a manifest.
+        share: Share of each scene's groups to hold, 0 to 1.
+        generator: Draws the groups.
+
+    Returns:
+        Recordings kept, recordings held, and notes that name the scenes of which none is held.
     """
     if not 0 <= share < 1:
         raise ManifestError(f"a share of {share} cannot be held out, allowed is 0 <= share < 1")
@@ -74,11 +87,22 @@ def group_folds(
     n_folds: int,
     rng: np.random.Generator,
 ) -> tuple[Int64[np.ndarray, " recording"], int, tuple[str, ...]]:
-    """The fold (from 0) of each recording for cross-validation by group, stratified by label; (folds, number, notes).
+    """Assign recordings to folds for cross-validation by group, stratified by label.
 
     The number of folds is reduced to the groups of the label that has fewest, and a note says so. Greedy: the largest
-    group first, each into the fold where its labels are rarest. Raises `ManifestError` when some label cannot stand in
-    two folds, so that it would be missing from a training part.
+    group first, each into the fold where its labels are rarest.
+
+    Args:
+        groups: [recording].
+        labels: [recording].
+        n_folds: Number of folds wanted.
+        rng: Breaks ties.
+
+    Returns:
+        Fold of each recording (from 0), number of folds, notes.
+
+    Raises:
+        ManifestError: A label cannot appear in two folds, so it would be missing from a training part.
     """
     if not len(groups):
         raise ManifestError("cross-validation by group: there are no recordings")
@@ -118,7 +142,19 @@ def group_folds(
 def deal_folds(
     recordings: Sequence[Recording], rng: np.random.Generator, n_folds: int = 5
 ) -> tuple[tuple[Recording, ...], tuple[str, ...]]:
-    """The recordings with a column `fold` ("1", "2", ...) by `group_folds`, and its notes; raises what it raises."""
+    """Give the recordings a column `fold` ("1", "2", ...) by `group_folds`.
+
+    Args:
+        recordings: Rows of a manifest.
+        rng: Breaks ties.
+        n_folds: Number of folds wanted.
+
+    Returns:
+        Recordings with the column, and the notes of `group_folds`.
+
+    Raises:
+        ManifestError: As `group_folds`.
+    """
     folds, _, notes = group_folds([r.group for r in recordings], [r.scene for r in recordings], n_folds, rng)
     columns = ({**r.columns, "fold": str(fold + 1)} for r, fold in zip(recordings, folds, strict=True))
     return tuple(replace(r, columns=c) for r, c in zip(recordings, columns, strict=True)), notes

@@ -54,8 +54,10 @@ class Extract:
 class Representation:
     """A way to read recordings.
 
-    name: for people; key: everything that decides the values beside the sound (settings and a version); extract: recording
-    -> values, a function that other processes can be handed; raises `AudioError` for a file that cannot be used.
+    Attributes:
+        name: For people.
+        key: Everything that decides the values beside the audio: settings and a version.
+        extract: Function from a recording to values, which other processes can be handed; raises `AudioError`.
     """
 
     name: str
@@ -79,10 +81,18 @@ class FeatureStore:
     def build(
         self, recordings: Sequence[Recording], workers: int = 1, progress: Callable[[int, int], None] | None = None
     ) -> dict[Path, str]:
-        """Compute what is missing; the recordings that cannot be used, by path, with the reason.
+        """Compute what is missing. What is complete stays, whatever happens to the rest.
 
-        workers: processes (1: this one). What is complete stays, whatever happens to the rest.
-        Raises: `TrainingError` when a process was killed or the folder cannot be written.
+        Args:
+            recordings: Rows of a manifest.
+            workers: Processes; 1 is this one.
+            progress: Called with (recordings done, recordings in all).
+
+        Returns:
+            The recordings that cannot be used, by path, with the reason.
+
+        Raises:
+            TrainingError: A process was killed, or the folder cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -101,15 +111,15 @@ class FeatureStore:
         for recording, row in zip(recordings, rows, strict=True):
             if row is None:
                 raise ManifestError(f"{recording.path}: not in the store {self.folder}, or changed since; build it again")
-        found = [row for row in rows if row is not None]
-        shape = tuple(found[0]["shape"]) if found else (0,)
+        entries = [row for row in rows if row is not None]
+        shape = tuple(entries[0]["shape"]) if entries else (0,)
         size = int(np.prod(shape))
-        counts = [row["count"] for row in found]
+        counts = [row["count"] for row in entries]
         features = np.empty((sum(counts), *shape), np.float32)
         at = 0
         with ExitStack() as stack:
-            file = stack.enter_context((self.folder / "values.bin").open("rb")) if found else None
-            for row in found:
+            file = stack.enter_context((self.folder / "values.bin").open("rb")) if entries else None
+            for row in entries:
                 assert file is not None
                 file.seek(row["first"])
                 values = np.frombuffer(file.read(row["count"] * size * DTYPE.itemsize), DTYPE)
@@ -117,18 +127,18 @@ class FeatureStore:
                 at += row["count"]
 
         def joined(name: str, dtype: type) -> Any:
-            return np.array([value for row in found for value in row[name]], dtype=dtype)
+            return np.array([value for row in entries for value in row[name]], dtype=dtype)
 
         return Corpus(
             recordings=tuple(recordings),
             features=features,
-            recording=np.repeat(np.arange(len(found)), counts),
+            recording=np.repeat(np.arange(len(entries)), counts),
             start_s=joined("start_s", np.float64),
             silent=joined("silent", np.bool_),
             regular=joined("regular", np.bool_),
-            content_hash=tuple(row["content_hash"] for row in found),
-            duration_s=tuple(row["duration_s"] for row in found),
-            notes=tuple(tuple(row["notes"]) for row in found),
+            content_hash=tuple(row["content_hash"] for row in entries),
+            duration_s=tuple(row["duration_s"] for row in entries),
+            notes=tuple(tuple(row["notes"]) for row in entries),
         )
 
     def content_hashes(self, recordings: Sequence[Recording]) -> dict[Path, str]:
@@ -142,7 +152,7 @@ class FeatureStore:
     ) -> dict[Path, str]:
         self._read_journal()
         missing = list({key: r for r in recordings if (key := _identity(r)) not in self._rows}.values())
-        broken: dict[Path, str] = {}
+        unreadable: dict[Path, str] = {}
         end = max((row["first"] + _n_bytes(row) for row in self._rows.values()), default=0)
         with (self.folder / "values.bin").open("ab") as values, (self.folder / "journal.jsonl").open("ab") as journal:
             values.truncate(end)  # what a killed run left without a line
@@ -151,11 +161,11 @@ class FeatureStore:
                 if isinstance(extract, Extract):
                     end = _append(values, journal, end, recording, extract)
                 else:
-                    broken[recording.path] = extract
+                    unreadable[recording.path] = extract
                 if progress:
                     progress(done, len(missing))
         self._read_journal()
-        return broken
+        return unreadable
 
     def _extracts(self, recordings: Sequence[Recording], workers: int) -> Iterator[tuple[Recording, Extract | str]]:
         """Each recording with its values, or with what is wrong with it, in order, few at a time."""
@@ -176,8 +186,8 @@ class FeatureStore:
                 yield recording, job.result()
         except BrokenProcessPool:
             raise TrainingError(
-                f"a process that read sound was killed (memory full?); what is complete in {self.folder} stays, and the "
-                "same command goes on from there, with fewer --workers if need be"
+                f"a process that read audio was killed (out of memory?); rerun the same command to resume from what is "
+                f"complete in {self.folder}, with fewer --workers if needed"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, Float64
 
 from soundscene.audio.files import AudioFile
 from soundscene.bundle import BATCH, Head, ModelBundle
-from soundscene.data.corpus import recordings_of, refuse_broken
+from soundscene.data.corpus import recordings_of, refuse_unreadable
 from soundscene.errors import AudioError, ManifestError
 from soundscene.explanation.attention import attention, has_attention
 from soundscene.explanation.attribution import attribute
@@ -132,7 +132,7 @@ def average(
             unreadable.append(f"line {recording.line}: {error}")
         if progress:
             progress(done, len(recordings))
-    refuse_broken(unreadable, len(recordings))
+    refuse_unreadable(unreadable, len(recordings))
     means = tuple(s.means(scene) for scene, s in sums.items() if s.segments)
     if not means:
         raise ManifestError("there is nothing to explain: every segment of every recording is digital silence")

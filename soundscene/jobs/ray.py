@@ -33,7 +33,7 @@ except BaseException as error:
 
 
 @contextmanager
-def _environment(**values: str) -> Iterator[None]:
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables within it."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
@@ -49,7 +49,7 @@ def _environment(**values: str) -> Iterator[None]:
 
 try:
     # read on import only; without it Ray prints a page of its state for every node that dies
-    with _environment(RAY_DEDUP_LOGS_SKIP_REGEX=os.environ.get("RAY_DEDUP_LOGS_SKIP_REGEX", "^")):
+    with _environment({"RAY_DEDUP_LOGS_SKIP_REGEX": os.environ.get("RAY_DEDUP_LOGS_SKIP_REGEX", "^")}):
         import ray
         import ray.exceptions
 except ModuleNotFoundError as error:
@@ -89,7 +89,7 @@ def connected(address: str, client: bool = True) -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("ray", "ray.data")]
     levels = [logger.level for logger in loggers]
     level = os.environ.get("RAY_BACKEND_LOG_LEVEL", "fatal")  # or its core writes to stderr, past Python
-    with _environment(RAY_USAGE_STATS_ENABLED="0", RAY_BACKEND_LOG_LEVEL=level):
+    with _environment({"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": level}):
         try:
             for logger in loggers:
                 logger.setLevel(logging.CRITICAL)  # what matters is raised

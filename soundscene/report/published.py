@@ -9,9 +9,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
-    """One row: title as printed; name: our system or fusion that it corresponds to, "" for none.
+    """One row of the paper's Table 3.
 
-    segment, recording: accuracy by 2 and by 30 seconds; f1, precision: means over scenes; "" where nothing is printed.
+    Attributes:
+        title: As printed.
+        name: Our system or fusion that it corresponds to, "" for none.
+        segment: Accuracy by 2 seconds, "" where nothing is printed.
+        recording: Accuracy by 30 seconds.
+        f1: Mean over scenes.
+        precision: Mean over scenes.
     """
 
     title: str

@@ -54,27 +54,27 @@ TOO_SHORT = (
 FILES: list[tuple[str, Callable[[Path], Path], str]] = [
     ("absent", lambda p: p / "a.wav", ": does not exist; is the path relative to another folder?"),
     ("broken link", lambda p: link(p / "a.wav"), ": is a link to gone.wav, which does not exist"),
-    ("directory", lambda p: made(p / "a.wav"), ": is a directory; one sound file is wanted"),
-    ("pipe", lambda p: pipe(p / "a.wav"), ": is not a regular file; one sound file is wanted"),
+    ("directory", lambda p: made(p / "a.wav"), ": is a directory; expected an audio file"),
+    ("pipe", lambda p: pipe(p / "a.wav"), ": is not a regular file; expected an audio file"),
     ("file as a folder", lambda p: text(p / "a", "x") / "b.wav", ": cannot be opened (Not a directory)"),
     ("empty", lambda p: text(p / "a.wav", ""), ": is empty (0 bytes); was the copy or the download interrupted?"),
-    ("text", lambda p: text(p / "a.wav", "no sound " * 99), ": is not a sound file but plain text"),
-    ("PNG", lambda p: text(p / "a.mp3", b"\x89PNG\r\n\x1a\n" + bytes(999)), ": is not a sound file but a PNG image"),
+    ("text", lambda p: text(p / "a.wav", "no sound " * 99), ": is not an audio file but plain text"),
+    ("PNG", lambda p: text(p / "a.mp3", b"\x89PNG\r\n\x1a\n" + bytes(999)), ": is not an audio file but a PNG image"),
     (
         "Git LFS pointer",
         lambda p: text(p / "a.flac", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
-        ": is not a sound file but a Git LFS pointer (run git lfs pull)",
+        ": is not an audio file but a Git LFS pointer (run git lfs pull)",
     ),
     (
         "web page",
         lambda p: text(p / "a.ogg", "<!DOCTYPE html><title>404</title>"),
-        ": is not a sound file but an HTML page (did the download fail?)",
+        ": is not an audio file but an HTML page (did the download fail?)",
     ),
     (
         "random bytes",
         lambda p: text(p / "a.wav", np.random.default_rng(0).bytes(5000)),
         ": not readable as WAV, FLAC, OGG, MP3 or AIFF (Format not recognised), and FFmpeg does not know it either; "
-        "it is damaged or no sound file",
+        "it is damaged or not an audio file",
     ),
     (
         "WAV, no samples",
@@ -135,14 +135,14 @@ FILES: list[tuple[str, Callable[[Path], Path], str]] = [
         "M4A cut, index lost",
         lambda p: cut(aac(p / "a.m4a"), 0.6),
         ": not readable as WAV, FLAC, OGG, MP3 or AIFF (Format not recognised), and FFmpeg does not know it either; "
-        "it is damaged or no sound file",
+        "it is damaged or not an audio file",
     ),
     (
         "M4A cut, index kept",
         lambda p: cut(aac(p / "a.m4a", flags="faststart"), 0.6),
         ": cannot be decoded beyond # s (Invalid data found when processing input); it is truncated or damaged",
     ),
-    ("video without sound", lambda p: silent_film(p / "a.mp4"), ": holds no sound, only video"),
+    ("video without sound", lambda p: silent_film(p / "a.mp4"), ": contains no audio, only video"),
     (
         "NaN",
         lambda p: sound(p / "a.wav", spoiled(np.nan, 1.5), subtype="FLOAT"),
@@ -293,7 +293,7 @@ ODD: list[tuple[str, Callable[[Path], Path], list[str]]] = [
         lambda p: sound(p / "a.wav", noise(3, 8000), 8000),
         [
             "sampled at 8000 Hz, below the recipe's 22050 Hz: nothing above 4000 Hz, so the bands from 4000 to 11025 Hz "
-            "stay empty and the answer may be wrong"
+            "stay empty and the prediction may be wrong"
         ],
     ),
     (
@@ -301,14 +301,14 @@ ODD: list[tuple[str, Callable[[Path], Path], list[str]]] = [
         lambda p: sound(p / "a.wav", np.concatenate([np.zeros((8000, 1)), noise(1.0, 4000), np.zeros((8000, 1))]), 4000),
         [
             "sampled at 4000 Hz, below the recipe's 22050 Hz: nothing above 2000 Hz, so the bands from 2000 to 11025 Hz "
-            "stay empty and the answer may be wrong",
+            "stay empty and the prediction may be wrong",
             "80% is digital silence (samples exactly zero), of it 2.00 s at the start",
         ],
     ),
     (
         "loud floats",
         lambda p: sound(p / "a.wav", np.r_[noise(), [[-2.5]]], subtype="FLOAT"),
-        ["peak 2.5, samples are expected within -1 to 1, kept as they are"],
+        ["peak 2.5, samples are expected within -1 to 1, left unchanged"],
     ),
     (
         "unscaled floats",

@@ -200,7 +200,7 @@ def test_array_and_file_are_one(tmp_path: Path) -> None:
 
 
 def test_notes_of_an_array_name_it() -> None:
-    with pytest.warns(AudioWarning, match=r"^microphone: peak 1.5, samples are expected within -1 to 1, kept as they are$"):
+    with pytest.warns(AudioWarning, match=r"^microphone: peak 1.5, samples are expected within -1 to 1, left unchanged$"):
         kept = gate_array(np.r_[noise()[:, 0], np.float32(1.5)], RATE, RECIPE, "microphone")
     assert kept[-1] == np.float32(1.5)
 

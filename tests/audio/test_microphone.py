@@ -129,7 +129,7 @@ def test_a_device_that_stops_is_an_error(fake: SimpleNamespace, monkeypatch: pyt
     monkeypatch.setattr(FakeStream, "active", False)
     arrivals = Microphone().arrivals()
     assert len(next(arrivals).samples) == 5  # what had come is heard first
-    with pytest.raises(AudioError, match="Built-in: gives no more sound; was it unplugged"):
+    with pytest.raises(AudioError, match="Built-in: delivers no more audio; was it unplugged"):
         next(arrivals)
     assert FakeStream.made.closed
 

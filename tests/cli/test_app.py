@@ -139,7 +139,7 @@ def test_predict_goes_on_past_broken_files_and_names_them_at_the_end(
     assert "d.wav" in told.out
     messages = [
         f"{gone}: does not exist; is the path relative to another folder?",
-        f"{tmp_path / 'a.wav'}: is not a sound file but plain text",
+        f"{tmp_path / 'a.wav'}: is not an audio file but plain text",
         f"{tmp_path / 'c.wav'}: lasts 1.500 s, the recipe needs at least one segment of 2.000 s (audio.segment_s); "
         "leave the file out, or train with shorter segments",
     ]
@@ -169,7 +169,7 @@ def test_what_may_harm_an_answer_is_noted(model: Path, tmp_path: Path, capfd: py
     assert run("predict", model, sound) == 0
     assert capfd.readouterr().err == (
         f"note: {sound}: sampled at 16000 Hz, below the recipe's 22050 Hz: nothing above 8000 Hz, "
-        "so the bands from 8000 to 11025 Hz stay empty and the answer may be wrong\n"
+        "so the bands from 8000 to 11025 Hz stay empty and the prediction may be wrong\n"
     )
 
 
@@ -181,7 +181,7 @@ def test_as_a_program(model: Path, tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 3
     assert done.stderr.splitlines() == [
-        "soundscene: broken.wav: is not a sound file but plain text",
+        "soundscene: broken.wav: is not an audio file but plain text",
         "soundscene: 1 file(s) could not be used",
     ]
     assert done.stdout.splitlines()[1].startswith("gr\\xfcn.wav,0,2.2,")
@@ -200,7 +200,9 @@ def test_file_names_are_printed_as_they_are(
     assert run("predict", model, sound, broken) == 3
     told = capfd.readouterr()
     flat = str(broken).replace("\n", " ")
-    assert told.err == (f"soundscene: {flat}: is not a sound file but plain text\nsoundscene: 1 file(s) could not be used\n")
+    assert told.err == (
+        f"soundscene: {flat}: is not an audio file but plain text\nsoundscene: 1 file(s) could not be used\n"
+    )
     for line in str(sound).splitlines():
         assert line in told.out
     assert run("predict", model, sound, "--format", "csv") == 0

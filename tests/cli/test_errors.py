@@ -140,7 +140,7 @@ BROKEN: list[tuple[str, Callable[[Path, Path, Path], Words], str]] = [
     (
         "no sound in the folder",
         lambda c, m, t: ["predict", m, t],
-        r".*: no sound files in this folder; known suffixes are .*",
+        r".*: no audio files in this folder; known suffixes are .*",
     ),
     (
         "evaluate on an unknown scene",

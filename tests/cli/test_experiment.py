@@ -108,7 +108,8 @@ def test_litis_is_one_command(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     told = capfd.readouterr()
     assert told.err.startswith("note: --litis is deprecated and leaves in 0.3; write a manifest by `soundscene scan FOLDER")
     assert (
-        "57 recordings of 19 scenes; LITIS Rouen has 3026 of 19, so figures do not compare with published ones" in told.err
+        "57 recordings of 19 scenes; LITIS Rouen has 3026 of 19, so results are not comparable with published ones"
+        in told.err
     )
     plan = Plan.read(tmp_path / "run")
     results, missing = RunFolder(tmp_path / "run").read_results(plan)
@@ -146,7 +147,7 @@ def test_litis_is_a_layout_of_scan(tmp_path: Path, capfd: pytest.CaptureFixture[
         (("MANIFEST", "--seeds", "-1"), "seeds '-1': expected whole numbers from 0"),
         (("MANIFEST", "--set", "training.epoch=3"), "unknown recipe key 'training.epoch'"),
         (("MANIFEST", "--ablate", "hogs"), "system 'hogs': allowed are"),
-        (("--litis", "nowhere.zip"), "nowhere.zip: does not exist; the zip of LITIS Rouen or its unpacked folder is wanted"),
+        (("--litis", "nowhere.zip"), "nowhere.zip: does not exist; expected the zip of LITIS Rouen or its unpacked folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )

@@ -15,8 +15,8 @@ from tests.support.sounds import noise, sound, text
 
 # name, content of the CSV (a.wav and b.wav exist beside it), the message after its path
 MANIFESTS: list[tuple[str, str | bytes, str]] = [
-    ("empty", "", ": is empty; a header with the columns path and scene is wanted, then a row for each file"),
-    ("blank", "\n \n", ": is empty; a header with the columns path and scene is wanted, then a row for each file"),
+    ("empty", "", ": is empty; expected a header with the columns path and scene, then one row per file"),
+    ("blank", "\n \n", ": is empty; expected a header with the columns path and scene, then one row per file"),
     ("header only", "path,scene\n", ": holds no recordings; at least one row below the header is needed"),
     ("no scene", "path,group\na.wav,1\n", ", line 1: no column 'scene'; there are path, group"),
     (
@@ -33,12 +33,12 @@ MANIFESTS: list[tuple[str, str | bytes, str]] = [
     (
         "column twice",
         "path,scene,fold,fold\na.wav,x,1,1\n",
-        ", line 1: column 'fold' stands twice; each name is allowed once",
+        ", line 1: column 'fold' appears twice; column names must be unique",
     ),
     (
         "file twice",
         "path,scene\na.wav,x\nb.wav,x\n./a.wav,y\n",
-        ", line 4: a.wav already stands in line 2; each file is allowed once",
+        ", line 4: a.wav is already listed in line 2; list each file once",
     ),
     ("no such file", "path,scene\na.wav,x\n\nc.wav,x\n", ", line 4: c.wav does not exist; paths are relative to {folder}"),
     ("backslashes", "path,scene\nx\\a.wav,x\n", ", line 2: x\\a.wav does not exist; separate folders by /, not by \\"),
@@ -77,7 +77,7 @@ def test_broken_manifest(tmp_path: Path, content: str | bytes, message: str) -> 
 def test_manifest_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as error:
         Manifest.read(tmp_path)
-    assert str(error.value) == f"{tmp_path}: is a directory; the CSV file itself is wanted, for example manifest.csv in it"
+    assert str(error.value) == f"{tmp_path}: is a directory; expected the CSV file itself, for example manifest.csv in it"
     with pytest.raises(ManifestError) as error:
         Manifest.read(tmp_path / "absent.csv")
     assert str(error.value) == f"{tmp_path / 'absent.csv'}: does not exist"
@@ -129,10 +129,10 @@ def test_folder_without_scenes(tmp_path: Path, files: list[str], message: str) -
 def test_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as error:
         scan(tmp_path / "absent")
-    assert str(error.value) == f"{tmp_path / 'absent'}: does not exist; a folder with one subfolder for each scene is wanted"
+    assert str(error.value) == f"{tmp_path / 'absent'}: does not exist; expected a folder with one subfolder per scene"
     with pytest.raises(ManifestError) as error:
         scan(text(tmp_path / "a.wav", ""))
-    assert str(error.value) == f"{tmp_path / 'a.wav'}: is a file; a folder with one subfolder for each scene is wanted"
+    assert str(error.value) == f"{tmp_path / 'a.wav'}: is a file; expected a folder with one subfolder per scene"
 
 
 def corpus(rows: list[tuple[str, str, str]]) -> Manifest:
@@ -170,16 +170,16 @@ SPLITS: list[tuple[str, list[tuple[str, str, str]], str, str, str]] = [
         [*FOUR, ("tram", "e", "1")],
         "fold",
         "1",
-        "m.csv: testing on fold=1 would test scenes that training never saw: tram; use a column whose every value leaves "
-        "recordings of each scene",
+        "m.csv: testing on fold=1 would test scenes without training recordings: tram; use a column whose every "
+        "value leaves recordings of each scene",
     ),
     (
         "scene as a test",
         FOUR,
         "scene",
         "bus",
-        "m.csv: testing on scene=bus would test scenes that training never saw: bus; use a column whose every value leaves "
-        "recordings of each scene",
+        "m.csv: testing on scene=bus would test scenes without training recordings: bus; use a column whose every "
+        "value leaves recordings of each scene",
     ),
     (
         "group on both sides",

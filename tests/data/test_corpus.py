@@ -137,7 +137,7 @@ def test_every_broken_file_is_named_with_its_line(recordings: list[Recording], t
     assert seen == [1, 2, 3, 4, 5, 6]  # all were tried
     assert str(refusal.value) == (
         "3 of 6 recordings cannot be used, repair them or take their rows out: "
-        f"line 17: {text}: is not a sound file but plain text; "
+        f"line 17: {text}: is not an audio file but plain text; "
         f"line 23: {short}: lasts 0.100 s, the recipe needs at least one segment of 0.200 s (audio.segment_s); leave the "
         "file out, or train with shorter segments; "
         f"{tmp_path / 'gone.wav'}: does not exist; is the path relative to another folder?"
@@ -186,4 +186,4 @@ def test_files_are_taken_as_given_and_folders_by_suffix_sorted_without_hidden_on
 def test_a_folder_without_sound_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(AudioError) as refusal:
         list(sound_files([tmp_path]))
-    assert str(refusal.value).startswith(f"{tmp_path}: no sound files in this folder; known suffixes are .aac, .aif, ")
+    assert str(refusal.value).startswith(f"{tmp_path}: no audio files in this folder; known suffixes are .aac, .aif, ")

@@ -133,7 +133,7 @@ def test_a_scene_without_a_value_may_have_only_that() -> None:
     assert parts_of(by_column(corpus, "city")) == [{"0.wav"}, {"1.wav"}]
 
 
-LONE = "m.csv: all rows of a scene have the same {0}, so testing on it would test a scene that training never saw: {1}"
+LONE = "m.csv: all rows of a scene have the same {0}, so testing on it would test a scene without training recordings: {1}"
 COLUMNS: list[tuple[str, str, list[tuple[str, str | None]], str]] = [
     ("no such column", "city", [("park", None), ("bus", None)], "m.csv: no column 'city'; there are path, scene, group"),
     (
@@ -329,7 +329,7 @@ REFUSED: list[tuple[str, Callable[[], Design], str]] = [
         lambda: random_splits(
             manifest([("park", "a"), ("park", "b"), ("bus", "c"), ("bus", "c"), ("lake", "a")]), 1, 0.8, 0
         ),
-        "m.csv: one group holds every recording of bus, lake, and a group cannot stand on both sides of a split; add "
+        "m.csv: one group holds every recording of bus, lake, and a group cannot be in both parts of a split; add "
         "recordings of another group, or leave the scene out",
     ),
     (

@@ -70,7 +70,8 @@ def test_a_rendered_tree_can_be_heard_and_written_as_a_manifest(tmp_path: Path) 
     folder = write_litis(tmp_path / "litis", 1, 2.0)
     manifest, (note,) = read_litis(folder, tmp_path)
     assert note == (
-        f"{folder}: 19 recordings of 19 scenes; LITIS Rouen has 3026 of 19, so figures do not compare with published ones"
+        f"{folder}: 19 recordings of 19 scenes; LITIS Rouen has 3026 of 19, so results are not comparable "
+        "with published ones"
     )
     assert manifest.scenes == tuple(sorted(COUNTS))
     assert [len(read_samples(r.path, TINY.audio)) for r in manifest.recordings] == [44100] * 19
@@ -161,9 +162,7 @@ def test_a_damaged_zip_is_one_line(tmp_path_factory: pytest.TempPathFactory, end
     assert not list(folder.glob("out/.*"))
 
 
-NO_NAME = (
-    "{source}: {name!r} is not named by a scene and a number, such as quietstreet12.wav; for other names write a manifest"
-)
+NO_NAME = "{source}: {name!r} is not a scene and a number, such as quietstreet12.wav; for other names write a manifest"
 MEMBERS: list[tuple[str, list[str], str]] = [
     ("no number", ["bus1.wav", "x/bus.wav"], NO_NAME.replace("{name!r}", "'bus.wav'")),
     ("no scene", ["bus1.wav", "12.wav"], NO_NAME.replace("{name!r}", "'12.wav'")),
@@ -171,9 +170,9 @@ MEMBERS: list[tuple[str, list[str], str]] = [
     (
         "the same name twice",
         ["a/bus1.wav", "b/Bus1.flac"],
-        "{source}: 'a/bus1.wav' and 'b/Bus1.flac' share a name; without folder and suffix, each is allowed once",
+        "{source}: 'a/bus1.wav' and 'b/Bus1.flac' have the same name; without folder and suffix, names must be unique",
     ),
-    ("no sound", ["readme.txt"], "{source}: holds no sound files; WAV files such as quietstreet12.wav are wanted"),
+    ("no sound", ["readme.txt"], "{source}: contains no audio files; expected WAV files such as quietstreet12.wav"),
 ]
 
 
@@ -197,7 +196,7 @@ def test_zips_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as error:
         read_litis(tmp_path / "litis.zip", tmp_path)
     assert str(error.value) == (
-        f"{tmp_path / 'litis.zip'}: does not exist; the zip of LITIS Rouen or its unpacked folder is wanted"
+        f"{tmp_path / 'litis.zip'}: does not exist; expected the zip of LITIS Rouen or its unpacked folder"
     )
     (tmp_path / "litis.zip").write_bytes(b"no zip")
     with pytest.raises(ManifestError, match="not a zip, or a damaged one"):
@@ -320,12 +319,12 @@ FILES: list[tuple[str, dict[str, str], str]] = [
     (
         "an unknown name",
         {"1_test.txt": "bus1\n\nbus99.wav\n"},
-        "/1_test.txt, line 3: 'bus99.wav' is none of the 12 recordings",
+        "/1_test.txt, line 3: 'bus99.wav' is not one of the 12 recordings",
     ),
     (
         "twice in a part",
         {"1_test.txt": "bus1\nx/bus1.wav\n"},
-        "/1_test.txt, line 2: x/bus1.wav stands twice in this part; the first is {folder}/1_test.txt, line 1",
+        "/1_test.txt, line 2: x/bus1.wav is listed twice in this part, first in {folder}/1_test.txt, line 1",
     ),
     (
         "on both sides",
@@ -333,7 +332,7 @@ FILES: list[tuple[str, dict[str, str], str]] = [
         "/1_test.txt, line 2: metro-paris1.wav stands in training too ({folder}/1_train.txt, line 2); one side only "
         "is allowed",
     ),
-    ("an empty part", {"1_test.txt": "# none\n"}, "/1_test.txt: names no recordings; a line for each is wanted"),
+    ("an empty part", {"1_test.txt": "# none\n"}, "/1_test.txt: lists no recordings; expected one per line"),
     (
         "no test file",
         {"1_test.txt": TEST, "train2.txt": "bus2"},
@@ -344,11 +343,15 @@ FILES: list[tuple[str, dict[str, str], str]] = [
         {"1_test.txt": TEST, "test01.csv": TEST},
         "/test01.csv: 1_test.txt is the test part of split 1 already",
     ),
-    ("no number", {"test.txt": TEST}, "/test.txt: the name holds no number of a split; split01_test.txt would"),
+    (
+        "no number",
+        {"test.txt": TEST},
+        "/test.txt: the name contains no split number; rename it, for example to split01_test.txt would",
+    ),
     (
         "both sides by name",
         {"train_and_test1.txt": TEST},
-        "/train_and_test1.txt: the name holds both train and test; one of them is wanted",
+        "/train_and_test1.txt: the name contains both train and test; expected one of them",
     ),
     (
         "two names a line",
@@ -384,7 +387,7 @@ FILES: list[tuple[str, dict[str, str], str]] = [
     (
         "a number of no name",
         INDEX | {"matrices_Test.txt": "2\n\n2 3.0e+00\n", "matrices_Learn.txt": "1\n1\n"},
-        "/matrices_Test.txt, line 3: 'number 3.0e+00' is none of the 12 recordings",
+        "/matrices_Test.txt, line 3: 'number 3.0e+00' is not one of the 12 recordings",
     ),
     (
         "more training than test",
@@ -411,7 +414,7 @@ def test_files_of_splits_that_are_refused(tmp_path: Path, files: dict[str, str],
 def test_splits_of_a_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as error:
         litis_design(corpus(), tmp_path / "splits", 0)
-    assert str(error.value) == f"{tmp_path / 'splits'}: is no folder; a folder with files of splits is wanted"
+    assert str(error.value) == f"{tmp_path / 'splits'}: is not a folder; expected a folder with split files"
 
 
 def test_recordings_of_one_name_cannot_be_told_apart_by_files_of_splits(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_folder_by_scene(tmp_path: Path) -> None:
     ]
     assert all(r.path == tmp_path / r.group and r.scene == r.group.split("/")[0] for r in manifest.recordings)
     assert notes == (
-        "without a column 'group' each file counts as an independent recording; if several were cut from one, give them "
+        "without a column 'group' each file counts as an independent recording; give excerpts of one recording "
         "the same group and the same fold, or the figures will flatter",
         "left out, because they lie in no scene's folder: lost.wav",
         "left out, because their suffix is none of a sound file: 2 files",
