@@ -117,6 +117,7 @@ for name in soundscene.__all__:
 """
 
 
+@pytest.mark.budget(20)  # one process imports all there is, Ray and PyTorch among it
 def test_importing_all_submodules_sets_no_environment_and_hides_no_public_name(tmp_path: Path) -> None:
     found = subprocess.run([sys.executable, "-c", SUBMODULES], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr

@@ -102,7 +102,7 @@ def test_the_same_sound_under_another_name_in_the_test_part_is_refused(
     with pytest.raises(ManifestError) as refusal:
         train_on_manifest(corpus, tmp_path / "m", TINY, test="fold=1", workers=1)
     assert str(refusal.value) == (
-        "the same sound stands in training (line 10, 3.wav) and in the test part (line 17, copy.wav); "
+        "the same audio appears in both training (line 10, 3.wav) and test (line 17, copy.wav); "
         "remove one, or give both the same group"
     )
     assert not (tmp_path / "m").exists()
@@ -112,7 +112,7 @@ def test_a_broken_test_file_is_left_to_the_evaluation(corpus: Path, tmp_path: Pa
     (corpus.parent / "rain/0.wav").write_text("no sound")  # of fold 1
     bundle = train_on_manifest(corpus, tmp_path / "m", TINY.with_settings(["training.epochs=1"]), test="fold=1", workers=1)
     with pytest.raises(
-        ManifestError, match=r"^1 of 3 recordings cannot be used, .*: line 12: .*0\.wav: is not a sound file"
+        ManifestError, match=r"^1 of 3 recordings cannot be used; .*: line 12: .*0\.wav: is not an audio file"
     ):
         evaluate_on_manifest(bundle, corpus, test="fold=1", workers=1)
 

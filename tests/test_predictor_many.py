@@ -64,7 +64,7 @@ def test_rows_are_kept_and_a_grown_folder_gets_only_new_ones(
     told = capfd.readouterr()
     assert told.out == ""
     summary, complaint = told.err.splitlines()
-    assert summary.startswith("rows: 4 rows, 1 broken, 2 shard(s), ")
+    assert summary.startswith("rows: 4 rows, 1 unreadable, 2 shard(s), ")
     assert complaint == "soundscene: 1 file(s) could not be used; the column error says why"
     with (out / "part-00000.csv").open() as file:
         assert next(csv.reader(file)) == list(columns(SCENES))
@@ -116,13 +116,13 @@ BAD: list[tuple[list[str], str]] = [
     ([], "nothing to predict; give files, folders or globs, or a list of them by --from"),
     (["rec", "--format", "parquet"], "--format parquet and --cluster write files; give --out FOLDER with them"),
     (["rec", "--cluster", "local"], "--format parquet and --cluster write files; give --out FOLDER with them"),
-    (["rec", "--out", "o", "--json"], "--out keeps a row per recording as csv, jsonl or parquet; --segments and other "),
-    (["rec", "--out", "o", "--segments"], "--out keeps a row per recording as csv, jsonl or parquet; --segments and "),
+    (["rec", "--out", "o", "--json"], "--out writes a row per recording as csv, jsonl or parquet; --segments and other "),
+    (["rec", "--out", "o", "--segments"], "--out writes a row per recording as csv, jsonl or parquet; --segments and "),
     (["rec", "--out", "o", "--cluster", "local", "--format", "csv"], "--cluster writes Parquet; leave --format csv out"),
-    (["rec", "--out", "s3://b/o"], "s3://b/o: rows are kept in a folder; other places need --cluster"),
+    (["rec", "--out", "s3://b/o"], "s3://b/o: results are written to a folder; other places need --cluster"),
     (["s3://b/rec", "--out", "o"], "s3://b/rec: files elsewhere than on this machine need --cluster"),
     (["rec/*.mp3", "--out", "o"], "rec/*.mp3: no file matches this glob, and none has this name"),
-    (["rec", "--out", "rec/bad.wav"], "rec/bad.wav: cannot be made (File exists)"),
+    (["rec", "--out", "rec/bad.wav"], "rec/bad.wav: cannot be written (File exists)"),
     (["--from", "gone.txt", "--out", "o"], "gone.txt: the list cannot be read (No such file or directory)"),
 ]
 

@@ -153,7 +153,7 @@ def refuse_unreadable(unreadable: Sequence[str], n_recordings: int) -> None:
     if unreadable:
         more = f"; and {len(unreadable) - SHOWN} more" if len(unreadable) > SHOWN else ""
         raise ManifestError(
-            f"{len(unreadable)} of {n_recordings} recordings are unreadable; repair them or remove their rows: "
+            f"{len(unreadable)} of {n_recordings} recordings cannot be used; repair them or remove their rows: "
             + "; ".join(unreadable[:SHOWN])
             + more
         )

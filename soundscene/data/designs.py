@@ -290,7 +290,7 @@ def _refuse_lone_scenes(manifest: Manifest, column: str, values: Sequence[str | 
         hint = "" if own else f", or leave {column} empty in these: they then only train"
         raise ManifestError(
             f"{manifest.path}: all rows of a scene have the same {column}, so testing on it would test a scene without "
-            f"training never saw: {some}; add rows of it with another {column}{hint}"
+            f"training recordings: {some}; add rows of it with another {column}{hint}"
         )
 
 

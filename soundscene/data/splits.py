@@ -36,7 +36,7 @@ def check_leakage(split: Split, content_hashes: Mapping[Path, str] | None) -> No
     for recording in split.test:
         if twin := by_hash.get(content_hashes.get(recording.path, "")):
             raise ManifestError(
-                f"the same sound appears in both training ({_row(twin)}) and test ({_row(recording)}); remove one, "
+                f"the same audio appears in both training ({_row(twin)}) and test ({_row(recording)}); remove one, "
                 "or give both the same group"
             )
 

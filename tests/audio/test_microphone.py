@@ -124,7 +124,7 @@ def test_a_full_queue_is_an_overrun_and_all_that_waits_is_lost_but_its_time(
 
 
 def test_a_device_that_stops_is_an_error(fake: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(microphone, "_LOOK_S", 0.001)
+    monkeypatch.setattr(microphone, "_POLL_S", 0.001)
     monkeypatch.setattr(FakeStream, "calls", ((5, 0.0, False),))
     monkeypatch.setattr(FakeStream, "active", False)
     arrivals = Microphone().arrivals()
@@ -135,9 +135,9 @@ def test_a_device_that_stops_is_an_error(fake: SimpleNamespace, monkeypatch: pyt
 
 
 def test_a_device_that_says_nothing_is_given_up(fake: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(microphone, "_LOOK_S", 0.001)
-    monkeypatch.setattr(microphone, "_PATIENCE_S", 0.01)
-    with pytest.raises(AudioError, match="gives no more sound"):
+    monkeypatch.setattr(microphone, "_POLL_S", 0.001)
+    monkeypatch.setattr(microphone, "_TIMEOUT_S", 0.01)
+    with pytest.raises(AudioError, match="delivers no more audio"):
         next(Microphone().arrivals())
 
 
@@ -151,7 +151,7 @@ def test_devices_and_rates_that_cannot_be(fake: SimpleNamespace) -> None:
     with pytest.raises(AudioError, match=r"input 'Webcam' cannot be used .*: No input device matching 'Webcam': 0 Speaker$"):
         Microphone("Webcam")
     with pytest.raises(
-        AudioError, match=r"Built-in: does not take 1 channel\(s\) at 48000 Hz; its own are 2 at 44100 Hz: Inv"
+        AudioError, match=r"Built-in: does not support 1 channel\(s\) at 48000 Hz; its own are 2 at 44100 Hz: Inv"
     ):
         Microphone(sample_rate=48000)
 

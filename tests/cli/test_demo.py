@@ -137,7 +137,7 @@ def test_a_test_recording_of_late_sound_does_not_stop_it(own: Path, tmp_path: Pa
 def test_the_same_sound_on_both_sides_and_one_scene_are_refused(own: Path, tmp_path: Path, manifest: Path) -> None:
     (own / "manifest.csv").write_text(manifest.read_text())
     shutil.copy(own / "rain" / "0.wav", own / "rain" / "1.wav")
-    with pytest.raises(ManifestError, match=r"^the same sound stands in training \(line 13, 1\.wav\) and in the test part"):
+    with pytest.raises(ManifestError, match=r"^the same audio appears in both training \(line 13, 1\.wav\) and test"):
         told(own, tmp_path / "out")
     (own / "manifest.csv").unlink()
     for scene in ("office", "night_crickets"):

@@ -41,7 +41,7 @@ TRAIN: Words = ["--out", "m.safetensors", "--device", "cpu", *TINY_SET]
 BROKEN: list[tuple[str, Callable[[Path, Path, Path], Words], str]] = [
     # name, words (manifest, model, an empty folder), message
     ("manifest missing", lambda c, m, t: ["train", t / "no.csv", *TRAIN], r".*/no\.csv: does not exist"),
-    ("manifest a folder", lambda c, m, t: ["train", t, *TRAIN], r".*: is a directory; the CSV file itself is wanted.*"),
+    ("manifest a folder", lambda c, m, t: ["train", t, *TRAIN], r".*: is a directory; expected the CSV file itself.*"),
     (
         "column missing",
         lambda c, m, t: ["train", text(t / "a.csv", "path,place\n"), *TRAIN],
@@ -150,17 +150,17 @@ BROKEN: list[tuple[str, Callable[[Path, Path, Path], Words], str]] = [
     (
         "evaluate on broken files",
         lambda c, m, t: ["evaluate", m, text(c.parent / "b.csv", "path,scene\nmanifest.csv,rain\nrain,rain\n")],
-        r"2 of 2 recordings cannot .*: line 2: .*/manifest\.csv: is not a sound .*; line 3: .*/rain: is a directory.*",
+        r"2 of 2 recordings cannot .*: line 2: .*/manifest\.csv: is not an audio .*; line 3: .*/rain: is a directory.*",
     ),
     (
         "scan an empty folder",
         lambda c, m, t: ["scan", t, "--out", t / "m.csv"],
-        r".*: no subfolder holds sound files, one for each scene is wanted",
+        r".*: no subfolder contains audio files; expected one subfolder per scene",
     ),
     (
         "scan a file",
         lambda c, m, t: ["scan", c, "--out", t / "m.csv"],
-        r".*/manifest\.csv: is a file; a folder .* is wanted",
+        r".*/manifest\.csv: is a file; expected a folder .*",
     ),
     (
         "scan into no folder",
@@ -170,7 +170,7 @@ BROKEN: list[tuple[str, Callable[[Path, Path, Path], Words], str]] = [
     (
         "demo on an empty folder",
         lambda c, m, t: ["demo", "--corpus", t, "--out", t / "o"],
-        r".*: no subfolder holds sound.*",
+        r".*: no subfolder contains audio.*",
     ),
     (
         "demo into a file",

@@ -31,6 +31,7 @@ def study(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.budget(15)  # a whole report, with all its figures and tests
 def test_a_study_and_its_report(study: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("report", study) == 0
     told = capfd.readouterr()
@@ -79,7 +80,7 @@ def test_an_unfinished_run_reports_what_it_has(
     shutil.copytree(study, out)
     (out / "results" / "hog__fold_2__seed0.safetensors").unlink()
     assert run("report", out) == 0
-    assert "note: 1 of 18 trainings have no result yet; the page says which" in capfd.readouterr().err
+    assert "note: 1 of 18 trainings have no result yet; the page lists them" in capfd.readouterr().err
     assert "hog on fold 2, seed 0" in (out / "report" / "report.html").read_text(encoding="utf-8")
     shutil.rmtree(out / "results")
     assert run("report", out) == 2

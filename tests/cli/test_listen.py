@@ -150,7 +150,7 @@ def test_what_a_microphone_loses_is_shown(
         check_input_settings=lambda *_: None,
     )
     monkeypatch.setitem(sys.modules, "sounddevice", module)
-    monkeypatch.setattr(microphone, "_LOOK_S", 0.001)
+    monkeypatch.setattr(microphone, "_POLL_S", 0.001)
     assert run("listen", model, "--device", "3", "--channels", "2") == 0
     assert FakeStream.asked == (RATE, 3, 2, "float32")
     told = capfd.readouterr()

@@ -102,12 +102,12 @@ def test_scenes_that_do_not_fit_the_recordings(tmp_path: Path) -> None:
 
 # name, files of the folder, the message after its path
 FOLDERS: list[tuple[str, list[str], str]] = [
-    ("nothing", [], ": no subfolder holds sound files, one for each scene is wanted"),
-    ("hidden only", ["park/.a.wav", ".bus/b.wav"], ": no subfolder holds sound files, one for each scene is wanted"),
+    ("nothing", [], ": no subfolder contains audio files; expected one subfolder per scene"),
+    ("hidden only", ["park/.a.wav", ".bus/b.wav"], ": no subfolder contains audio files; expected one subfolder per scene"),
     (
         "no subfolders",
         ["a.wav", "b.flac"],
-        ": no subfolder holds sound files, one for each scene is wanted; 2 sound files lie in it directly, without a scene",
+        ": no subfolder contains audio files; expected one subfolder per scene; 2 audio files are directly in it, without a scene",
     ),
 ]
 
@@ -186,7 +186,7 @@ SPLITS: list[tuple[str, list[tuple[str, str, str]], str, str, str]] = [
         [*FOUR, ("bus", "d", "1")],
         "fold",
         "1",
-        "group 'd' stands in training (line 5, 5.wav) and in the test part (line 6, 6.wav); a group must be on one side "
+        "group 'd' appears in both training (line 5, 5.wav) and test (line 6, 6.wav); a group must be on one side "
         "only, or the figures flatter",
     ),
 ]
@@ -209,7 +209,7 @@ def test_same_sound_on_both_sides(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as error:
         check_leakage(split, {path: content_hash(path) for path in (one, other)})
     assert str(error.value) == (
-        "the same sound stands in training (line 3, other.flac) and in the test part (line 2, one.wav); remove one, or give "
+        "the same audio appears in both training (line 3, other.flac) and test (line 2, one.wav); remove one, or give "
         "both the same group"
     )
     sound(other, noise(seed=1))

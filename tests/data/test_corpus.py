@@ -136,7 +136,7 @@ def test_every_broken_file_is_named_with_its_line(recordings: list[Recording], t
         read_corpus(rows, SHORT, progress=lambda done, total: seen.append(done))
     assert seen == [1, 2, 3, 4, 5, 6]  # all were tried
     assert str(refusal.value) == (
-        "3 of 6 recordings cannot be used, repair them or take their rows out: "
+        "3 of 6 recordings cannot be used; repair them or remove their rows: "
         f"line 17: {text}: is not an audio file but plain text; "
         f"line 23: {short}: lasts 0.100 s, the recipe needs at least one segment of 0.200 s (audio.segment_s); leave the "
         "file out, or train with shorter segments; "

@@ -91,11 +91,11 @@ def test_the_guard_names_the_split() -> None:
     with pytest.raises(ManifestError) as error:
         check(design, twins)
     assert str(error.value) == (
-        "fold 1: the same sound stands in training (0.wav) and in the test part (3.wav); remove one, or give both the same "
+        "fold 1: the same audio appears in both training (0.wav) and test (3.wav); remove one, or give both the same "
         "group"
     )
     leaking = Design({"one": design.splits["fold 1"], "two": Split((a, c), (b, replace(d, group=a.group)))}, "repeated", "")
-    with pytest.raises(ManifestError, match=r"^two: group 's0g0' stands in training \(0.wav\) and in the test part \(3.wav"):
+    with pytest.raises(ManifestError, match=r"^two: group 's0g0' appears in both training \(0.wav\) and test \(3.wav"):
         check(leaking, None)
 
 
@@ -190,7 +190,7 @@ def test_a_group_under_two_values_is_refused() -> None:
     first, second, *rest = corpus.recordings
     shared = Manifest(MANIFEST, (replace(first, group="g"), replace(second, group="g"), *rest))
     with pytest.raises(
-        ManifestError, match=r"^group 'g' stands in training \(line 3, 1.wav\) and in the test part \(line 2"
+        ManifestError, match=r"^group 'g' appears in both training \(line 3, 1.wav\) and test \(line 2"
     ):
         by_column(shared, "city")
 
@@ -299,7 +299,7 @@ def test_random_splits_of_any_corpus(
 ) -> None:
     corpus = manifest(rows)
     if not colourable(corpus):
-        with pytest.raises(ManifestError, match="on both sides"):
+        with pytest.raises(ManifestError, match="in both parts"):
             random_splits(corpus, n, share, seed)
         return
     design = random_splits(corpus, n, share, seed)

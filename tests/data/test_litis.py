@@ -162,7 +162,7 @@ def test_a_damaged_zip_is_one_line(tmp_path_factory: pytest.TempPathFactory, end
     assert not list(folder.glob("out/.*"))
 
 
-NO_NAME = "{source}: {name!r} is not a scene and a number, such as quietstreet12.wav; for other names write a manifest"
+NO_NAME = "{source}: {name!r} is not named by a scene and a number, such as quietstreet12.wav; for other names write a manifest"
 MEMBERS: list[tuple[str, list[str], str]] = [
     ("no number", ["bus1.wav", "x/bus.wav"], NO_NAME.replace("{name!r}", "'bus.wav'")),
     ("no scene", ["bus1.wav", "12.wav"], NO_NAME.replace("{name!r}", "'12.wav'")),
@@ -203,7 +203,7 @@ def test_zips_that_are_none(tmp_path: Path) -> None:
         read_litis(tmp_path / "litis.zip", tmp_path)
     with pytest.warns(UserWarning, match="Duplicate name"):
         zipped(tmp_path / "litis.zip", [("bus1.wav", b"1"), ("bus1.wav", b"2")])
-    with pytest.raises(ManifestError, match=r"'bus1.wav' and 'bus1.wav' share a name"):
+    with pytest.raises(ManifestError, match=r"'bus1.wav' and 'bus1.wav' have the same name"):
         read_litis(tmp_path / "litis.zip", tmp_path)
     zipped(tmp_path / "litis.zip", {"bus1.wav": b"1"})
     (tmp_path / "file").touch()
@@ -310,8 +310,8 @@ TOGETHER = (
     f": {RELATION} and two text files with 'matrices' and 'Learn' or 'Test' in their names are wanted together; there are "
 )
 NONE = (
-    ": holds no files of splits; text files whose names hold a number and train or test, such as split01_test.txt, or "
-    f"{RELATION} with its two files of matrices are wanted"
+    ": contains no split files; expected text files whose names contain a number and train or test, such as split01_test.txt, or "
+    f"{RELATION} with its two files of matrices"
 )
 FILES: list[tuple[str, dict[str, str], str]] = [
     ("nothing", {}, NONE),
@@ -329,7 +329,7 @@ FILES: list[tuple[str, dict[str, str], str]] = [
     (
         "on both sides",
         {"1_test.txt": TEST, "1_train.txt": "bus2\nmetro-paris1\ntrain-tgv2"},
-        "/1_test.txt, line 2: metro-paris1.wav stands in training too ({folder}/1_train.txt, line 2); one side only "
+        "/1_test.txt, line 2: metro-paris1.wav appears in both training ({folder}/1_train.txt, line 2); one side only "
         "is allowed",
     ),
     ("an empty part", {"1_test.txt": "# none\n"}, "/1_test.txt: lists no recordings; expected one per line"),
@@ -397,7 +397,7 @@ FILES: list[tuple[str, dict[str, str], str]] = [
     (
         "on both sides by number",
         INDEX | {"matrices_Learn.txt": "1 2\n"},
-        "/matrices_Test.txt, line 1: bus2.wav stands in training too ({folder}/matrices_Learn.txt, line 1); one side only "
+        "/matrices_Test.txt, line 1: bus2.wav appears in both training ({folder}/matrices_Learn.txt, line 1); one side only "
         "is allowed",
     ),
 ]
@@ -434,7 +434,7 @@ def test_groups_of_a_manifest_stay_on_one_side(tmp_path: Path) -> None:
     )
     manifest = Manifest(Path("m.csv"), grouped)
     files = {"1_test.txt": "bus2\nmetro-paris1\ntrain-tgv1\n"}
-    with pytest.raises(ManifestError, match=r"^split 01: group 'day 1' stands in training \(sounds/metro-paris2.wav\)"):
+    with pytest.raises(ManifestError, match=r"^split 01: group 'day 1' appears in both training \(sounds/metro-paris2.wav\)"):
         litis_design(manifest, put(tmp_path / "splits", files), 0)
     assert "splits by group, drawn" in litis_design(manifest, None, 0).text
 

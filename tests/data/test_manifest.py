@@ -149,6 +149,6 @@ def test_folder_of_one_scene(tmp_path: Path) -> None:
     (tmp_path / "park").mkdir()
     text(tmp_path / "park" / "a.wav", "")
     manifest, notes = scan(tmp_path)
-    assert notes[1] == "only one scene, park: nothing can be told apart"
+    assert notes[1] == "only one scene, park: classification needs at least two"
     assert notes[2].startswith("no column 'fold' was made: cross-validation by group needs 2 folds or more")
     assert "fold" not in manifest.recordings[0].columns

@@ -69,7 +69,7 @@ def test_broken_recordings_are_all_named_and_unknown_scenes_refused(manifest: Pa
         (tmp_path / "c" / name).write_bytes(b"RIFF not a sound")
     with pytest.raises(ManifestError) as refusal:
         average(blank_bundle(), tmp_path / "c" / "manifest.csv", most=1)
-    assert str(refusal.value).startswith("2 of 15 recordings cannot be used, repair them or take their rows out: line 8: ")
+    assert str(refusal.value).startswith("2 of 15 recordings cannot be used; repair them or remove their rows: line 8: ")
     assert "office/1.wav" in str(refusal.value)
     assert "rain/4.wav" in str(refusal.value)
     with pytest.raises(ManifestError, match=r"line 2: scene 'night_crickets' is not one of the model's \(office, rain\)"):
