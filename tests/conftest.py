@@ -91,7 +91,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     outcome = yield
     spent = cpu_s() - before
     budget = item.get_closest_marker("budget")
-    allowed = (budget.args[0] if budget else BUDGET_S) * (2 if item.config.pluginmanager.hasplugin("_cov") else 1)  # lines are counted while they run
+    allowed = (budget.args[0] if budget else BUDGET_S) * (
+        2 if item.config.pluginmanager.hasplugin("_cov") else 1
+    )  # lines are counted while they run
     if spent > allowed and not any(item.get_closest_marker(tier) for tier in ("slow", "cluster", "kill")):
         pytest.fail(f"{spent:.1f} s of CPU, over {allowed:g} s: make it smaller, or mark it slow", pytrace=False)
     return outcome

@@ -91,8 +91,7 @@ def test_the_guard_names_the_split() -> None:
     with pytest.raises(ManifestError) as error:
         check(design, twins)
     assert str(error.value) == (
-        "fold 1: the same audio appears in both training (0.wav) and test (3.wav); remove one, or give both the same "
-        "group"
+        "fold 1: the same audio appears in both training (0.wav) and test (3.wav); remove one, or give both the same group"
     )
     leaking = Design({"one": design.splits["fold 1"], "two": Split((a, c), (b, replace(d, group=a.group)))}, "repeated", "")
     with pytest.raises(ManifestError, match=r"^two: group 's0g0' appears in both training \(0.wav\) and test \(3.wav"):
@@ -189,9 +188,7 @@ def test_a_group_under_two_values_is_refused() -> None:
     corpus = table("city", [("park", "a"), ("park", "b"), ("bus", "a"), ("bus", "b")])
     first, second, *rest = corpus.recordings
     shared = Manifest(MANIFEST, (replace(first, group="g"), replace(second, group="g"), *rest))
-    with pytest.raises(
-        ManifestError, match=r"^group 'g' appears in both training \(line 3, 1.wav\) and test \(line 2"
-    ):
+    with pytest.raises(ManifestError, match=r"^group 'g' appears in both training \(line 3, 1.wav\) and test \(line 2"):
         by_column(shared, "city")
 
 

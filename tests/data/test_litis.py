@@ -162,7 +162,9 @@ def test_a_damaged_zip_is_one_line(tmp_path_factory: pytest.TempPathFactory, end
     assert not list(folder.glob("out/.*"))
 
 
-NO_NAME = "{source}: {name!r} is not named by a scene and a number, such as quietstreet12.wav; for other names write a manifest"
+NO_NAME = (
+    "{source}: {name!r} is not named by a scene and a number, such as quietstreet12.wav; for other names write a manifest"
+)
 MEMBERS: list[tuple[str, list[str], str]] = [
     ("no number", ["bus1.wav", "x/bus.wav"], NO_NAME.replace("{name!r}", "'bus.wav'")),
     ("no scene", ["bus1.wav", "12.wav"], NO_NAME.replace("{name!r}", "'12.wav'")),
@@ -306,9 +308,7 @@ def test_splits_come_back_from_either_kind_of_files(
 TEST = "bus1\nmetro-paris1\ntrain-tgv1\n"
 RELATION = "relation_wav_examples.txt"
 INDEX = {RELATION: "bus1.wav 1\nbus2.wav 2\n", "matrices_Learn.txt": "1\n", "matrices_Test.txt": "2\n"}
-TOGETHER = (
-    f": {RELATION} and two text files with 'matrices' and 'Learn' or 'Test' in their names are wanted together; there are "
-)
+TOGETHER = f": expected {RELATION} and two text files with 'matrices' and 'Learn' or 'Test' in their names; there are "
 NONE = (
     ": contains no split files; expected text files whose names contain a number and train or test, such as split01_test.txt, or "
     f"{RELATION} with its two files of matrices"
@@ -422,8 +422,8 @@ def test_recordings_of_one_name_cannot_be_told_apart_by_files_of_splits(tmp_path
     with pytest.raises(ManifestError) as error:
         litis_design(twins, put(tmp_path / "splits", {"test1.txt": "bus1"}), 0)
     assert str(error.value) == (
-        "m.csv: two recordings are named bus1.wav, and files of splits, which name recordings without folder and suffix, "
-        "cannot tell them apart"
+        "m.csv: two recordings are named bus1.wav, and split files, which name recordings without folder and suffix, "
+        "cannot distinguish them"
     )
 
 
@@ -434,7 +434,9 @@ def test_groups_of_a_manifest_stay_on_one_side(tmp_path: Path) -> None:
     )
     manifest = Manifest(Path("m.csv"), grouped)
     files = {"1_test.txt": "bus2\nmetro-paris1\ntrain-tgv1\n"}
-    with pytest.raises(ManifestError, match=r"^split 01: group 'day 1' appears in both training \(sounds/metro-paris2.wav\)"):
+    with pytest.raises(
+        ManifestError, match=r"^split 01: group 'day 1' appears in both training \(sounds/metro-paris2.wav\)"
+    ):
         litis_design(manifest, put(tmp_path / "splits", files), 0)
     assert "splits by group, drawn" in litis_design(manifest, None, 0).text
 

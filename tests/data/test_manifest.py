@@ -134,9 +134,9 @@ def test_folder_by_scene(tmp_path: Path) -> None:
     assert all(r.path == tmp_path / r.group and r.scene == r.group.split("/")[0] for r in manifest.recordings)
     assert notes == (
         "without a column 'group' each file counts as an independent recording; give excerpts of one recording "
-        "the same group and the same fold, or the figures will flatter",
-        "left out, because they lie in no scene's folder: lost.wav",
-        "left out, because their suffix is none of a sound file: 2 files",
+        "the same group and the same fold, or scores will be optimistic",
+        "left out, because they are in no scene's folder: lost.wav",
+        "left out, because their suffix is not that of an audio file: 2 files",
         "2 folds instead of 5: 'tram' has only 2 groups",
     )
     assert [r.columns["fold"] for r in manifest.recordings if r.scene == "park"] != ["1", "1", "1"]

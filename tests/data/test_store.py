@@ -128,7 +128,10 @@ def test_a_killed_process_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     representation = Representation("numbers", "1", partial(counting, tmp_path / "log"))
     recordings = touched(tmp_path, ["1.wav", "murder.wav"])
     store = FeatureStore(tmp_path / "store", representation)
-    with pytest.raises(TrainingError, match=r"a process that read audio was killed \(out of memory\?\); rerun the same command to resume from what is complete in"):
+    with pytest.raises(
+        TrainingError,
+        match=r"a process that read audio was killed \(out of memory\?\); rerun the same command to resume from what is complete in",
+    ):
         store.build(recordings, workers=2)
     store.build(recordings[:1])
     assert store.load(recordings[:1]).features.shape == (2, 2, 3)
