@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pytest
+
 import soundscene
 
 PACKAGE = Path(soundscene.__file__).parent
@@ -71,6 +73,8 @@ def state():
     }
 
 before, filters = state(), list(warnings.filters)
+import pytest
+
 import soundscene
 after = state()
 for name in before:
@@ -102,6 +106,8 @@ def test_importing_changes_nothing_and_takes_no_more_than_prediction_needs(tmp_p
 SUBMODULES = """
 import importlib, os, pkgutil
 import captum.attr, lightning_fabric, matplotlib, ray.data, sklearn  # what they set when they are imported is theirs
+import pytest
+
 import soundscene
 
 before = dict(os.environ)
