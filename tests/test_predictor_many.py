@@ -73,7 +73,7 @@ def test_rows_are_kept_and_a_grown_folder_gets_only_new_ones(
     assert kept["rec/0.wav"][3] == "2.2"
     write(sounds / "00.wav", recording("rain", 2.2, 9))  # first in the order
     assert run("predict", model, "rec", "rec/0.wav", "--out", "rows") == 0  # no broken one in this run
-    assert capfd.readouterr().err.splitlines()[0].endswith("; 5 had a row before")
+    assert capfd.readouterr().err.splitlines()[0].endswith("; 5 were done before")
     assert rows(out).keys() == kept.keys() | {"rec/00.wav"}
     assert {name: row for name, row in rows(out).items() if name in kept} == kept
     assert sorted(path.name for path in out.iterdir()) == [*(f"part-0000{n}.csv" for n in range(3)), "run.json"]
@@ -143,8 +143,8 @@ def test_another_head_for_the_same_rows_is_one_line(model: Path, sounds: Path, c
     capfd.readouterr()
     assert run("predict", model, "rec", "--out", "o", "--head", "softmax") == 2
     assert capfd.readouterr().err == (
-        "soundscene: o/run.json: the rows there were made with --head svm, these would be with softmax; "
-        "choose another folder, or run it as before\n"
+        "soundscene: o/run.json: the rows there were computed with --head svm, these would be with softmax; "
+        "choose another folder, or use the same as before\n"
     )
 
 

@@ -59,8 +59,8 @@ def read_litis(folder_or_zip: Path, unpack_to: Path) -> tuple[Manifest, tuple[st
     if (n, n_scenes) == (N_RECORDINGS, N_SCENES):
         return manifest, ()
     return manifest, (
-        f"{folder_or_zip}: {n} recordings of {n_scenes} scenes; LITIS Rouen has {N_RECORDINGS} of {N_SCENES}, so figures do "
-        "not compare with published ones",
+        f"{folder_or_zip}: {n} recordings of {n_scenes} scenes; LITIS Rouen has {N_RECORDINGS} of {N_SCENES}, "
+        "so results are not comparable with published ones",
     )
 
 

@@ -107,7 +107,8 @@ FOLDERS: list[tuple[str, list[str], str]] = [
     (
         "no subfolders",
         ["a.wav", "b.flac"],
-        ": no subfolder contains audio files; expected one subfolder per scene; 2 audio files are directly in it, without a scene",
+        ": no subfolder contains audio files; expected one subfolder per scene; "
+        "2 audio files are directly in it, without a scene",
     ),
 ]
 
@@ -186,8 +187,8 @@ SPLITS: list[tuple[str, list[tuple[str, str, str]], str, str, str]] = [
         [*FOUR, ("bus", "d", "1")],
         "fold",
         "1",
-        "group 'd' appears in both training (line 5, 5.wav) and test (line 6, 6.wav); a group must be on one side "
-        "only, or the figures flatter",
+        "group 'd' appears in both training (line 5, 5.wav) and test (line 6, 6.wav); keep each group in one part, "
+        "or scores are optimistic",
     ),
 ]
 

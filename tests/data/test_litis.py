@@ -310,7 +310,8 @@ RELATION = "relation_wav_examples.txt"
 INDEX = {RELATION: "bus1.wav 1\nbus2.wav 2\n", "matrices_Learn.txt": "1\n", "matrices_Test.txt": "2\n"}
 TOGETHER = f": expected {RELATION} and two text files with 'matrices' and 'Learn' or 'Test' in their names; there are "
 NONE = (
-    ": contains no split files; expected text files whose names contain a number and train or test, such as split01_test.txt, or "
+    ": contains no split files; expected text files whose names contain a number and train or test, such as "
+    "split01_test.txt, or "
     f"{RELATION} with its two files of matrices"
 )
 FILES: list[tuple[str, dict[str, str], str]] = [
@@ -329,8 +330,7 @@ FILES: list[tuple[str, dict[str, str], str]] = [
     (
         "on both sides",
         {"1_test.txt": TEST, "1_train.txt": "bus2\nmetro-paris1\ntrain-tgv2"},
-        "/1_test.txt, line 2: metro-paris1.wav appears in both training ({folder}/1_train.txt, line 2); one side only "
-        "is allowed",
+        "/1_test.txt, line 2: metro-paris1.wav appears in both training ({folder}/1_train.txt, line 2) and test",
     ),
     ("an empty part", {"1_test.txt": "# none\n"}, "/1_test.txt: lists no recordings; expected one per line"),
     (
@@ -397,8 +397,7 @@ FILES: list[tuple[str, dict[str, str], str]] = [
     (
         "on both sides by number",
         INDEX | {"matrices_Learn.txt": "1 2\n"},
-        "/matrices_Test.txt, line 1: bus2.wav appears in both training ({folder}/matrices_Learn.txt, line 1); one side only "
-        "is allowed",
+        "/matrices_Test.txt, line 1: bus2.wav appears in both training ({folder}/matrices_Learn.txt, line 1) and test",
     ),
 ]
 

@@ -130,7 +130,7 @@ def test_a_killed_process_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path / "store", representation)
     with pytest.raises(
         TrainingError,
-        match=r"a process that read audio was killed \(out of memory\?\); rerun the same command to resume from what is complete in",
+        match=r"a process that read audio was killed \(out of memory\?\); rerun the same command",
     ):
         store.build(recordings, workers=2)
     store.build(recordings[:1])
