@@ -1,6 +1,6 @@
-"""What the header of a sound file promises, read from its bytes, and whether the file keeps it.
+"""The length that the header of an audio file promises, read from its bytes, and whether the file keeps it.
 
-Decoders shorten a truncated file in silence (libsndfile lowers the number of frames to what is there), so the promise is
+Decoders shorten a truncated file silently (libsndfile lowers the number of frames to what is there), so the promise is
 compared with the size of the file before anything is decoded. Nothing here decodes.
 """
 
@@ -29,13 +29,13 @@ _MP3_SLACK = 4  # frames: the encoder's delay and padding, which players cut, an
 
 @dataclass(frozen=True)
 class Promise:
-    """What the header says.
+    """Hold what the header says.
 
     Attributes:
-        n_frames: Frames that decoding must give at least; None where it does not say.
-        fault: Why the file cannot be whole, or empty.
+        n_frames: Frames that decoding must yield at least; None: not stated.
+        fault: Why the file cannot be complete, or empty.
         misread: Why libsndfile would lose part of the file, or empty.
-        correction: Position and bytes to read in place of those in the file, so that it does not.
+        correction: Position and bytes to read in place of those in the file, so that libsndfile reads all of it.
     """
 
     n_frames: int | None = None
@@ -56,7 +56,7 @@ class Corrected:
         file.seek(0)
 
     def read(self, n: int = -1) -> bytes:
-        """At most n bytes from where the file stands."""
+        """Read at most n bytes from the current position."""
         position = self._file.tell()
         data = self._file.read(n)
         first, last = max(self._start, position), min(self._start + len(self._bytes), position + len(data))
@@ -67,7 +67,7 @@ class Corrected:
 
 
 def not_audio(head: bytes) -> str:
-    """What a file with these first bytes is, where it is surely no sound; else empty."""
+    """Name what a file with these first bytes is, where it is certainly not audio; else empty."""
     for start, name in _NOT_AUDIO.items():
         if head.startswith(start):
             return name
@@ -76,7 +76,7 @@ def not_audio(head: bytes) -> str:
 
 
 def read_promise(file: BinaryIO) -> Promise:
-    """The promise of a WAV, AIFF, FLAC, OGG or MP3 file; of any other format, and of a broken header, an empty one."""
+    """Read the promise of a WAV, AIFF, FLAC, OGG or MP3 file; empty for any other format and for an incomplete header."""
     size = file.seek(0, os.SEEK_END)
     try:
         start = _after_id3(file)
@@ -141,7 +141,7 @@ def _wave(file: BinaryIO, size: int, magic: bytes) -> Promise:
 
 
 def _streamed(file: BinaryIO, size: int, start: int, order: str) -> Promise:
-    """Written to a pipe, or by a recorder that lost power, so the length was never filled in: all there is, is sound."""
+    """Read a file from a pipe, or from a recorder that lost power: its length was never filled in, all bytes are samples."""
     (whole,) = struct.unpack(f"{order}I", _at(file, 4, 4))
     if whole + 8 == size:  # the header was completed: 0 samples are meant, and other chunks may follow
         return Promise()

@@ -1,7 +1,7 @@
-"""Sound files and arrays of samples as blocks of mono float32 at the recipe's rate, in constant memory.
+"""Audio files and arrays as blocks of mono float32 samples at the recipe's rate, in constant memory.
 
-The only place that decodes. libsndfile reads WAV, FLAC, OGG (Vorbis, Opus), MP3 and AIFF; what it does not know (m4a,
-video) goes to PyAV, where that is installed. The content decides, never the suffix. What may pass is decided in `gate`.
+The only module that decodes. libsndfile reads WAV, FLAC, OGG (Vorbis, Opus), MP3 and AIFF; what it does not know (m4a,
+video) goes to PyAV, where that is installed. The content decides, never the suffix. What is accepted is decided in `gate`.
 """
 
 import os
@@ -35,34 +35,37 @@ _Reader = Generator[Samples, None, AudioSummary]
 
 
 class AudioFile:
-    """A sound file, read block by block.
+    """Read an audio file block by block.
 
-    path: of the file; audio: decides the sample rate (Hz) and the shortest duration that is allowed.
+    Args:
+        path: Of the file.
+        audio: Sample rate (Hz) of the blocks, and the shortest duration that is allowed.
     """
 
     def __init__(self, path: str | Path, audio: AudioRecipe) -> None:
         self._reading = _Reading(str(path), partial(_file_blocks, Path(path), audio))
 
     def blocks(self) -> Generator[Samples, None, None]:
-        """Blocks [sample] of mono samples at the recipe's rate; together they are the recording.
+        """Yield blocks [sample] of mono samples at the recipe's rate; concatenated they are the recording.
 
-        Raises `AudioError` as soon as the sound turns out to be unusable; what may only harm the answer is in `notes`.
+        Raises:
+            AudioError: The audio is unusable, raised as soon as that is known. Lesser problems are in `notes`.
         """
         return self._reading.blocks()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What may make an answer worse; known after reading."""
+        """What may make a prediction worse; known after reading."""
         return self._reading.summary.notes
 
     @property
     def duration_s(self) -> float:
-        """Seconds of sound that were decoded; known after reading."""
+        """Seconds of audio that were decoded; known after reading."""
         return self._reading.summary.duration_s
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of the samples (mono, the source's rate, 16 bits): the same for WAV, FLAC, array; known after reading."""
+        """SHA-256 of the samples (mono, source rate, 16 bits), the same for WAV, FLAC and array; known after reading."""
         return self._reading.summary.content_hash
 
 
@@ -84,30 +87,31 @@ class AudioArray:
         self._reading = _Reading(name, partial(_array_blocks, as_channels(samples, name), sample_rate, audio, name))
 
     def blocks(self) -> Generator[Samples, None, None]:
-        """Blocks [sample] of mono samples at the recipe's rate; together they are the recording.
+        """Yield blocks [sample] as `AudioFile.blocks` does.
 
-        Raises `AudioError` as soon as the sound turns out to be unusable; what may only harm the answer is in `notes`.
+        Raises:
+            AudioError: The audio is unusable, raised as soon as that is known. Lesser problems are in `notes`.
         """
         return self._reading.blocks()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What may make an answer worse; known after reading."""
+        """See `AudioFile.notes`."""
         return self._reading.summary.notes
 
     @property
     def duration_s(self) -> float:
-        """Seconds of sound that were decoded; known after reading."""
+        """See `AudioFile.duration_s`."""
         return self._reading.summary.duration_s
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of the samples (mono, the source's rate, 16 bits): the same for WAV, FLAC, array; known after reading."""
+        """See `AudioFile.content_hash`."""
         return self._reading.summary.content_hash
 
 
 class _Reading:
-    """What files and arrays share: passes blocks on and keeps what is known at the end.
+    """Pass blocks on and keep the summary known at the end; shared by files and arrays.
 
     Only `whole` warns: a program that reads many files, in threads, shows `notes` in its own way.
     """
@@ -161,7 +165,11 @@ def gate_array(samples: Shaped[np.ndarray, "..."], sample_rate: int, audio: Audi
 
 
 def content_hash(path: str | Path) -> str:
-    """The hash of `AudioFile.content_hash` by decoding alone, of any duration; raises `AudioError`."""
+    """Compute the hash of `AudioFile.content_hash` by decoding alone, for any duration.
+
+    Raises:
+        AudioError: The file cannot be decoded.
+    """
     reader = _file_blocks(Path(path), None)
     while True:
         try:
@@ -175,7 +183,7 @@ def _block_samples(n_channels: int) -> int:
 
 
 def _through(gate: Gate, native: _Blocks) -> _Reader:
-    """Drive a gate; empty blocks (the resampler filling up) are left out."""
+    """Drive a gate; empty blocks (while the resampler fills up) are left out."""
     for block in native:
         if len(ready := gate.push(block)):
             yield ready
@@ -210,7 +218,7 @@ def _file_blocks(path: Path, audio: AudioRecipe | None) -> _Reader:
 
 
 def _open(path: Path, stack: ExitStack) -> _Decoder:
-    """The decoder for what the file holds, whatever it is called."""
+    """Choose the decoder by the content of the file, whatever its name."""
     file = stack.enter_context(_open_bytes(path))
     try:
         head = file.read(512)

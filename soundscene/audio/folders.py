@@ -1,4 +1,4 @@
-"""Sound files named one by one, found in folders, matched by globs, or listed a path a line; never held as one list."""
+"""Audio files given by name, found in folders, matched by globs, or listed one per line; never held as one list."""
 
 import glob
 import os
@@ -19,12 +19,14 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def sound_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Files as given, whatever their suffix (a missing one is found out by reading it), and all sound files in folders.
+    """Yield files as given, whatever their suffix, and all audio files in folders.
 
-    A path that does not exist and holds *, ? or [ is a glob: * and ? stay within a name, ** stands for any folders. It
-    matches files, never hidden ones; a last part * or ** matches sound files only, by their suffix. Only the names of one
-    folder at a time are held, to sort them.
-    Raises: `AudioError` for a folder without any sound file and a glob without any match, when its turn comes.
+    A missing file is reported when it is read. A path that does not exist and contains *, ? or [ is a glob: * and ? match
+    within a name, ** matches any folders. It matches files, never hidden ones; a last part * or ** matches audio files only,
+    by suffix. Only the names of one folder at a time are held, to sort them.
+
+    Raises:
+        AudioError: A folder contains no audio file or a glob has no match, raised when its turn comes.
     """
     for path in paths:
         if path.is_dir():
@@ -36,28 +38,34 @@ def sound_files(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder, sorted, hidden ones left out."""
+    """Yield all files below a folder, sorted, hidden ones left out."""
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
 
 
 def is_sound(files: Iterator[Path]) -> Iterator[Path]:
-    """The files whose suffix is that of a sound file."""
+    """Yield the files with the suffix of an audio file."""
     return (file for file in files if file.suffix.lower() in AUDIO_SUFFIXES)
 
 
 def count_files(paths: Sequence[Path]) -> int:
-    """How many files `sound_files` will give, by looking at all folders now; raises what it would raise."""
+    """Count the files that `sound_files` yields, by walking all folders now.
+
+    Raises:
+        AudioError: See `sound_files`.
+    """
     return sum(1 for _ in sound_files(paths))
 
 
 def listed(source: str) -> Iterator[str]:
-    """The paths in a list, a path a line; "-" is stdin.
+    """Yield the paths in a list, one per line; "-" is stdin.
 
     A line is the name of a file as its bytes are, text or not, and ends with LF or CR LF; a name with a line break cannot be
     listed. Empty lines are skipped. Paths are relative to the working folder, not to the list.
-    Raises: `AudioError` for a list that cannot be read, and at a line with a NUL byte, which no name may hold.
+
+    Raises:
+        AudioError: The list cannot be read, or a line contains a NUL byte, which no name can.
     """
     if source == STDIN:
         yield from _lines(source, sys.stdin.buffer)
@@ -70,7 +78,7 @@ def listed(source: str) -> Iterator[str]:
 
 
 def count_listed(source: str) -> int | None:
-    """How many paths a list holds; None where reading it to find out would use it up (stdin, pipes)."""
+    """Count the paths in a list; None where counting would consume it (stdin, pipes)."""
     try:
         if source == STDIN or not stat.S_ISREG(os.stat(source).st_mode):
             return None
@@ -93,7 +101,7 @@ def _lines(source: str, file: Iterable[bytes]) -> Iterator[str]:
 
 
 def _some(files: Iterator[Path], otherwise: str) -> Iterator[Path]:
-    """The files, or an error where there are none."""
+    """Yield the files, or raise an error where there are none."""
     first = next(files, None)
     if first is None:
         raise AudioError(otherwise)
@@ -102,7 +110,7 @@ def _some(files: Iterator[Path], otherwise: str) -> Iterator[Path]:
 
 
 def _matches(pattern: Path) -> Iterator[Path]:
-    """Files that a glob matches, in the order of `walk`."""
+    """Yield the files that a glob matches, in the order of `walk`."""
     n = next(n for n, part in enumerate(pattern.parts) if glob.has_magic(part))
     base, wanted = Path(*pattern.parts[:n]), pattern.parts[n:]
     files = (file for file in _down_to(base, None if "**" in wanted else len(wanted)) if _fits(_below(file, base), wanted))
@@ -110,7 +118,7 @@ def _matches(pattern: Path) -> Iterator[Path]:
 
 
 def _down_to(base: Path, depth: int | None) -> Iterator[Path]:
-    """`walk`, but no deeper than a pattern without ** can match."""
+    """Walk, but no deeper than a pattern without ** can match."""
     if depth is None:
         yield from walk(base)
         return
@@ -125,7 +133,7 @@ def _below(file: Path, base: Path) -> tuple[str, ...]:
 
 
 def _fits(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
-    """Whether the parts of a path are what a glob wants, part by part."""
+    """Test whether the parts of a path match a glob, part by part."""
     if not wanted:
         return not parts
     if wanted[0] == "**":

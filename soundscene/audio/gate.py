@@ -1,7 +1,7 @@
-"""The gate that every sound passes, from a file or from an array: what is refused, what is noted, what comes out.
+"""The checks that all audio passes, from a file or from an array: what is refused, what is noted, what comes out.
 
-Out come mono float32 samples at the recipe's rate. Errors name the source, what was found, what is allowed and the likely
-cause; notes say what may make an answer worse. See docs/decisions/0020-decoding-and-resampling.md.
+The output is mono float32 samples at the recipe's rate. Errors name the source, its value, what is allowed and the likely
+cause. Notes name what may make a prediction worse. See docs/decisions/0020-decoding-and-resampling.md.
 """
 
 import hashlib
@@ -23,9 +23,12 @@ UNSCALED = 8.0  # peak above which samples are rather unscaled integers than lou
 
 @dataclass(frozen=True)
 class AudioSummary:
-    """What is known once a sound has been read to its end.
+    """Hold what is known once a recording has been read to its end.
 
-    duration_s: of the decoded samples; content_hash: of the mono samples at the source's rate in 16 bits.
+    Attributes:
+        duration_s: Seconds of decoded samples.
+        notes: What may make a prediction worse.
+        content_hash: SHA-256 of the mono samples at the source's rate in 16 bits.
     """
 
     duration_s: float
@@ -34,11 +37,17 @@ class AudioSummary:
 
 
 class Intake:
-    """What any sound passes, a recording or one without an end: [sample, channel] -> mono -> the recipe's rate.
+    """Check, mix and resample audio of any length: [sample, channel] -> mono -> the recipe's rate.
 
-    It judges single samples and the rate, never the whole, and keeps nothing that grows.
-    name: the source in messages; sample_rate: of the source, Hz; audio: None to leave the rate as it is.
-    Raises `AudioError` for an implausible rate.
+    It checks single samples and the rate, never the whole recording, and its memory does not grow.
+
+    Args:
+        name: Source, for messages.
+        sample_rate: Rate of the source, Hz.
+        audio: Settings of the recipe; None to leave the rate unchanged.
+
+    Raises:
+        AudioError: The rate is implausible.
     """
 
     def __init__(self, name: str, sample_rate: int, audio: AudioRecipe | None) -> None:
@@ -55,7 +64,11 @@ class Intake:
         self.peak = 0.0
 
     def mix(self, block: Float32[np.ndarray, "native channel"]) -> Samples:
-        """The next samples, mono at the source's rate; raises `AudioError` for one that is not finite."""
+        """Mix the next samples down to mono at the source's rate.
+
+        Raises:
+            AudioError: A sample is not finite.
+        """
         peak = max(float(block.max(initial=0.0)), -float(block.min(initial=0.0)))
         if not math.isfinite(peak):
             self._refuse_non_finite(block)
@@ -64,11 +77,11 @@ class Intake:
         return _mix(block)
 
     def resample(self, mono: Float32[np.ndarray, " native"], last: bool = False) -> Samples:
-        """Return what is ready by now at the recipe's rate.
+        """Return what is ready at the recipe's rate.
 
         Args:
-            mono: Samples at the source's rate.
-            last: Whether nothing comes after these samples.
+            mono: The next samples [sample].
+            last: Whether no samples follow.
         """
         if self._resampler is not None:
             mono = self._resampler.resample_chunk(mono, last=last)
@@ -76,7 +89,7 @@ class Intake:
         return mono
 
     def rate_notes(self) -> tuple[str, ...]:
-        """What a low rate does to the answer."""
+        """Note the effect of a low sample rate on the prediction."""
         if self._audio is None or self._rate >= self._audio.sample_rate:
             return ()
         top, edge = self._audio.sample_rate / 2, self._rate / 2
@@ -86,7 +99,7 @@ class Intake:
         )
 
     def peak_notes(self) -> tuple[str, ...]:
-        """What samples beyond full scale may come from."""
+        """Note samples beyond full scale and their likely cause."""
         if self.peak <= 1.0:
             return ()
         cause = "; were integers converted without scaling?" if self.peak > UNSCALED else ", left unchanged"
@@ -120,7 +133,7 @@ class Gate:
         self._n_in = self._n_silent = self._n_leading = 0
 
     def push(self, block: Float32[np.ndarray, "native channel"]) -> Samples:
-        """The next samples in, what is ready by now out. Blocks may have any length; the output does not depend on it."""
+        """Accept the next samples of any number and return what is ready; the output does not depend on the blocks."""
         mono = self._intake.mix(block)
         self._count_silence(mono)
         self._n_in += len(mono)
@@ -130,7 +143,11 @@ class Gate:
         return self._intake.resample(mono)
 
     def flush(self) -> Samples:
-        """The rest of the samples, after the last push; refuses what is too short or silent as a whole."""
+        """Return the remaining samples, after the last push.
+
+        Raises:
+            AudioError: The recording as a whole is too short or silent.
+        """
         if not self._n_in:
             raise AudioError(f"{self._name}: holds no samples; was the recording or the export interrupted?")
         if self._n_leading == self._n_in:
@@ -144,7 +161,7 @@ class Gate:
         return rest
 
     def summary(self) -> AudioSummary:
-        """What is known after `flush`."""
+        """Return what is known after `flush`."""
         return AudioSummary(self._n_in / self._rate, self._notes(), self._hash.hexdigest())
 
     def _count_silence(self, mono: Samples) -> None:
@@ -177,7 +194,7 @@ class Gate:
 
 
 def _mix(block: Float32[np.ndarray, "native channel"]) -> Samples:
-    """Mean over the channels; of two it is written out, because numpy takes twenty times as long for the same bits."""
+    """Average the channels; two are written out, because numpy takes twenty times as long for the same bits."""
     if block.shape[1] == 1:
         return block[:, 0]
     if block.shape[1] == 2:

@@ -1,9 +1,9 @@
 """A microphone as blocks of samples, through sounddevice (PortAudio), an extra.
 
 The device calls back from a thread of its own, which must not wait: it puts blocks into a queue of bounded length. Two
-things can go missing, and both are counted. A dropout: the device itself had to discard sound before it called. An overrun:
-the queue was full because the listener was too slow; then all that waits is discarded at once, so that what is heard next is
-the present again, and the holes are few. Lost time stays on the clock as `Arrival.n_lost`.
+kinds of loss are counted. A dropout: the device itself discarded audio before it called. An overrun: the queue was full
+because the reader was too slow. Then the whole queue is discarded, so that the next block is recent again and the gaps are
+few. Lost time stays on the clock as `Arrival.n_lost`.
 """
 
 import importlib
@@ -30,7 +30,15 @@ _LONGEST_GAP_S = 3600.0  # beyond this the device's clock was set, not its sound
 
 @dataclass(frozen=True)
 class Input:
-    """A device that sound can be recorded from: number and name to choose it by, channels, its own rate in Hz."""
+    """Hold a recording device.
+
+    Attributes:
+        number: To select it by.
+        name: To select it by, in part or whole.
+        n_channels: Largest number of channels.
+        sample_rate: Default rate, Hz.
+        default: Whether it is the system's input.
+    """
 
     number: int
     name: str
@@ -40,7 +48,11 @@ class Input:
 
 
 def list_inputs() -> list[Input]:
-    """All inputs; raises `AudioError` without sounddevice or PortAudio."""
+    """List all inputs.
+
+    Raises:
+        AudioError: sounddevice or PortAudio is missing.
+    """
     sounddevice = _import()
     with _plain_errors(sounddevice, "the devices cannot be listed"):
         devices = list(sounddevice.query_devices())
@@ -91,13 +103,14 @@ class Microphone:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Nothing that is not counted."""
+        """Empty: everything that can go wrong is counted."""
         return ()
 
     def arrivals(self) -> Generator[Arrival, None, None]:
-        """Blocks as the device gives them, without end; closing the generator closes the device.
+        """Yield blocks as the device delivers them, without end; closing the generator closes the device.
 
-        Raises `AudioError` where the device stops, or gives nothing for five seconds.
+        Raises:
+            AudioError: The device stops, or delivers nothing for five seconds.
         """
         cannot = f"{self.name}: cannot be opened; does another program hold it?"
         with _plain_errors(self._sounddevice, cannot):
@@ -156,7 +169,7 @@ class Microphone:
         self._expected_s = began_s + n / self.sample_rate
 
     def _gap(self, began_s: float) -> int:
-        """Samples the device discarded, by its clock; 0 where that clock stands still, as with some drivers."""
+        """Compute the samples the device discarded, by its clock; 0 where that clock stands still, as with some drivers."""
         if self._expected_s is None:
             return 0
         gap_s = began_s - self._expected_s
@@ -164,7 +177,7 @@ class Microphone:
 
 
 def _default_number(sounddevice: Any) -> int:
-    """Number of the system's input; -1 for none. The library gives it as a pair with the output."""
+    """Return the number of the system's input, -1 for none; the library gives it as a pair with the output."""
     try:
         return int(sounddevice.default.device[0])
     except (TypeError, IndexError):
@@ -187,7 +200,7 @@ def _import() -> Any:
 
 @contextmanager
 def _plain_errors(sounddevice: Any, what: str) -> Generator[None, None, None]:
-    """PortAudio's complaints, and those of the choice of a device, as one line."""
+    """Turn errors of PortAudio and of the selection of a device into one line."""
     try:
         yield
     except (sounddevice.PortAudioError, ValueError) as error:

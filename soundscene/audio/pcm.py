@@ -1,4 +1,4 @@
-"""Raw PCM, samples without a header, as another program pipes them; and what any source of live sound hands on."""
+"""Raw PCM, samples without a header, as another program pipes them, and the blocks that every live source yields."""
 
 import time
 from collections.abc import Generator
@@ -24,9 +24,12 @@ _READ = 1 << 16  # bytes at most at a time; what is there comes at once, however
 
 @dataclass(frozen=True)
 class Arrival:
-    """A block of live sound, [sample, channel] at the source's rate, with `time.perf_counter()` when it came.
+    """Hold a block of live audio.
 
-    n_lost: samples that went missing just before it.
+    Attributes:
+        samples: [sample, channel] at the source's rate.
+        arrived: `time.perf_counter()` when it arrived.
+        n_lost: Samples lost just before it.
     """
 
     samples: Float32[np.ndarray, "native channel"]
@@ -35,9 +38,15 @@ class Arrival:
 
 
 class PcmStream:
-    """Raw PCM from an open binary file, mostly a pipe; channels interleaved.
+    """Read raw PCM with interleaved channels from an open binary file, usually a pipe.
 
-    file: must have `read1`; n_channels, 1 to 64. Raises `AudioError` for another number of channels.
+    Args:
+        file: Has the method `read1`.
+        n_channels: 1 to 64.
+        sample_type: Type of a sample.
+
+    Raises:
+        AudioError: The number of channels is outside the range.
     """
 
     def __init__(self, file: BufferedIOBase, n_channels: int, sample_type: SampleType) -> None:
@@ -59,7 +68,7 @@ class PcmStream:
         )
 
     def arrivals(self) -> Generator[Arrival, None, None]:
-        """What is there, as soon as it is there, to the end of the file."""
+        """Yield what is available, as soon as it is available, to the end of the file."""
         rest = b""
         while data := self._file.read1(_READ):
             arrived = time.perf_counter()

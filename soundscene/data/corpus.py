@@ -52,7 +52,7 @@ class Corpus:
 
     @property
     def voting(self) -> Bool[np.ndarray, " segment"]:
-        """Regular segments that are not digital silence: they answer and calibrate (docs/decisions/0010)."""
+        """Regular segments that are not digital silence: they vote and calibrate (docs/decisions/0010)."""
         return self.regular & ~self.silent
 
     def labels(self, scenes: Sequence[str]) -> Int64[np.ndarray, " segment"]:

@@ -28,11 +28,16 @@ _MANY = 10  # scenes listed in a message
 
 @dataclass(frozen=True)
 class Design:
-    """Splits with names, and what kind of evidence they are.
+    """Hold named splits and the kind of evidence they give.
 
-    splits: by name, in the order of the tables. kind: "once" where every recording is in at most one test part, so that
-    all answers may be counted together; "repeated" where it may be in several. text: where the splits come from, one
-    sentence for every table. Raises ValueError without splits, or for "once" where a recording is tested twice.
+    Attributes:
+        splits: By name, in the order of the tables.
+        kind: "once" where every recording is in at most one test part, so that all predictions may be counted together;
+            "repeated" where it may be in several.
+        text: Where the splits come from, one sentence for every table.
+
+    Raises:
+        ValueError: There are no splits, or the kind is "once" and a recording is tested twice.
     """
 
     splits: Mapping[str, Split]

@@ -43,9 +43,10 @@ class Manifest:
 
     @classmethod
     def read(cls, path: str | Path) -> "Manifest":
-        """Read and check a CSV file (UTF-8, comma separated); every file in it must exist.
+        """Read and check a CSV file (UTF-8, comma-separated); every file in it must exist.
 
-        Raises `ManifestError` that names the file and the line.
+        Raises:
+            ManifestError: The CSV or a row is invalid; the message names the file and the line.
         """
         path = Path(path)
         rows = _rows(path, _text(path))
@@ -124,7 +125,14 @@ class Manifest:
 
 
 def parse_test(text: str) -> tuple[str, str]:
-    """Column and value of a test part written `column=value`, such as "fold=1"; raises `ManifestError`."""
+    """Parse a test part written `column=value`, such as "fold=1", into column and value.
+
+    >>> parse_test("fold=1")
+    ('fold', '1')
+
+    Raises:
+        ManifestError: The text is not of this form.
+    """
     column, equals, value = (part.strip() for part in text.partition("="))
     if not (column and equals and value):
         raise ManifestError(f"test part {text!r}: expected column=value, for example fold=1")
@@ -132,11 +140,13 @@ def parse_test(text: str) -> tuple[str, str]:
 
 
 def scan(folder: str | Path) -> tuple[Manifest, tuple[str, ...]]:
-    """A manifest from a folder with one subfolder for each scene, and notes on what to know about it.
+    """Build a manifest from a folder with one subfolder per scene, and notes for the user.
 
-    Files may lie deeper inside a scene's folder; hidden ones are skipped. Each file is its own group. Five stratified
-    folds are dealt, so that `--test fold=1` works at once; with fewer files of a scene fewer, with one file none.
-    Raises `ManifestError` when there is no subfolder with sound files.
+    Files may be deeper inside a scene's folder; hidden ones are skipped. Each file is its own group. Five stratified folds
+    are assigned, so that `--test fold=1` works at once: fewer where a scene has fewer files, none where it has one.
+
+    Raises:
+        ManifestError: There is no subfolder with audio files.
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -1,9 +1,9 @@
-"""What systems read of a corpus, on disk: computed once, by several processes, appended, and never half-written.
+"""Features of a corpus on disk: computed once, by several processes, appended, and never half-written.
 
 A store is a folder for one representation. `values.bin` holds the float16 values of all segments one after another,
-`journal.jsonl` a line for each recording that is complete: its identity (path, size, time of change), where its values
-stand, and what else is known of it. A line is written after its values, so a killed run goes on behind the last line.
-float16 keeps 11 bits: what that does to an answer is measured in docs/decisions/0050-feature-store.md.
+`journal.jsonl` a line for each recording that is complete: its identity (path, size, time of change), where its values are,
+and what else is known of it. A line is written after its values, so an interrupted run resumes behind the last line.
+float16 keeps 11 bits: their effect on predictions is measured in docs/decisions/0050-feature-store.md.
 """
 
 import hashlib
@@ -35,10 +35,16 @@ DTYPE = np.dtype("<f2")
 
 @dataclass(frozen=True)
 class Extract:
-    """What a representation makes of one recording.
+    """Hold the features of one recording.
 
-    features [segment, ...]; start_s, silent and regular [segment] as in `Corpus`; content_hash, duration_s and notes of the
-    file.
+    Attributes:
+        features: [segment, ...].
+        start_s: [segment], seconds, as in `Corpus`.
+        silent: [segment], as in `Corpus`.
+        regular: [segment], as in `Corpus`.
+        content_hash: Hash of the audio.
+        duration_s: Seconds.
+        notes: What may make a prediction worse.
     """
 
     features: Float32[np.ndarray, "segment ..."]
@@ -52,12 +58,12 @@ class Extract:
 
 @dataclass(frozen=True)
 class Representation:
-    """A way to read recordings.
+    """Describe how recordings become features.
 
     Attributes:
-        name: For people.
+        name: For messages and folders.
         key: Everything that decides the values beside the audio: settings and a version.
-        extract: Function from a recording to values, which other processes can be handed; raises `AudioError`.
+        extract: Function from a recording to features, picklable for other processes; it raises `AudioError`.
     """
 
     name: str
@@ -66,9 +72,11 @@ class Representation:
 
 
 class FeatureStore:
-    """The values of one representation, for any number of recordings.
+    """Store the features of one representation, for any number of recordings.
 
-    folder: holds the stores of all representations; a sub-folder with a name made from the key is this one's.
+    Args:
+        folder: Holds the stores of all representations; this one has a subfolder named after its key.
+        representation: How recordings become features.
     """
 
     def __init__(self, folder: Path, representation: Representation) -> None:
@@ -102,9 +110,10 @@ class FeatureStore:
             raise TrainingError(f"{self.folder}: cannot be written ({error.strerror or error}); is the disk full?") from None
 
     def load(self, recordings: Sequence[Recording]) -> Corpus:
-        """The features of some recordings in memory, as float32.
+        """Load the features of some recordings into memory, as float32.
 
-        Raises: `ManifestError` for a recording that is not in the store, or changed since.
+        Raises:
+            ManifestError: A recording is not in the store, or was changed since.
         """
         self._read_journal()
         rows = [self._rows.get(_identity(r)) for r in recordings]
@@ -142,7 +151,7 @@ class FeatureStore:
         )
 
     def content_hashes(self, recordings: Sequence[Recording]) -> dict[Path, str]:
-        """Hash of the sound of each recording, for the leakage guard; raises nothing for those not in the store."""
+        """Return the content hash of each stored recording, by path, for the leakage check."""
         self._read_journal()
         rows = ((r.path, self._rows.get(_identity(r))) for r in recordings)
         return {path: row["content_hash"] for path, row in rows if row is not None}
