@@ -110,6 +110,7 @@ def test_one_broken_file_does_not_end_the_others_and_the_rest_is_kept(tmp_path: 
     assert set(store.content_hashes(recordings)) == {recordings[0].path, recordings[2].path}
 
 
+@pytest.mark.budget(15)  # the processes import this test module, and with it pytest and its plugins
 def test_processes_share_the_work_and_give_the_same_store(tmp_path: Path) -> None:
     log = tmp_path / "log"
     representation = Representation("numbers", "1", partial(counting, log))
