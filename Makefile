@@ -9,20 +9,17 @@ WORKERS ?= 2
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 WARM := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.support.warm
 
-.PHONY: demo test test-ci test-full check format lock clean
+.PHONY: demo test test-full check format lock clean
 
 demo: $(READY)
 	$(BIN)/soundscene demo $(if $(CORPUS),--corpus "$(CORPUS)")
 
-# Under 3 minutes on two cores: no Ray cluster, no killed process, nothing slow.
+# Under 3 minutes on two cores: no Ray cluster, no killed process, nothing slow. .ci/run chooses more by TIER and OPTIONS.
+TIER ?= not (slow or cluster or kill)
+OPTIONS ?=
 test: $(READY)
 	$(WARM)
-	$(PYTEST) -m "not (slow or cluster or kill)"
-
-# What .ci/run runs: `make test`, one Ray cluster and the shorter kills, with coverage.
-test-ci: $(READY)
-	$(WARM)
-	$(PYTEST) -m "not slow" --strict-skips --cov=soundscene --cov-report=term
+	$(PYTEST) -m "$(TIER)" $(OPTIONS)
 
 # Everything, under 60 minutes; before an issue is closed.
 test-full: $(READY)
