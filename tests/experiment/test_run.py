@@ -192,7 +192,7 @@ def test_the_same_sound_on_both_sides_is_refused(manifest: Path, tmp_path: Path)
     folder = tmp_path / "sound"
     shutil.copytree(manifest.parent, folder)
     shutil.copy(folder / "rain" / "0.wav", folder / "rain" / "4.wav")
-    with pytest.raises(ManifestError, match="part=1: the same audio stands in training"):
+    with pytest.raises(ManifestError, match="part=1: the same audio appears in both training"):
         run_experiment(request(folder / "manifest.csv"), tmp_path / "run", MEANS)
 
 
