@@ -51,6 +51,7 @@ def rows(out: Path) -> list[str]:
     return sorted(line for path in out.glob("part-*.csv") for line in path.read_text().splitlines()[1:] if line)
 
 
+@pytest.mark.budget(20)  # every change on the disk, once each
 @pytest.mark.parametrize("kind", ["fail", "die"])
 def test_a_batch_survives_a_fault_at_every_change(tmp_path: Path, kind: Kind) -> None:
     code, n = in_fork(lambda: batch(tmp_path / "whole"), tmp_path / "whole")
@@ -136,6 +137,7 @@ def request_of_stub(tmp_path: Path) -> Request:
     return Request("toys", sounds, tuple(recordings), design, Recipe.small(), (spec,))
 
 
+@pytest.mark.budget(20)  # every change on the disk, once each
 @pytest.mark.parametrize("kind", ["fail", "die"])
 @pytest.mark.usefixtures("stub")
 def test_an_experiment_survives_a_fault_at_every_change(tmp_path: Path, request_of_stub: Request, kind: Kind) -> None:
