@@ -1,0 +1,86 @@
+"""Read mutated sound files in child processes: no foreign exception, no crash, none over 5 s, no growth of memory.
+
+26 seeds of WAV, FLAC, OGG, Opus, MP3, AIFF, CAF, m4a, mka and WebM; bits, truncation, lies about sizes, splices.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.fuzz_files import SEEDS, mutate, seed_bytes
+from benchmarks.fuzz_process import Outcome, count, run_cases
+from soundscene.audio.files import AudioFile
+from soundscene.recipe import AudioRecipe
+
+LIMIT_S = 5.0
+GROWTH_MB = 50.0
+WARM = 1000  # cases after which memory must not grow
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this subcommand."""
+    parser.add_argument("--cases", type=int, default=10_000)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the cases, print what went wrong and the counts, and return 0 when nothing did."""
+    cases = range(arguments.cases) if arguments.only is None else [arguments.only]
+    outcomes = []
+    for outcome in run_cases("benchmarks.fuzz_sound:reader", (arguments.seed,), cases, LIMIT_S):
+        outcomes.append(outcome)
+        if outcome.kind not in ("fine", "refused") or arguments.only is not None:
+            print(f"{outcome.case} ({describe(arguments.seed, outcome.case)}): {outcome.kind}: {outcome.detail}", flush=True)
+    counts, grown = count(outcomes), growth_mb(outcomes)
+    slowest = max(outcome.seconds for outcome in outcomes)
+    print(
+        f"{len(outcomes)} files: {counts['fine']} read, {counts['refused']} refused, "
+        f"{counts['foreign']} foreign exceptions, {counts['crash']} crashes, {counts['hang']} over {LIMIT_S:g} s, slowest {slowest:.2f} s, memory {grown:+.1f} MB "
+        f"from case {WARM} on"
+    )
+    return int(counts["foreign"] + counts["crash"] + counts["hang"] > 0 or grown >= GROWTH_MB)
+
+
+def growth_mb(outcomes: list[Outcome]) -> float:
+    """Memory at the end beyond that after the first 1000 cases, medians of a hundred cases each; 0 for short runs."""
+    if len(outcomes) < 2 * WARM:
+        return 0.0
+    start, end = outcomes[WARM - 50 : WARM + 50], outcomes[-100:]
+    return float(np.median([o.memory_mb for o in end]) - np.median([o.memory_mb for o in start]))
+
+
+def mutated(seed: int, case: int) -> tuple[str, bytes, str]:
+    """Make a case: the name of its seed, its bytes, and what was done to them."""
+    draw = np.random.default_rng([seed, case])
+    names = list(SEEDS)
+    name = names[case % len(names)]
+    others = [seed_bytes(str(other)) for other in draw.choice(names, 2)]
+    data, done = mutate(seed_bytes(name), others, draw)
+    return name, data, done
+
+
+def describe(seed: int, case: int) -> str:
+    """Name the seed of a case and what was done to it."""
+    name, data, done = mutated(seed, case)
+    return f"{name}, {done}, {len(data)} bytes"
+
+
+def reader(seed: int) -> Callable[[int], str]:
+    """Return the function that writes a case to a file and reads it as a prediction would."""
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    audio = AudioRecipe()
+
+    def read(case: int) -> str:
+        name, data, _ = mutated(seed, case)
+        path = folder / f"case.{SEEDS[name][0]}"
+        path.write_bytes(data)
+        try:
+            file = AudioFile(path, audio)
+            n_samples = sum(len(block) for block in file.blocks())
+        finally:
+            path.unlink()
+        return f"{n_samples / audio.sample_rate:.3f} s; {'; '.join(file.notes)}"
+
+    return read
