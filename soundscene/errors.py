@@ -31,3 +31,14 @@ class BundleError(SceneError):
 
 class TrainingError(SceneError):
     """A corpus or a run folder does not permit the requested training."""
+
+
+def unexpected(name: str, error: Exception) -> AudioError:
+    """Return the error of one recording for an exception that nothing foresaw, so that the run goes on without it.
+
+    Args:
+        name: Of the recording.
+        error: What was raised.
+    """
+    text = " ".join(str(error).split())[:200]
+    return AudioError(f"{name}: failed unexpectedly ({type(error).__name__}: {text}); leave it out, and please report it")

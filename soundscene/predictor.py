@@ -15,7 +15,7 @@ from jaxtyping import Shaped
 
 from soundscene.audio.files import AudioArray, AudioFile
 from soundscene.bundle import BATCH, Head, ModelBundle
-from soundscene.errors import AudioError, AudioWarning, SceneError
+from soundscene.errors import AudioError, AudioWarning, SceneError, unexpected
 from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, array_arrivals, listen
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
@@ -174,8 +174,12 @@ class Predictor:
         try:
             return path, self._predict(str(path), AudioFile(path, self.bundle.recipe.audio), through)
         except SceneError as error:
-            error.__traceback__ = error.__context__ = None  # they keep the blocks and images of the recording in memory
+            error.__traceback__ = error.__context__ = error.__cause__ = (
+                None  # they keep the blocks and images of the recording in memory
+            )
             return path, error
+        except Exception as error:
+            return path, unexpected(str(path), error)
 
     def _predict(self, name: str, sound: AudioFile | AudioArray, through: _Through) -> ScenePrediction:
         starts: list[float] = []

@@ -9,9 +9,10 @@ import stat
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,9 +21,10 @@ import soundfile
 from jaxtyping import Float32, Shaped
 
 from soundscene.audio.arrays import as_channels, to_float32
+from soundscene.audio.child import Message, messages
 from soundscene.audio.containers import Corrected, not_audio, read_promise
 from soundscene.audio.gate import AudioSummary, Gate
-from soundscene.errors import AudioError, AudioWarning
+from soundscene.errors import AudioError, AudioWarning, SceneError, unexpected
 from soundscene.recipe import AudioRecipe
 from soundscene.types import Samples
 
@@ -211,10 +213,15 @@ class _Decoder:
 
 
 def _file_blocks(path: Path, audio: AudioRecipe | None) -> _Reader:
-    with ExitStack() as stack:
-        decoder = _open(path, stack)
-        gate = Gate(str(path), decoder.sample_rate, audio, decoder.holds_float)
-        return (yield from _through(gate, decoder.blocks))
+    try:
+        with ExitStack() as stack:
+            decoder = _open(path, stack)
+            gate = Gate(str(path), decoder.sample_rate, audio, decoder.holds_float)
+            return (yield from _through(gate, decoder.blocks))
+    except SceneError:
+        raise
+    except Exception as error:  # of a decoder: whatever a file does, others are read
+        raise unexpected(str(path), error) from error
 
 
 def _open(path: Path, stack: ExitStack) -> _Decoder:
@@ -291,38 +298,35 @@ def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, promised: int | No
 
 
 def _open_av(path: Path, stack: ExitStack, why: str) -> _Decoder:
-    """Decode with PyAV (FFmpeg's libraries); `why` says what kept libsndfile from it."""
-    try:
-        import av  # here, because it is an extra, and slow to import
-        from av.error import FFmpegError
-    except ImportError:
+    """Decode with PyAV (FFmpeg's libraries) in a child process; `why` says what kept libsndfile from it."""
+    if find_spec("av") is None:  # an extra
         raise AudioError(
             f"{path}: {why}; if it is m4a, video or another format that FFmpeg knows, pip install soundscene[av]"
-        ) from None
-    try:
-        container = stack.enter_context(av.open(str(path), metadata_errors="ignore"))
-    except (FFmpegError, ValueError):
-        raise AudioError(f"{path}: {why}, and FFmpeg does not know it either; it is damaged or not an audio file") from None
-    if not container.streams.audio:
-        raise AudioError(f"{path}: contains no audio, only {', '.join(s.type for s in container.streams) or 'no streams'}")
-    stream = container.streams.audio[0]
-    rate = int(stream.codec_context.sample_rate)
-    promised_s = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-    return _Decoder(rate, False, _av_blocks(path, container, rate, promised_s))
+        )
+    decoded = stack.enter_context(closing(messages(path)))
+    facts, _ = next(decoded)
+    match facts["kind"]:
+        case "foreign":
+            raise AudioError(f"{path}: {why}, and FFmpeg does not know it either; it is damaged or not an audio file")
+        case "no audio":
+            raise AudioError(f"{path}: contains no audio, only {facts['why']}")
+        case "no decoder":
+            raise AudioError(
+                f"{path}: its audio is of a kind that FFmpeg has no decoder for; is it protected, or damaged? Convert it to "
+                "WAV or FLAC with the program that made it"
+            )
+        case "undecodable":
+            raise _undecodable(path, 0.0, facts["why"])
+    return _Decoder(facts["rate"], False, _av_blocks(path, decoded, facts["rate"], facts["promised_s"]))
 
 
-def _av_blocks(path: Path, container: Any, rate: int, promised_s: float) -> _Blocks:
-    import av
-    from av.error import FFmpegError
-
-    to_float = av.AudioResampler(format="fltp")  # planar float at the stream's own rate and layout
+def _av_blocks(path: Path, decoded: Iterator[Message], rate: int, promised_s: float) -> _Blocks:
     n_read = 0
-    try:
-        for frame in container.decode(audio=0):
-            for planar in to_float.resample(frame):
-                n_read += planar.samples
-                yield np.ascontiguousarray(planar.to_ndarray().T)
-    except FFmpegError as error:
-        raise _undecodable(path, n_read / rate, error.strerror or "FFmpeg gave no reason") from None
+    for facts, samples in decoded:
+        if facts["kind"] == "undecodable":
+            raise _undecodable(path, n_read / rate, facts["why"])
+        if facts["kind"] == "block":
+            n_read += len(samples)
+            yield samples
     if n_read / rate < promised_s - _AV_SLACK_S:
         raise _undecodable(path, n_read / rate, f"the header promises {promised_s:.2f} s")

@@ -5,7 +5,6 @@ cause. Notes name what may make a prediction worse. See docs/decisions/0020-deco
 """
 
 import hashlib
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from soundscene.types import Samples
 
 _LOWEST_HZ, _HIGHEST_HZ = 1000, 768000
 _MUCH_SILENCE = 0.5  # share of a recording from which on digital silence is noted
+LOUDEST = 1e10  # peak up to which no power overflows float32; unscaled 32-bit integers reach 2.1e9
 UNSCALED = 8.0  # peak above which samples are rather unscaled integers than loud
 
 
@@ -67,11 +67,11 @@ class Intake:
         """Mix the next samples down to mono at the source's rate.
 
         Raises:
-            AudioError: A sample is not finite.
+            AudioError: A sample is not finite, or beyond `LOUDEST`.
         """
         peak = max(float(block.max(initial=0.0)), -float(block.min(initial=0.0)))
-        if not math.isfinite(peak):
-            self._refuse_non_finite(block)
+        if not peak <= LOUDEST:  # NaN included
+            self._refuse_values(block)
         self.peak = max(self.peak, peak)
         self.n_in += len(block)
         return _mix(block)
@@ -105,11 +105,15 @@ class Intake:
         cause = "; were integers converted without scaling?" if self.peak > UNSCALED else ", left unchanged"
         return (f"peak {self.peak:.4g}, samples are expected within -1 to 1{cause}",)
 
-    def _refuse_non_finite(self, block: Float32[np.ndarray, "sample channel"]) -> None:
-        sample, channel = np.argwhere(~np.isfinite(block))[0]
+    def _refuse_values(self, block: Float32[np.ndarray, "sample channel"]) -> None:
+        bad = ~np.isfinite(block)
+        must = "samples must be finite; did the program that wrote it divide by zero?"
+        if not bad.any():
+            bad, must = np.abs(block) > LOUDEST, "samples are expected within -1 to 1; is the file damaged?"
+        sample, channel = np.argwhere(bad)[0]
         raise AudioError(
-            f"{self._name}: holds {block[sample, channel]} at {(self.n_in + sample) / self._rate:.3f} s "
-            f"(channel {channel + 1}), samples must be finite; did the program that wrote it divide by zero?"
+            f"{self._name}: holds {block[sample, channel]:g} at {(self.n_in + sample) / self._rate:.3f} s "
+            f"(channel {channel + 1}), {must}"
         )
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from soundscene.audio.files import AudioFile
 from soundscene.data.manifest import Manifest, parse_test
-from soundscene.errors import AudioError, ManifestError, RecipeError
+from soundscene.errors import AudioError, ManifestError, RecipeError, unexpected
 from soundscene.recipe import Recipe
 from soundscene.signal.frontend import FrontEnd, join_segments
 from soundscene.threads import in_order
@@ -200,7 +200,19 @@ def _attempt(recipe: Recipe, front_end: FrontEnd, recording: Recording) -> tuple
     try:
         return read_segments(recording, recipe, front_end)
     except AudioError as error:
-        return f"line {recording.line}: {error}" if recording.line else str(error)
+        return reason(recording, error)
+    except Exception as error:
+        return reason(recording, unexpected(str(recording.path), error))
+
+
+def reason(recording: Recording, error: AudioError) -> str:
+    """Return why a recording cannot be used, with its line in the manifest.
+
+    Args:
+        recording: Row of a manifest.
+        error: Of its file.
+    """
+    return f"line {recording.line}: {error}" if recording.line else str(error)
 
 
 def _join(recordings: Sequence[Recording], results: Sequence[tuple[SegmentImages, AudioFile]], recipe: Recipe) -> Corpus:

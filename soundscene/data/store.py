@@ -25,8 +25,8 @@ from filelock import FileLock
 from jaxtyping import Bool, Float32, Float64
 from threadpoolctl import threadpool_limits
 
-from soundscene.data.corpus import Corpus
-from soundscene.errors import AudioError, ManifestError, TrainingError
+from soundscene.data.corpus import Corpus, reason
+from soundscene.errors import AudioError, ManifestError, TrainingError, unexpected
 from soundscene.types import Recording
 
 VERSION = 1  # of the code that makes values; another one is another store
@@ -247,7 +247,9 @@ class _Extraction:
         try:
             return self.representation.extract(recording)
         except AudioError as error:
-            return f"line {recording.line}: {error}" if recording.line else str(error)
+            return reason(recording, error)
+        except Exception as error:
+            return reason(recording, unexpected(str(recording.path), error))
 
 
 def _append(values: BinaryIO, journal: BinaryIO, first: int, recording: Recording, extract: Extract) -> int:

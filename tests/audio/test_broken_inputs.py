@@ -329,3 +329,20 @@ def test_odd_sound_file_is_read_with_notes(tmp_path: Path, make: Callable[[Path]
     assert [(w.category, str(w.message)) for w in caught] == [(AudioWarning, f"{path}: {note}") for note in notes]
     assert n_samples == pytest.approx(source.duration_s * RATE, abs=1)
     assert source.duration_s >= 3
+
+
+@pytest.mark.parametrize("value", [1e25, -3e38, 1.1e10])
+def test_a_sample_whose_power_would_overflow_is_refused(tmp_path: Path, value: float) -> None:
+    path = sound(tmp_path / "a.wav", spoiled(value, 1.5), subtype="FLOAT")
+    expected = rf"holds {value:g} at 1\.500 s \(channel 2\), samples are expected within -1 to 1; is the file damaged\?"
+    with pytest.raises(AudioError, match=expected.replace("+", r"\+")):
+        read_samples(path, RECIPE)
+
+
+def test_an_exception_of_a_decoder_is_the_error_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("a bug\nin two lines")
+
+    monkeypatch.setattr("soundscene.audio.files._open_soundfile", broken)
+    with pytest.raises(AudioError, match=r"a\.wav: failed unexpectedly \(RuntimeError: a bug in two lines\); leave it out"):
+        read_samples(sound(tmp_path / "a.wav"), RECIPE)
