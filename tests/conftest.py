@@ -71,6 +71,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--strict-skips", action="store_true", help="fail tests that skip and are not in allowed_skips.txt")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each file to one worker, because its fixtures are made by file; tests with a cluster share one in one worker."""
     for item in items:
@@ -78,6 +79,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             cluster = item.get_closest_marker("cluster") is not None
             item.add_marker(pytest.mark.xdist_group("cluster" if cluster else _file(item.nodeid)))
     items.sort(key=lambda item: FIRST.index(name) if (name := _file(item.nodeid)) in FIRST else len(FIRST))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse a version of xdist that ignores the groups: fixtures of a file would be made by every worker."""
+    if getattr(session.config.option, "loadgroup", False) and not all("@" in item.nodeid for item in session.items):
+        raise pytest.UsageError("pytest-xdist has not grouped the tests; are its version and pytest's the pinned ones?")
 
 
 def _file(nodeid: str) -> str:
