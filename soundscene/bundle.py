@@ -22,7 +22,7 @@ from soundscene.errors import BundleError, RecipeError
 from soundscene.files import write_atomic
 from soundscene.network.models import Network, build_network
 from soundscene.network.svm import CalibratedSVM
-from soundscene.recipe import Recipe
+from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.unfamiliarity import Familiarity, Kind, SceneGaussians
 from soundscene.types import LogPosterior
 
@@ -46,6 +46,7 @@ class ModelBundle:
         temperature: Of each head, for posteriors of recordings; 1 if none was fitted.
         provenance: Versions, corpus, split, epoch, notes.
         familiarity: Reference for unknown detection; None in a model that was saved by an older version.
+        front_end: Version of the front-end that made its training images. Predictions use `recipe.FRONT_END`.
     """
 
     recipe: Recipe
@@ -55,6 +56,7 @@ class ModelBundle:
     temperature: dict[str, float]
     provenance: dict[str, Any] = field(default_factory=dict)
     familiarity: Familiarity | None = None
+    front_end: int = FRONT_END
 
     @torch.inference_mode()
     def embed(self, images: Float32[np.ndarray, "segment 2 band frame"]) -> Float32[np.ndarray, "segment embedding"]:
@@ -102,6 +104,7 @@ class ModelBundle:
             "scenes": self.scenes,
             "temperature": self.temperature,
             "provenance": self.provenance,
+            "front_end": self.front_end,  # older readers ignore it
         }
         if self.familiarity:  # older readers ignore it, so the format version stays
             parts["familiarity"] = self.familiarity.kind
@@ -131,12 +134,13 @@ class ModelBundle:
             provenance = dict(header["provenance"])
             shape = (len(scenes), network.softmax.in_features)
             familiarity = _familiarity(header.get("familiarity"), _part(tensors, "familiarity/"), shape)
+            front_end = _front_end(header.get("front_end", 1))
         except KeyError as error:
             raise BundleError(f"{path}: its header lacks {error}; retrain the model") from None
         except (RecipeError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise BundleError(f"{path}: its header and its tensors do not agree ({reason}); retrain the model") from None
-        return cls(recipe, scenes, network.eval(), svm.eval(), temperature, provenance, familiarity)
+        return cls(recipe, scenes, network.eval(), svm.eval(), temperature, provenance, familiarity, front_end)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -173,6 +177,12 @@ def _scenes(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise ValueError(f"scenes are {names!r}, expected different names")
     return tuple(names)
+
+
+def _front_end(stored: Any) -> int:
+    if type(stored) is not int or not 1 <= stored <= FRONT_END:  # True is 1 as well
+        raise ValueError(f"front_end is {stored!r}, this soundscene knows 1 to {FRONT_END}")
+    return stored
 
 
 def _temperature(stored: Any) -> dict[str, float]:

@@ -224,12 +224,12 @@ class Listener:
         return sum((max(0.0, min(last, end_s) - max(first, start_s)) for first, last in self._losses), 0.0)
 
     def _current_notes(self) -> tuple[str, ...]:
-        """Return the notes. They change twice at most: when the peak passes full scale, and when it is far beyond."""
+        """Return the notes. They change when the peak passes full scale, when it is far beyond, and after silence."""
         loudness = int(self._intake.peak > 1) + int(self._intake.peak > UNSCALED)
         if loudness > self._loudness:
             self._loudness = loudness
             self._notes = self._intake.rate_notes() + self._intake.peak_notes()
-        return self._notes
+        return self._notes + self._stream.notes(self._bundle.front_end)
 
 
 def listen(listener: Listener, arrivals: Iterable[Arrival]) -> Generator[Update, None, None]:

@@ -137,7 +137,7 @@ def evaluate_on_manifest(
         ManifestError: If a recording's scene is unknown to the model.
     """
     recordings = recordings_of(manifest, test, bundle.scenes)
-    corpus = read_corpus(recordings, bundle.recipe, None, workers, read_progress)
+    corpus = read_corpus(recordings, bundle.recipe, None, workers, read_progress, bundle.front_end)
     return evaluate_on_images(bundle, corpus)
 
 

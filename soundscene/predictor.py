@@ -17,9 +17,10 @@ from soundscene.audio.files import AudioArray, AudioFile
 from soundscene.bundle import BATCH, Head, ModelBundle
 from soundscene.errors import AudioError, AudioWarning, SceneError, unexpected
 from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, array_arrivals, listen
+from soundscene.recipe import FRONT_END
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
-from soundscene.signal.frontend import FrontEnd, segment_batches
+from soundscene.signal.frontend import FrontEnd, FrontEndStream, segment_batches
 from soundscene.threads import in_order, one_blas_thread, read_ahead
 from soundscene.types import Samples, ScenePrediction, SegmentImages, SegmentPrediction
 
@@ -37,17 +38,24 @@ class Predictor:
         bundle: The model.
         head: Classifier, "svm" or "softmax"; by default the recipe's choice.
         keep: Share of recordings of known scenes that shall not be `ScenePrediction.unknown`, between 0 and 1.
+        front_end: Version of the front-end; an earlier one only to finish a folder of rows that was begun with it.
 
     Raises:
         ValueError: `keep` is out of range.
     """
 
-    def __init__(self, bundle: ModelBundle, head: Head | None = None, keep: float = KEEP) -> None:
+    def __init__(
+        self, bundle: ModelBundle, head: Head | None = None, keep: float = KEEP, front_end: int = FRONT_END
+    ) -> None:
         self.bundle = bundle
         self.head: Head = head or bundle.recipe.calibration.head
         self.keep = keep
         self._threshold = bundle.familiarity.threshold(keep) if bundle.familiarity else None
-        self._front_end = FrontEnd(bundle.recipe.audio, bundle.recipe.features)
+        self._front_end = FrontEnd(bundle.recipe.audio, bundle.recipe.features, version=front_end)
+
+    def with_front_end(self, version: int) -> "Predictor":
+        """Return the same predictor with another version of the front-end, see `recipe.FRONT_END`."""
+        return self if version == self._front_end.version else Predictor(self.bundle, self.head, self.keep, version)
 
     @property
     def scenes(self) -> tuple[str, ...]:
@@ -186,7 +194,8 @@ class Predictor:
         rows = [np.zeros((0, len(self.scenes)))]
         n_silent = 0
         unfamiliarity = 0.0  # summed, because a recording may last for hours
-        with closing(self._pieces(sound, through)) as pieces:
+        stream = self._front_end.stream()
+        with closing(self._pieces(sound, through, stream)) as pieces:
             for piece in pieces:
                 voting = ~piece.silent
                 n_silent += int(piece.silent.sum())
@@ -204,16 +213,19 @@ class Predictor:
             SegmentPrediction(start, start + length, np.exp(row)) for start, row in zip(starts, log_posterior, strict=True)
         )
         notes = (*sound.notes, f"{n_silent} segment(s) of digital silence did not vote") if n_silent else sound.notes
+        notes = (*notes, *stream.notes(self.bundle.front_end))
         score = unfamiliarity / len(starts) if self.bundle.familiarity else None
         posterior = np.exp(fused)
         return ScenePrediction(
             name, sound.duration_s, self.scenes, posterior, tuple(segments), notes, score, self._threshold
         )
 
-    def _pieces(self, sound: AudioFile | AudioArray, through: _Through = iter) -> Generator[SegmentImages, None, None]:
+    def _pieces(
+        self, sound: AudioFile | AudioArray, through: _Through = iter, stream: FrontEndStream | None = None
+    ) -> Generator[SegmentImages, None, None]:
         """Segments in batches of `BATCH`: one by one, most of the processor would be idle."""
         with closing(through(sound.blocks())) as blocks:
-            yield from segment_batches(self._front_end.stream(), blocks, BATCH)
+            yield from segment_batches(stream or self._front_end.stream(), blocks, BATCH)
 
 
 def _until(stop: threading.Event, blocks: _Blocks) -> _Blocks:

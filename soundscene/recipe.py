@@ -17,6 +17,13 @@ from msgspec import Meta, Struct
 
 from soundscene.errors import RecipeError
 
+FRONT_END = 2
+"""Version of what the front-end makes of a recipe; bundles, plans, feature stores and run.json hold it.
+
+Without one there it is 1, that of soundscene 0.1, in which rounding decided the noise estimate after digital silence
+(docs/decisions/0092-variance-as-state.md).
+"""
+
 Count = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]  # TOML can say inf
 NotNegative = Annotated[float, Meta(ge=0, le=sys.float_info.max)]

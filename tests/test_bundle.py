@@ -107,7 +107,9 @@ def test_what_is_familiar_comes_back_to_the_bit(tmp_path: Path, kind: str) -> No
 def test_a_model_of_before_has_no_notion_of_what_is_familiar(tmp_path: Path) -> None:
     blank_bundle().save(tmp_path / "m.safetensors")
     with safe_open(tmp_path / "m.safetensors", "pt") as file:
-        assert set(json.loads(file.metadata()["bundle"])) == {"version", "recipe", "scenes", "temperature", "provenance"}
+        assert set(json.loads(file.metadata()["bundle"])) == {
+            "version", "recipe", "scenes", "temperature", "provenance", "front_end",
+        }  # fmt: skip
         assert {name.partition("/")[0] for name in file.keys()} == {"network", "svm"}  # noqa: SIM118
     again = ModelBundle.load(tmp_path / "m.safetensors")
     assert again.familiarity is None

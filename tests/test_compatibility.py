@@ -121,7 +121,11 @@ def test_a_model_answers_as_it_did(name: str) -> None:
     assert (list(predictor.scenes), predictor.head) == (expected["scenes"], expected["head"])
     assert (predictor.why_unknown_unavailable is None) == (expected["unknown_lack"] is None)
     for file, answer in expected["predict"].items():
-        near(predictor.predict(file).to_dict(with_segments=True), answer, where=file)
+        found = predictor.predict(file).to_dict(with_segments=True)
+        # 0.2 has another noise tracker, which differs after digital silence and says so
+        new = [note for note in found["notes"] if note.startswith("sound follows digital silence, where soundscene 0.1")]
+        assert len(new) == (file == "extra/half_silent.flac")
+        near(found | {"notes": [note for note in found["notes"] if note not in new]}, answer, where=file)
     first = next(iter(expected["predict"]))
     other = soundscene.load(path, "softmax" if expected["head"] == "svm" else "svm")
     near(other.predict(first).to_dict(), expected["other_head"])
@@ -233,6 +237,7 @@ def check_result(path: Path, tolerance: float) -> None:
         near(row, {key: value for key, value in one.items() if key != "seconds"}, tolerance)
 
 
+@pytest.mark.budget(15)  # processes that train, which import PyTorch where no test has before
 def test_a_run_goes_on_where_it_was(moved: tuple[Path, Path]) -> None:
     """What is finished stays as it is, what is half-trained is trained to its end, what has not begun is done."""
     manifest, out = moved
@@ -256,6 +261,7 @@ def test_a_run_goes_on_where_it_was(moved: tuple[Path, Path]) -> None:
     assert not list((out / "work").iterdir())
     (values,) = (name for name in before if name.endswith("/values.bin"))
     assert after[values].startswith(before[values]), "the store may grow, and what it holds stays"
+    assert {name for name in after if name.endswith("/values.bin")} == {values}, "no other front-end"
 
 
 def test_a_run_goes_on_with_the_recipe_of_its_plan(moved: tuple[Path, Path]) -> None:

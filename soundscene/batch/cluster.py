@@ -56,9 +56,9 @@ def run_batch_on_cluster(
     where = out if is_url(out) else os.path.abspath(out)
     with connected(address, client=False):
         storage = _storage(where)
-        check_config(storage, config)
+        config = check_config(storage, config)
         storage.clean("part-*", _OLD_S)  # what a node may be writing now is younger
-        stats = BatchStats()
+        stats = BatchStats(front_end=config.front_end)
         plan = [ray.put(table) for table in _plan(paths, storage, config, rows_per_shard, stats)]
         started = time.monotonic()
         arguments = (ray.put(model.read_bytes()), config, where, os.getcwd(), versions_here())
@@ -151,7 +151,7 @@ class ShardWorker:
         with tempfile.TemporaryDirectory() as holder:
             path = Path(holder) / "model.safetensors"
             path.write_bytes(model)
-            self._predictor: Predictor = load(path, config.head)
+            self._predictor: Predictor = load(path, config.head).with_front_end(config.front_end)
 
     def run(self, index: int, paths: Sequence[str]) -> dict[str, Any]:
         """Classify recordings and write their shard.

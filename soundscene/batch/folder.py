@@ -21,6 +21,7 @@ from soundscene.errors import SceneError
 from soundscene.jobs.lock import locked
 from soundscene.jobs.storage import Storage
 from soundscene.predictor import Predictor
+from soundscene.recipe import FRONT_END
 from soundscene.timelines import check_parquet
 
 RUN = "run.json"
@@ -38,6 +39,7 @@ class BatchConfig:
         form: Format of the shards.
         scenes: Scenes in the order of the columns.
         soundscene: Version that began the folder.
+        front_end: Version of the front-end, see `recipe.FRONT_END`. A folder is finished with the one it was begun with.
     """
 
     model: str
@@ -45,6 +47,7 @@ class BatchConfig:
     form: ShardFormat
     scenes: tuple[str, ...]
     soundscene: str
+    front_end: int = FRONT_END
 
     @classmethod
     def of_model(cls, model: Path, predictor: Predictor, form: ShardFormat) -> "BatchConfig":
@@ -63,7 +66,7 @@ class BatchConfig:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     def check(self, text: str, where: str) -> "BatchConfig":
-        """Return the config in a run.json, if rows of both may share a folder.
+        """Return the config in a run.json, if rows may be added to it; they are computed with its front-end.
 
         Args:
             text: Content of run.json.
@@ -83,6 +86,11 @@ class BatchConfig:
                     f"{where}: the rows there were computed with {word} {_short(before)}, these would be with "
                     f"{_short(now)}; choose another folder, or use the same as before"
                 )
+        if not 1 <= there.front_end <= FRONT_END:
+            raise SceneError(
+                f"{where}: the rows there were computed with front-end {there.front_end}, this soundscene knows 1 to "
+                f"{FRONT_END}; upgrade it, or choose another folder"
+            )
         return there
 
 
@@ -126,18 +134,21 @@ def opened(path: Path, config: BatchConfig) -> Iterator[BatchFolder]:
         check_parquet(path)
     storage = Storage(path)
     with locked(path / "lock"):
-        check_config(storage, config)
+        config = check_config(storage, config)
         for pattern in ("part-*", RUN):
             storage.clean(pattern)  # of dead processes: the lock is ours
         yield BatchFolder(storage, config)
 
 
-def check_config(storage: Storage, config: BatchConfig) -> None:
+def check_config(storage: Storage, config: BatchConfig) -> BatchConfig:
     """Compare a config with the run.json of a place, or write it there.
 
     Args:
         storage: Where the shards are.
-        config: What the rows will be computed with.
+        config: What the rows would be computed with.
+
+    Returns:
+        What they are to be computed with: an earlier front-end, if the place was begun with one.
 
     Raises:
         SceneError: The rows there were computed in another way, or nothing says how.
@@ -148,14 +159,14 @@ def check_config(storage: Storage, config: BatchConfig) -> None:
             text = storage.read(RUN).decode()
         except UnicodeDecodeError as error:
             raise SceneError(f"{storage.place}/{RUN}: cannot be read ({error})") from None
-        config.check(text, f"{storage.place}/{RUN}")
-        return
+        return config.check(text, f"{storage.place}/{RUN}")
     if shards := [name for name in names if shard_name(name)]:
         raise SceneError(
             f"{storage.place}: holds {min(shards)}, but no {RUN} that says what computed it; choose another folder, or move "
             "them away"
         )
     storage.write(RUN, config.to_json().encode())
+    return config
 
 
 def finished_shards(storage: Storage) -> set[str]:
@@ -188,7 +199,11 @@ def shard_name(name: str) -> re.Match[str] | None:
 def _read(content: dict[str, Any]) -> BatchConfig:
     if content["form"] not in FORMS:
         raise ValueError(f"its form is {content['form']!r}")
-    return BatchConfig(content["model"], content["head"], content["form"], tuple(content["scenes"]), content["soundscene"])
+    front_end = content.get("front_end", 1)
+    if type(front_end) is not int:
+        raise TypeError(f"its front_end is {front_end!r}")
+    of_rows = content["model"], content["head"], content["form"], tuple(content["scenes"])
+    return BatchConfig(*of_rows, content["soundscene"], front_end)
 
 
 def _short(value: Any) -> str:

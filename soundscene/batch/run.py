@@ -11,6 +11,7 @@ from soundscene.batch.folder import BatchConfig, BatchFolder, opened
 from soundscene.batch.rows import Row, as_text
 from soundscene.errors import SceneError
 from soundscene.predictor import Predictor
+from soundscene.recipe import FRONT_END
 from soundscene.types import ScenePrediction
 
 SHARD_S = 60.0  # a kill loses no more than the work of about this time
@@ -26,6 +27,7 @@ class BatchStats:
         skipped: Paths that had a row before, or came twice.
         shards: Shards written.
         seconds: Since the first recording.
+        front_end: Version of the front-end that computed them.
     """
 
     rows: int = 0
@@ -33,6 +35,7 @@ class BatchStats:
     skipped: int = 0
     shards: int = 0
     seconds: float = 0.0
+    front_end: int = FRONT_END
 
 
 ProgressCallback = Callable[[BatchStats], None]
@@ -68,6 +71,9 @@ def run_batch(
     """
     stats = BatchStats()
     with opened(out, config) as folder:
+        stats.front_end = folder.config.front_end
+        if stats.front_end != FRONT_END:
+            predictor = predictor.with_front_end(stats.front_end)
         shard = _Shard(folder, stats, rows_per_shard, clock)
         started = clock()
         predictions = cast(_Predictions, predictor.predict_each(_new(paths, folder, stats), workers))

@@ -81,6 +81,7 @@ def experiment(
     from soundscene.cli.progress import ExperimentProgress
     from soundscene.experiment.request import choose_recipe, from_litis, from_manifest, read_seeds
     from soundscene.experiment.run import RunCallbacks, RunOptions, run_experiment
+    from soundscene.recipe import FRONT_END
     from soundscene.systems.catalogue import split_names
     from soundscene.training.device import close, make_fabric, started_by_torchrun
 
@@ -108,6 +109,8 @@ def experiment(
     if fabric is not None:
         close(fabric)
     if first:
+        if result.plan.front_end < FRONT_END:
+            tell(f"{run}: begun with front-end {result.plan.front_end} of an earlier soundscene, and continued with it")
         for name, why in result.failures.items():
             complain(f"{name}: {why}")
         out.print(f"{run}: {result.n_done} of {result.n_asked} trainings have a result; soundscene report {run}")

@@ -307,8 +307,11 @@ def _progress(total: int | None) -> "Iterator[Callable[[BatchStats], None]]":
 def _finish(stats: "BatchStats", place: str) -> None:
     """Print a line on what was done; exit with 3 where rows hold errors."""
     from soundscene.cli.progress import batch_summary
+    from soundscene.recipe import FRONT_END
 
     err.print(batch_summary(stats, place))
+    if stats.front_end < FRONT_END:
+        tell(f"{place}: begun with front-end {stats.front_end} of an earlier soundscene, and continued with it")
     if stats.broken:
         complain(f"{stats.broken} file(s) could not be used; the column error says why")
         raise typer.Exit(UNREADABLE)

@@ -73,6 +73,7 @@ def bundle_facts(bundle: ModelBundle) -> dict[str, Any]:
             "threshold": familiarity.threshold(),
         },
         **provenance,
+        "front_end": bundle.front_end,
         "recipe": bundle.recipe.to_dict(),
     }
 

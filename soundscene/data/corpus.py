@@ -16,12 +16,14 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from soundscene.audio.files import AudioFile
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.errors import AudioError, ManifestError, RecipeError, unexpected
-from soundscene.recipe import Recipe
+from soundscene.recipe import FRONT_END, Recipe
 from soundscene.signal.frontend import FrontEnd, join_segments
 from soundscene.threads import in_order
 from soundscene.types import Recording, SegmentImages
 
 SHOWN = 10  # unreadable files named in one message
+
+_Images = tuple[SegmentImages, AudioFile, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def read_corpus(
     segment_hop_s: float | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
+    trained_with: int = FRONT_END,
 ) -> Corpus:
     """Read all recordings and compute their images.
 
@@ -98,14 +101,15 @@ def read_corpus(
         segment_hop_s: Seconds between starts of segments, by default their length.
         workers: Threads.
         progress: Called with (recordings done, recordings in all).
+        trained_with: Version of the front-end of the model that the images are for; an earlier one may add notes.
 
     Raises:
         ManifestError: Some recordings cannot be read; all are tried, and all of those are named.
         RecipeError: The segment's length is no multiple of the hop, so segments of a prediction would be missing.
     """
-    results: list[tuple[SegmentImages, AudioFile]] = []
+    results: list[_Images] = []
     unreadable: list[str] = []
-    work = partial(_attempt, recipe, front_end_of(recipe, segment_hop_s))
+    work = partial(_attempt, recipe, front_end_of(recipe, segment_hop_s), trained_with)
     with closing(in_order(work, recordings, workers)) as outcomes:  # Ctrl-C must not wait for thousands of files
         for done, outcome in enumerate(outcomes, 1):
             if isinstance(outcome, str):
@@ -159,17 +163,18 @@ def refuse_unreadable(unreadable: Sequence[str], n_recordings: int) -> None:
         )
 
 
-def front_end_of(recipe: Recipe, segment_hop_s: float | None = None) -> FrontEnd:
+def front_end_of(recipe: Recipe, segment_hop_s: float | None = None, version: int = FRONT_END) -> FrontEnd:
     """Build the front-end of a recipe.
 
     Args:
         recipe: Audio and features.
         segment_hop_s: Seconds between starts of segments, by default their length.
+        version: As in `FrontEnd`.
 
     Raises:
         RecipeError: The segment's length is no multiple of the hop.
     """
-    front_end = FrontEnd(recipe.audio, recipe.features, segment_hop_s)
+    front_end = FrontEnd(recipe.audio, recipe.features, segment_hop_s, version)
     if recipe.audio.segment_samples % front_end.segment_hop:
         raise RecipeError(
             f"recipe value training.segment_hop_s: {segment_hop_s} s are {front_end.segment_hop} samples, which do not "
@@ -178,13 +183,19 @@ def front_end_of(recipe: Recipe, segment_hop_s: float | None = None) -> FrontEnd
     return front_end
 
 
-def read_segments(recording: Recording, recipe: Recipe, front_end: FrontEnd) -> tuple[SegmentImages, AudioFile]:
-    """Compute the images of one recording; its file has duration, hash and notes afterwards.
+def read_segments(
+    recording: Recording, recipe: Recipe, front_end: FrontEnd, trained_with: int = FRONT_END
+) -> tuple[SegmentImages, AudioFile, tuple[str, ...]]:
+    """Compute the images of one recording.
 
     Args:
         recording: Row of a manifest.
         recipe: Its audio settings.
         front_end: Front-end of the recipe.
+        trained_with: As in `read_corpus`.
+
+    Returns:
+        The images, the file, which has duration and hash now, and what may harm a prediction.
 
     Raises:
         AudioError: The recording cannot be used.
@@ -193,12 +204,12 @@ def read_segments(recording: Recording, recipe: Recipe, front_end: FrontEnd) -> 
     stream = front_end.stream()
     pieces = [stream.push(block) for block in file.blocks()]
     pieces.append(stream.flush())
-    return join_segments(pieces), file
+    return join_segments(pieces), file, (*file.notes, *stream.notes(trained_with))
 
 
-def _attempt(recipe: Recipe, front_end: FrontEnd, recording: Recording) -> tuple[SegmentImages, AudioFile] | str:
+def _attempt(recipe: Recipe, front_end: FrontEnd, trained_with: int, recording: Recording) -> _Images | str:
     try:
-        return read_segments(recording, recipe, front_end)
+        return read_segments(recording, recipe, front_end, trained_with)
     except AudioError as error:
         return reason(recording, error)
     except Exception as error:
@@ -215,7 +226,7 @@ def reason(recording: Recording, error: AudioError) -> str:
     return f"line {recording.line}: {error}" if recording.line else str(error)
 
 
-def _join(recordings: Sequence[Recording], results: Sequence[tuple[SegmentImages, AudioFile]], recipe: Recipe) -> Corpus:
+def _join(recordings: Sequence[Recording], results: Sequence[_Images], recipe: Recipe) -> Corpus:
     segments = join_segments([r[0] for r in results])
     return Corpus(
         recordings=tuple(recordings),
@@ -228,7 +239,7 @@ def _join(recordings: Sequence[Recording], results: Sequence[tuple[SegmentImages
         ),
         content_hash=tuple(r[1].content_hash for r in results),
         duration_s=tuple(r[1].duration_s for r in results),
-        notes=tuple(r[1].notes for r in results),
+        notes=tuple(r[2] for r in results),
     )
 
 

@@ -28,7 +28,6 @@ from soundscene.experiment.task import run_task
 from soundscene.files import write_atomic
 from soundscene.jobs.ray import check_versions, connected, last_line, ray, versions_here
 from soundscene.jobs.storage import Storage, is_url, one_line
-from soundscene.systems.catalogue import build
 from soundscene.training.device import make_fabric
 from soundscene.types import Recording
 
@@ -152,8 +151,8 @@ class _Run:
 
     def _load(self, tasks: Sequence[Task]) -> dict[str, SharedCorpus]:
         """Return what the tasks' systems read, by name of the system; each representation is shared once."""
-        base, loaded = self.plan.base_recipe(), dict[str, SharedCorpus]()
-        chosen = {task.system: build(self.plan.spec(task.system), base).representation for task in tasks}
+        loaded: dict[str, SharedCorpus] = {}
+        chosen = {task.system: self.plan.system(task.system).representation for task in tasks}
         recordings = self.plan.all_recordings()
         for representation in chosen.values():
             if representation.key not in loaded:

@@ -24,7 +24,6 @@ from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.results import RunFolder, SplitResult
 from soundscene.experiment.task import read_parts, run_task
 from soundscene.jobs.lock import locked
-from soundscene.systems.catalogue import build
 from soundscene.systems.system import PredictFunction
 from soundscene.training.device import make_fabric
 
@@ -76,7 +75,7 @@ def build_stores(
     """
     recordings = plan.all_recordings()
     broken: dict[str, str] = {}
-    for representation in {r.key: r for r in (build(s, plan.base_recipe()).representation for s in plan.systems)}.values():
+    for representation in {r.key: r for r in (plan.system(s.name).representation for s in plan.systems)}.values():
 
         def step(done: int, total: int, name: str = representation.name) -> None:
             if progress:
@@ -115,7 +114,7 @@ def content_hashes(folder: RunFolder, plan: Plan) -> dict[Path, str]:
         folder: Holds the stores.
         plan: Its recordings are in the store.
     """
-    representation = build(plan.systems[0], plan.base_recipe()).representation
+    representation = plan.system(plan.systems[0].name).representation
     return FeatureStore(folder.store, representation).content_hashes(plan.all_recordings())
 
 

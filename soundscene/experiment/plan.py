@@ -9,17 +9,22 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from soundscene.errors import RecipeError, SceneError, TrainingError
 from soundscene.files import write_atomic
-from soundscene.recipe import Recipe
-from soundscene.systems.catalogue import SystemSpec
+from soundscene.recipe import FRONT_END, Recipe
+from soundscene.systems.catalogue import SystemSpec, build
 from soundscene.types import Recording, Split
 
-FORMAT = 1
+if TYPE_CHECKING:
+    from soundscene.systems.system import System  # needs PyTorch, and reports do not
+
+FORMAT = 2
+"""1 is that of soundscene 0.1, which must not finish a plan of another front-end."""
+
 PLAN = "plan.json"
 
 
@@ -57,6 +62,7 @@ class Plan:
         left_out: Recordings that could not be used, with the reason.
         notes: For the tables.
         format: Version of this file.
+        front_end: Version of the front-end, see `recipe.FRONT_END`.
     """
 
     corpus: str
@@ -73,7 +79,8 @@ class Plan:
     litis: bool = False
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    format: int = field(default=FORMAT)
+    format: int = field(default=1)
+    front_end: int = 1
 
     def tasks(self) -> tuple[Task, ...]:
         """Return all trainings: every system on the first split, then on the second, so that early results show them all."""
@@ -82,6 +89,14 @@ class Plan:
     def spec(self, system: str) -> SystemSpec:
         """Return the system of that name."""
         return next(spec for spec in self.systems if spec.name == system)
+
+    def system(self, name: str) -> "System":
+        """Build the system of that name."""
+        return build(self.spec(name), self.base_recipe(), self.front_end)
+
+    def with_front_end(self, version: int) -> "Plan":
+        """Return the plan with another version of the front-end, in the format that has it."""
+        return replace(self, front_end=version, format=1 if version == 1 else FORMAT)
 
     def base_recipe(self) -> Recipe:
         """Return the recipe that all systems start from."""
@@ -123,10 +138,12 @@ class Plan:
             ) from None
         if plan.format > FORMAT:
             raise TrainingError(f"{path}: format {plan.format} is newer than this soundscene, which knows {FORMAT}")
+        if not 1 <= plan.front_end <= FRONT_END:
+            raise TrainingError(f"{path}: front-end {plan.front_end}, this soundscene knows 1 to {FRONT_END}; upgrade it")
         return plan
 
     def joined(self, earlier: "Plan", folder: Path) -> "Plan":
-        """Return this plan with the systems and seeds that the folder already has.
+        """Return this plan with the systems and seeds that the folder already has, and with its front-end.
 
         Args:
             earlier: The folder's plan. Recipes are compared by their meaning, as an older one may lack keys.
@@ -148,7 +165,8 @@ class Plan:
             if spec != known.setdefault(spec.name, spec):
                 raise TrainingError(f"{folder}: holds a system {spec.name!r} with other settings; choose another --out")
         systems = tuple(dict.fromkeys((*earlier.systems, *self.systems)))
-        return replace(self, systems=systems, seeds=tuple(sorted({*earlier.seeds, *self.seeds})))
+        joined = replace(self, systems=systems, seeds=tuple(sorted({*earlier.seeds, *self.seeds})))
+        return joined.with_front_end(earlier.front_end)
 
 
 def make_plan(
@@ -187,7 +205,9 @@ def make_plan(
     }
     plain = json.loads(json.dumps(recipe.to_dict()))  # as it comes back from the file: lists, not tuples
     rows = tuple((os.path.relpath(r.path, root), r.scene, r.group) for r in recordings)
-    return Plan(corpus, str(root.resolve()), rows, "once", "", numbered, plain, tuple(systems), (recipe.training.seed,), 1)
+    seeds = (recipe.training.seed,)
+    plan = Plan(corpus, str(root.resolve()), rows, "once", "", numbered, plain, tuple(systems), seeds, threads=1)
+    return plan.with_front_end(FRONT_END)
 
 
 def _safe(name: str) -> str:

@@ -152,14 +152,15 @@ def _plan(request: Request, options: RunOptions) -> Plan:
 def _prepare(folder: RunFolder, request: Request, options: RunOptions, progress: RunCallbacks) -> Plan:
     """Compute features, check for unusable recordings and leakage, and join the plan with the one in the folder."""
     plan = _plan(request, options)
+    earlier = Plan.read(folder.path) if (folder.path / PLAN).exists() else None
+    if earlier:
+        plan = plan.with_front_end(earlier.front_end)  # which decides what is computed next
     broken = build_stores(folder, plan, options.workers, progress.reading)
     if not request.skip_broken:
         refuse_broken(broken, len(plan.recordings))
     plan = _without(plan, broken)
     check(Design({name: plan.split(name) for name in plan.splits}, plan.design, plan.text), content_hashes(folder, plan))
-    if (folder.path / PLAN).exists():
-        plan = plan.joined(Plan.read(folder.path), folder.path)
-    return plan
+    return plan.joined(earlier, folder.path) if earlier else plan
 
 
 def _without(plan: Plan, broken: dict[str, str]) -> Plan:

@@ -20,7 +20,6 @@ from soundscene.errors import TrainingError
 from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.results import HeadPosteriors, SplitResult
 from soundscene.scoring.metrics import accuracy, log_loss
-from soundscene.systems.catalogue import build
 from soundscene.systems.system import FitContext, Fitted, Observer, PredictFunction, System, SystemPredictions
 
 VERSIONS = ("soundscene", "torch", "numpy", "scikit-learn")
@@ -45,7 +44,7 @@ def run_task(
         observer: Called after each epoch with its row, test accuracy and test log loss by segment included.
     """
     started = time.perf_counter()
-    system = build(plan.spec(task.system), plan.base_recipe())
+    system = plan.system(task.system)
     training, testing = corpora
     scenes = tuple(sorted({r.scene for r in training.recordings}))
     truth = np.array([scenes.index(r.scene) for r in testing.recordings], np.int64)
@@ -71,7 +70,7 @@ def read_parts(plan: Plan, task: Task, store: Path) -> tuple[Corpus, Corpus]:
         task: System and split.
         store: Folder of the feature stores.
     """
-    system = build(plan.spec(task.system), plan.base_recipe())
+    system = plan.system(task.system)
     split = plan.split(task.split)
     features = FeatureStore(store, system.representation)
     return features.load(split.train), features.load(split.test)

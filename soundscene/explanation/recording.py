@@ -156,7 +156,7 @@ def analyse_recording(
     )
     return RecordingView(
         sound.name, file.duration_s, bundle.scenes, head, attributed, audio.segment_s,
-        start_s, silent, np.exp(log_posterior), end_s[~silent], fused, part, file.notes,
+        start_s, silent, np.exp(log_posterior), end_s[~silent], fused, part, (*file.notes, *stream.notes(bundle.front_end)),
     )  # fmt: skip
 
 

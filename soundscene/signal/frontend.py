@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from soundscene.errors import AudioError, RecipeError
-from soundscene.recipe import AudioRecipe, FeatureRecipe
+from soundscene.recipe import FRONT_END, AudioRecipe, FeatureRecipe
 from soundscene.signal.features import LogSpectrogram
 from soundscene.signal.memory import keep_freed_memory
 from soundscene.signal.noise import TwoChannelStream
@@ -24,12 +24,19 @@ class FrontEnd:
         audio: Sample rate, segments and noise frames.
         features: Filters, window and hop.
         segment_hop_s: Seconds from one segment's start to the next; by default segments do not overlap.
+        version: Of the images, see `recipe.FRONT_END`; an earlier one only to finish what was begun with it.
 
     Raises:
         RecipeError: The hop is shorter than one sample, or the features do not fit the audio.
     """
 
-    def __init__(self, audio: AudioRecipe, features: FeatureRecipe, segment_hop_s: float | None = None) -> None:
+    def __init__(
+        self,
+        audio: AudioRecipe,
+        features: FeatureRecipe,
+        segment_hop_s: float | None = None,
+        version: int = FRONT_END,
+    ) -> None:
         hop = audio.segment_samples if segment_hop_s is None else round(segment_hop_s * audio.sample_rate)
         if hop < 1:
             raise RecipeError(f"segments every {segment_hop_s} s: must be at least one sample at {audio.sample_rate} Hz")
@@ -37,6 +44,7 @@ class FrontEnd:
         self.audio = audio
         self.features = features
         self.segment_hop = hop
+        self.version = version
         self.log_spectrogram = LogSpectrogram(audio, features)
 
     def __call__(self, samples: Samples) -> SegmentImages:
@@ -56,7 +64,10 @@ class FrontEndStream:
         audio = front_end.audio
         self._sample_rate = audio.sample_rate
         self._log_spectrogram = front_end.log_spectrogram
-        self._two_channels = TwoChannelStream(audio.sample_rate, audio.noise_window, audio.noise_hop)
+        self._version = front_end.version
+        self._two_channels = TwoChannelStream(
+            audio.sample_rate, audio.noise_window, audio.noise_hop, mean_square=front_end.version < 2
+        )
         self._segments = SegmentStream(audio.sample_rate, audio.segment_samples, front_end.segment_hop, audio.last_piece)
         self._n = 0  # samples so far
         self._flushed = False
@@ -88,6 +99,19 @@ class FrontEndStream:
         self._flushed = True
         return join_segments(
             [self._images(*self._segments.push(self._two_channels.flush())), self._images(*self._segments.flush())]
+        )
+
+    def notes(self, trained_with: int) -> tuple[str, ...]:
+        """Return why a prediction may differ from that of the version of soundscene that a model was trained with, if so.
+
+        Args:
+            trained_with: Version of the front-end that made the model's training images.
+        """
+        if trained_with >= 2 or self._version < 2 or not self._two_channels.after_silence:
+            return ()
+        return (
+            "sound follows digital silence, where soundscene 0.1, which trained this model, computed other images: its "
+            "prediction may differ; retrain the model",
         )
 
     def _images(self, waves: Waves, start_s: Starts) -> SegmentImages:

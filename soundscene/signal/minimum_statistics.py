@@ -5,6 +5,9 @@ biased estimate of the noise power, and the bias follows from the variance of th
 
 R. Martin, "Noise power spectral density estimation based on optimal smoothing and minimum statistics" (2001), with the
 table M(D) of Martin (2006), in the form of VOICEBOX `v_estnoisem`. Equation numbers are those of the 2001 paper.
+
+The variance of the smoothed power is kept as state. The paper keeps the mean square (21) and subtracts the squared mean,
+which after digital silence leaves nothing but rounding. See docs/decisions/0092-variance-as-state.md.
 """
 
 import math
@@ -62,6 +65,16 @@ def search_window(hop_s: float) -> tuple[int, int]:
     return MIN_SUB_WINDOW, max(math.floor(SEARCH_S / (hop_s * MIN_SUB_WINDOW) + 0.5), 1)
 
 
+SILENT = 2 * POWER_FLOOR
+"""A frame whose mean power is below this is digital silence."""
+
+AFTER_SILENCE = 1e14
+"""Smoothed power over the noise estimate that only near-digital silence before it explains: 140 dB, the range of 24 bits.
+
+Below it, mean square and variance give the same estimate (docs/decisions/0092-variance-as-state.md).
+"""
+
+
 class NoiseTracker:
     """Track the noise power of each frame from the frames so far, pushed any number at a time.
 
@@ -71,9 +84,11 @@ class NoiseTracker:
     Args:
         n_bins: Bins of a frame.
         hop_s: Seconds between frames.
+        mean_square: Whether to keep the mean square (21) in place of the variance, as soundscene 0.1 did; only to finish
+            what was begun with it, because rounding decides the estimate after digital silence.
     """
 
-    def __init__(self, n_bins: int, hop_s: float) -> None:
+    def __init__(self, n_bins: int, hop_s: float, mean_square: bool = False) -> None:
         v, u = search_window(hop_s)
         self._constants = np.array(
             [
@@ -90,7 +105,14 @@ class NoiseTracker:
         self._bins = np.zeros((8, n_bins))  # the rows that `_track` unpacks and explains
         self._kept = np.full((u, n_bins), np.inf)  # minima of the last U sub-windows
         self._alpha_c = np.ones(1)
-        self._counts = np.array([0, v, 0, v])  # frames so far, place in the sub-window, newest row of _kept, V
+        # frames so far, place in the sub-window, newest row of _kept, V, silence met, sound after silence met
+        self._counts = np.array([0, v, 0, v, 0, 0])
+        self._mean_square = mean_square
+
+    @property
+    def after_silence(self) -> bool:
+        """Whether sound has followed a frame of digital silence."""
+        return bool(self._counts[5])
 
     def push(self, power: Float[np.ndarray, "frame bin"]) -> Float64[np.ndarray, "frame bin"]:
         """Return the noise power of these frames in the unit of `power`; positive for every finite power >= 0."""
@@ -106,6 +128,7 @@ class NoiseTracker:
             self._counts,
             self._constants,
             self._slopes,
+            self._mean_square,
         )
         return noise
 
@@ -133,14 +156,15 @@ def noise_psd(power: Float[np.ndarray, "frame bin"], hop_s: float) -> Float64[np
 # checks from wrapping what numba is to compile.
 @numba.njit(cache=True, error_model="numpy", nogil=True)
 @no_type_check
-def _track(power, noise, bins, kept, alpha_c, counts, constants, slopes):
-    # Names are those of VOICEBOX. Of each bin: p, the smoothed power (3); pb and pb2, its running mean and mean square
-    # (20, 21); sn2, the noise estimate; pminu, the minimum of the search window; actmin and actminsub, minima of the
-    # current sub-window corrected for the bias of D and of V frames; lminflag, whether a local minimum was seen.
-    p, pb, pb2, sn2, pminu, actmin, actminsub, lminflag = bins
+def _track(power, noise, bins, kept, alpha_c, counts, constants, slopes, mean_square):
+    # Names are those of VOICEBOX. Of each bin: p, the smoothed power (3); pb and var, its running mean (20) and variance
+    # (var is the mean square (21) with `mean_square`); sn2, the noise estimate; pminu, the minimum of the search window;
+    # actmin and actminsub, minima of the current sub-window corrected for the bias of D and of V frames; lminflag, whether
+    # a local minimum was seen.
+    p, pb, var, sn2, pminu, actmin, actminsub, lminflag = bins
     aca, amax, aminh, bmax, fall, m_d, m_v = constants
     n_frames, n_bins = power.shape
-    t, subwc, newest, v = counts
+    t, subwc, newest, v, silence, after_silence = counts
     d = kept.shape[0] * v  # D = U V, frames of the search window
     # (17) is 1 + 2 (D - 1) / Qt with Qt = (Q_eq - 2 M) / (1 - M), written for 1 / Q_eq, which is what (23) computes
     slope_d, twice_d = 2.0 * (d - 1) * (1 - m_d), 2 * m_d
@@ -152,19 +176,28 @@ def _track(power, noise, bins, kept, alpha_c, counts, constants, slopes):
         if t == 0:  # the recording begins with its own power as the noise
             for k in range(n_bins):
                 p[k] = pb[k] = sn2[k] = pminu[k] = y[k]
-                pb2[k] = y[k] * y[k]
+                var[k] = y[k] * y[k] if mean_square else 0.0
                 actmin[k] = actminsub[k] = np.inf
         t += 1
 
         sum_p, sum_y, sum_sn2 = _sum(p), _sum(y), _sum(sn2)
+        if sum_y < n_bins * SILENT:
+            silence = 1
+        elif silence or sum_p > AFTER_SILENCE * sum_sn2:
+            after_silence = 1
         # How much to smooth: the less, the further the smoothed power is from the input (9) and from the noise (11).
         acb = 1 / (1 + (sum_p / sum_y - 1) ** 2)  # (9)
         alpha_c[0] = aca * alpha_c[0] + (1 - aca) * max(acb, aca)  # (10)
         lowest = min(aminh, (sum_p / sum_sn2) ** fall)  # (12)
         top = amax * alpha_c[0]
         _smooth(p, y, sn2, ah, top, lowest)
-        _moments(p, ah, pb, pb2, bmax)
-        _inverse_q(pb, pb2, sn2, qi, 1 / (Q_MAX * t))  # the reference's own bound
+        least = 1 / (Q_MAX * t)  # the reference's own bound
+        if mean_square:
+            _mean_squares(p, ah, pb, var, bmax)
+            _inverse_q_of_mean_squares(pb, var, sn2, qi, least)
+        else:
+            _moments(p, ah, pb, var, bmax)
+            _inverse_q(var, sn2, qi, least)
         # A minimum over D frames lies below the mean, the more so the more the power varies: 1 / Q_eq is that variance.
         qav = _sum(qi) / n_bins
         bc = 1 + BIAS_SLOPE * math.sqrt(qav)  # B_c: more where the power varies more on average
@@ -184,7 +217,7 @@ def _track(power, noise, bins, kept, alpha_c, counts, constants, slopes):
         subwc += 1
         for k in range(n_bins):
             noise[frame, k] = sn2[k]
-    counts[0], counts[1], counts[2] = t, subwc, newest
+    counts[0], counts[1], counts[2], counts[4], counts[5] = t, subwc, newest, silence, after_silence
 
 
 @numba.njit(inline="always")
@@ -219,7 +252,26 @@ def _smooth(p, y, sn2, ah, top, lowest):
 
 @numba.njit(inline="always")
 @no_type_check
-def _moments(p, ah, pb, pb2, bmax):
+def _moments(p, ah, pb, var, bmax):
+    # (21) less the square of (20), with both recursions put in: a sum of squares, from which nothing is subtracted
+    for k in range(len(p)):
+        b = min(ah[k] * ah[k], bmax)
+        away = p[k] - pb[k]
+        var[k] = b * (var[k] + (1 - b) * (away * away))
+        pb[k] = b * pb[k] + (1 - b) * p[k]  # (20)
+
+
+@numba.njit(inline="always")
+@no_type_check
+def _inverse_q(var, sn2, qi, least):
+    for k in range(len(qi)):
+        qi[k] = max(min(var[k] / (2 * sn2[k] * sn2[k]), 1 / Q_MIN), least)  # (23)
+
+
+@numba.njit(inline="always")
+@no_type_check
+def _mean_squares(p, ah, pb, pb2, bmax):
+    # as printed, and as soundscene 0.1 computed it
     for k in range(len(p)):
         b = min(ah[k] * ah[k], bmax)
         pb[k] = b * pb[k] + (1 - b) * p[k]  # (20)
@@ -228,7 +280,7 @@ def _moments(p, ah, pb, pb2, bmax):
 
 @numba.njit(inline="always")
 @no_type_check
-def _inverse_q(pb, pb2, sn2, qi, least):
+def _inverse_q_of_mean_squares(pb, pb2, sn2, qi, least):
     for k in range(len(qi)):
         qi[k] = max(min((pb2[k] - pb[k] * pb[k]) / (2 * sn2[k] * sn2[k]), 1 / Q_MIN), least)  # (23)
 

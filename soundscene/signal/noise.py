@@ -91,20 +91,26 @@ class TwoChannelStream:
         sample_rate: In Hz.
         window: Length of the noise frames in samples, 2 hop.
         hop: Samples between noise frames.
+        mean_square: As in `NoiseTracker`.
 
     Raises:
         RecipeError: The window is not twice the hop.
     """
 
-    def __init__(self, sample_rate: int, window: int, hop: int) -> None:
+    def __init__(self, sample_rate: int, window: int, hop: int, mean_square: bool = False) -> None:
         if window != 2 * hop or hop < 1:
             raise RecipeError(f"noise frames must overlap by one half (window = 2 hop), got window {window}, hop {hop}")
         taps = root_hamming(window)
         self._block = _BATCH * hop
         self._spectra = StftStream(taps, hop)
-        self._tracker = NoiseTracker(window // 2 + 1, hop / sample_rate)
+        self._tracker = NoiseTracker(window // 2 + 1, hop / sample_rate, mean_square)
         self._overlap_add = OverlapAddStream(taps)
         self._waiting = SampleQueue(1)  # row 0, until row 1 is there
+
+    @property
+    def after_silence(self) -> bool:
+        """Whether sound has followed digital silence, as in `NoiseTracker`."""
+        return self._tracker.after_silence
 
     def push(self, samples: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, "2 known"]:
         """Return the samples of both rows that are now known; with the last flush they are as many as were pushed."""

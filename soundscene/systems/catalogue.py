@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from soundscene.errors import RecipeError
-from soundscene.recipe import Recipe
+from soundscene.recipe import FRONT_END, Recipe
 
 if TYPE_CHECKING:
     from soundscene.systems.system import System  # needs PyTorch, and reports do not
@@ -79,18 +79,19 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in re.split(r",(?![^\[]*\])", text)]
 
 
-def build(spec: SystemSpec, recipe: Recipe) -> "System":
+def build(spec: SystemSpec, recipe: Recipe, front_end: int = FRONT_END) -> "System":
     """Build a system, importing only what it needs.
 
     Args:
         spec: The system.
         recipe: The experiment's recipe.
+        front_end: Version of the front-end, see `recipe.FRONT_END`.
 
     Raises:
         RecipeError: If the recipe does not allow a setting of the system.
     """
     module = import_module(f"soundscene.systems.{spec.module}")
-    return module.system(recipe.with_settings(spec.settings), spec.name, spec.title)
+    return module.system(recipe.with_settings(spec.settings), spec.name, spec.title, front_end)
 
 
 def _named(name: str) -> SystemSpec:

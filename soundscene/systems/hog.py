@@ -28,7 +28,7 @@ from soundscene.data.store import Extract, Representation
 from soundscene.errors import TrainingError
 from soundscene.files import write_atomic
 from soundscene.network.svm import CalibratedSVM
-from soundscene.recipe import Recipe
+from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
 from soundscene.systems.system import FitContext, Fitted, System, SystemPredictions
 from soundscene.training.calibrate import choose_c, fit_svm
@@ -79,13 +79,14 @@ class _HogModel:
     temperature: float
 
 
-def system(recipe: Recipe, name: str, title: str) -> System:
+def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) -> System:
     """Make HOG and linear SVM a system for experiments.
 
     Args:
         recipe: Only `audio` and `calibration` are used, without `svm_c`.
         name: Name in files.
         title: Title in tables.
+        front_end: Not used; it reads no noise-subtracted channel.
     """
     choices = HogSettings()
     facts = {

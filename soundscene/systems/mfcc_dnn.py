@@ -29,7 +29,7 @@ from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
 from soundscene.errors import TrainingError
 from soundscene.files import write_atomic
-from soundscene.recipe import AudioRecipe, Recipe
+from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
 from soundscene.signal.segments import SegmentStream
 from soundscene.systems.system import FitContext, Fitted, System, SystemPredictions
@@ -119,7 +119,7 @@ class _FrameModel:
     temperature: float = 1.0
 
 
-def system(recipe: Recipe, name: str, title: str) -> System:
+def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) -> System:
     """Make MFCC and frame-wise network a system for experiments.
 
     It trains in less than a minute on a corpus of 2,000 segments, so it has no checkpoint: an interrupted fit starts again.
@@ -128,6 +128,7 @@ def system(recipe: Recipe, name: str, title: str) -> System:
         recipe: Only `audio` and `calibration.held_out` are used.
         name: Name in files.
         title: Title in tables.
+        front_end: Not used; it reads no noise-subtracted channel.
     """
     choices = MfccDnnSettings()
     shape = ("window_s", "hop_s", "n_bands", "n_coefficients", "delta_frames")

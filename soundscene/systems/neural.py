@@ -23,7 +23,7 @@ from soundscene.data.store import Extract, Representation
 from soundscene.errors import RecipeError, TrainingError
 from soundscene.network.models import Network
 from soundscene.network.svm import CalibratedSVM
-from soundscene.recipe import Recipe
+from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
 from soundscene.scoring.unfamiliarity import CHOSEN, Familiarity, Kind, SceneGaussians, by_recording, fit_gaussians
 from soundscene.systems.system import FitContext, Fitted, PredictFunction, System, SystemPredictions
@@ -58,6 +58,7 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: EpochCallback | None = None,
     provenance: Mapping[str, Any] | None = None,
+    front_end: int = FRONT_END,
 ) -> TrainedModel:
     """Train network, SVM, temperatures and unknown detection on the training part of a corpus.
 
@@ -72,6 +73,7 @@ def train(
         checkpoint: File that is written after every epoch, and resumed from if it exists.
         on_epoch: Called after each epoch.
         provenance: Facts to store in the bundle beside those of the training.
+        front_end: Version of the front-end that made the images of the corpus.
 
     Raises:
         TrainingError: If the corpus has one scene, a scene is digital silence throughout, or no group can be held out to
@@ -102,7 +104,7 @@ def train(
 
     # SVM on the embeddings of unmixed segments (section 2.4), then what only held-out recordings can tell.
     untrained_svm = CalibratedSVM(fitted.network.softmax.in_features, len(scenes))
-    bundle = ModelBundle(recipe, scenes, fitted.network, untrained_svm, dict.fromkeys(HEADS, 1.0))
+    bundle = ModelBundle(recipe, scenes, fitted.network, untrained_svm, dict.fromkeys(HEADS, 1.0), front_end=front_end)
     embeddings = bundle.embed(part.features[part.voting])
     svm, svm_notes = _fit_head(recipe, embeddings, part, scenes)
     bundle = replace(bundle, svm=svm)
@@ -242,31 +244,41 @@ def _temperature(bundle: ModelBundle, held: Corpus, head: Head) -> float:
     return fit_temperature(predict(bundle, held, head).recording, truth)
 
 
-def system(recipe: Recipe, name: str, title: str) -> System:
+def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) -> System:
     """Make the network of a recipe a system for experiments, with the softmax layer and the SVM as its two heads.
 
     Args:
         recipe: Network, training and calibration settings.
         name: Name in files.
         title: Title in tables.
+        front_end: Version of the front-end.
     """
-    return System(name, title, images(recipe), recipe.to_dict(), partial(_fit_system, recipe))
+    return System(name, title, images(recipe, front_end), recipe.to_dict(), partial(_fit_system, recipe, front_end))
 
 
-def images(recipe: Recipe) -> Representation:
-    """Describe the two-channel images of segments that `read_corpus` makes."""
+def images(recipe: Recipe, front_end: int = FRONT_END) -> Representation:
+    """Describe the two-channel images of segments that `read_corpus` makes.
+
+    Args:
+        recipe: Audio, features and the distance of segments.
+        front_end: Version of the front-end.
+    """
     audio, features, hop_s = (
         msgspec.to_builtins(recipe.audio),
         msgspec.to_builtins(recipe.features),
         recipe.training.segment_hop_s,
     )
     del features["clamp"]  # a setting of the network, not of the images
-    key = json.dumps({"audio": audio, "features": features, "segment_hop_s": hop_s}, sort_keys=True)
-    return Representation(f"images-{recipe.features.kind}", key, partial(_extract, recipe))
+    facts: dict[str, Any] = {"audio": audio, "features": features, "segment_hop_s": hop_s}
+    if front_end > 1:  # the key of version 1 is that of soundscene 0.1, which named none
+        facts["front_end"] = front_end
+    key = json.dumps(facts, sort_keys=True)
+    return Representation(f"images-{recipe.features.kind}", key, partial(_extract, recipe, front_end))
 
 
-def _extract(recipe: Recipe, recording: Recording) -> Extract:
-    segments, file = read_segments(recording, recipe, front_end_of(recipe, recipe.training.segment_hop_s))
+def _extract(recipe: Recipe, version: int, recording: Recording) -> Extract:
+    front_end = front_end_of(recipe, recipe.training.segment_hop_s, version)
+    segments, file, notes = read_segments(recording, recipe, front_end)
     regular = regular_segments(segments.start_s, recipe.audio.segment_s, recipe.audio.last_piece)
     return Extract(
         segments.images,
@@ -275,11 +287,11 @@ def _extract(recipe: Recipe, recording: Recording) -> Extract:
         regular,
         file.content_hash,
         float(file.duration_s),
-        tuple(file.notes),
+        notes,
     )
 
 
-def _fit_system(recipe: Recipe, corpus: Corpus, context: FitContext) -> Fitted:
+def _fit_system(recipe: Recipe, front_end: int, corpus: Corpus, context: FitContext) -> Fitted:
     recipe = recipe.with_settings([f"training.seed={context.seed}"])
     scenes = tuple(sorted({r.scene for r in corpus.recordings}))
 
@@ -289,7 +301,14 @@ def _fit_system(recipe: Recipe, corpus: Corpus, context: FitContext) -> Fitted:
             so_far = ModelBundle(recipe, scenes, network, untrained_svm, {"softmax": 1.0})
             context.observer(row, lambda test: {"softmax": predict(so_far, test, "softmax")})
 
-    trained = train(recipe, corpus, fabric=context.fabric, checkpoint=context.checkpoint, on_epoch=observe)
+    trained = train(
+        recipe,
+        corpus,
+        fabric=context.fabric,
+        checkpoint=context.checkpoint,
+        on_epoch=observe,
+        front_end=front_end,
+    )
     bundle = trained.bundle
     predict_heads: PredictFunction = lambda test: {head: predict(bundle, test, head) for head in HEADS}  # noqa: E731
     return Fitted(

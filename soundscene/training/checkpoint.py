@@ -6,6 +6,7 @@ kept, because every epoch seeds its own. A resumed training ends with the same b
 
 import json
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def save_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
     tensors |= {f"best/{name}": t for name, t in state.best.items()}
     for index, moments in state.optimiser.get("state", {}).items():
         tensors |= {f"adam/{index}/{name}": torch.as_tensor(t) for name, t in moments.items()}
-    header = {"epoch": state.epoch, "best_epoch": state.best_epoch, "history": state.history, "fingerprint": fingerprint}
+    header = {"epoch": state.epoch, "best_epoch": state.best_epoch, "history": state.history}
+    header |= {"fingerprint": fingerprint, "soundscene": version("soundscene")}  # 0.1 named no version
     content = save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, {"state": json.dumps(header)})
     write_atomic(path, content, TrainingError)
 
@@ -84,8 +86,10 @@ def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:
             f"{path}: damaged or not a soundscene checkpoint ({error}); delete it to train from the start"
         ) from None
     if owner != fingerprint:
+        images = ", or with the images of soundscene 0.1" if "soundscene" not in header else ""
         raise TrainingError(
-            f"{path}: belongs to a training with another recipe or other recordings; finish that one, or delete the file"
+            f"{path}: belongs to a training with another recipe or other recordings{images}; finish that one, or delete "
+            "the file"
         )
     state = TrainingState(header["epoch"], header["history"], best_epoch=header["best_epoch"])
     moments: dict[int, dict[str, Tensor]] = {}

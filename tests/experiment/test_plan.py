@@ -99,7 +99,7 @@ def test_a_folder_without_a_plan_is_one_line(tmp_path: Path, content: bytes | No
 
 def test_a_newer_plan_is_refused(tmp_path: Path) -> None:
     replace(made(), format=99).write(tmp_path)
-    with pytest.raises(TrainingError, match="format 99 is newer than this soundscene, which knows 1"):
+    with pytest.raises(TrainingError, match="format 99 is newer than this soundscene, which knows 2"):
         Plan.read(tmp_path)
 
 

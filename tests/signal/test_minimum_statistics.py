@@ -3,6 +3,7 @@ import pytest
 
 from soundscene.signal.minimum_statistics import POWER_FLOOR, NoiseTracker, bias_m, noise_psd, search_window
 from tests.golden import RATE, arrays, wave
+from tests.signal import long_arithmetic
 from tests.signal.reference import db, plain_power, rms
 
 EXACT_EDGES = ["zeros_middle20", "drop_90dB_middle", "one_frame", "five_frames", "rise_6dB_per_s", "burst_20dB_10frames"]
@@ -55,6 +56,72 @@ def test_silence_and_dead_bins_stay_finite_and_come_close_to_the_reference_again
     )  # silent where the reference says 0, and only there
     live = reference[-40:] > 0
     assert rms(db(noise[-40:][live] / reference[-40:][live])) < 1.0
+
+
+@pytest.mark.parametrize("name", ["zero_first_frame", "zeros_first20", "zeros_middle20", "dead_bin5"])
+def test_edges_with_silence_are_those_of_long_arithmetic(name):
+    power = arrays("minstat_edges")[f"{name}_yf"].astype(np.float64)
+    exact = long_arithmetic.noise_psd(power, "0.025")
+    np.testing.assert_allclose(noise_psd(power, 0.025), exact, rtol=1e-9)
+    of_mean_squares = NoiseTracker(power.shape[1], 0.025, mean_square=True).push(power)
+    wrong = np.abs(db(of_mean_squares / exact)).max()
+    if name.startswith("zero_") or name.startswith("zeros_first"):
+        assert wrong > 3, "as printed, rounding decides: the reason for the variance"
+    else:
+        assert wrong < 1e-9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gaps_of_any_depth_are_those_of_long_arithmetic(seed):
+    draws = np.random.default_rng(seed)
+    power = draws.exponential(size=(260, 8)) * 10.0 ** draws.uniform(-6, 6)
+    for _ in range(3):
+        at, n = int(draws.integers(0, 150)), int(draws.integers(1, 60))
+        power[at : at + n] *= draws.choice([0.0, 1e-25, 1e-18, 1e-12, 1e-8])
+    np.testing.assert_allclose(noise_psd(power, 0.025), long_arithmetic.noise_psd(power, "0.025"), rtol=1e-9)
+
+
+def gap(samples, level):
+    """A second of noise of that level within the first four."""
+    samples = samples.copy()
+    samples[30_000 : 30_000 + RATE] = level * np.random.default_rng(11).standard_normal(RATE)
+    return samples
+
+
+@pytest.mark.parametrize("name", ["white", "scene"])
+def test_rounding_of_the_input_moves_no_estimate_after_silence(name):
+    power = plain_power(gap(wave(name), 0.0), 704, 352)
+    nearly = power * (1 + 1e-15 * np.random.default_rng(12).standard_normal(power.shape))
+    np.testing.assert_allclose(noise_psd(nearly, 0.016), noise_psd(power, 0.016), rtol=1e-10)
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-3])
+def test_mean_square_and_variance_agree_wherever_no_sound_follows_digital_silence(level):
+    power = plain_power(gap(wave("white"), level), 704, 352)
+    trackers = [NoiseTracker(353, 352 / RATE, mean_square) for mean_square in (False, True)]
+    ours, printed = (tracker.push(power) for tracker in trackers)
+    assert trackers[0].after_silence == trackers[1].after_silence == (level < 1e-9)
+    if not trackers[0].after_silence:
+        np.testing.assert_allclose(ours, printed, rtol=1e-9)
+
+
+def test_silence_at_the_end_is_not_before_sound():
+    power = plain_power(wave("white"), 704, 352)
+    power[300:] = 0
+    tracker, printed = NoiseTracker(353, 352 / RATE), NoiseTracker(353, 352 / RATE, mean_square=True)
+    np.testing.assert_allclose(tracker.push(power), printed.push(power), rtol=1e-9)
+    assert not tracker.after_silence
+    tracker.push(power[:1])
+    assert tracker.after_silence
+
+
+@pytest.mark.parametrize("n", [700, 1055, 1056, 3000])
+def test_a_frame_of_silence_before_sound_is_noticed_and_a_shorter_one_is_not(n):
+    power = plain_power(np.r_[wave("white")[:20_000], np.zeros(n, np.float32), wave("white")[20_000:]], 704, 352)
+    tracker = NoiseTracker(353, 352 / RATE)
+    tracker.push(power)
+    assert tracker.after_silence == bool((power == 0).all(axis=1).any())
+    assert tracker.after_silence >= (n >= 1056)
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-320, 1e-30, 1.0, 1e30])
