@@ -7,6 +7,7 @@ standardisation) and the SVM. There is no pickle in it, so loading an untrusted 
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,14 +21,18 @@ from torch import Tensor
 
 from soundscene.errors import BundleError, RecipeError
 from soundscene.files import write_atomic
+from soundscene.network.blocks import rename_stack
 from soundscene.network.models import Network, build_network
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
+from soundscene.scoring.fusion import MAX_TEMPERATURE, MIN_TEMPERATURE
 from soundscene.scoring.unfamiliarity import Familiarity, Kind, SceneGaussians
+from soundscene.texts import LONGEST, parse_json, short
 from soundscene.types import LogPosterior
 
 FORMAT = "soundscene bundle"
 VERSION = 1
+_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 BATCH = 64  # segments computed at once in prediction
 DEVICE_BATCH = 512  # on a GPU
 
@@ -77,10 +82,16 @@ class ModelBundle:
 
         Returns:
             Log posterior [segment, scene].
+
+        Raises:
+            BundleError: If weights are so large that the posterior is not a number.
         """
         x = torch.from_numpy(embeddings).to(self.network.softmax.weight.device)
         logits = self.network.softmax(x) if head == "softmax" else self.svm(x)
-        return torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
+        log_posterior = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
+        if np.isnan(log_posterior).any():  # of finite weights so large that products overflow
+            raise BundleError("the model computes no finite posterior, because its weights are too large; retrain the model")
+        return log_posterior
 
     @torch.inference_mode()
     def unfamiliarity(self, embeddings: Float32[np.ndarray, "segment embedding"]) -> Float64[np.ndarray, " segment"]:
@@ -125,21 +136,26 @@ class ModelBundle:
         try:
             recipe = Recipe.from_stored(header["recipe"])
             scenes = _scenes(header["scenes"])
+            _check_shapes(recipe, len(scenes), tensors)
             with torch.random.fork_rng(devices=[]):
                 network = build_network(recipe, len(scenes))
             svm = CalibratedSVM(network.softmax.in_features, len(scenes))
             network.load_state_dict(_part(tensors, "network/"))
             svm.load_state_dict(_part(tensors, "svm/"))
             temperature = _temperature(header["temperature"])
-            provenance = dict(header["provenance"])
+            provenance = _provenance(header["provenance"])
             shape = (len(scenes), network.softmax.in_features)
             familiarity = _familiarity(header.get("familiarity"), _part(tensors, "familiarity/"), shape)
             front_end = _front_end(header.get("front_end", 1))
         except KeyError as error:
             raise BundleError(f"{path}: its header lacks {error}; retrain the model") from None
-        except (RecipeError, RuntimeError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
+        except (RecipeError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+            reason = " ".join(str(error).split())[:LONGEST]
             raise BundleError(f"{path}: its header and its tensors do not agree ({reason}); retrain the model") from None
+        if faults := [*_faults(network, svm)]:
+            raise BundleError(
+                f"{path}: {faults[0]}; was the training stopped by an error, or the file changed? retrain the model"
+            )
         return cls(recipe, scenes, network.eval(), svm.eval(), temperature, provenance, familiarity, front_end)
 
 
@@ -153,15 +169,19 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise BundleError(f"{path}: damaged or not a .safetensors file ({error}); copy it again") from None
+    except MemoryError:
+        raise BundleError(f"{path}: larger than the memory that is left; is it a model of soundscene?") from None
+    except (SafetensorError, TypeError, ValueError, RuntimeError, AttributeError) as error:  # types that PyTorch lacks
+        raise BundleError(f"{path}: damaged or not a .safetensors file ({short(str(error))}); copy it again") from None
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from None
     if metadata.get("format") != FORMAT:
         raise BundleError(f"{path}: a .safetensors file, but not a model of soundscene; `soundscene train` makes one")
     try:
-        header = json.loads(metadata["bundle"])
-        version = int(header["version"])
+        header = parse_json(metadata["bundle"])
+        version = header["version"]
+        if type(version) is not int or version < 1:
+            raise ValueError(f"version {version}")
     except (KeyError, TypeError, ValueError):
         raise BundleError(f"{path}: its header is damaged; copy the file again") from None
     if version > VERSION:
@@ -175,7 +195,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _scenes(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise ValueError(f"scenes are {names!r}, expected different names")
+        raise ValueError(f"scenes are {short(repr(names))}, expected different names")
+    if len(names) < 2 or not all(names):
+        raise ValueError(f"scenes are {short(repr(names))}, expected two or more names that are not empty")
+    for name in names:
+        name.encode()  # ValueError: half of a surrogate pair is no text
     return tuple(names)
 
 
@@ -186,10 +210,63 @@ def _front_end(stored: Any) -> int:
 
 
 def _temperature(stored: Any) -> dict[str, float]:
-    temperature = {head: float(stored[head]) for head in get_args(Head)}
-    if not all(0 < value < math.inf for value in temperature.values()):
+    temperature = {head: stored[head] for head in get_args(Head)}
+    if not all(type(value) in (int, float) and 0 < value < math.inf for value in temperature.values()):
         raise ValueError(f"temperatures are {temperature}, expected positive numbers")
-    return temperature
+    if not all(MIN_TEMPERATURE <= value <= MAX_TEMPERATURE for value in temperature.values()):
+        raise ValueError(f"temperatures are {temperature}, expected {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}")
+    return {head: float(value) for head, value in temperature.items()}
+
+
+def _provenance(stored: Any) -> dict[str, Any]:
+    if not isinstance(stored, dict):
+        raise TypeError(f"provenance is {short(repr(stored))}, expected names with values")
+    for name in ("trained_on", "notes"):
+        texts = stored.get(name, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"provenance.{name} is {short(repr(texts))}, expected a list of texts")
+    return dict(stored)
+
+
+def _check_shapes(recipe: Recipe, n_scenes: int, tensors: dict[str, Tensor]) -> None:
+    """Compare names, shapes and types with what the recipe needs, before any memory is taken for it.
+
+    Raises:
+        ValueError: They differ.
+    """
+    with torch.device("meta"):  # shapes without memory
+        network = build_network(recipe, n_scenes)
+        svm = CalibratedSVM(network.softmax.in_features, n_scenes)
+    needed = {f"network/{name}": t for name, t in network.state_dict().items()}
+    needed |= {f"svm/{name}": t for name, t in svm.state_dict().items()}
+    found = {name: t for name, t in tensors.items() if name.startswith(("network/", "svm/"))}
+    rename_stack(found, "network/recurrent.")
+    for name, tensor in needed.items():
+        if name not in found:
+            raise ValueError(f"{name} is missing")
+        if found[name].shape != tensor.shape:
+            sizes = (" x ".join(map(str, t.shape)) or "one number" for t in (found[name], tensor))
+            raise ValueError("{} is {}, the recipe needs {}".format(name, *sizes))
+        allowed = _FLOATS if tensor.is_floating_point() else (tensor.dtype,)
+        if found[name].dtype not in allowed:
+            raise ValueError(f"{name} holds {found[name].dtype}, expected {allowed[0]}")
+    if unknown := sorted(found.keys() - needed.keys()):
+        raise ValueError(f"{short(unknown[0])} belongs to no layer of the recipe")
+
+
+def _faults(network: Network, svm: CalibratedSVM) -> Iterator[str]:
+    """Yield what makes the weights useless, though each has the right shape."""
+    for prefix, module in (("network", network), ("svm", svm)):
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point() and f"{prefix}/{name}" != "svm/offset" and not tensor.isfinite().all():
+                yield f"{prefix}/{name} holds values that are not finite"
+            if name.endswith("running_var") and (tensor < 0).any():
+                yield f"{prefix}/{name} holds negative variances"
+    if not (network.standardise.inverse_deviation > 0).all():
+        yield "network/standardise.inverse_deviation holds values that are not positive"
+    # A scene that was absent from the training has offset +inf: probability zero. All scenes cannot have it.
+    if not (svm.offset > -math.inf).all() or not svm.offset.isfinite().any():
+        yield "svm/offset holds values that are no offsets"
 
 
 def _tensors(familiarity: Familiarity) -> dict[str, Tensor]:
@@ -204,18 +281,20 @@ def _familiarity(kind: Any, tensors: dict[str, Tensor], shape: tuple[int, int]) 
     """Build it from the kind in the header and the tensors; shape: numbers of scenes and features."""
     if kind is None:
         return None
-    if kind not in get_args(Kind):
-        raise ValueError(f"familiarity is {kind!r}, expected one of {', '.join(get_args(Kind))}")
+    if not isinstance(kind, str) or kind not in get_args(Kind):
+        raise ValueError(f"familiarity is {short(repr(kind))}, expected one of {', '.join(get_args(Kind))}")
     sizes: dict[str, tuple[int, ...]] = {"held": (tensors["held"].numel(),) if "held" in tensors else ()}
     if kind == "mahalanobis":
         sizes |= {"mean": shape, "precision": (shape[1], shape[1])}
     if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != sizes:
         raise ValueError(f"familiarity has {', '.join(sorted(tensors)) or 'nothing'} of other sizes or names than {sizes}")
-    if not all(tensor.is_floating_point() and tensor.isfinite().all() for tensor in tensors.values()):
+    if not all(tensor.dtype in _FLOATS and tensor.isfinite().all() for tensor in tensors.values()):
         raise ValueError("familiarity holds values that are not finite")
     if (tensors["held"].diff() < 0).any():
         raise ValueError("familiarity/held is not in ascending order")
     plain = {name: tensor.double().numpy() for name, tensor in tensors.items()}
+    if kind == "mahalanobis" and not (np.diagonal(plain["precision"]) > 0).all():
+        raise ValueError("familiarity/precision is not positive on its diagonal, as an inverse covariance is")
     gaussians = SceneGaussians(plain["mean"], plain["precision"]) if kind == "mahalanobis" else None
     return Familiarity(kind, plain["held"], gaussians)
 
@@ -229,5 +308,5 @@ def _digest(header: str, tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(header.encode())
     for name in sorted(tensors):
         digest.update(f"{name}{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].numpy().tobytes())
+        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy())  # NumPy lacks some types
     return digest.hexdigest()

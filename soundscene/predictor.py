@@ -15,7 +15,7 @@ from jaxtyping import Shaped
 
 from soundscene.audio.files import AudioArray, AudioFile
 from soundscene.bundle import BATCH, Head, ModelBundle
-from soundscene.errors import AudioError, AudioWarning, SceneError, unexpected
+from soundscene.errors import AudioError, AudioWarning, BundleError, RecipeError, SceneError, unexpected
 from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, array_arrivals, listen
 from soundscene.recipe import FRONT_END
 from soundscene.scoring.fusion import product, temper
@@ -251,4 +251,8 @@ def load(path: str | Path, head: Head | None = None, keep: float = KEEP) -> Pred
     Raises:
         BundleError: The file is missing, damaged, foreign or of a newer version.
     """
-    return Predictor(ModelBundle.load(Path(path)), head, keep)
+    bundle = ModelBundle.load(Path(path))
+    try:
+        return Predictor(bundle, head, keep)
+    except RecipeError as error:
+        raise BundleError(f"{path}: its recipe cannot be computed ({error}); retrain the model") from None

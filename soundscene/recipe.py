@@ -5,10 +5,9 @@ page in `docs/decisions/` shows why. `Recipe.small()` is for a laptop. Validatio
 """
 
 import difflib
+import math
 import re
-import sys
-import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from soundscene.errors import RecipeError
+from soundscene.texts import LONGEST, parse_toml, short
 
 FRONT_END = 2
 """Version of what the front-end makes of a recipe; bundles, plans, feature stores and run.json hold it.
@@ -24,20 +24,28 @@ Without one there it is 1, that of soundscene 0.1, in which rounding decided the
 (docs/decisions/0092-variance-as-state.md).
 """
 
-Count = Annotated[int, Meta(ge=1)]
-Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]  # TOML can say inf
-NotNegative = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
+# Every number has a bound on both sides, far outside of what anybody trains with: a recipe comes from strangers' files too,
+# and a value that is only the right type can ask for gigabytes (docs/decisions/0087).
+Width = Annotated[int, Meta(ge=1, le=4096)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
+MOST_WEIGHTS = 32_000_000  # of a network; 0.9 million at the paper's sizes
+MOST_SPECTRUM = 6_000_000  # frames x n_fft of a segment; 164 thousand in the paper
+MOST_FILTERS = 1 << 21  # bands x n_fft of the filter bank; 131 thousand in the paper
+MOST_PIXELS = 1 << 19  # bands x frames of an image; 5 thousand in the paper
+MOST_ACTIVATIONS = 1 << 23  # filters[0] x bands x frames: what the first block computes of one segment; 328 thousand
+MOST_IN_BATCH = 1 << 29  # the same of a batch, 2 GB; 33 million in the paper
+MOST_OVERLAP = 256  # training segments that hold one sample; 1 in the paper
+_LARGEST_FILE = 1 << 20  # bytes of a TOML file
 
 
 class AudioRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Sample rate and segments (sections 2.1 and 4.2) and the noise subtraction (section 2.1, reference [20])."""
 
     sample_rate: Annotated[int, Meta(ge=8000, le=192000)] = 22050  # 4.2
-    segment_s: Positive = 2.0  # 2.1
+    segment_s: Annotated[float, Meta(ge=0.01, le=600)] = 2.0  # 2.1
     last_piece: Annotated[float, Meta(gt=0, le=1)] = 0.5  # share of a segment that the rest must fill to be used
-    noise_window: Annotated[int, Meta(ge=4)] = 704  # samples; 32 ms
-    noise_hop: Annotated[int, Meta(ge=2)] = 352  # samples; 50 % overlap
+    noise_window: Annotated[int, Meta(ge=16, le=16384)] = 704  # samples; 32 ms
+    noise_hop: Annotated[int, Meta(ge=8, le=8192)] = 352  # samples; 50 % overlap
 
     @property
     def segment_samples(self) -> int:
@@ -54,12 +62,12 @@ class FeatureRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     kind: Literal["mel", "gammatone"] = "mel"
     n_bands: Annotated[int, Meta(ge=1, le=512)] = 64  # M
-    window: Annotated[int, Meta(ge=2)] = 1102  # samples; 50 ms
-    hop: Count = 551  # samples; 50 % overlap
-    n_fft: Annotated[int, Meta(ge=2)] = 2048
-    low_hz: NotNegative = 50.0
-    floor: Positive = 1e-10  # power below which the logarithm is cut, both channels
-    clamp: Positive = 6.0  # standardised values are cut at +- this many deviations
+    window: Annotated[int, Meta(ge=2, le=32768)] = 1102  # samples; 50 ms
+    hop: Annotated[int, Meta(ge=1, le=32768)] = 551  # samples; 50 % overlap
+    n_fft: Annotated[int, Meta(ge=2, le=32768)] = 2048
+    low_hz: Annotated[float, Meta(ge=0, le=96000)] = 50.0
+    floor: Annotated[float, Meta(ge=1e-30, le=1e6)] = 1e-10  # power below which the logarithm is cut, both channels
+    clamp: Annotated[float, Meta(ge=0.1, le=1e6)] = 6.0  # standardised values are cut at +- this many deviations
 
     def __post_init__(self) -> None:
         if not self.hop <= self.window <= self.n_fft:
@@ -70,9 +78,9 @@ class NetworkRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Table 1, section 2.3 and section 4.3."""
 
     kind: Literal["att-crnn", "cnn"] = "att-crnn"
-    filters: tuple[Count, Count, Count] = (64, 128, 256)
-    hidden: Count = 128  # H
-    attention: Count = 64  # size of both attention layers
+    filters: tuple[Width, Width, Width] = (64, 128, 256)
+    hidden: Width = 128  # H
+    attention: Width = 64  # size of both attention layers
     conv_dropout: Share = 0.25
     recurrent_dropout: Share = 0.1
     attention_scale: Literal["printed", "mean-preserving"] = "mean-preserving"
@@ -83,19 +91,23 @@ class NetworkRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class TrainingRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Section 3 and section 4.3, and how training images are varied."""
 
-    epochs: Count = 500
-    batch_size: Annotated[int, Meta(ge=2)] = 100
-    learning_rate: Positive = 1e-4
+    epochs: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    batch_size: Annotated[int, Meta(ge=2, le=16384)] = 100
+    learning_rate: Annotated[float, Meta(ge=1e-15, le=1e37)] = 1e-4  # float32 holds both
     schedule: Literal["constant", "cosine"] = "constant"
     mixing: Literal["between-class", "none"] = "between-class"
     balanced: bool = False  # draw scenes, not segments, with equal probability
-    segment_hop_s: Positive = 2.0  # training segments may overlap: another offset in every epoch
-    gain_db: NotNegative = 0.0  # random gain of each example, uniform in +- this
-    mask_bands: Annotated[int, Meta(ge=0)] = 0  # widest masked stripe of bands
-    mask_frames: Annotated[int, Meta(ge=0)] = 0  # widest masked stripe of frames
+    segment_hop_s: Annotated[float, Meta(ge=0.001, le=600)] = (
+        2.0  # training segments may overlap: another offset in an epoch
+    )
+    gain_db: Annotated[float, Meta(ge=0, le=100)] = 0.0  # random gain of each example, uniform in +- this
+    mask_bands: Annotated[int, Meta(ge=0, le=512)] = 0  # widest masked stripe of bands
+    mask_frames: Annotated[int, Meta(ge=0, le=65536)] = 0  # widest masked stripe of frames
     keep: Literal["last", "best"] = "last"  # best: lowest log loss on a validation part of the training groups
-    patience: Annotated[int, Meta(ge=0)] = 0  # with keep = "best": stop after so many epochs without a better one; 0: never
-    seed: Annotated[int, Meta(ge=0)] = 0
+    patience: Annotated[int, Meta(ge=0, le=10_000)] = (
+        0  # with keep = "best": stop after so many epochs without a better one; 0: never
+    )
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
 
     def __post_init__(self) -> None:
         if self.patience and self.keep != "best":
@@ -106,8 +118,8 @@ class CalibrationRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Section 2.4 and the temperature of a recording's posterior."""
 
     head: Literal["svm", "softmax"] = "svm"
-    svm_c: Positive = 0.1  # 4.3
-    platt_folds: Annotated[int, Meta(ge=2)] = 5
+    svm_c: Annotated[float, Meta(ge=1e-9, le=1e6)] = 0.1  # 4.3
+    platt_folds: Annotated[int, Meta(ge=2, le=100)] = 5
     held_out: Share = 0.1  # share of training groups kept from the network for the temperature; 0: none
 
 
@@ -119,6 +131,11 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     network: NetworkRecipe = NetworkRecipe()
     training: TrainingRecipe = TrainingRecipe()
     calibration: CalibrationRecipe = CalibrationRecipe()
+
+    def __post_init__(self) -> None:
+        for name, value, least, most, hint in _products(self):
+            if not least <= value <= most:
+                raise ValueError(f"{name} is {value:,.6g}, allowed are {least:,g} to {most:,g}; {hint}")
 
     @classmethod
     def paper(cls) -> "Recipe":
@@ -144,7 +161,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             key, equals, text = setting.partition("=")
             section, dot, name = key.strip().partition(".")
             if not equals or not dot:
-                raise RecipeError(f"--set {setting!r}: expected section.key=value, for example training.epochs=30")
+                raise RecipeError(f"--set {short(setting)!r}: expected section.key=value, for example training.epochs=30")
             if section not in tree or name not in tree[section]:
                 raise RecipeError(_unknown(key.strip()))
             tree[section][name] = _toml_value(text.strip())
@@ -161,14 +178,18 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return msgspec.convert(tree, cls, strict=True)
         except msgspec.ValidationError as error:
             raise RecipeError(_explain(str(error))) from None
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:  # such as a key that is no text
+            raise RecipeError(f"recipe: {short(str(error) or type(error).__name__)}") from None
 
     @classmethod
-    def from_stored(cls, tree: dict[str, Any]) -> "Recipe":
+    def from_stored(cls, tree: Any) -> "Recipe":
         """Build from what a model or a plan holds; a key that it lacks means what 0.1.0 did.
 
         Raises:
             RecipeError: A key is unknown or a value out of range.
         """
+        if not isinstance(tree, dict):
+            raise RecipeError(f"recipe: expected sections with values, got {type(tree).__name__}")
         merged: dict[str, Any] = dict(tree)
         for section, meaning in STORED.items():
             values = tree.get(section, {})
@@ -199,18 +220,10 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         presets = {"paper": cls.paper, "default": cls, "small": cls.small}
         if name_or_path in presets:
             return presets[name_or_path]()
-        path = Path(name_or_path)
-        try:
-            tree = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RecipeError(
-                f"recipe {name_or_path!r}: neither a preset ({', '.join(presets)}) nor a readable file ({error.strerror})"
-            ) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RecipeError(f"recipe {name_or_path}: not valid TOML: {error}") from None
+        tree = _read_toml(name_or_path, presets)
         base = tree.pop("base", "default")
         if not isinstance(base, str) or base not in presets:
-            raise RecipeError(f"recipe {name_or_path}: base = {base!r}, allowed are {', '.join(presets)}")
+            raise RecipeError(f"recipe {name_or_path}: base = {short(repr(base))}, allowed are {', '.join(presets)}")
         merged = msgspec.to_builtins(presets[base]())
         for section, values in tree.items():
             if isinstance(values, dict) and isinstance(merged.get(section), dict):
@@ -279,6 +292,8 @@ def _keys() -> list[str]:
 
 
 def _unknown(key: str) -> str:
+    if len(key) > LONGEST:
+        return f"unknown recipe key {short(key)!r}; sections are {', '.join(msgspec.to_builtins(Recipe()))}"
     keys = _keys()
     names = [k.partition(".")[2] for k in keys]
     near = difflib.get_close_matches(key, keys, 1, 0.5)
@@ -301,11 +316,59 @@ def _explain(message: str) -> str:
         section, _, name = path.partition(".")
         words = get_args(get_type_hints(get_type_hints(Recipe)[section])[name])
         text += f"; allowed are {', '.join(words)}"
-    return f"recipe value {path}: {text}" if path else text
+    return f"recipe value {short(path)}: {short(text)}" if path else short(text)
 
 
 def _toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
+
+
+def _read_toml(name: str, presets: Iterable[str]) -> dict[str, Any]:
+    try:
+        with Path(name).open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RecipeError(
+            f"recipe {short(name)!r}: neither a preset ({', '.join(presets)}) nor a readable file ({reason})"
+        ) from None
+    if len(content) > _LARGEST_FILE:
+        raise RecipeError(f"recipe {name}: larger than {_LARGEST_FILE >> 20} MB; expected a short TOML file")
+    try:
+        return parse_toml(content.decode().replace("\r\n", "\n"))
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError among them
+        raise RecipeError(f"recipe {name}: not valid TOML: {short(str(error))}") from None
+
+
+def _products(recipe: Recipe) -> Iterator[tuple[str, float, float, float, str]]:
+    """Yield what several values decide together: its name, value, bounds, and what to change."""
+    audio, features, network, training = recipe.audio, recipe.features, recipe.network, recipe.training
+    samples, frames = audio.segment_samples, audio.segment_samples // features.hop
+    longer = "use a longer audio.segment_s or a shorter features.hop"
+    yield "the samples of a segment (audio.segment_s x audio.sample_rate)", samples, features.hop, math.inf, longer
+    pixels = frames * features.n_bands
+    narrower = "use a longer features.hop, fewer features.n_bands or a shorter audio.segment_s"
+    yield "the size of an image (bands x frames)", pixels, 1, MOST_PIXELS, narrower
+    spectrum = frames * features.n_fft
+    yield "the spectrum of a segment (frames x features.n_fft)", spectrum, 2, MOST_SPECTRUM, "use a longer features.hop"
+    filters = features.n_bands * features.n_fft
+    yield "the filter bank (features.n_bands x features.n_fft)", filters, 2, MOST_FILTERS, "use a smaller features.n_fft"
+    first, second, third = network.filters
+    weights = 50 * first + 9 * first * second + 4 * second * third
+    if network.kind == "att-crnn":
+        n_inputs, hidden = features.n_bands // 64 * third, network.hidden
+        weights += 6 * hidden * (n_inputs + hidden) + 18 * hidden**2 + 4 * hidden**2
+        weights += network.attention * (2 * hidden + frames)
+    yield "the weights of the network", weights, 1, MOST_WEIGHTS, "use a smaller network.hidden or fewer network.filters"
+    active = first * pixels
+    fewer = "use fewer network.filters or a longer features.hop"
+    yield "the first block's output (network.filters[0] x bands x frames)", active, 1, MOST_ACTIVATIONS, fewer
+    batch = training.batch_size * active
+    yield "the first block's output for a batch", batch, 1, MOST_IN_BATCH, "use a smaller training.batch_size"
+    overlap = audio.segment_s / training.segment_hop_s
+    yield "audio.segment_s / training.segment_hop_s", overlap, 0, MOST_OVERLAP, "use a longer training.segment_hop_s"
+    nyquist = audio.sample_rate / 2
+    yield "features.low_hz", features.low_hz, 0, math.nextafter(nyquist, 0), "it must lie below half the sample rate"

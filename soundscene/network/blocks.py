@@ -3,6 +3,8 @@
 Activations keep PyTorch's order batch x channel x band x frame; pooling works along bands only (section 2.2).
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -165,9 +167,17 @@ class BidirectionalGRU(nn.Module):
 
 
 def _from_stack(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest_of_hook: object) -> None:
-    """Rename tensors of a bundle that was written when the stack was one nn.GRU.
+    rename_stack(state, prefix)
+
+
+def rename_stack(state: dict[str, Any], prefix: str) -> None:
+    """Rename, in place, tensors of a bundle that was written when the stack was one nn.GRU.
 
     gru.weight_ih_l1_reverse becomes layers.1.weight_ih_l0_reverse.
+
+    Args:
+        state: Tensors, or anything else that belongs to them, by name.
+        prefix: Of the names of the stack.
     """
     for old in [name for name in state if name.startswith(f"{prefix}gru.")]:
         kind, _, rest = old.removeprefix(f"{prefix}gru.").rpartition("_l")
