@@ -22,6 +22,7 @@ from soundscene.jobs.lock import locked
 from soundscene.jobs.storage import Storage
 from soundscene.predictor import Predictor
 from soundscene.recipe import FRONT_END
+from soundscene.texts import parse_json, short
 from soundscene.timelines import check_parquet
 
 RUN = "run.json"
@@ -76,7 +77,7 @@ class BatchConfig:
             SceneError: Something differs, which the message names, or the file is damaged.
         """
         try:
-            there = _read(json.loads(text))
+            there = _read(parse_json(text))
         except (ValueError, KeyError, TypeError) as error:
             raise SceneError(f"{where}: damaged, or not of soundscene ({error}); choose another folder") from None
         for name, word in _WORDS.items():
@@ -198,7 +199,9 @@ def shard_name(name: str) -> re.Match[str] | None:
 
 def _read(content: dict[str, Any]) -> BatchConfig:
     if content["form"] not in FORMS:
-        raise ValueError(f"its form is {content['form']!r}")
+        raise ValueError(f"its form is {short(repr(content['form']))}")
+    if not isinstance(content["scenes"], list) or not all(isinstance(scene, str) for scene in content["scenes"]):
+        raise ValueError("its scenes are no list of names")
     front_end = content.get("front_end", 1)
     if type(front_end) is not int:
         raise TypeError(f"its front_end is {front_end!r}")

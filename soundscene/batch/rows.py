@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from soundscene.errors import SceneError
+from soundscene.texts import parse_json
 from soundscene.types import ScenePrediction
 
 ShardFormat = Literal["csv", "jsonl", "parquet"]
@@ -128,7 +129,14 @@ def read_paths(content: bytes, name: str, form: ShardFormat, scenes: Sequence[st
             return
         text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
         yield from _csv_paths(text, columns(scenes)) if form == "csv" else _json_paths(text)
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:  # pyarrow's errors are ValueErrors
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        csv.Error,
+    ) as error:  # pyarrow's errors are ValueErrors
         reason = " ".join(str(error).split())[:200]
         raise SceneError(f"{name}: not a whole shard ({reason}); move it away to predict its recordings again") from None
 
@@ -153,7 +161,7 @@ def _csv_paths(file: io.TextIOWrapper, expected: tuple[str, ...]) -> Iterator[st
 
 def _json_paths(file: io.TextIOWrapper) -> Iterator[str]:
     for line in file:
-        yield as_text(json.loads(line)["path"])
+        yield as_text(parse_json(line)["path"])
 
 
 def _write_parquet(rows: Sequence[Row], scenes: Sequence[str], file: io.BytesIO) -> None:

@@ -27,6 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from soundscene.data.corpus import Corpus, reason
 from soundscene.errors import AudioError, ManifestError, TrainingError, unexpected
+from soundscene.texts import parse_json, short
 from soundscene.types import Recording
 
 VERSION = 1  # of the code that makes values; another one is another store
@@ -212,8 +213,14 @@ class FeatureStore:
             for line in file:
                 if not line.endswith(b"\n"):
                     return
-                row = json.loads(line)
-                if row["first"] + _n_bytes(row) > n_bytes:
+                try:
+                    row = parse_json(line)
+                    end = row["first"] + _n_bytes(row)
+                except (ValueError, KeyError, TypeError, OverflowError) as error:
+                    raise ManifestError(
+                        f"{journal}: damaged ({short(str(error))}); delete the folder {self.folder} to compute it again"
+                    ) from None
+                if end > n_bytes:
                     return
                 self._rows[row["identity"]] = row
                 self._read_from += len(line)

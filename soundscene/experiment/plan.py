@@ -17,6 +17,7 @@ from soundscene.errors import RecipeError, SceneError, TrainingError
 from soundscene.files import write_atomic
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.systems.catalogue import SystemSpec, build
+from soundscene.texts import short
 from soundscene.types import Recording, Split
 
 if TYPE_CHECKING:
@@ -132,10 +133,14 @@ class Plan:
                 f"{folder}: holds no experiment ({error.strerror}: plan.json); `soundscene experiment MANIFEST --out "
                 f"{folder}` creates one"
             ) from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError, OverflowError, MemoryError) as error:
+            reason = short(str(error)) or type(error).__name__
             raise TrainingError(
-                f"{path}: damaged or not ours ({error}); choose another folder, or delete this one"
+                f"{path}: damaged or not ours ({reason}); choose another folder, or delete this one"
             ) from None
+        rows = range(len(plan.recordings))
+        if not all(i in rows for parts in plan.splits.values() for part in parts for i in part):
+            raise TrainingError(f"{path}: damaged, because a split names recordings that it lacks; choose another folder")
         if plan.format > FORMAT:
             raise TrainingError(f"{path}: format {plan.format} is newer than this soundscene, which knows {FORMAT}")
         if not 1 <= plan.front_end <= FRONT_END:

@@ -21,6 +21,7 @@ from soundscene.experiment.plan import Plan, Task
 from soundscene.files import write_atomic
 from soundscene.jobs.lock import locked
 from soundscene.jobs.storage import Storage
+from soundscene.texts import parse_json
 
 FORMAT = "soundscene result"
 VERSION = 1
@@ -114,11 +115,11 @@ class SplitResult:
         """
         try:
             length = int.from_bytes(content[:8], "little")
-            header = json.loads(content[8 : 8 + length])["__metadata__"]
+            header = parse_json(content[8 : 8 + length])["__metadata__"]
             if header["format"] != FORMAT or int(header["version"]) > VERSION:
                 raise ValueError(f"{header['format']}, version {header['version']}")
             arrays = {key: _array(entry) for key, entry in deserialize(content)}
-            rest = json.loads(header["result"])
+            rest = parse_json(header["result"])
             heads = {
                 head: HeadPosteriors(*(arrays[f"{head}/{field}"] for field in POSTERIORS)) for head in rest.pop("heads")
             }
@@ -126,7 +127,7 @@ class SplitResult:
                 rest[key] = tuple(rest[key])
             values: dict[str, Any] = rest | {key: arrays[key] for key in ARRAYS} | {"heads": heads}
             return cls(**values)
-        except (SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError) as error:
             raise TrainingError(
                 f"{name}: not a result of ours, or damaged ({' '.join(str(error).split())[:150]}); delete it and "
                 "rerun the same command to compute it again"

@@ -21,6 +21,7 @@ from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.results import HeadPosteriors, SplitResult
 from soundscene.scoring.metrics import accuracy, log_loss
 from soundscene.systems.system import FitContext, Fitted, Observer, PredictFunction, System, SystemPredictions
+from soundscene.texts import parse_json
 
 VERSIONS = ("soundscene", "torch", "numpy", "scikit-learn")
 
@@ -84,8 +85,8 @@ class _Diary:
         self._rows: dict[float, dict[str, float]] = {}
         if path and path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
-                with suppress(json.JSONDecodeError):  # the line that was being written when the kill came
-                    row = json.loads(line)
+                with suppress(ValueError, KeyError, TypeError):  # the line that was being written when the kill came
+                    row = parse_json(line)
                     self._rows[row["epoch"]] = row
 
     def add(self, row: dict[str, float]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from soundscene.errors import SceneError
+from soundscene.texts import parse_json
 
 _KINDS = {stat.S_IFDIR: "directory", stat.S_IFLNK: "symbolic link", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket"}
 
@@ -91,7 +92,7 @@ def _write_holder(path: Path) -> None:
 def _holder(path: Path) -> dict[str, Any] | None:
     """Read who holds a lock; None where its file does not say."""
     try:
-        holder = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        holder = parse_json(path.read_text(encoding="utf-8", errors="replace"))
     except (OSError, ValueError):
         return None
     return holder if isinstance(holder, dict) and isinstance(holder.get("pid"), int) else None

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from soundscene.errors import TrainingError
 from soundscene.files import write_atomic
+from soundscene.texts import parse_json
 
 
 @dataclass
@@ -78,7 +79,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:
         return None
     try:
         with safe_open(path, "pt") as file:
-            header = json.loads(file.metadata()["state"])
+            header = parse_json(file.metadata()["state"])
             owner = header["fingerprint"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
