@@ -135,7 +135,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name, value, least, most, hint in _products(self):
             if not least <= value <= most:
-                raise ValueError(f"{name} is {value:,.6g}, allowed are {least:,g} to {most:,g}; {hint}")
+                allowed = f"{_number(least)} or more" if most == math.inf else f"{_number(least)} to {_number(most)}"
+                raise ValueError(f"{name}: {_number(value)}, allowed are {allowed}; {hint}")
 
     @classmethod
     def paper(cls) -> "Recipe":
@@ -343,7 +344,11 @@ def _read_toml(name: str, presets: Iterable[str]) -> dict[str, Any]:
         raise RecipeError(f"recipe {name}: not valid TOML: {short(str(error))}") from None
 
 
-def _products(recipe: Recipe) -> Iterator[tuple[str, float, float, float, str]]:
+def _number(value: int | float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+
+
+def _products(recipe: Recipe) -> Iterator[tuple[str, int | float, int | float, int | float, str]]:
     """Yield what several values decide together: its name, value, bounds, and what to change."""
     audio, features, network, training = recipe.audio, recipe.features, recipe.network, recipe.training
     samples, frames = audio.segment_samples, audio.segment_samples // features.hop

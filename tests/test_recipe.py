@@ -1,4 +1,5 @@
 import math
+import time
 
 import pytest
 
@@ -213,6 +214,80 @@ def test_patience_with_the_best_epoch_is_allowed():
     assert Recipe().with_settings(["training.patience=3", "training.keep=best"]).training.patience == 3
 
 
+WIDE = {  # extreme, and allowed: small shares, any seed, and rates that end in a loss that is not finite
+    *((name, "1e-300") for name in ("last_piece", "conv_dropout", "recurrent_dropout", "held_out", "low_hz", "gain_db")),
+    *(("seed", "100000000"), ("learning_rate", "100000000"), ("learning_rate", "99999999999999999999")),
+}
+HUGE = ("-1", "1e300", "1e-300", "100000000", "99999999999999999999", "nan", "inf", "9" * 5000, "[" * 5000, "x" * 10**6)
+EXTREME = [
+    f"{section}.{name}={value}"
+    for section, values in Recipe().to_dict().items()
+    for name in values
+    for value in HUGE
+    if (name, value) not in WIDE
+]
+EXTREME += ["audio.segment_s=1e-4", "audio.segment_s=600", "audio.segment_s=0.02", "features.hop=1", "features.n_fft=32769"]
+EXTREME += ["features.low_hz=11025", "training.segment_hop_s=0.001", "training.batch_size=16384", "network.hidden=4096"]
+EXTREME += [
+    "network.filters=[4096, 4096, 4096]",
+    "network.filters=[4096, 1, 1]",
+    f"{'x' * 10**6}.y=1",
+    "a.b" * 10**5,
+    "\0=\0",
+]
+
+
+def test_extreme_values_are_one_line_at_once():
+    started = time.process_time()
+    for setting in EXTREME:
+        message = refused(setting)
+        assert "\n" not in message, setting[:50]
+        assert len(message) < 600, setting[:50]
+    assert time.process_time() - started < 3  # of some 380
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["audio.segment_s=0.02"],
+            "the samples of a segment (audio.segment_s x audio.sample_rate): 441, allowed are 551 or more",
+        ),
+        (
+            ["features.hop=8"],
+            "the spectrum of a segment (frames x features.n_fft): 11,288,576, allowed are 2 to 6,000,000; ",
+        ),
+        (
+            ["features.n_bands=512", "features.n_fft=8192"],
+            "the filter bank (features.n_bands x features.n_fft): 4,194,304",
+        ),
+        (["network.hidden=2048"], "the weights of the network: "),
+        (["training.batch_size=4000"], "the first block's output for a batch: "),
+        (["features.low_hz=20000"], "features.low_hz: 20,000, allowed are 0 to 11,025; it must lie below half the sample"),
+    ],
+)
+def test_values_that_are_too_large_together_are_refused(settings, message):
+    assert refused(*settings).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["audio.segment_s=30"],  # LITIS Rouen's recordings as one segment
+        ["audio.segment_s=60", "network.filters=[32, 64, 128]"],
+        ["audio.segment_s=10", "audio.sample_rate=44100", "features.hop=441", "features.window=1764", "features.n_fft=4096"],
+        ["audio.sample_rate=192000", "features.window=9600", "features.hop=4800", "features.n_fft=16384"],
+        ["features.n_bands=256", "features.n_fft=4096"],
+        ["network.filters=[256, 512, 1024]", "network.hidden=512", "features.n_bands=128"],
+        ["training.batch_size=1000", "training.epochs=10000"],
+        ["training.segment_hop_s=0.125"],
+        ["audio.sample_rate=8000", "features.window=200", "features.hop=80", "features.n_fft=256"],
+    ],
+)
+def test_what_people_may_want_is_allowed(settings):
+    Recipe().with_settings(settings)
+
+
 # TOML -----------------------------------------------------------------------------------------------------------------
 
 
@@ -272,3 +347,33 @@ def test_neither_a_preset_nor_a_file_is_refused(name, reason):
     with pytest.raises(RecipeError) as caught:
         Recipe.load(name)
     assert str(caught.value) == f"recipe {name!r}: neither a preset (paper, default, small) nor a readable file ({reason})"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"x = " + b"[" * 10**5, "nested too deep, or a number is too long (RecursionError)"),
+        (b"[training]\nseed = " + b"9" * 5000, "Exceeds the limit (4300 digits)"),
+        (b"a" * 10**6, "Expected '=' after a key"),
+        (b"\xff", "'utf-8' codec can't decode"),
+    ],
+)
+def test_what_no_parser_can_read_is_one_line(tmp_path, content, reason):
+    path = tmp_path / "r.toml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load(str(path))
+    assert str(caught.value).startswith(f"recipe {path}: not valid TOML: {reason}")
+
+
+def test_a_file_that_is_no_recipe_is_not_read_to_its_end(tmp_path):
+    (tmp_path / "r.toml").write_bytes(b"#" * (2 << 20))
+    for name, reason in (
+        (str(tmp_path / "r.toml"), "larger than 1 MB; expected a short TOML file"),
+        ("a\0b", "neither a preset (paper, default, small) nor a readable file (embedded null"),
+        ("x" * 5000, "neither a preset (paper, default, small) nor a readable file (File name too long)"),
+    ):
+        with pytest.raises(RecipeError) as caught:
+            Recipe.load(name)
+        assert reason in str(caught.value)
+        assert len(str(caught.value)) < 500
