@@ -6,7 +6,7 @@ nearly as well as processes would (docs/decisions/0061-bulk-prediction.md), with
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from soundscene.data.manifest import Manifest, parse_test
 from soundscene.errors import AudioError, ManifestError, RecipeError, unexpected
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.signal.frontend import FrontEnd, join_segments
+from soundscene.texts import fold_case, match_name, short
 from soundscene.threads import in_order
 from soundscene.types import Recording, SegmentImages
 
@@ -123,7 +124,7 @@ def read_corpus(
 
 
 def recordings_of(manifest: Path, test: str | None, scenes: Sequence[str]) -> tuple[Recording, ...]:
-    """Return the rows of a manifest that a model of some scenes can be tested on.
+    """Return the rows of a manifest that a model of some scenes can be tested on, their scenes spelt as the model's.
 
     Args:
         manifest: CSV file.
@@ -135,13 +136,16 @@ def recordings_of(manifest: Path, test: str | None, scenes: Sequence[str]) -> tu
     """
     corpus = Manifest.read(manifest)
     recordings = corpus.split(*parse_test(test)).test if test else corpus.recordings
+    spellings = {scene: match_name(scene, tuple(scenes)) for scene in {recording.scene for recording in recordings}}
     for recording in recordings:
-        if recording.scene not in scenes:
+        if spellings[recording.scene] is None:
+            near = [scene for scene in scenes if fold_case(scene) == fold_case(recording.scene)]
+            hint = f"; {near[0]!r} differs only in case" if near else ""
             raise ManifestError(
-                f"{manifest}, line {recording.line}: scene {recording.scene!r} is not one of the model's "
-                f"({', '.join(scenes)})"
+                f"{manifest}, line {recording.line}: scene {short(recording.scene)!r} is not one of the model's "
+                f"({', '.join(scenes)}){hint}"
             )
-    return recordings
+    return tuple(replace(recording, scene=spellings[recording.scene] or "") for recording in recordings)
 
 
 def refuse_unreadable(unreadable: Sequence[str], n_recordings: int) -> None:

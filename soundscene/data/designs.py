@@ -242,10 +242,16 @@ def repeats(splits: Mapping[str, Split]) -> bool:
     return len(set(paths)) < len(paths)
 
 
-def natural(text: str) -> tuple[list[str | int], str]:
+def natural(text: str) -> tuple[list[str | tuple[int, str]], str]:
     """Key that sorts texts with numbers in them as people count: 2 before 10."""
     pieces = re.split(r"([0-9]+)", text)  # text and digits take turns, so that like is compared with like
-    return [int(piece) if index % 2 else piece for index, piece in enumerate(pieces)], text
+    return [_digits(piece) if index % 2 else piece for index, piece in enumerate(pieces)], text
+
+
+def _digits(piece: str) -> tuple[int, str]:
+    """Key of a whole number of any length, which `int` would refuse beyond 4300 digits."""
+    significant = piece.lstrip("0")
+    return len(significant), significant
 
 
 def _misread(text: str) -> ManifestError:

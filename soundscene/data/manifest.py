@@ -2,7 +2,8 @@
 
 A manifest has the columns `path` (relative to the CSV, or absolute) and `scene`, optionally `group` (the unit of
 independence: place, day, device, original recording) and any others, such as `fold`, which are carried along.
-See docs/decisions/0021-manifest-and-leakage.md.
+See docs/decisions/0021-manifest-and-leakage.md. Names of scenes, groups and of the values of a split are compared as
+`texts.fold_name` spells them (docs/decisions/0088-names.md).
 """
 
 import csv
@@ -11,8 +12,8 @@ import io
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy as np
 from soundscene.audio.folders import AUDIO_SUFFIXES, walk
 from soundscene.data.splits import check_leakage, deal_folds
 from soundscene.errors import ManifestError
+from soundscene.texts import fold_case, fold_name, plain_cell, safe_cell, short
 from soundscene.types import Recording, Split
 
 _MANY = 10  # values listed in a message
@@ -27,7 +29,11 @@ _MANY = 10  # values listed in a message
 
 @dataclass(frozen=True)
 class Manifest:
-    """The rows of a corpus; `scenes` are their scenes, sorted (left out, they are found)."""
+    """The rows of a corpus; `scenes` are their scenes, sorted (left out, they are found).
+
+    Raises:
+        ManifestError: There are no rows, or two scenes or two groups differ only in case.
+    """
 
     path: Path
     recordings: tuple[Recording, ...]
@@ -36,7 +42,11 @@ class Manifest:
     def __post_init__(self) -> None:
         if not self.recordings:
             raise ManifestError(f"{self.path}: holds no recordings; at least one row below the header is needed")
-        found = tuple(sorted({recording.scene for recording in self.recordings}))
+        recordings = tuple(map(_folded, self.recordings))
+        _refuse_cases(self.path, "scene", ((r, r.scene) for r in recordings))
+        _refuse_cases(self.path, "group", ((r, r.group) for r in recordings if r.columns.get("group")))
+        object.__setattr__(self, "recordings", recordings)
+        found = tuple(sorted({recording.scene for recording in recordings}))
         if self.scenes not in ((), found):
             raise ManifestError(f"{self.path}: the scenes given are {self.scenes}, those of the recordings {found}")
         object.__setattr__(self, "scenes", found)
@@ -50,15 +60,20 @@ class Manifest:
         """
         path = Path(path)
         rows = _rows(path, _text(path))
-        header = _header(path, next(rows, (1, []))[1])
-        recordings = [_recording(path, header, line, cells) for line, cells in rows]
+        header = _header(path, next(rows, (1, 1, []))[2])
+        recordings = [_recording(path, header, first, last, cells) for first, last, cells in rows]
         _refuse_doubled(path, recordings)
         return cls(path, tuple(recordings))
 
-    def write(self, path: str | Path) -> None:
+    def write(self, path: str | Path, safe: bool = False) -> None:
         """Write a CSV file that `read` gives back: all or nothing, by way of a temporary file beside it.
 
-        Files below the CSV's folder get relative paths, others absolute ones.
+        Files below the CSV's folder get relative paths, others absolute ones. Paths keep control characters, because an
+        escaped path would name another file.
+
+        Args:
+            path: File to write.
+            safe: Whether no cell may be taken for a formula by a spreadsheet.
         """
         path = Path(path)
         cells = [{"path": _relative(r.path, path.parent), "scene": r.scene} for r in self.recordings]
@@ -66,6 +81,8 @@ class Manifest:
             row.update(recording.columns)
             if "group" not in row and recording.group != row["path"]:  # otherwise it is its own group when read again
                 row["group"] = recording.group
+        if safe:
+            cells = [{name: _safe(name, value) for name, value in row.items()} for row in cells]
         columns = list(dict.fromkeys(name for row in cells for name in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -79,31 +96,33 @@ class Manifest:
         return tuple(dict.fromkeys(["path", "scene", "group", *(name for r in self.recordings for name in r.columns)]))
 
     def values(self, column: str) -> Sequence[str | None]:
-        """Return the value of one column in each row, None in a row without that column.
+        """Return the value of one column in each row as it is compared, None in a row without that column.
 
         Raises:
             ManifestError: No row has the column; the message names the nearest one.
         """
+        column = fold_name(column)
         fixed = {"scene": [r.scene for r in self.recordings], "group": [r.group for r in self.recordings]}
         values = fixed.get(column) or [r.columns.get(column) for r in self.recordings]
         if all(value is None for value in values):
             raise ManifestError(
                 f"{self.path}: no column {column!r}; there are {', '.join(self.columns)}{_nearest(column, self.columns)}"
             )
-        return values
+        return values if column in fixed else [None if value is None else fold_name(value) for value in values]
 
     def split(self, column: str, value: str) -> Split:
-        """Test on the rows whose `column` is exactly the text `value`, train on all others.
+        """Test on the rows whose `column` is the text `value`, train on all others.
 
         Args:
             column: Name of a column, such as fold.
             value: Value of the test part, such as 1.
 
         Raises:
-            ManifestError: The column or value is unknown, no row is left to train on, a scene would be tested that no
-                training recording has, or a group would appear in both parts.
+            ManifestError: The column or value is unknown, two values differ only in case, no row is left to train on, a
+                scene would be tested that no training recording has, or a group would appear in both parts.
         """
-        values = self.values(column)
+        values, value = self.values(column), fold_name(value)
+        _refuse_cases(self.path, column, zip(self.recordings, values, strict=True))
         if value not in values:
             raise ManifestError(f"{self.path}: no row has {column} = {value!r}; there are {_counted(Counter(values))}")
         rows = list(zip(self.recordings, values, strict=True))
@@ -204,8 +223,9 @@ def _text(path: Path) -> str:
         ) from None
     except FileNotFoundError:
         raise ManifestError(f"{path}: does not exist") from None
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ManifestError(f"{short(str(path))}: cannot be read ({reason})") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -216,8 +236,8 @@ def _text(path: Path) -> str:
         ) from None
 
 
-def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """First line number and stripped cells of each row; blank lines are skipped."""
+def _rows(path: Path, text: str) -> Iterator[tuple[int, int, list[str]]]:
+    """First and last line number and stripped cells of each row; blank lines are skipped."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
         line = reader.line_num + 1
@@ -228,37 +248,104 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         if cells is None:
             return
         if any(cell.strip() for cell in cells):
-            yield line, [cell.strip() for cell in cells]
+            yield line, reader.line_num, [cell.strip() for cell in cells]
 
 
 def _header(path: Path, names: list[str]) -> list[str]:
     if not names:
         raise ManifestError(f"{path}: is empty; expected a header with the columns path and scene, then one row per file")
+    if any(_has_line_end(name) for name in names):
+        raise ManifestError(f'{path}, line 1: a column name holds line ends; remove the stray quote (")')
+    names = [fold_name(name) for name in names]
     for wanted in ("path", "scene"):
         if wanted not in names:
             only = names[0] if len(names) == 1 else ""
             hint = next((f"; the separator must be ',', not {s!r}" for s in ";\t|" if s in only), _nearest(wanted, names))
-            raise ManifestError(f"{path}, line 1: no column {wanted!r}; there are {', '.join(names)}{hint}")
+            raise ManifestError(f"{path}, line 1: no column {wanted!r}; there are {short(', '.join(names))}{hint}")
     doubled = [name for name, n in Counter(names).items() if n > 1]
     if doubled:
-        raise ManifestError(f"{path}, line 1: column {doubled[0]!r} appears twice; column names must be unique")
+        raise ManifestError(f"{path}, line 1: column {short(doubled[0])!r} appears twice; column names must be unique")
     return names
 
 
-def _recording(path: Path, header: list[str], line: int, cells: list[str]) -> Recording:
+def _recording(path: Path, header: list[str], line: int, last: int, cells: list[str]) -> Recording:
     where = f"{path}, line {line}"
     if len(cells) != len(header):
         hint = "put quotes around text that holds a comma" if len(cells) > len(header) else "is the row complete?"
+        if last > line:
+            hint = f'it ends in line {last}: is there a stray quote (")?'
         raise ManifestError(f"{where}: {len(cells)} cells, the header has {len(header)}; {hint}")
-    row = dict(zip(header, cells, strict=True))
+    row = {name: plain_cell(cell) for name, cell in zip(header, cells, strict=True)}
+    if last > line:
+        _refuse_stray_quote(path, line, last, row)
     name, scene = row.pop("path"), row.pop("scene")
-    if not name or not scene:
+    if not name or not fold_name(scene):
         raise ManifestError(f"{where}: the {'scene' if name else 'path'} is empty; every row needs a path and a scene")
     file = path.parent / name
-    if not file.exists():
+    if not _exists(file):
         hint = "separate folders by /, not by \\" if "\\" in name else f"paths are relative to {path.parent}"
-        raise ManifestError(f"{where}: {name} does not exist; {hint}")
+        raise ManifestError(f"{where}: {short(name)} does not exist; {hint}")
     return Recording(file, scene, row.get("group") or name, line, row)
+
+
+def _exists(file: Path) -> bool:
+    try:
+        return file.exists()
+    except (OSError, ValueError):  # a name that is too long, or that holds a null character
+        return False
+
+
+def _has_line_end(text: str) -> bool:
+    return "\n" in text or "\r" in text
+
+
+def _refuse_stray_quote(path: Path, line: int, last: int, row: dict[str, str]) -> None:
+    """Refuse a row of several lines that a stray quote has made of several rows.
+
+    Names hold no line ends, and a path only where there is such a file. Any other cell may, unless a line is a row.
+    """
+    for name, cell in row.items():
+        if not _has_line_end(cell):
+            continue
+        if name == "path":
+            stray = not _exists(path.parent / cell)
+        elif name in ("scene", "group", "fold"):
+            stray = True
+        else:
+            columns = list(row)
+            rows = [cells for cells in csv.reader(cell.splitlines()[1:]) if len(cells) == len(columns)]
+            stray = any(_exists(path.parent / cells[columns.index("path")].strip()) for cells in rows)
+        if stray:
+            raise ManifestError(
+                f'{path}, line {line}: a quote (") opens in the column {short(name)} and closes in line {last}, so that '
+                f"{last - line + 1} rows are one; remove the stray quote"
+            )
+
+
+def _folded(recording: Recording) -> Recording:
+    scene = fold_name(recording.scene)
+    group = fold_name(recording.group) if recording.columns.get("group") else recording.group
+    if (scene, group) == (recording.scene, recording.group):
+        return recording
+    return replace(recording, scene=scene, group=group)
+
+
+def _refuse_cases(path: Path, column: str, rows: Iterable[tuple[Recording, str | None]]) -> None:
+    """Refuse two values that differ only in upper and lower case."""
+    known: dict[str, tuple[Recording, str]] = {}
+    spellings: dict[str, str] = {}
+    for recording, value in rows:
+        if not value or value in spellings:
+            continue
+        spellings[value] = fold_case(value)
+        twin, other = known.setdefault(spellings[value], (recording, value))
+        if other != value:
+            where = f"{path}, line {recording.line}" if recording.line else f"{path}"
+            one, two = (f"line {r.line}" if r.line else short(str(r.path)) for r in (recording, twin))
+            raise ManifestError(
+                f"{where}: {column} {short(value)!r} ({one}) differs only in case from {short(other)!r} ({two}); "
+                "use one spelling"
+            )
 
 
 def _refuse_doubled(path: Path, recordings: list[Recording]) -> None:
@@ -278,6 +365,11 @@ def _refuse_doubled(path: Path, recordings: list[Recording]) -> None:
 def _relative(file: Path, folder: Path) -> str:
     file, folder = Path(os.path.abspath(file)), Path(os.path.abspath(folder))
     return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
+
+
+def _safe(column: str, text: str) -> str:
+    cell = safe_cell(text)
+    return f"./{text}" if cell != text and column == "path" else cell
 
 
 def _replace(path: Path, text: str) -> None:

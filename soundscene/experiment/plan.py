@@ -3,10 +3,12 @@
 A folder may grow by systems and seeds. Other recordings, splits or recipes are another experiment and need another folder.
 """
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +19,7 @@ from soundscene.errors import RecipeError, SceneError, TrainingError
 from soundscene.files import write_atomic
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.systems.catalogue import SystemSpec, build
-from soundscene.texts import short
+from soundscene.texts import fold_name, short
 from soundscene.types import Recording, Split
 
 if TYPE_CHECKING:
@@ -26,21 +28,30 @@ if TYPE_CHECKING:
 FORMAT = 2
 """1 is that of soundscene 0.1, which must not finish a plan of another front-end."""
 
+_LONGEST_FILE = 100  # letters of a split in the name of a file
 PLAN = "plan.json"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One training: a system on a split with a seed."""
+    """One training: a system on a split with a seed.
+
+    Attributes:
+        system: Name of the system.
+        split: Name of the split.
+        seed: Of the training.
+        split_file: The split in names of files; by default its name with a _ in place of unsafe characters.
+    """
 
     system: str
     split: str
     seed: int
+    split_file: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:
         """Name of its result, safe for any file system."""
-        return f"{_safe(self.system)}__{_safe(self.split)}__seed{self.seed}"
+        return f"{_safe(self.system)}__{self.split_file or _safe(self.split)}__seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,13 @@ class Plan:
 
     def tasks(self) -> tuple[Task, ...]:
         """Return all trainings: every system on the first split, then on the second, so that early results show them all."""
-        return tuple(Task(spec.name, split, seed) for seed in self.seeds for split in self.splits for spec in self.systems)
+        files = split_files(self.splits)
+        return tuple(
+            Task(spec.name, split, seed, files[split])
+            for seed in self.seeds
+            for split in self.splits
+            for spec in self.systems
+        )
 
     def spec(self, system: str) -> SystemSpec:
         """Return the system of that name."""
@@ -157,20 +174,21 @@ class Plan:
         Raises:
             TrainingError: Anything else differs, which the message names.
         """
-        recipes = earlier.base_recipe().to_dict(), self.base_recipe().to_dict()
+        plan = _spelt_as(earlier, self)
+        recipes = earlier.base_recipe().to_dict(), plan.base_recipe().to_dict()
         for name in ("recordings", "splits", "recipe", "precision"):
-            before, now = recipes if name == "recipe" else (getattr(earlier, name), getattr(self, name))
+            before, now = recipes if name == "recipe" else (getattr(earlier, name), getattr(plan, name))
             if before != now:
                 what = _difference(before, now)
                 raise TrainingError(
                     f"{folder}: holds an experiment with other {name} ({what}); use the same ones, or choose another --out"
                 )
         known = {spec.name: spec for spec in earlier.systems}
-        for spec in self.systems:
+        for spec in plan.systems:
             if spec != known.setdefault(spec.name, spec):
                 raise TrainingError(f"{folder}: holds a system {spec.name!r} with other settings; choose another --out")
-        systems = tuple(dict.fromkeys((*earlier.systems, *self.systems)))
-        joined = replace(self, systems=systems, seeds=tuple(sorted({*earlier.seeds, *self.seeds})))
+        systems = tuple(dict.fromkeys((*earlier.systems, *plan.systems)))
+        joined = replace(plan, systems=systems, seeds=tuple(sorted({*earlier.seeds, *plan.seeds})))
         return joined.with_front_end(earlier.front_end)
 
 
@@ -200,9 +218,9 @@ def make_plan(
             recipe.with_settings(spec.settings)
         except SceneError as error:
             raise RecipeError(f"system {spec.name}: {error}") from None
-    names = [Task(spec.name, "", 0).name for spec in systems] + [Task("", split, 0).name for split in splits]
+    names = [_safe(spec.name) for spec in systems]
     if len(set(names)) < len(names):
-        raise RecipeError(f"two systems or two splits would have files of one name: {', '.join(sorted(names))}")
+        raise RecipeError(f"two systems would have files of one name: {', '.join(sorted(names))}")
     row = {r.path: i for i, r in enumerate(recordings)}
     numbered = {
         name: (tuple(row[r.path] for r in split.train), tuple(row[r.path] for r in split.test))
@@ -215,8 +233,35 @@ def make_plan(
     return plan.with_front_end(FRONT_END)
 
 
+def split_files(splits: Iterable[str]) -> dict[str, str]:
+    """Return the names that splits have in names of files: different ones, whatever letters they are written in.
+
+    A name is that of 0.1.0, with a _ in place of each unsafe character, unless two splits would share it, also where upper
+    and lower case are one, or it would be too long for a file. Then eight digits of a hash follow.
+    """
+    shared = Counter(_safe(split).casefold() for split in splits)
+    return {
+        split: safe
+        if shared[(safe := _safe(split)).casefold()] == 1 and len(safe) <= _LONGEST_FILE
+        else f"{safe[:_LONGEST_FILE]}-{hashlib.sha256(split.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+        for split in splits
+    }
+
+
 def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.=+,-]", "_", name)
+
+
+def _spelt_as(earlier: Plan, plan: Plan) -> Plan:
+    """Return a plan with the names of an earlier one, where they are the same names as `fold_name` compares them."""
+    for column in (1, 2):
+        written = {row[column] for row in earlier.recordings}
+        if len(set(map(fold_name, written))) < len(written):
+            return plan  # two names of the earlier plan would become one
+    before, now = ([(path, *map(fold_name, names)) for path, *names in p.recordings] for p in (earlier, plan))
+    spelt = {fold_name(name): name for name in earlier.splits}
+    splits = {spelt.get(fold_name(name), name): parts for name, parts in plan.splits.items()}
+    return replace(plan, recordings=earlier.recordings if before == now else plan.recordings, splits=splits)
 
 
 def _difference(one: Any, other: Any) -> str:

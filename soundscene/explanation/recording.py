@@ -15,6 +15,7 @@ from soundscene.explanation.attention import attention, has_attention
 from soundscene.explanation.attribution import Attribution, attribute
 from soundscene.scoring.fusion import temper
 from soundscene.signal.frontend import FrontEnd, segment_batches
+from soundscene.texts import match_name, short
 from soundscene.types import Images, Samples, SegmentImages
 
 SEGMENTS = 15  # drawn unless more are asked for: 30 s
@@ -143,7 +144,8 @@ def analyse_recording(
     if not len(images):
         raise AudioError(f"{sound}: nothing to draw from {from_s:g} s on, its last segment ends at {end_s[-1]:g} s")
     fused = np.exp(temper(np.cumsum(log_posterior[~silent], axis=0), bundle.temperature[head]))
-    attributed = int(fused[-1].argmax()) if scene is None else bundle.scenes.index(scene)
+    name = scene and match_name(scene, bundle.scenes)
+    attributed = bundle.scenes.index(name) if name else int(fused[-1].argmax())
     spatial, temporal = attention(bundle, images) if has_attention(bundle) else (None, None)
     part = PlottedSegment(
         int(np.flatnonzero(end_s > from_s + 1e-6)[0]),
@@ -161,10 +163,10 @@ def analyse_recording(
 
 
 def _check_scene(bundle: ModelBundle, scene: str) -> None:
-    if scene not in bundle.scenes:
-        near = difflib.get_close_matches(scene, bundle.scenes, 1)
+    if match_name(scene, bundle.scenes) is None:
+        near = difflib.get_close_matches(short(scene), bundle.scenes, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(bundle.scenes)}"
-        raise BundleError(f"this model has no scene {scene!r}; {hint}")
+        raise BundleError(f"this model has no scene {short(scene)!r}; {hint}")
 
 
 def _inside(piece: SegmentImages, from_s: float, segment_s: float, most: int) -> Bool[np.ndarray, " segment"]:

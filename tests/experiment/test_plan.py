@@ -1,5 +1,7 @@
 """A plan: what it says, that it survives a file, and what may be joined to it."""
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import msgspec
 import pytest
 
 from soundscene.errors import RecipeError, TrainingError
-from soundscene.experiment.plan import Plan, Task, make_plan
+from soundscene.experiment.plan import Plan, Task, make_plan, split_files
 from soundscene.experiment.request import choose_recipe
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import ABLATIONS, SYSTEMS, SystemSpec, build, specs, split_names
@@ -42,8 +44,57 @@ def test_a_plan_names_every_training_once_and_gives_its_recordings_back(tmp_path
 
 def test_names_of_files_are_safe_and_cannot_meet() -> None:
     assert Task("a/b:c", "city=são paulo/..", 1).name == "a_b_c__city=s_o_paulo_..__seed1"
-    with pytest.raises(RecipeError, match="two systems or two splits would have files of one name"):
-        make_plan("toys", ROOT, ROWS, {"a/b": SPLITS["fold=0"], "a:b": SPLITS["fold=1"]}, TINY, specs(["cnn-mel"]))
+    with pytest.raises(RecipeError, match="two systems would have files of one name"):
+        alike = [msgspec.structs.replace(specs(["cnn-mel"])[0], name=name) for name in ("a/b", "a:b")]
+        make_plan("toys", ROOT, ROWS, SPLITS, TINY, alike)
+
+
+@pytest.mark.parametrize("names", [("city=北京", "city=上海"), ("a/b", "a:b"), ("x" * 300, "x" * 301), ("Ulm", "ULM")])
+def test_splits_in_any_letters_have_files_of_their_own(tmp_path: Path, names: tuple[str, str]) -> None:
+    splits = dict(zip(names, SPLITS.values(), strict=True))
+    plan = make_plan("toys", ROOT, ROWS, splits, TINY, specs(["cnn-mel"]))
+    files = [task.name for task in plan.tasks()]
+    assert len({name.casefold() for name in files}) == 2
+    assert all(re.fullmatch(r"[ -~]{1,150}", name) and "/" not in name for name in files)
+    plan.write(tmp_path)
+    assert [task.name for task in Plan.read(tmp_path).tasks()] == files
+
+
+def test_a_name_that_no_other_split_shares_is_that_of_0_1_0() -> None:
+    assert split_files(["city=Köln", "city=Bonn"]) == {"city=Köln": "city=K_ln", "city=Bonn": "city=Bonn"}
+
+
+def test_names_that_look_the_same_are_the_same_and_stay_as_they_were_written(tmp_path: Path) -> None:
+    def plan_of(scene: str, split: str) -> Plan:
+        rows = [replace(row, scene=scene if row.scene == ROWS[0].scene else row.scene) for row in ROWS]
+        by_path = {row.path: row for row in rows}
+        splits = {
+            f"{split}{i}": Split(tuple(by_path[r.path] for r in s.train), tuple(by_path[r.path] for r in s.test))
+            for i, s in enumerate(SPLITS.values())
+        }
+        return make_plan("toys", ROOT, rows, splits, TINY, specs(["cnn-mel"]))
+
+    earlier, later = plan_of("Cafe\u0301", "O\u0308rtchen"), plan_of("Caf\u00e9", "\u00d6rtchen")
+    joined = later.joined(earlier, tmp_path)
+    assert (joined.recordings, list(joined.splits)) == (earlier.recordings, list(earlier.splits))
+    with pytest.raises(TrainingError, match="with other recordings"):
+        plan_of("bar", "O\u0308rtchen").joined(earlier, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"[" * 10**5, b'{"a":' * 10**5, b"9" * 5000, b"\xff", b"", b"null", b"[]"])
+def test_a_damaged_plan_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "plan.json").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"plan\.json: damaged or not ours \("):
+        Plan.read(tmp_path)
+
+
+def test_a_plan_whose_splits_name_no_recording_is_damaged(tmp_path: Path) -> None:
+    made().write(tmp_path)
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    plan["splits"]["fold=0"][0][0] = 10**6
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(TrainingError, match="damaged, because a split names recordings that it lacks"):
+        Plan.read(tmp_path)
 
 
 def test_a_folder_may_grow_by_systems_and_seeds_only(tmp_path: Path) -> None:

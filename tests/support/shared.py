@@ -24,3 +24,11 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None
             make(folder)
             finished.touch()
     return folder
+
+
+def case(name: str) -> Path:
+    """A small input of ../shared/cases, which is no part of the project; the test is skipped where it is absent."""
+    path = Path(__file__).parents[3] / "shared" / "cases" / name
+    if not path.exists():
+        pytest.skip("needs the folder ../shared/cases")
+    return path
