@@ -281,7 +281,7 @@ def _familiarity(kind: Any, tensors: dict[str, Tensor], shape: tuple[int, int]) 
     """Build it from the kind in the header and the tensors; shape: numbers of scenes and features."""
     if kind is None:
         return None
-    if not isinstance(kind, str) or kind not in get_args(Kind):
+    if kind not in get_args(Kind):
         raise ValueError(f"familiarity is {short(repr(kind))}, expected one of {', '.join(get_args(Kind))}")
     sizes: dict[str, tuple[int, ...]] = {"held": (tensors["held"].numel(),) if "held" in tensors else ()}
     if kind == "mahalanobis":
@@ -308,5 +308,5 @@ def _digest(header: str, tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(header.encode())
     for name in sorted(tensors):
         digest.update(f"{name}{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy())  # NumPy lacks some types
+        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)  # NumPy lacks some types
     return digest.hexdigest()

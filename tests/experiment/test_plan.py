@@ -44,8 +44,8 @@ def test_a_plan_names_every_training_once_and_gives_its_recordings_back(tmp_path
 
 def test_names_of_files_are_safe_and_cannot_meet() -> None:
     assert Task("a/b:c", "city=são paulo/..", 1).name == "a_b_c__city=s_o_paulo_..__seed1"
+    alike = [msgspec.structs.replace(specs(["cnn-mel"])[0], name=name) for name in ("a/b", "a:b")]
     with pytest.raises(RecipeError, match="two systems would have files of one name"):
-        alike = [msgspec.structs.replace(specs(["cnn-mel"])[0], name=name) for name in ("a/b", "a:b")]
         make_plan("toys", ROOT, ROWS, SPLITS, TINY, alike)
 
 
