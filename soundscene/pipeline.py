@@ -1,10 +1,11 @@
 """Train a model from a manifest, and evaluate one on a manifest: the commands `train` and `evaluate` as functions."""
 
 import csv
+import glob
 import io
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from lightning_fabric import Fabric
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from soundscene.audio.files import content_hash
+from soundscene.audio.trial import Trial
 from soundscene.bundle import ModelBundle
-from soundscene.data.corpus import Corpus, read_corpus, recordings_of
+from soundscene.data.corpus import Corpus, read_corpus, reason, recordings_of, refuse_unreadable
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.data.splits import check_leakage
 from soundscene.errors import AudioError, BundleError, ManifestError, TrainingError
 from soundscene.files import write_atomic
+from soundscene.jobs.lock import locked
 from soundscene.network.models import Network
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation, HeadScores
@@ -42,6 +45,7 @@ def train_on_manifest(
     workers: int = 2,
     read_progress: Progress | None = None,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
+    skipped: Callable[[str], None] | None = None,
 ) -> ModelBundle:
     """Train on a manifest and save the model.
 
@@ -56,6 +60,7 @@ def train_on_manifest(
         workers: Threads that read sound.
         read_progress: Called after each recording that was read.
         on_epoch: Called after each epoch with its row of the history.
+        skipped: Called with why a recording cannot be used, which is then left out. By default that is an error.
 
     Raises:
         SceneError: Of any kind, before the training where it can be known before.
@@ -65,8 +70,26 @@ def train_on_manifest(
     _check_writable(out, run)
     listed = Manifest.read(manifest)
     split = listed.split(*parse_test(test)) if test else Split(listed.recordings, ())
-    corpus = read_corpus(split.train, recipe, recipe.training.segment_hop_s, workers, read_progress)
-    _guard(split, corpus)
+    with _locked(out, run) if fabric.global_rank == 0 else nullcontext(False) as killed:
+        if fabric.broadcast(killed):
+            split = _without_crashes(split, run / "crashed", skipped)
+        corpus = read_corpus(split.train, recipe, recipe.training.segment_hop_s, workers, read_progress, skipped)
+        _check_scenes(split, corpus)
+        _guard(split, corpus)
+        return _train(out, run, recipe, corpus, manifest, test, fabric, on_epoch)
+
+
+def _train(
+    out: Path,
+    run: Path,
+    recipe: Recipe,
+    corpus: Corpus,
+    manifest: Path,
+    test: str | None,
+    fabric: Fabric,
+    on_epoch: Callable[[dict[str, float]], None] | None,
+) -> ModelBundle:
+    """Train on a corpus and save the model, its history and TensorBoard's events."""
     checkpoint = run / "checkpoint.safetensors"
     provenance = {
         "manifest": manifest.name,
@@ -102,6 +125,46 @@ def _check_writable(out: Path, run: Path) -> None:
     for folder in (out.parent, run):
         if not os.access(folder, os.W_OK | os.X_OK):
             raise BundleError(f"{out}: cannot be written there (no permission to write in {folder})")
+
+
+@contextmanager
+def _locked(out: Path, run: Path) -> Iterator[bool]:
+    """Keep other trainings of the same model out, and remove the unfinished files of killed ones; yield as `locked`."""
+    with locked(run / "lock") as killed:
+        for unfinished in (*out.parent.glob(f"{glob.escape(out.name)}.*.tmp"), *run.glob("*.tmp")):
+            with suppress(OSError):
+                unfinished.unlink()
+        yield killed or (run / "crashed").exists()
+
+
+def _without_crashes(split: Split, mark: Path, skipped: Callable[[str], None] | None) -> Split:
+    """Leave out, or refuse, the recordings that crash their decoder: the last training has died, perhaps of one.
+
+    A file marks that there are some, for the next training.
+    """
+    crashes: dict[Path, str] = {}
+    with closing(Trial()) as trial:
+        for recording in (*split.train, *split.test):
+            if crash := trial.crash(recording.path):
+                crashes[recording.path] = reason(recording, crash)
+    if not crashes:
+        mark.unlink(missing_ok=True)
+        return split
+    mark.touch()
+    if skipped is None:
+        refuse_unreadable(list(crashes.values()), len(split.train) + len(split.test))
+    for why in crashes.values():
+        assert skipped
+        skipped(why)
+    train, test = (tuple(r for r in part if r.path not in crashes) for part in (split.train, split.test))
+    return Split(train, test)
+
+
+def _check_scenes(split: Split, corpus: Corpus) -> None:
+    """Refuse a training that would lose a scene because all its recordings are unreadable."""
+    lost = sorted({r.scene for r in split.train} - {r.scene for r in corpus.recordings})
+    if lost:
+        raise ManifestError(f"without the recordings that cannot be used, nothing is left of {', '.join(lost)}; repair them")
 
 
 def _guard(split: Split, corpus: Corpus) -> None:

@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from soundscene.audio.trial import Trial
 from soundscene.batch.folder import BatchConfig, check_config, finished_shards, paths_with_rows
 from soundscene.batch.rows import Row, as_text, shard_bytes
 from soundscene.batch.run import BatchStats, ProgressCallback
@@ -25,6 +26,7 @@ from soundscene.jobs.ray import check_versions, connected, import_ray_data, ray,
 from soundscene.jobs.storage import Storage, is_url
 from soundscene.predictor import Predictor, load
 
+BEGUN = ".begun"  # behind the name of a shard that a node has begun
 _OLD_S = 3600.0  # a shard takes seconds to write
 
 
@@ -163,33 +165,48 @@ class ShardWorker:
         Returns:
             Numbers of rows and of broken ones among them, and an error ("" if there is none).
         """
+        name = shard_of(index, paths)
         try:
             check_versions(self._versions)
-            rows = list(self._rows(paths))
-            _storage(self._out).write(shard_of(index, paths), shard_bytes(rows, self._config.scenes, self._config.form))
+            storage = _storage(self._out)
+            # Ray repeats the shard of a worker that died: without an end, if one of its files crashes a decoder.
+            died = name + BEGUN in storage.names()
+            storage.write(name + BEGUN, b"")
+            with closing(Trial()) as trial:
+                rows = list(self._rows(paths, trial if died else None))
+            storage.write(name, shard_bytes(rows, self._config.scenes, self._config.form))
+            storage.remove(name + BEGUN)
         except SceneError as error:
             return {"rows": 0, "broken": 0, "error": str(error)}
         return {"rows": len(rows), "broken": sum(row.prediction is None for row in rows), "error": ""}
 
-    def _rows(self, paths: Sequence[str]) -> Iterator[Row]:
-        """Yield rows in the order of the paths; of recordings at URLs only a few copies are on this machine at a time."""
+    def _rows(self, paths: Sequence[str], trial: Trial | None) -> Iterator[Row]:
+        """Yield rows in the order of the paths; of recordings at URLs only a few copies are on this machine at a time.
+
+        Args:
+            paths: Of the recordings.
+            trial: Tries each recording first, where one of them may have ended a worker.
+        """
         failed: dict[str, str] = {}
-        here: list[tuple[str, ExitStack]] = []
+        here: list[tuple[str, str | None, ExitStack]] = []
 
         def local() -> Iterator[str]:
             for path in paths:
                 holding = ExitStack()
-                here.append((path, holding))
-                yield holding.enter_context(fetched(path, self._folder, failed))
+                read_as = holding.enter_context(fetched(path, self._folder, failed))
+                why = failed.pop(read_as, None)
+                if trial and not why and (crash := trial.crash(read_as)):
+                    why = str(crash).removeprefix(f"{read_as}: ")
+                here.append((path, why, holding))
+                yield os.devnull if why else read_as
 
         try:
             for read_as, prediction in self._predictor.predict_each(local(), 1):
-                path, holding = here.pop(0)
-                why = failed.pop(str(read_as), None)
+                path, why, holding = here.pop(0)
                 yield Row(path, None, why) if why else Row.of(path, prediction, read_as)
                 holding.close()
         finally:
-            for _, holding in here:
+            for _, _, holding in here:
                 holding.close()
 
 

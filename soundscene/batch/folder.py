@@ -102,10 +102,12 @@ class BatchFolder:
         seen: Paths that have a row, as `as_text` writes them.
         n_shards: Number of finished shards.
         config: What its rows are computed with.
+        killed: Whether the last run was killed, or crashed.
     """
 
-    def __init__(self, storage: Storage, config: BatchConfig) -> None:
+    def __init__(self, storage: Storage, config: BatchConfig, killed: bool) -> None:
         self.config = config
+        self.killed = killed
         self._storage = storage
         shards = finished_shards(storage)
         self.seen = paths_with_rows(storage, config)
@@ -134,11 +136,11 @@ def opened(path: Path, config: BatchConfig) -> Iterator[BatchFolder]:
     if config.form == "parquet":
         check_parquet(path)
     storage = Storage(path)
-    with locked(path / "lock"):
+    with locked(path / "lock") as killed:
         config = check_config(storage, config)
         for pattern in ("part-*", RUN):
             storage.clean(pattern)  # of dead processes: the lock is ours
-        yield BatchFolder(storage, config)
+        yield BatchFolder(storage, config, killed)
 
 
 def check_config(storage: Storage, config: BatchConfig) -> BatchConfig:

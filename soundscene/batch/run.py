@@ -1,12 +1,13 @@
 """Predictions for any number of recordings on this machine: on all cores, kept in shards, resumed after any end."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+from soundscene.audio.trial import Trial
 from soundscene.batch.folder import BatchConfig, BatchFolder, opened
 from soundscene.batch.rows import Row, as_text
 from soundscene.errors import SceneError
@@ -38,7 +39,10 @@ class BatchStats:
     front_end: int = FRONT_END
 
 
+_AHEAD = 256  # recordings that may be in work beyond those of a shard
+
 ProgressCallback = Callable[[BatchStats], None]
+AddRow = Callable[[str | Path, ScenePrediction | SceneError], None]
 _Predictions = Generator[tuple[str | Path, ScenePrediction | SceneError], None, None]
 
 
@@ -54,7 +58,8 @@ def run_batch(
 ) -> BatchStats:
     """Write a row to the folder `out` for each path that has none.
 
-    Whatever ends the run, but for a kill, the rows that are computed are written. Memory: those rows, and 8 bytes a path.
+    Whatever ends the run, but for a kill, the rows that are computed are written. After a kill or a crash, files that crash
+    their decoder get a row that says so. Memory: those rows, and 8 bytes a path.
 
     Args:
         predictor: A loaded model.
@@ -76,24 +81,47 @@ def run_batch(
             predictor = predictor.with_front_end(stats.front_end)
         shard = _Shard(folder, stats, rows_per_shard, clock)
         started = clock()
-        predictions = cast(_Predictions, predictor.predict_each(_new(paths, folder, stats), workers))
-        with closing(predictions):
+
+        def add(path: str | Path, prediction: ScenePrediction | SceneError) -> None:
+            row = Row.of(path, prediction)
+            stats.rows += 1
+            stats.broken += row.prediction is None
+            stats.seconds = clock() - started
+            shard.add(row)
+            if progress:
+                progress(stats)
+
+        fresh = _new(paths, folder, stats)
+        if folder.killed:
+            fresh = _tried(fresh, add, stats, rows_per_shard + _AHEAD)
+        predictions = cast(_Predictions, predictor.predict_each(fresh, workers))
+        with closing(predictions), closing(fresh):
             try:
                 for path, prediction in predictions:
-                    row = Row.of(path, prediction)
-                    stats.rows += 1
-                    stats.broken += row.prediction is None
-                    stats.seconds = clock() - started
-                    shard.add(row)
-                    if progress:
-                        progress(stats)
+                    add(path, prediction)
             finally:
                 shard.close()
         stats.seconds = clock() - started
     return stats
 
 
-def _new(paths: Iterable[str | Path], folder: BatchFolder, stats: BatchStats) -> Iterator[str | Path]:
+def _tried(paths: Iterable[str | Path], add: AddRow, stats: BatchStats, n: int) -> Generator[str | Path, None, None]:
+    """Yield paths; those among the first `n` that crash their decoder get a row with the error instead.
+
+    A run that died had no shard of its last rows: what killed it is among the first paths without one. Two shards later it
+    is certain to be behind.
+    """
+    with closing(Trial()) as trial:
+        for number, path in enumerate(paths):
+            careful = number < n and stats.shards < 2
+            crash = trial.crash(path) if careful else trial.close()
+            if crash:
+                add(path, crash)
+            else:
+                yield path
+
+
+def _new(paths: Iterable[str | Path], folder: BatchFolder, stats: BatchStats) -> Generator[str | Path, None, None]:
     """Yield the paths that have no row yet, each once."""
     for path in paths:
         if folder.seen.add(as_text(str(path))):

@@ -25,6 +25,9 @@ def train(
     test: TestOption = None,
     recipe: RecipeOption = "small",
     settings: SetOption = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out unreadable recordings, with a note for each.")
+    ] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "32-true",
     workers: Annotated[
@@ -53,7 +56,15 @@ def train(
             training(int(row["epoch"]), chosen.training.epochs, f"loss {row['loss']:.4f}")
 
         bundle = train_on_manifest(
-            manifest, model, chosen, test=test, fabric=fabric, workers=workers, read_progress=reading, on_epoch=epoch
+            manifest,
+            model,
+            chosen,
+            test=test,
+            fabric=fabric,
+            workers=workers,
+            read_progress=reading,
+            on_epoch=epoch,
+            skipped=(tell if first else lambda why: None) if skip_broken else None,
         )
     close(fabric)
     if first:

@@ -93,6 +93,7 @@ def read_corpus(
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
     trained_with: int = FRONT_END,
+    skipped: Callable[[str], None] | None = None,
 ) -> Corpus:
     """Read all recordings and compute their images.
 
@@ -103,24 +104,31 @@ def read_corpus(
         workers: Threads.
         progress: Called with (recordings done, recordings in all).
         trained_with: Version of the front-end of the model that the images are for; an earlier one may add notes.
+        skipped: Called with why a recording cannot be read, which is then left out. By default that is an error.
 
     Raises:
-        ManifestError: Some recordings cannot be read; all are tried, and all of those are named.
+        ManifestError: Some recordings cannot be read; all are tried, and all of those are named. Or none can.
         RecipeError: The segment's length is no multiple of the hop, so segments of a prediction would be missing.
     """
     results: list[_Images] = []
+    readable: list[Recording] = []
     unreadable: list[str] = []
     work = partial(_attempt, recipe, front_end_of(recipe, segment_hop_s), trained_with)
     with closing(in_order(work, recordings, workers)) as outcomes:  # Ctrl-C must not wait for thousands of files
-        for done, outcome in enumerate(outcomes, 1):
+        for done, (recording, outcome) in enumerate(zip(recordings, outcomes, strict=True), 1):
             if isinstance(outcome, str):
                 unreadable.append(outcome)
             else:
+                readable.append(recording)
                 results.append(outcome)
             if progress:
                 progress(done, len(recordings))
-    refuse_unreadable(unreadable, len(recordings))
-    return _join(recordings, results, recipe)
+    if skipped is None or len(unreadable) == len(recordings):
+        refuse_unreadable(unreadable, len(recordings))
+    else:
+        for why in unreadable:
+            skipped(why)
+    return _join(readable, results, recipe)
 
 
 def recordings_of(manifest: Path, test: str | None, scenes: Sequence[str]) -> tuple[Recording, ...]:

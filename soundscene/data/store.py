@@ -101,7 +101,7 @@ class FeatureStore:
             The recordings that cannot be used, by path, with the reason.
 
         Raises:
-            TrainingError: A process was killed, or the folder cannot be written.
+            TrainingError: The folder cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -181,26 +181,37 @@ class FeatureStore:
         """Each recording with its values, or with what is wrong with it, in order, few at a time."""
         work = _Extraction(self.representation)
         if workers == 1:
-            yield from ((recording, work(recording)) for recording in recordings)
+            yield from self._one_by_one(work, recordings)
             return
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"), _begin)
-        jobs: deque[tuple[Recording, Future[Extract | str]]] = deque()
-        waiting = iter(recordings)
-        try:
-            while True:
-                while len(jobs) < 4 * workers and (recording := next(waiting, None)):
-                    jobs.append((recording, pool.submit(work, recording)))
-                if not jobs:
-                    return
-                recording, job = jobs.popleft()
-                yield recording, job.result()
-        except BrokenProcessPool:
-            raise TrainingError(
-                f"a process that read audio was killed (out of memory?); rerun the same command to resume from what is "
-                f"complete in {self.folder}, with fewer --workers if needed"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+        rest = deque(recordings)
+        while rest:
+            pool = _pool(workers)
+            jobs: deque[tuple[Recording, Future[Extract | str]]] = deque()
+            try:
+                while rest or jobs:
+                    while rest and len(jobs) < 4 * workers:
+                        jobs.append((rest[0], pool.submit(work, rest[0])))
+                        rest.popleft()
+                    recording, job = jobs[0]
+                    yield recording, job.result()
+                    jobs.popleft()
+            except BrokenProcessPool:  # a process has died, and all jobs with it: which recording was it?
+                pool.shutdown(cancel_futures=True)
+                yield from ((recording, _alone(work, recording)) for recording, _ in jobs)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _one_by_one(self, work: "_Extraction", recordings: Sequence[Recording]) -> Iterator[tuple[Recording, Extract | str]]:
+        """Work in this process; a recording that killed it is tried in another one by the next run."""
+        in_work = self.folder / "in-work"
+        suspect = in_work.read_text(encoding="utf-8", errors="surrogateescape") if in_work.exists() else ""
+        for recording in recordings:
+            if (identity := _identity(recording)) == suspect:
+                yield recording, _alone(work, recording)
+                continue
+            in_work.write_text(identity, encoding="utf-8", errors="surrogateescape")
+            yield recording, work(recording)
+        in_work.unlink(missing_ok=True)
 
     def _read_journal(self) -> None:
         """Take in the lines that are complete and whose values are there."""
@@ -224,6 +235,22 @@ class FeatureStore:
                     return
                 self._rows[row["identity"]] = row
                 self._read_from += len(line)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"), _begin)
+
+
+def _alone(work: "_Extraction", recording: Recording) -> Extract | str:
+    """Work in a process for one recording, whose end is the error of that recording."""
+    pool = _pool(1)
+    try:
+        return pool.submit(work, recording).result()
+    except BrokenProcessPool:
+        error = AudioError(f"{recording.path}: ends the process that reads it; is it damaged, or too long for the memory?")
+        return reason(recording, error)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _begin() -> None:

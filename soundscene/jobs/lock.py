@@ -22,7 +22,7 @@ _KINDS = {stat.S_IFDIR: "directory", stat.S_IFLNK: "symbolic link", stat.S_IFIFO
 
 
 @contextmanager
-def locked(path: Path, wait_s: float = 0.0) -> Iterator[None]:
+def locked(path: Path, wait_s: float = 0.0) -> Iterator[bool]:
     """Hold a lock file.
 
     What a dead process left behind never blocks. A file that was empty before stays, as 0.1.0 leaves one in a run folder;
@@ -31,6 +31,9 @@ def locked(path: Path, wait_s: float = 0.0) -> Iterator[None]:
     Args:
         path: The lock file, in a folder that exists.
         wait_s: Seconds to wait for another process.
+
+    Yields:
+        Whether the process that held the lock last was killed, or crashed.
 
     Raises:
         SceneError: Another process holds the lock, which the message names, or it cannot be locked.
@@ -45,9 +48,10 @@ def locked(path: Path, wait_s: float = 0.0) -> Iterator[None]:
         raise SceneError(f"{path}: cannot be locked ({error.strerror or error})") from None
     try:
         _refuse_earlier(path)
+        killed = path.stat().st_size > 0
         try:
             _write_holder(path)
-            yield
+            yield killed
         finally:
             with suppress(OSError):  # under the lock, or another process could lose the file it has just locked
                 os.truncate(path, 0) if stays else path.unlink()

@@ -109,6 +109,11 @@ class Storage:
         except (OSError, ValueError) as error:
             raise SceneError(f"{self.place}/{name}: cannot be written ({one_line(error)})") from None
 
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there and can be removed."""
+        with suppress(OSError, ValueError):
+            self._files.rm_file(f"{self._root}/{name}")
+
     def clean(self, pattern: str, older_than_s: float = 0.0) -> None:
         """Remove unfinished files that killed processes left in a local folder.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from soundscene.data.corpus import read_corpus
-from soundscene.data.store import Extract, FeatureStore, Representation
+from soundscene.data.store import Extract, FeatureStore, Representation, _identity
 from soundscene.errors import AudioError, ManifestError, TrainingError
 from soundscene.systems.neural import images
 from soundscene.types import Recording
@@ -125,17 +125,19 @@ def test_processes_share_the_work_and_give_the_same_store(tmp_path: Path) -> Non
 
 
 @pytest.mark.kill
-def test_a_killed_process_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_recording_that_kills_its_process_costs_itself(tmp_path: Path, workers: int) -> None:
     representation = Representation("numbers", "1", partial(counting, tmp_path / "log"))
-    recordings = touched(tmp_path, ["1.wav", "murder.wav"])
+    recordings = touched(tmp_path, ["1.wav", "murder.wav", "2.wav", "3.wav", "4.wav"])
     store = FeatureStore(tmp_path / "store", representation)
-    with pytest.raises(
-        TrainingError,
-        match=r"a process that read audio was killed \(out of memory\?\); rerun the same command",
-    ):
-        store.build(recordings, workers=2)
-    store.build(recordings[:1])
-    assert store.load(recordings[:1]).features.shape == (2, 2, 3)
+    if workers == 1:  # this process would be killed: as if it had been
+        store.build(recordings[:1])
+        (store.folder / "in-work").write_text(_identity(recordings[1]))
+    reasons = store.build(recordings, workers)
+    assert list(reasons) == [recordings[1].path]
+    assert "murder.wav: ends the process that reads it; is it damaged" in reasons[recordings[1].path]
+    assert len(store.load([r for r in recordings if r.path.name != "murder.wav"]).recordings) == 4
+    assert not (store.folder / "in-work").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 
 from benchmarks.kill import differences
 from soundscene.batch.run import run_batch
+from soundscene.data import store as store_module
 from soundscene.data.corpus import Corpus
 from soundscene.data.designs import Design
 from soundscene.data.store import Extract, Representation
@@ -121,6 +122,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> None:
         return run_together(folder, plan, tasks, FABRIC, progress)
 
     monkeypatch.setattr(run_module, "run_local", here)
+    monkeypatch.setattr(store_module, "_alone", lambda work, recording: work(recording))  # a process each takes too long
 
 
 @pytest.fixture
