@@ -73,7 +73,8 @@ def train_on_manifest(
     with _locked(out, run) if fabric.global_rank == 0 else nullcontext(False) as killed:
         if fabric.broadcast(killed):
             split = _without_crashes(split, run / "crashed", skipped)
-        corpus = read_corpus(split.train, recipe, recipe.training.segment_hop_s, workers, read_progress, skipped)
+        hop_s = recipe.training.segment_hop_s
+        corpus = read_corpus(split.train, recipe, hop_s, workers, read_progress, skipped=skipped)
         _check_scenes(split, corpus)
         _guard(split, corpus)
         return _train(out, run, recipe, corpus, manifest, test, fabric, on_epoch)

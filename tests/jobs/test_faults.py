@@ -111,7 +111,7 @@ def fit(training: Corpus, context: FitContext) -> Fitted:
 def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     """The system as a module of soundscene.systems, and tasks in the process of the run."""
     module = ModuleType("soundscene.systems.stub")
-    module.system = lambda recipe, name, title: System(  # type: ignore[attr-defined]
+    module.system = lambda recipe, name, title, front_end=None: System(  # type: ignore[attr-defined]
         name, title, Representation("numbers", "numbers 1", extract), {}, fit
     )
     monkeypatch.setitem(sys.modules, "soundscene.systems.stub", module)
