@@ -57,8 +57,13 @@ def explain_missing(what: str, error: ModuleNotFoundError) -> str | None:
     return None
 
 
+def install(extras: str) -> str:
+    """Return the command that installs extras, separated by commas."""
+    return f'pip install "soundscene[{extras}]"'
+
+
 def _message(what: str, name: str, extras: str) -> str:
-    return f'{what} needs {name}, which is not installed: pip install "soundscene[{extras}]"'
+    return f"{what} needs {name}, which is not installed: {install(extras)}"
 
 
 def _installed(module: str) -> bool:

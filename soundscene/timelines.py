@@ -7,7 +7,6 @@ cost: docs/decisions/0070-timeline.md.
 import csv
 import json
 from collections.abc import Iterator
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,6 +16,7 @@ from jaxtyping import Float64
 
 from soundscene.bundle import Head, ModelBundle
 from soundscene.errors import SceneError
+from soundscene.extras import require
 from soundscene.files import atomic_path
 from soundscene.scoring.decoding import Decoded, StickyScenes, change_probability, decode
 from soundscene.scoring.metrics import PROBABILITY_FLOOR
@@ -226,10 +226,9 @@ def write_parquet(decoded: Timeline, path: Path) -> None:
 
 
 def check_parquet(path: Path) -> None:
-    """Check that pyarrow, which writes Parquet, is installed.
+    """Check that the extra `parquet` is installed, which writes the file `path`.
 
     Raises:
         SceneError: If it is not.
     """
-    if find_spec("pyarrow") is None:
-        raise SceneError(f"{path}: Parquet needs pyarrow; pip install soundscene[parquet]")
+    require(f"{path}: Parquet", "parquet")

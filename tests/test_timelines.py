@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -234,10 +235,11 @@ def test_parquet_holds_the_rows_and_the_stay(tmp_path: Path) -> None:
 
 
 def test_without_pyarrow_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(lines, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SceneError) as refusal:
         lines.write_parquet(LINE, tmp_path / "a.parquet")
-    assert str(refusal.value) == f"{tmp_path / 'a.parquet'}: Parquet needs pyarrow; pip install soundscene[parquet]"
+    why = 'needs PyArrow, which is not installed: pip install "soundscene[parquet]"'
+    assert str(refusal.value) == f"{tmp_path / 'a.parquet'}: Parquet {why}"
     assert not list(tmp_path.iterdir())
 
 

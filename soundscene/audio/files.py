@@ -25,6 +25,7 @@ from soundscene.audio.child import Message, messages
 from soundscene.audio.containers import Corrected, not_audio, read_promise
 from soundscene.audio.gate import AudioSummary, Gate
 from soundscene.errors import AudioError, AudioWarning, SceneError, unexpected
+from soundscene.extras import install
 from soundscene.recipe import AudioRecipe
 from soundscene.types import Samples
 
@@ -300,9 +301,7 @@ def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, promised: int | No
 def _open_av(path: Path, stack: ExitStack, why: str) -> _Decoder:
     """Decode with PyAV (FFmpeg's libraries) in a child process; `why` says what kept libsndfile from it."""
     if find_spec("av") is None:  # an extra
-        raise AudioError(
-            f"{path}: {why}; if it is m4a, video or another format that FFmpeg knows, pip install soundscene[av]"
-        )
+        raise AudioError(f"{path}: {why}; if it is m4a, video or another format that FFmpeg knows, {install('av')}")
     decoded = stack.enter_context(closing(messages(path)))
     facts, _ = next(decoded)
     match facts["kind"]:

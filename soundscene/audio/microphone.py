@@ -20,6 +20,7 @@ from jaxtyping import Float32
 
 from soundscene.audio.pcm import Arrival
 from soundscene.errors import AudioError
+from soundscene.extras import explain_missing
 
 BLOCK_S = 0.05  # audio per call of the device: short beside a prediction every 2 s, few calls
 QUEUE_S = 10.0  # audio that may wait for the reader
@@ -187,10 +188,8 @@ def _default_number(sounddevice: Any) -> int:
 def _import() -> Any:
     try:
         return importlib.import_module("sounddevice")
-    except ImportError:
-        raise AudioError(
-            "recording from a microphone needs sounddevice; pip install soundscene[live], or pipe raw PCM to --stdin"
-        ) from None
+    except ModuleNotFoundError as error:
+        raise AudioError(f"{explain_missing('a microphone', error) or error}, or pipe raw PCM to --stdin") from None
     except OSError as error:
         raise AudioError(
             f"sounddevice does not find the library PortAudio ({_one_line(error)}); install it (Debian, Ubuntu: apt install "

@@ -214,7 +214,7 @@ def test_m4a_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         read_samples(path, RECIPE)
     assert str(error.value) == (
         f"{path}: not readable as WAV, FLAC, OGG, MP3 or AIFF (Format not recognised); if it is m4a, video or another "
-        "format that FFmpeg knows, pip install soundscene[av]"
+        'format that FFmpeg knows, pip install "soundscene[av]"'
     )
 
 
@@ -225,7 +225,7 @@ def test_mp3_of_variable_rate_without_header_needs_pyav(tmp_path: Path, monkeypa
         read_samples(path, RECIPE)
     assert str(error.value) == (
         f"{path}: an MP3 of variable bit rate without a length header; if it is m4a, video or another "
-        "format that FFmpeg knows, pip install soundscene[av]"
+        'format that FFmpeg knows, pip install "soundscene[av]"'
     )
 
 

@@ -165,7 +165,10 @@ def test_devices_and_rates_that_cannot_be(fake: SimpleNamespace) -> None:
 
 def test_without_the_extra_or_the_library_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(AudioError, match=r"needs sounddevice; pip install soundscene\[live\]"):
+    message = (
+        r'^a microphone needs sounddevice, which is not installed: pip install "soundscene\[live\]", or pipe raw PCM to'
+    )
+    with pytest.raises(AudioError, match=message):
         Microphone()
 
     def missing(_: str) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 import warnings
 from pathlib import Path
 
@@ -87,13 +88,13 @@ def test_picture_and_parquet_are_written_beside_the_print(
     [
         (("--stay", "1"), "an expected stay of 1 s"),
         (("--picture", "a.jpg"), "ends in .png or .svg"),
-        (("--parquet", "a.parquet"), "pip install soundscene[parquet]"),
+        (("--parquet", "a.parquet"), 'pip install "soundscene[parquet]"'),
     ],
 )
 def test_what_cannot_be_is_said_before_the_sound_is_read(
     model: Path, options: tuple[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("soundscene.timelines.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SceneError) as refusal:
         app([str(model), "no-such-file.wav", *options])
     assert message in str(refusal.value)
