@@ -129,6 +129,29 @@ def litis_manifest(
     return Manifest(csv, tuple(rows)), (*notes, design.text)
 
 
+def is_litis(manifest: Manifest) -> bool:
+    """Tell whether a manifest is of LITIS Rouen: as many recordings and scenes, and each scene that of its file name."""
+    if (len(manifest.recordings), len(manifest.scenes)) != (N_RECORDINGS, N_SCENES):
+        return False
+    return all(_scene_in(recording.path.name) == recording.scene for recording in manifest.recordings)
+
+
+def with_origin(manifest: Manifest, design: Design) -> Design:
+    """Say in the text of a design of LITIS Rouen whether its splits are those that `litis_manifest` draws.
+
+    Args:
+        manifest: Of LITIS Rouen.
+        design: Read from the columns of the manifest.
+    """
+    drawn = litis_design(manifest, None, 0)
+    paths = [
+        {(frozenset(r.path for r in s.train), frozenset(r.path for r in s.test)) for s in d.splits.values()}
+        for d in (design, drawn)
+    ]
+    origin = drawn.text if paths[0] == paths[1] else "the data set's own if they were read from its split files"
+    return replace(design, text=f"{design.text}: {origin}")
+
+
 # --- recordings -------------------------------------------------------------------------------------------------------
 
 
@@ -159,14 +182,19 @@ def _key(name: str) -> str:
 
 
 def _scene(source: Path, name: str) -> str:
-    match = re.match(r"([^0-9]*)[0-9]", PurePosixPath(name).stem)
-    scene = match[1].strip(" ._-") if match else ""
+    scene = _scene_in(name)
     if not scene:
         raise ManifestError(
             f"{source}: {name!r} is not named by a scene and a number, such as quietstreet12.wav; for other names write a "
             "manifest"
         )
     return scene
+
+
+def _scene_in(name: str) -> str:
+    """Return the base name up to its first digit; empty without one."""
+    match = re.match(r"([^0-9]*)[0-9]", PurePosixPath(name).stem)
+    return match[1].strip(" ._-") if match else ""
 
 
 def _unpack(source: Path, folder: Path) -> list[Path]:

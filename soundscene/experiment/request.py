@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soundscene.data.designs import Design, read_splits
-from soundscene.data.litis import litis_design, read_litis
+from soundscene.data.litis import is_litis, litis_design, read_litis, with_origin
 from soundscene.data.manifest import Manifest
 from soundscene.errors import RecipeError
 from soundscene.experiment.plan import PLAN, Plan
@@ -54,6 +54,9 @@ def from_manifest(
 ) -> Request:
     """Return the request of an experiment on a manifest.
 
+    A manifest of LITIS Rouen (`scan --layout litis`) is recognised by its recordings. The published results compare if its
+    splits are repeated draws, as the published ones are.
+
     Args:
         path: Of the manifest.
         splits: See `read_splits`.
@@ -70,6 +73,14 @@ def from_manifest(
     design = read_splits(manifest, splits)
     chosen = recipe or Recipe.small()
     name = path.resolve().parent.name if path.stem == "manifest" else path.stem
+    notes, litis = _lone_groups(manifest), is_litis(manifest)
+    if litis:
+        name = "LITIS Rouen"
+        if design.kind == "repeated":
+            design = with_origin(manifest, design)
+        else:
+            litis = False
+            notes += ("LITIS Rouen, but not with repeated splits, so published results are left out",)
     return Request(
         name,
         path.resolve().parent,
@@ -78,8 +89,9 @@ def from_manifest(
         chosen,
         specs(systems, ablate),
         seeds,
+        litis=litis,
         skip_broken=skip_broken,
-        notes=_lone_groups(manifest),
+        notes=notes,
     )
 
 

@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -15,6 +16,7 @@ from soundscene.data.designs import Design, check, random_splits, read_splits
 from soundscene.data.litis import litis_design, litis_manifest, read_litis
 from soundscene.data.manifest import Manifest
 from soundscene.errors import ManifestError
+from soundscene.experiment.request import Request, from_litis, from_manifest
 from soundscene.types import Recording, Split
 from tests.support.litis_tree import COUNTS, names, write_litis
 from tests.support.tiny import TINY
@@ -480,3 +482,49 @@ def test_a_converted_corpus_has_the_same_splits(tmp_path: Path, packed: bool, dr
     assert by_name(design) == by_name(wanted)
     assert design.kind == wanted.kind
     assert (tmp_path / "csv" / "litis" / "bus1.wav").exists() == packed
+
+
+# --- an experiment on the manifest ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rouen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the names of LITIS Rouen."""
+    folder = tmp_path_factory.mktemp("data_rouen")
+    for name in names():
+        (folder / name).touch()
+    return folder
+
+
+def asked(manifest: Manifest, splits: str = "columns=split*") -> Request:
+    manifest.write(manifest.path)
+    return from_manifest(manifest.path, splits, ["cnn-mel"])
+
+
+def test_a_converted_corpus_is_compared_with_published_results_as_by_the_deprecated_option(
+    rouen: Path, tmp_path: Path
+) -> None:
+    before = from_litis(rouen, tmp_path, None, ["cnn-mel"])
+    found = asked(litis_manifest(rouen, tmp_path / "rouen.csv")[0])
+    assert (before.corpus, before.litis) == (found.corpus, found.litis) == ("LITIS Rouen", True)
+    assert found.design.text.endswith(f": {before.design.text}")
+    assert "not the data set's own splits" in found.design.text
+    assert by_name(found.design) == by_name(before.design)
+    first, *rest = Manifest.read(tmp_path / "rouen.csv").recordings
+    moved = replace(first, columns=first.columns | {"split01": {"train": "test", "test": "train"}[first.columns["split01"]]})
+    own = asked(Manifest(tmp_path / "own.csv", (moved, *rest)))
+    assert own.litis
+    assert own.design.text.endswith(": the data set's own if they were read from its split files")
+
+
+def test_what_is_not_litis_rouen_is_not_compared(rouen: Path, tmp_path: Path) -> None:
+    whole = litis_manifest(rouen, tmp_path / "rouen.csv")[0]
+    once = asked(whole, "columns=split01")
+    assert (once.corpus, once.litis) == ("LITIS Rouen", False)
+    assert once.notes[-1] == "LITIS Rouen, but not with repeated splits, so published results are left out"
+    first, second, *rest = whole.recordings
+    fewer = asked(Manifest(tmp_path / "fewer.csv", (second, *rest)))
+    other = asked(Manifest(tmp_path / "other.csv", (replace(first, scene="bus"), second, *rest)))
+    for request, name in ((fewer, "fewer"), (other, "other")):
+        assert (request.corpus, request.litis) == (name, False)
+        assert "the manifest's 20 columns of splits" in request.design.text
