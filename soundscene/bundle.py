@@ -308,5 +308,6 @@ def _digest(header: str, tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(header.encode())
     for name in sorted(tensors):
         digest.update(f"{name}{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)  # NumPy lacks some types
+        if tensors[name].numel():  # one without values has no bytes to view
+            digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)  # NumPy lacks some types
     return digest.hexdigest()

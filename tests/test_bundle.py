@@ -107,6 +107,14 @@ def test_what_is_familiar_comes_back_to_the_bit(tmp_path: Path, kind: str) -> No
         assert first.metadata() == second.metadata()
 
 
+def test_a_model_without_held_out_scores_is_saved_too(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    replace(blank_bundle(), familiarity=Familiarity("energy", np.zeros(0))).save(path)
+    again = ModelBundle.load(path)
+    assert again.familiarity is not None
+    assert len(again.familiarity.calibration_scores) == 0
+
+
 def test_a_model_of_before_has_no_notion_of_what_is_familiar(tmp_path: Path) -> None:
     blank_bundle().save(tmp_path / "m.safetensors")
     with safe_open(tmp_path / "m.safetensors", "pt") as file:

@@ -73,7 +73,6 @@ def bundle_facts(bundle: ModelBundle) -> dict[str, Any]:
             "threshold": familiarity.threshold(),
         },
         **provenance,
-        "front_end": bundle.front_end,
         "recipe": bundle.recipe.to_dict(),
     }
 

@@ -511,7 +511,9 @@ def test_a_converted_corpus_is_compared_with_published_results_as_by_the_depreca
     assert "not the data set's own splits" in found.design.text
     assert by_name(found.design) == by_name(before.design)
     first, *rest = Manifest.read(tmp_path / "rouen.csv").recordings
-    moved = replace(first, columns=first.columns | {"split01": {"train": "test", "test": "train"}[first.columns["split01"]]})
+    moved = replace(
+        first, columns={**first.columns, "split01": {"train": "test", "test": "train"}[first.columns["split01"]]}
+    )
     own = asked(Manifest(tmp_path / "own.csv", (moved, *rest)))
     assert own.litis
     assert own.design.text.endswith(": the data set's own if they were read from its split files")
