@@ -115,7 +115,7 @@ def test_a_model_without_held_out_scores_is_saved_too(tmp_path: Path) -> None:
     assert len(again.familiarity.calibration_scores) == 0
 
 
-def test_a_model_of_before_has_no_notion_of_what_is_familiar(tmp_path: Path) -> None:
+def test_a_model_of_an_older_version_has_no_unknown_detection(tmp_path: Path) -> None:
     blank_bundle().save(tmp_path / "m.safetensors")
     with safe_open(tmp_path / "m.safetensors", "pt") as file:
         assert set(json.loads(file.metadata()["bundle"])) == {

@@ -115,7 +115,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore::soundscene.AudioWarning")
 @pytest.mark.usefixtures("here")
-def test_a_model_answers_as_it_did(name: str) -> None:
+def test_a_model_predicts_as_it_did(name: str) -> None:
     expected, path = ANSWERS["models"][name], MODELS / f"{name}.safetensors"
     predictor = soundscene.load(path)
     assert (list(predictor.scenes), predictor.head) == (expected["scenes"], expected["head"])
@@ -183,7 +183,7 @@ def test_a_timeline_is_what_it_was(long: Path, capfd: pytest.CaptureFixture[str]
     near(found, ANSWERS["long"]["timeline_stay_6"])
 
 
-def test_a_stream_is_answered_as_it_was(long: Path) -> None:
+def test_a_stream_is_predicted_as_it_was(long: Path) -> None:
     samples, rate = soundfile.read(long, dtype="int16")
     blocks = np.array_split(samples, 50)
     found = list(soundscene.load(MODELS / "att_crnn.safetensors").stream(blocks, rate, hop_s=1.0, window_s=10.0))
@@ -238,7 +238,7 @@ def check_result(path: Path, tolerance: float) -> None:
 
 
 @pytest.mark.budget(15)  # processes that train, which import PyTorch where no test has before
-def test_a_run_goes_on_where_it_was(moved: tuple[Path, Path]) -> None:
+def test_a_run_resumes_where_it_was(moved: tuple[Path, Path]) -> None:
     """What is finished stays as it is, what is half-trained is trained to its end, what has not begun is done."""
     manifest, out = moved
     settle(out, manifest.parent, but="rain/1.flac")  # which only tests; it is read again
@@ -264,7 +264,7 @@ def test_a_run_goes_on_where_it_was(moved: tuple[Path, Path]) -> None:
     assert {name for name in after if name.endswith("/values.bin")} == {values}, "no other front-end"
 
 
-def test_a_run_goes_on_with_the_recipe_of_its_plan(moved: tuple[Path, Path]) -> None:
+def test_a_run_resumes_with_the_recipe_of_its_plan(moved: tuple[Path, Path]) -> None:
     """New in 0.2: without --recipe and --set the plan's recipe counts; fails with 0.1.0.
 
     That ends with "holds an experiment with other recipe". All is in another place, so the sound is read again; no training
@@ -353,7 +353,7 @@ def go_on(out: Path, form: str) -> int:
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 @pytest.mark.usefixtures("here")
-def test_rows_go_on_where_they_were(form: str, tmp_path: Path) -> None:
+def test_rows_resume_where_they_were(form: str, tmp_path: Path) -> None:
     """After a kill, which leaves its lock and an unfinished shard."""
     out = tmp_path / "rows"
     shutil.copytree(FIXTURES / f"rows_{form}", out)

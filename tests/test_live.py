@@ -78,7 +78,7 @@ def fused(update: Update) -> np.ndarray:
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
 @pytest.mark.parametrize("head", ["svm", "softmax"])
 @pytest.mark.filterwarnings("ignore:array. sampled at 8000 Hz")
-def test_segments_and_the_answer_are_those_of_predict(rate: int, head: str) -> None:
+def test_segments_and_the_prediction_are_those_of_predict(rate: int, head: str) -> None:
     predictor = Predictor(SHORT.bundle, head)  # type: ignore[arg-type]
     samples = sound(3.3, rate)
     offline = predictor.predict((samples, rate))
@@ -304,7 +304,7 @@ def test_latency_counts_from_the_arrival_and_delay_adds_what_was_waited_for() ->
 
 
 @pytest.mark.parametrize(("rate", "at_least", "at_most"), [(RATE, 0.015, 0.036), (48000, 0.03, 0.075), (8000, 0.03, 0.15)])
-def test_an_answer_waits_for_no_more_sound_than_is_said(rate: int, at_least: float, at_most: float) -> None:
+def test_a_prediction_waits_for_no_more_sound_than_documented(rate: int, at_least: float, at_most: float) -> None:
     live = [*SHORT.stream(cut(sound(2.7, rate), [rate // 1000]), rate)]
     waits = [u.heard_s - u.end_s for u in live[:-1]]
     assert min(waits) >= at_least

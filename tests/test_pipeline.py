@@ -36,7 +36,7 @@ def nobody(*_: object) -> NoReturn:
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_training_goes_on_to_the_same_bits(manifest: Path, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_to_the_same_bits(manifest: Path, tmp_path: Path) -> None:
     class Killed(BaseException):
         pass
 

@@ -63,7 +63,7 @@ def test_path_text_array_and_list_give_the_same_bits(predictor: Predictor, stree
     assert predictor([]) == []
 
 
-def test_the_answer_is_the_tempered_product_of_its_segments(predictor: Predictor, street: Path) -> None:
+def test_the_prediction_is_the_tempered_product_of_its_segments(predictor: Predictor, street: Path) -> None:
     found = predictor.predict(street)
     logs = np.array([np.log(s.posterior) for s in found.segments]).sum(axis=0) / 1.3  # temperature of the SVM
     np.testing.assert_allclose(found.posterior, np.exp(logs - logsumexp(logs)), rtol=1e-9)
@@ -104,7 +104,7 @@ def test_stereo_is_its_mono_at_the_recipes_rate(predictor: Predictor) -> None:
     assert np.abs(stereo.posterior - predictor.predict((left, 44100)).posterior).max() > 1e-3
 
 
-def test_a_resampled_recording_is_heard_as_the_same_sound(predictor: Predictor) -> None:
+def test_a_resampled_recording_has_the_same_prediction(predictor: Predictor) -> None:
     time = np.arange(44100 * 3) / 44100
     rng = np.random.default_rng(0)
     tones = np.array([0.02 * np.sin(2 * np.pi * hz * time + rng.uniform(0, 6)) for hz in rng.uniform(100, 9000, 60)])
@@ -138,7 +138,7 @@ def test_nothing_but_silence_is_no_scene(predictor: Predictor, tmp_path: Path) -
     assert str(refusal.value) == f"{path}: every segment is digital silence; was the microphone connected?"
 
 
-def test_a_low_rate_is_answered_with_a_warning_that_names_the_empty_bands(predictor: Predictor) -> None:
+def test_a_low_rate_has_a_warning_that_names_the_empty_bands(predictor: Predictor) -> None:
     sound = (0.1 * np.random.default_rng(0).standard_normal(8000 * 3)).astype(np.float32)
     message = (
         "sampled at 8000 Hz, below the recipe's 22050 Hz: nothing above 4000 Hz, "
@@ -237,7 +237,7 @@ def test_unknown_is_above_the_threshold_and_the_scene_stays_the_best_known_one()
     assert not replace(answer, unfamiliarity=None).unknown
 
 
-def test_a_model_of_before_says_nothing_of_what_it_does_not_know(predictor: Predictor, street: Path) -> None:
+def test_a_model_of_an_older_version_has_no_unfamiliarity(predictor: Predictor, street: Path) -> None:
     found = predictor.predict(street)
     assert (found.unfamiliarity, found.unfamiliarity_threshold, found.unknown) == (None, None, False)
     assert predictor.why_unknown_unavailable is not None
@@ -257,7 +257,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_many_files_are_answered_as_one_by_one_in_order(predictor: Predictor, files: list[Path], workers: int) -> None:
+def test_many_files_are_predicted_as_one_by_one_in_order(predictor: Predictor, files: list[Path], workers: int) -> None:
     answers = list(predictor.predict_each([str(files[0]), *files[1:]], workers))
     assert [path for path, _ in answers] == [str(files[0]), *files[1:]]
     for number, (_, found) in enumerate(answers):
@@ -289,14 +289,14 @@ def test_errors_hold_on_to_nothing_of_their_recording(predictor: Predictor, file
         assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
 
 
-def test_what_may_make_an_answer_worse_is_noted_without_a_warning(predictor: Predictor, files: list[Path]) -> None:
+def test_what_may_make_a_prediction_worse_is_noted_without_a_warning(predictor: Predictor, files: list[Path]) -> None:
     low = write(files[0].with_name("low.wav"), recording("rain", 3.0, 0), 16000)
     _, (_, found) = predictor.predict_each([files[0], low], 2)  # warnings are errors here
     assert isinstance(found, ScenePrediction)
     assert [note.split(",")[0] for note in found.notes] == ["sampled at 16000 Hz"]
 
 
-def test_a_file_that_the_disk_does_not_give_is_an_answer_too(predictor: Predictor, files: list[Path]) -> None:
+def test_a_file_that_the_disk_does_not_give_is_a_result_too(predictor: Predictor, files: list[Path]) -> None:
     unreadable = Path("/proc/self/mem")  # a regular file whose first byte cannot be read
     if not unreadable.exists():
         pytest.skip("this system has no such file")
@@ -379,7 +379,7 @@ def test_threads_of_pytorch_are_as_before_and_make_no_difference(predictor: Pred
 # --- training and prediction are one path -----------------------------------------------------------------------------
 
 
-def test_training_path_and_prediction_path_have_the_same_images_and_the_same_answer(
+def test_training_path_and_prediction_path_have_the_same_images_and_predictions(
     manifest: Path, model: Path, street: Path
 ) -> None:
     bundle = ModelBundle.load(model)
@@ -405,7 +405,7 @@ def test_training_path_and_prediction_path_have_the_same_images_and_the_same_ans
             np.testing.assert_array_equal(mine.start_s, pieces.start_s)
 
 
-def test_the_size_of_batches_does_not_change_the_answer(
+def test_the_size_of_batches_does_not_change_the_prediction(
     predictor: Predictor, street: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = predictor.predict(street)

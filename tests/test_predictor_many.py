@@ -79,7 +79,7 @@ def test_rows_are_kept_and_a_grown_folder_gets_only_new_ones(
     assert sorted(path.name for path in out.iterdir()) == [*(f"part-0000{n}.csv" for n in range(3)), "run.json"]
 
 
-def test_csv_and_parquet_hold_the_printed_answers(model: Path, sounds: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_csv_and_parquet_hold_the_printed_predictions(model: Path, sounds: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for form in ("csv", "parquet"):
         assert run("predict", model, "rec", "--format", form, "--out", form) == 3
     capfd.readouterr()
@@ -149,7 +149,7 @@ def test_another_head_for_the_same_rows_is_one_line(model: Path, sounds: Path, c
 
 
 @pytest.mark.kill
-def test_a_killed_run_goes_on_without_a_row_twice_or_half(model: Path, sounds: Path) -> None:
+def test_a_killed_run_resumes_without_a_row_twice_or_half(model: Path, sounds: Path) -> None:
     for number in range(60):
         (sounds / f"link{number}.wav").hardlink_to(sounds / f"{number % 3}.wav")
     (sounds / "bad.wav").rename(sounds / "z.wav")  # the last

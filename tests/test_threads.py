@@ -219,7 +219,7 @@ def test_an_error_comes_in_its_turn_and_ends_the_rest() -> None:
     assert not threads("in order")
 
 
-def test_each_thread_begins_once_and_work_is_told_to_stop() -> None:
+def test_each_thread_begins_once_and_work_stops() -> None:
     begun: list[str] = []
     stop = threading.Event()
     together = threading.Barrier(3, timeout=PATIENCE_S)

@@ -83,7 +83,7 @@ def test_a_doubtful_change_has_a_lower_probability() -> None:
     assert vague.changes[0].probability < 0.8 < 0.98 < clear.changes[0].probability
 
 
-def test_a_stay_for_ever_is_the_answer_for_the_recording() -> None:
+def test_a_stay_for_ever_is_the_prediction_of_the_recording() -> None:
     answer = prediction("0120110102", sure=0.4)
     line = timeline(answer, BUNDLE, "svm", 1e9)
     logs = np.log(np.stack([s.posterior for s in answer.segments]))

@@ -68,7 +68,7 @@ def test_no_cut_of_the_bytes_changes_a_sample(n: int, sample_type: SampleType, n
     assert bool(stream.notes) == (n_bytes != whole)
 
 
-def test_a_rest_is_told() -> None:
+def test_a_rest_is_reported() -> None:
     stream = PcmStream(io.BytesIO(b"abc"), 1, "s16le")
     assert len(list(stream.arrivals())) == 1
     assert stream.notes[0].startswith("the last 1 byte(s) are no whole sample of 1 channel(s) of s16le, left out")

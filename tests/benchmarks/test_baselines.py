@@ -41,13 +41,13 @@ def accuracy(name: str, manifest: Manifest) -> float:
     return float(np.mean(list(baselines.accuracies(manifest, "fold")[name].values())))
 
 
-def test_both_judges_hear_colour(tmp_path: Path) -> None:
+def test_both_baselines_use_the_spectrum(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path, {f"tone{hz}": [tone(hz, hz + i) for i in range(4)] for hz in (300, 1000, 3000)})
     assert accuracy("nearest-mean", manifest) == 1.0
     assert accuracy("band-statistics", manifest) == 1.0
 
 
-def test_only_band_statistics_hears_modulation(tmp_path: Path) -> None:
+def test_only_band_statistics_use_modulation(tmp_path: Path) -> None:
     sounds = {name: [pulsed(name == "steady", 10 * i + len(name)) for i in range(8)] for name in ("steady", "pulsed")}
     for scene in sounds.values():  # random level, as everywhere: hides what is left of a difference in the mean
         for i, samples in enumerate(scene):
@@ -57,7 +57,7 @@ def test_only_band_statistics_hears_modulation(tmp_path: Path) -> None:
     assert accuracy("nearest-mean", manifest) <= 0.75
 
 
-def test_answers_stand_in_the_order_of_the_test_recordings(tmp_path: Path) -> None:
+def test_predictions_are_in_the_order_of_the_test_recordings(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path, {"low": [tone(300, i) for i in range(2)], "high": [tone(3000, i) for i in range(2)]})
     split = manifest.split("fold", "2")
     answers = baselines.judge("nearest-mean", split.train, split.test[::-1])
@@ -76,7 +76,7 @@ def test_files_are_decoded_once_and_again_when_changed(tmp_path: Path, monkeypat
     assert len(decoded) == 5
 
 
-def test_unknown_judge_is_named(tmp_path: Path) -> None:
+def test_an_unknown_baseline_is_named(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no judge 'ear'; there are nearest-mean, band-statistics"):
         baselines.judge("ear", [], [])
 

@@ -120,7 +120,7 @@ def test_missing_network_is_a_row(name: str, settings: Settings, monkeypatch: py
     assert "no package" in run("others", compared, settings).missing
 
 
-def test_table_goes_on_without_a_peer(
+def test_the_table_continues_without_a_peer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyvoicebox", None)
@@ -176,7 +176,7 @@ def test_difference_of_gradients_notices_a_wrong_weight(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("scale", ["printed", "mean-preserving"])
-def test_plain_rendering_has_the_same_answers(scale: str) -> None:
+def test_the_plain_network_has_the_same_outputs(scale: str) -> None:
     torch.manual_seed(0)
     recipe = TINY.with_settings([f"network.attention_scale={scale}"])
     network = speed_network.random_network(recipe)

@@ -61,7 +61,7 @@ def test_the_limit_is_a_rate_of_products():
     assert 1e-3 < told_by(Job("matrix", "cpu", seconds=0.01))["tflops"] < 100
 
 
-def test_what_cannot_run_says_why_and_lets_the_others_go():
+def test_what_cannot_run_says_why_and_the_others_run():
     job = Job("train", "cpu", "small", captured=True, batch=12, segments=24)
     barrier, told = threading.Barrier(2), queue.Queue()
     waiting = threading.Thread(target=work, args=(TINY, barrier, told))

@@ -125,7 +125,7 @@ def test_predict_json_and_csv_say_what_the_predictor_says(
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
-def test_predict_goes_on_past_broken_files_and_names_them_at_the_end(
+def test_predict_continues_past_unreadable_files_and_lists_them_at_the_end(
     model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], form: str
 ) -> None:
     write(tmp_path / "b.wav", recording("rain", 2.2, 0))
@@ -164,7 +164,7 @@ def test_predict_says_the_same_with_any_number_of_workers(
     assert "Invalid value for '--workers'" in capfd.readouterr().err
 
 
-def test_what_may_harm_an_answer_is_noted(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_may_harm_a_prediction_is_noted(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     sound = write(tmp_path / "a.wav", recording("rain", 6.0, 0), 16000)
     assert run("predict", model, sound) == 0
     assert capfd.readouterr().err == (

@@ -18,7 +18,7 @@ def run(*words: str | Path) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def test_a_recording_and_a_manifest_are_told_apart_by_the_suffix(model: Path, manifest: Path, tmp_path: Path) -> None:
+def test_a_recording_and_a_manifest_are_distinguished_by_the_suffix(model: Path, manifest: Path, tmp_path: Path) -> None:
     sound = write(tmp_path / "a.wav", recording("rain", 4.2, 0))
     found = run(model, sound, "--out", tmp_path / "a.png", "--segments", "1", "--head", "softmax")
     assert found.exit_code == 0, found.output

@@ -91,7 +91,7 @@ def test_picture_and_parquet_are_written_beside_the_print(
         (("--parquet", "a.parquet"), 'pip install "soundscene[parquet]"'),
     ],
 )
-def test_what_cannot_be_is_said_before_the_sound_is_read(
+def test_what_cannot_be_is_refused_before_the_sound_is_read(
     model: Path, options: tuple[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)

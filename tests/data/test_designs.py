@@ -65,7 +65,7 @@ def check_sides(design: Design, corpus: Manifest) -> None:
 # --- a design ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_design_is_not_told_for_what_it_is_not() -> None:
+def test_a_design_is_not_reported_as_what_it_is_not() -> None:
     a, b = regular(1, 2, 1).recordings
     once = {"1": Split((a,), (b,)), "2": Split((b,), (a,))}
     twice = {"1": Split((a,), (b,)), "2": Split((a,), (b,))}
@@ -208,7 +208,7 @@ def test_dealt_folds_test_everything_once() -> None:
     check_sides(design, corpus)
 
 
-def test_fewer_groups_than_folds_are_told_in_the_text() -> None:
+def test_fewer_groups_than_folds_are_in_the_text() -> None:
     corpus = manifest([("park", g) for g in "abcdef"] + [("bus", g) for g in "xyz"])
     design = dealt_folds(corpus, 5, 0)
     assert len(design.splits) == 3

@@ -68,7 +68,7 @@ def test_a_folder_and_a_zip_of_the_right_shape_are_the_same_corpus(tmp_path: Pat
     assert len(list((tmp_path / "unpacked" / "here").iterdir())) == 3026
 
 
-def test_a_rendered_tree_can_be_heard_and_written_as_a_manifest(tmp_path: Path) -> None:
+def test_a_rendered_tree_can_be_read_and_written_as_a_manifest(tmp_path: Path) -> None:
     folder = write_litis(tmp_path / "litis", 1, 2.0)
     manifest, (note,) = read_litis(folder, tmp_path)
     assert note == (
@@ -418,7 +418,7 @@ def test_splits_of_a_folder_that_is_none(tmp_path: Path) -> None:
     assert str(error.value) == f"{tmp_path / 'splits'}: is not a folder; expected a folder with split files"
 
 
-def test_recordings_of_one_name_cannot_be_told_apart_by_files_of_splits(tmp_path: Path) -> None:
+def test_recordings_of_one_name_cannot_be_distinguished_by_files_of_splits(tmp_path: Path) -> None:
     twins = Manifest(Path("m.csv"), tuple(Recording(Path(f, "bus1.wav"), "bus", f) for f in ("a", "b")))
     with pytest.raises(ManifestError) as error:
         litis_design(twins, put(tmp_path / "splits", {"test1.txt": "bus1"}), 0)

@@ -83,7 +83,7 @@ def test_only_what_is_missing_or_changed_is_computed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", ["half a line", "half the values"])
-def test_a_store_killed_anywhere_goes_on(tmp_path: Path, keep: str) -> None:
+def test_a_store_killed_anywhere_resumes(tmp_path: Path, keep: str) -> None:
     log = tmp_path / "log"
     recordings = touched(tmp_path, ["1.wav", "2.wav", "3.wav"])
     store = FeatureStore(tmp_path / "store", Representation("numbers", "1", partial(counting, log)))

@@ -71,7 +71,7 @@ def test_every_system_on_every_split_has_a_result_and_a_model(finished: tuple[Pa
     assert {"test_accuracy", "test_log_loss", "loss", "epoch"} <= set(told[0][1].numbers)
 
 
-def test_a_result_is_what_training_and_answering_by_hand_give(
+def test_a_result_is_what_training_and_predicting_by_hand_give(
     finished: tuple[Path, ExperimentResult, list], manifest: Path
 ) -> None:
     """Through the store, so with images of float16; everything else bit for bit."""
@@ -126,7 +126,7 @@ def test_a_failing_task_does_not_end_the_others(manifest: Path, tmp_path: Path) 
     )
 
 
-def test_a_crash_and_a_killed_process_are_told_and_the_run_goes_on(
+def test_a_crash_and_a_killed_process_are_reported_and_the_run_continues(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A system whose room does not exist crashes; one whose process dies says nothing at all."""
@@ -268,7 +268,7 @@ def test_numbers_that_cannot_be(manifest: Path, tmp_path: Path, means: RunOption
         run_experiment(request(manifest), tmp_path / "run", means)
 
 
-def test_the_model_of_a_task_answers_for_a_file_as_its_result_says(
+def test_the_model_of_a_task_predicts_a_file_as_its_result_does(
     finished: tuple[Path, ExperimentResult, list], manifest: Path
 ) -> None:
     """The store keeps float16; 0.01 of a probability is the tolerance stated in docs/decisions/0050."""

@@ -33,7 +33,7 @@ def test_of_a_square_each_value_gets_its_own_square_and_of_a_product_each_factor
 
 @pytest.mark.parametrize("head", ["svm", "softmax"])
 @pytest.mark.parametrize("kind", ["att-crnn", "cnn"])
-def test_it_explains_the_log_posterior_that_the_model_answers_with(head: Literal["svm", "softmax"], kind: str) -> None:
+def test_it_explains_the_log_posterior_that_the_model_predicts(head: Literal["svm", "softmax"], kind: str) -> None:
     bundle = blank_bundle(TINY.with_settings([f"network.kind={kind}"]))
     mean = bundle.network.standardise.mean.expand(2, 64, 80).numpy()[None]
     log_posterior = bundle.classify(bundle.embed(np.concatenate([IMAGES, mean])), head)

@@ -21,7 +21,7 @@ def test_what_is_no_address_is_refused(given: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_where_nothing_listens_is_known_at_once(form: str) -> None:
+def test_an_address_without_a_server_is_refused_at_once(form: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
     started = time.monotonic()
@@ -89,7 +89,7 @@ def test_unknown_host_is_named() -> None:
         reach("nosuch.invalid:6379")
 
 
-def test_what_listens_but_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_responds_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_ray, "REPLY_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
@@ -107,9 +107,7 @@ def test_what_listens_but_never_answers_is_given_up(monkeypatch: pytest.MonkeyPa
         ("Failure: Traceback (most recent call last):\n  File x\ngrpc.FutureTimeoutError\n", "grpc.FutureTimeoutError"),
     ],
 )
-def test_what_ray_says_of_a_cluster_it_cannot_use_is_one_line(
-    said: str, shown: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_of_ray_about_a_cluster_is_one_line(said: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_ray, "_PROBE", f"import sys; sys.exit({f'noise{chr(10)}REASON {said}'!r})")
     with pytest.raises(SceneError) as caught:
         reach("auto")

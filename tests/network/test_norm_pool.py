@@ -36,7 +36,7 @@ def plain(x, norm):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_answers_gradients_and_statistics_are_those_of_the_four_layers(training, layout):
+def test_outputs_gradients_and_statistics_are_those_of_the_four_layers(training, layout):
     results = []
     for tail in (lambda x, norm: norm_pool(x, norm, 0.0), plain):
         norm = norm_of(11, training)

@@ -34,7 +34,7 @@ def test_has_four_buffers_and_nothing_to_train():
     assert list(head.parameters()) == []
 
 
-def test_an_empty_one_answers_equally_probable():
+def test_an_empty_one_predicts_equal_probabilities():
     assert torch.allclose(CalibratedSVM(3, 5)(torch.ones(2, 3)).exp(), torch.full((2, 5), 0.2, dtype=torch.float64))
 
 
@@ -52,7 +52,7 @@ def test_far_outside_the_training_data_scenes_are_still_ranked():
     assert posterior.logsumexp(0) == pytest.approx(0, abs=1e-12)
 
 
-def test_an_infinite_offset_is_probability_zero_whatever_is_heard():
+def test_an_infinite_offset_is_probability_zero_for_any_input():
     head = filled()
     head.weight[2], head.bias[2], head.slope[2], head.offset[2] = 0, 0, 0, torch.inf
     posterior = head(1e6 * torch.randn(50, 5, generator=torch.Generator().manual_seed(1)))

@@ -163,7 +163,7 @@ def test_the_shortest_stay_leaves_each_segment_alone() -> None:
     assert decoded.path.tolist() == (log_posterior - log_prior).argmax(axis=1).tolist()
 
 
-def test_an_infinite_temper_hears_nothing() -> None:
+def test_an_infinite_temperature_ignores_the_segments() -> None:
     model = StickyScenes(prior(5, 4), 60.0, 2.0, 1e12)
     decoded = decode(posteriors(5, 40, 4), 2.0 * np.arange(40), model)
     np.testing.assert_allclose(np.exp(decoded.log_marginal), 0.25, atol=1e-9)

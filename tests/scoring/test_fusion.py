@@ -155,7 +155,7 @@ def test_fit_minimises_the_stated_loss():
 
 
 @pytest.mark.parametrize("n", [1, 5, 200])
-def test_a_few_right_answers_do_not_buy_certainty(n):
+def test_a_few_correct_predictions_do_not_give_certainty(n):
     fused = log_softmax(np.tile([60.0, 0.0, -4000.0], (n, 1)), axis=1)
     temperature = fit_temperature(fused, np.zeros(n, np.int64))
     tempered = np.exp(temper(fused, temperature))[0, 0]
@@ -164,7 +164,7 @@ def test_a_few_right_answers_do_not_buy_certainty(n):
     assert temperature == pytest.approx(solved, rel=1e-3)
 
 
-def test_all_wrong_answers_flatten_to_the_upper_bound():
+def test_wrong_predictions_flatten_to_the_upper_bound():
     fused = log_softmax(np.tile([0.0, 50.0], (20, 1)), axis=1)
     assert fit_temperature(fused, np.zeros(20, np.int64)) == pytest.approx(MAX_TEMPERATURE, rel=1e-3)
 

@@ -100,7 +100,7 @@ def test_memory_does_not_grow_with_the_length_of_the_stream():
         tracemalloc.stop()
 
 
-def test_silence_is_told_from_quiet():
+def test_silence_is_distinguished_from_quiet():
     samples = np.zeros(3 * 44100, np.float32)
     samples[44100 + 7] = 1e-30
     result = FrontEnd(AudioRecipe(), FeatureRecipe())(samples)

@@ -30,7 +30,7 @@ def test_wave_is_the_references_at_1102_samples_up_to_the_reflected_last_frame()
     np.testing.assert_allclose(cleaned[-len(reference) :], reference, rtol=0, atol=1e-6)
 
 
-def test_window_of_704_hears_nearly_what_706_hears():
+def test_windows_of_704_and_706_give_nearly_the_same():
     samples = wave("scene")
     ours, reference = two_channels(samples, RATE)[1], two_channels(samples, RATE, window=706, hop=353)[1]
     assert level_db(ours - reference) < level_db(reference) - 15

@@ -107,7 +107,7 @@ def test_the_image_of_sound_is_described_by_both_averages(rendered: tuple[Corpus
     assert training.duration_s[0] == pytest.approx(2.2, abs=1e-3)
 
 
-def test_it_learns_three_scenes_and_answers_alike_every_time(rendered: tuple[Corpus, Corpus]) -> None:
+def test_it_learns_three_scenes_and_predicts_the_same_every_time(rendered: tuple[Corpus, Corpus]) -> None:
     training, test = rendered
     answers = [HOG.fit(training, FitContext(3)).predict(test)["svm"] for _ in range(2)]
     truth = [SCENES.index(r.scene) for r in test.recordings]
@@ -185,7 +185,7 @@ def test_one_scene_is_refused(rendered: tuple[Corpus, Corpus]) -> None:
         HOG.fit(rain, FitContext(0))
 
 
-def test_what_is_saved_is_what_answers(rendered: tuple[Corpus, Corpus], tmp_path: Path) -> None:
+def test_what_is_saved_is_what_predicts(rendered: tuple[Corpus, Corpus], tmp_path: Path) -> None:
     training, test = rendered
     fitted = HOG.fit(training, FitContext(0))
     assert fitted.save is not None

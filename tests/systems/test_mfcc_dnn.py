@@ -83,7 +83,7 @@ def _slaney_hz(mel: np.ndarray) -> np.ndarray:
     return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
 
 
-def test_a_segment_does_not_hear_the_others() -> None:
+def test_a_segment_does_not_depend_on_the_others() -> None:
     waves = np.stack([recording("rain", 2.0, 1), 1e-4 * recording("office", 2.0, 1)]).astype(np.float32)
     together = coefficients(waves, RATE, MfccDnnSettings())
     assert np.allclose(together[1], coefficients(waves[1:], RATE, MfccDnnSettings())[0], atol=1e-3)
@@ -126,7 +126,7 @@ def test_it_learns_three_scenes(rendered: tuple[Corpus, Corpus]) -> None:
     assert fitted.epoch == MfccDnnSettings().epochs == len(fitted.history)
 
 
-def test_the_same_seed_gives_the_same_answers_and_another_seed_others(rendered: tuple[Corpus, Corpus]) -> None:
+def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(rendered: tuple[Corpus, Corpus]) -> None:
     training, test = rendered
     state = torch.manual_seed(4).get_state()
     one, again = (fit_small(training, FitContext(1)).predict(test)["softmax"] for _ in range(2))
@@ -182,7 +182,7 @@ def test_the_network_reads_standardised_frames() -> None:
     assert seen[0].flatten().tolist() == pytest.approx([1 / np.sqrt(2), 0, 0, 0])  # the second never varied
 
 
-def test_silent_segments_do_not_vote_and_a_silent_recording_answers_with_equal_probabilities(
+def test_silent_segments_do_not_vote_and_a_silent_recording_has_equal_probabilities(
     rendered: tuple[Corpus, Corpus],
 ) -> None:
     training, test = rendered

@@ -249,7 +249,7 @@ def test_scenes_of_one_group_each_train_with_notes() -> None:
     ]
 
 
-def test_answers_are_products_over_the_voting_segments_of_each_recording() -> None:
+def test_predictions_are_products_over_the_voting_segments_of_each_recording() -> None:
     corpus = toy_corpus((2, 2, 2), n_segments=3)
     silent = corpus.silent.copy()
     silent[4] = True
@@ -268,7 +268,7 @@ def test_answers_are_products_over_the_voting_segments_of_each_recording() -> No
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-def test_one_scene_cannot_be_told_apart() -> None:
+def test_one_scene_is_refused() -> None:
     with pytest.raises(TrainingError) as refusal:
         train(RECIPE, toy_corpus((4, 0, 0)))
     assert str(refusal.value) == (
@@ -303,7 +303,7 @@ def test_the_best_epoch_needs_somebody_to_choose_it() -> None:
     )
 
 
-def test_as_a_system_it_gives_what_training_and_answering_give(tmp_path: Path) -> None:
+def test_as_a_system_it_gives_what_training_and_predicting_give(tmp_path: Path) -> None:
     corpus = toy_corpus()
     seen: list[tuple[float, set[str]]] = []
     recipe = RECIPE.with_settings(["training.seed=3"])
