@@ -101,7 +101,7 @@ def _serve(pipe: Connection, factory: str, arguments: tuple[Any, ...], memory_gb
     if memory_gb is not None and os.name == "posix":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (int(memory_gb * 2**30),) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (int(memory_gb * 2**30), int(memory_gb * 2**30)))
     module, _, name = factory.partition(":")
     run: Callable[[int], str] = getattr(importlib.import_module(module), name)(*arguments)
     pipe.send("ready")

@@ -37,8 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     slowest = max(outcome.seconds for outcome in outcomes)
     print(
         f"{len(outcomes)} files: {counts['fine']} read, {counts['refused']} refused, "
-        f"{counts['foreign']} foreign exceptions, {counts['crash']} crashes, {counts['hang']} over {LIMIT_S:g} s, slowest {slowest:.2f} s, memory {grown:+.1f} MB "
-        f"from case {WARM} on"
+        f"{counts['foreign']} foreign exceptions, {counts['crash']} crashes, {counts['hang']} over {LIMIT_S:g} s, "
+        f"slowest {slowest:.2f} s, memory {grown:+.1f} MB from case {WARM} on"
     )
     return int(counts["foreign"] + counts["crash"] + counts["hang"] > 0 or grown >= GROWTH_MB)
 

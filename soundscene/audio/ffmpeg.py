@@ -17,6 +17,24 @@ from typing import Any, BinaryIO
 
 SIZES = struct.Struct("<II")  # bytes of the facts, bytes of the samples
 _BLOCK_BYTES = 1 << 18  # of samples that are sent together
+_STATED = (  # formats, by FFmpeg's names, whose header states a length
+    *(
+        "mov,mp4,m4a,3gp,3g2,mj2",
+        "matroska,webm",
+        "wav",
+        "w64",
+        "aiff",
+        "caf",
+        "au",
+        "asf",
+        "avi",
+        "tta",
+        "wv",
+        "ape",
+        "tak",
+    ),
+    *("mpc8", "rm", "voc", "flac"),
+)
 
 Facts = dict[str, Any]
 
@@ -28,7 +46,8 @@ def decode(path: str) -> Iterator[tuple[Facts, bytes | bytearray]]:
         path: Of the file.
 
     Yields:
-        First {"kind": "opened", "rate": Hz, "promised_s": seconds that the container states, or 0}. Then blocks,
+        First {"kind": "opened", "rate": Hz, "n_tracks": audio tracks, "promised_s": seconds that the container states of the
+        track, or 0, "container_s": the same of the whole file}. Then blocks,
         {"kind": "block", "rate": Hz, "channels": n, "time_s": time stamp of the first sample or None} with the samples as
         float32, channels interleaved. Rate and channels may change from block to block; a block continues where the one
         before ended, unless its time stamp says otherwise. At the end {"kind": "end"}, or an error {"kind": one of
@@ -51,7 +70,11 @@ def decode(path: str) -> Iterator[tuple[Facts, bytes | bytearray]]:
             yield {"kind": "no decoder", "why": ""}, b""
             return
         promised_s = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-        yield {"kind": "opened", "rate": int(stream.codec_context.sample_rate), "promised_s": promised_s}, b""
+        stated = container.format.name in _STATED  # of other formats FFmpeg guesses a length from the bit rate
+        opened = {"kind": "opened", "rate": int(stream.codec_context.sample_rate), "n_tracks": len(container.streams.audio)}
+        opened["promised_s"] = promised_s if stated else 0.0
+        opened["container_s"] = (container.duration or 0) / av.time_base if stated else 0.0
+        yield opened, b""
         try:
             yield from _joined(_frames(container, stream))
         except FFmpegError as error:

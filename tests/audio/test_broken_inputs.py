@@ -117,11 +117,6 @@ FILES: list[tuple[str, Callable[[Path], Path], str]] = [
         ": is truncated: its last OGG page is incomplete; copy or export it again",
     ),
     (
-        "OGG cut between pages",
-        lambda p: text(p / "a.ogg", (data := sound(p / "a.ogg", noise(20)).read_bytes())[: data.rfind(b"OggS")]),
-        ": is truncated: its last OGG page does not end the stream; copy or export it again",
-    ),
-    (
         "MP3 cut",
         lambda p: cut(sound(p / "a.mp3"), 0.6),
         ": is truncated: the header promises # bytes of samples, the file holds #; copy or export it again",
@@ -218,15 +213,10 @@ def test_m4a_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     )
 
 
-def test_mp3_of_variable_rate_without_header_needs_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mp3_of_variable_rate_without_header_needs_no_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = headerless_mp3(tmp_path / "a.mp3")
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(AudioError) as error:
-        read_samples(path, RECIPE)
-    assert str(error.value) == (
-        f"{path}: an MP3 of variable bit rate without a length header; if it is m4a, video or another "
-        'format that FFmpeg knows, pip install "soundscene[av]"'
-    )
+    assert len(read_samples(path, RECIPE)) / RATE == pytest.approx(12, abs=0.1)
 
 
 def test_content_hash_refuses_broken_files_too(tmp_path: Path) -> None:
@@ -287,6 +277,11 @@ ODD: list[tuple[str, Callable[[Path], Path], list[str]]] = [
     ("WAV never closed", lambda p: never_closed(p / "a.wav"), []),
     ("FLAC from a pipe", lambda p: piped_flac(p / "a.flac"), []),
     ("MP3 of variable rate, headerless", lambda p: headerless_mp3(p / "a.mp3"), []),
+    (
+        "OGG cut between pages",
+        lambda p: text(p / "a.ogg", (data := sound(p / "a.ogg", noise(20)).read_bytes())[: data.rfind(b"OggS")]),
+        ["its OGG stream 1 of 1 has no end; sound may be missing from # s on"],
+    ),
     ("SoX in a pipe", lambda p: patched(sound(p / "a.wav"), b"data", 4, b"\x00\xf0\xff\x7f"), []),
     (
         "8 kHz",
@@ -322,11 +317,13 @@ ODD: list[tuple[str, Callable[[Path], Path], list[str]]] = [
 def test_odd_sound_file_is_read_with_notes(tmp_path: Path, make: Callable[[Path], Path], notes: list[str]) -> None:
     source = AudioFile(path := make(tmp_path), RECIPE)
     n_samples = sum(len(block) for block in source.blocks())  # a warning would be an error here
-    assert list(source.notes) == notes
+    assert len(source.notes) == len(notes)
+    for note, expected in zip(source.notes, notes, strict=True):
+        assert re.fullmatch(re.escape(expected).replace(re.escape("#"), "[0-9.]+"), note), note
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert len(read_samples(path, RECIPE)) == n_samples
-    assert [(w.category, str(w.message)) for w in caught] == [(AudioWarning, f"{path}: {note}") for note in notes]
+    assert [(w.category, str(w.message)) for w in caught] == [(AudioWarning, f"{path}: {note}") for note in source.notes]
     assert n_samples == pytest.approx(source.duration_s * RATE, abs=1)
     assert source.duration_s >= 3
 
@@ -340,9 +337,9 @@ def test_a_sample_whose_power_would_overflow_is_refused(tmp_path: Path, value: f
 
 
 def test_an_exception_of_a_decoder_is_the_error_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: object) -> None:
+    def broken(*arguments: object, **named: object) -> None:
         raise RuntimeError("a bug\nin two lines")
 
-    monkeypatch.setattr("soundscene.audio.files._open_soundfile", broken)
+    monkeypatch.setattr("soundscene.audio.decoders._open_soundfile", broken)
     with pytest.raises(AudioError, match=r"a\.wav: failed unexpectedly \(RuntimeError: a bug in two lines\); leave it out"):
         read_samples(sound(tmp_path / "a.wav"), RECIPE)

@@ -1,17 +1,20 @@
 """Decoding and resampling of sound files and arrays: what comes out, in how much memory, and what is known afterwards."""
 
 import hashlib
+import os
 import tracemalloc
 import warnings
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import soundfile
 import soxr
 
-from soundscene.audio import files as audio
-from soundscene.audio.containers import Corrected, read_promise
+from soundscene.audio import decoders
+from soundscene.audio.containers import Part, Window
+from soundscene.audio.contents import read_contents
 from soundscene.audio.files import AudioArray, AudioFile, content_hash, gate_array, read_samples
 from soundscene.errors import AudioWarning
 from soundscene.recipe import AudioRecipe
@@ -55,7 +58,7 @@ def test_resampling_is_one_stream_whatever_the_blocks(tmp_path: Path, rate: int,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AudioWarning)
         for values in (1 << 11, 1 << 15, 1 << 24):
-            monkeypatch.setattr(audio, "_BLOCK_VALUES", values)
+            monkeypatch.setattr(decoders, "_BLOCK_VALUES", values)
             np.testing.assert_array_equal(read_samples(path, RECIPE), at_once)
 
 
@@ -64,7 +67,7 @@ def test_block_length_does_not_change_what_is_decoded(tmp_path: Path, suffix: st
     path = tmp_path / f"a.{suffix}"
     path = aac(path) if suffix == "m4a" else sound(path, noise(3, 44100, 2), 44100)
     whole = read_samples(path, RECIPE)
-    monkeypatch.setattr(audio, "_BLOCK_VALUES", 1000)
+    monkeypatch.setattr(decoders, "_BLOCK_VALUES", 1000)
     np.testing.assert_array_equal(read_samples(path, RECIPE), whole)
 
 
@@ -215,10 +218,12 @@ def test_single_zeros_are_no_silence(tmp_path: Path) -> None:
 def test_promises_of_healthy_files(tmp_path: Path) -> None:
     for name in ("a.wav", "a.aiff", "a.ogg", "a.mp3", "a.flac"):
         with sound(tmp_path / name).open("rb") as file:
-            promise = read_promise(file)
-        assert not promise.fault
-        assert not promise.misread
-        assert promise.n_frames is None or 0.95 < promise.n_frames / (3 * RATE) <= 1, name
+            contents = read_contents(file)
+        assert not contents.fault
+        assert not contents.notes
+        (part,) = contents.parts
+        assert part.whole
+        assert part.n_frames is None or 0.95 < part.n_frames / (3 * RATE) <= 1, name
 
 
 def test_odd_chunks_and_tags_are_stepped_over(tmp_path: Path) -> None:
@@ -233,14 +238,20 @@ def test_odd_chunks_and_tags_are_stepped_over(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_samples(tmp_path / "a.mp3", RECIPE), whole)
 
 
-def test_corrected_bytes_are_read_wherever_a_read_begins(tmp_path: Path) -> None:
+def test_a_part_of_a_file_reads_as_a_file_wherever_a_read_begins(tmp_path: Path) -> None:
     path = text(tmp_path / "a", "0123456789")
+    expected = b"abc45678"
     with path.open("rb") as file:
-        corrected = Corrected(file, (3, b"abc"))
+        window = Window(file, Part(4, 9, b"abc"))
         for start in range(10):
             for n in range(11):
-                corrected.seek(start)
-                assert corrected.read(n) == b"012abc6789"[start : start + n]
+                assert window.seek(start) == window.tell() == start
+                assert window.read(n) == expected[start : start + n]
+                window.seek(start - 8, os.SEEK_END)
+                buffer = bytearray(n)
+                assert bytes(buffer[: window.readinto(buffer)]) == expected[start : start + n]
+        window.seek(2)
+        assert window.read() == expected[2:]
 
 
 def test_wav_longer_than_a_header_can_say_is_not_cut_short(tmp_path: Path) -> None:
@@ -249,4 +260,6 @@ def test_wav_longer_than_a_header_can_say_is_not_cut_short(tmp_path: Path) -> No
     with path.open("r+b") as file:
         file.truncate((1 << 32) + 100)
     with path.open("rb") as file:
-        assert read_promise(file).misread == "a WAV file from a pipe, longer than its header can say"
+        (part,) = read_contents(file).parts
+        with soundfile.SoundFile(cast(Any, Window(file, part))) as whole:
+            assert whole.frames == ((1 << 32) + 100 - 44) // 2

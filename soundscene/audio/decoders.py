@@ -1,0 +1,346 @@
+"""Decode sound files: libsndfile, or FFmpeg for what libsndfile does not know; the only module that opens them.
+
+libsndfile reads WAV, FLAC, OGG (Vorbis, Opus), MP3, AIFF and others; m4a, video and the rest go to FFmpeg, where PyAV is
+installed. The content decides, never the suffix. `contents` says of what parts a file consists. They follow one another
+at one rate, and sound that is missing between them becomes silence, with a note, so that the rest keeps its place in time.
+"""
+
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+from jaxtyping import Float32
+
+from soundscene.audio.child import Message, messages
+from soundscene.audio.containers import Part, Window, not_audio
+from soundscene.audio.contents import read_contents
+from soundscene.errors import AudioError
+from soundscene.extras import install
+
+_BLOCK_VALUES = 1 << 16  # samples times channels, of two or more, that are decoded at once
+_OPENING = threading.Lock()  # libsndfile keeps why a file was refused in one place for all threads
+_AV_SLACK_S = 0.5  # containers state durations with the codec's padding, or without
+_GAP_S = 0.05  # time stamps of live recordings vary by less
+_MOST_SILENCE_S = 600.0  # that a file's gaps are filled with: a damaged time stamp may claim years
+_MOST_GAPS = 3  # that have a note each
+
+Blocks = Iterator[Float32[np.ndarray, "sample channel"]]
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Hold what decodes a file.
+
+    Attributes:
+        sample_rate: Hz, of all blocks.
+        holds_float: Whether the file stores floating point.
+        blocks: [sample, channel]; the number of channels may change from one block to the next.
+        notes: What is odd about the file; complete when all blocks have been read.
+    """
+
+    sample_rate: int
+    holds_float: bool
+    blocks: Blocks
+    notes: list[str]
+
+
+def block_samples(n_channels: int) -> int:
+    """Return how many samples of each channel are decoded at once."""
+    return max(1, _BLOCK_VALUES // max(2, n_channels))
+
+
+def open_decoder(path: Path, stack: ExitStack) -> Decoder:
+    """Choose the decoder by the content of a file, whatever its name.
+
+    Args:
+        path: Of the file.
+        stack: Closes what is opened.
+
+    Raises:
+        AudioError: The file is none, holds no sound, or cannot be complete.
+    """
+    file = stack.enter_context(_open_bytes(path))
+    try:
+        head = file.read(512)
+        contents = read_contents(file)
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror}); is the disk or the network damaged?") from None
+    if not head:
+        raise AudioError(f"{path}: is empty (0 bytes); was the copy or the download interrupted?")
+    if contents.fault:
+        raise AudioError(f"{path}: is truncated: {contents.fault}; copy or export it again")
+    notes = list(contents.notes)
+    part, *others = contents.parts
+    try:
+        if others or part.span_s is not None:
+            return _open_parts(path, file, (part, *others), notes)
+        sound = stack.enter_context(_open_soundfile(file, part, alone=True))
+    except soundfile.LibsndfileError as error:
+        if what := not_audio(head):
+            raise AudioError(f"{path}: is not an audio file but {what}") from None
+        why = f"not readable as WAV, FLAC, OGG, MP3 or AIFF ({error.error_string.rstrip('.')})"
+        return _open_av(path, stack, why, notes)
+    timeline = _Timeline(sound.samplerate, notes)
+    return Decoder(sound.samplerate, _holds_float(sound), timeline.place(part, _soundfile_blocks(path, sound, part)), notes)
+
+
+def _open_soundfile(file: BinaryIO, part: Part, alone: bool = False) -> soundfile.SoundFile:
+    """By the number of the open file: calling Python back for every 8 KB costs a tenth, half beside another busy thread."""
+    with _OPENING:
+        # Elsewhere a number means nothing to another C library; and beside windows it would move the file under them.
+        if os.name == "posix" and part.whole and alone:
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+            return soundfile.SoundFile(file.fileno(), closefd=False)
+        window: Any = Window(file, part)  # soundfile's annotation asks for more than it uses
+        return soundfile.SoundFile(window)
+
+
+def _open_bytes(path: Path) -> BinaryIO:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            what = "is a directory" if path.is_dir() else "is not a regular file"
+            raise AudioError(f"{path}: {what}; expected an audio file")
+        return path.open("rb")
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise AudioError(f"{path}: is a link to {os.readlink(path)}, which does not exist") from None
+        raise AudioError(f"{path}: does not exist; is the path relative to another folder?") from None
+    except PermissionError:
+        raise AudioError(f"{path}: may not be read (permission denied); ask its owner, or run chmod +r") from None
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _undecodable(path: Path, seconds: float, why: str) -> AudioError:
+    return AudioError(f"{path}: cannot be decoded beyond {seconds:.2f} s ({why}); it is truncated or damaged")
+
+
+def _holds_float(sound: soundfile.SoundFile) -> bool:
+    return sound.subtype in ("FLOAT", "DOUBLE")
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+class _Timeline:
+    """Counts the samples of a file, fills what is missing with silence, and says so.
+
+    Args:
+        rate: Of the samples, Hz.
+        notes: Receives what is noted.
+    """
+
+    def __init__(self, rate: int, notes: list[str]) -> None:
+        self.rate, self.notes = rate, notes
+        self.n = 0
+        self._filled_s = self._more_s = 0.0
+        self._n_gaps = 0
+
+    @property
+    def now_s(self) -> float:
+        """Seconds of sound so far."""
+        return self.n / self.rate
+
+    def count(self, blocks: Blocks) -> Blocks:
+        """Pass blocks on and count their samples."""
+        for block in blocks:
+            self.n += len(block)
+            yield block
+
+    def place(self, part: Part, blocks: Blocks) -> Blocks:
+        """Pass the blocks of a part on, and note what its container says of its beginning and end.
+
+        Args:
+            part: Of the file.
+            blocks: Its blocks.
+        """
+        if part.before:
+            self.notes.append(part.before.format(s=f"{self.now_s:.2f} s"))
+        yield from self.count(blocks)
+        if part.after:
+            self.notes.append(part.after.format(s=f"{self.now_s:.2f} s"))
+
+    def gap(self, seconds: float, n_channels: int) -> Blocks:
+        """Yield silence for sound that is missing, and note it.
+
+        Args:
+            seconds: Length of the gap.
+            n_channels: Channels of the blocks.
+        """
+        start, fill = self.now_s, self._filled_s + seconds <= _MOST_SILENCE_S
+        self._n_gaps += 1
+        if not fill:
+            self.notes.append(f"{seconds:.0f} s are missing at {start:.2f} s; left out, so what follows comes too early")
+        elif self._n_gaps <= _MOST_GAPS:
+            self.notes.append(f"no sound from {start:.2f} to {start + seconds:.2f} s, missing in the file; read as silence")
+        else:
+            self._more_s += seconds
+            more = f"{self._n_gaps - _MOST_GAPS} more gaps, {self._more_s:.2f} s in all, read as silence"
+            self.notes[:] = [note for note in self.notes if " more gaps, " not in note] + [more]
+        left = round(seconds * self.rate) if fill else 0
+        self._filled_s += seconds if fill else 0.0
+        while left > 0:
+            n = min(left, block_samples(n_channels))
+            self.n, left = self.n + n, left - n
+            yield np.zeros((n, n_channels), np.float32)
+
+
+def _at_rate(blocks: Blocks, old: int, new: int) -> Blocks:
+    """Resample blocks of one part to the rate of the file."""
+    stream, n_channels = None, 0
+    for block in blocks:
+        if stream is None:
+            n_channels = block.shape[1]
+            stream = soxr.ResampleStream(old, new, n_channels, dtype="float32", quality="HQ")
+        yield stream.resample_chunk(np.ascontiguousarray(block))
+    if stream is not None:
+        yield stream.resample_chunk(np.zeros((0, n_channels), np.float32), last=True)
+
+
+# --- libsndfile -------------------------------------------------------------------------------------------------------
+
+
+def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, part: Part) -> Blocks:
+    # soundfile seeks after every read to where it is already; in a FLAC file of unknown length the last such seek fails
+    # and takes a block with it. Nothing here needs to seek.
+    sound.seekable = lambda: False
+    promised = part.n_frames
+    n_read, why = 0, f"the header promises {(promised or 0) / sound.samplerate:.2f} s"
+    while True:
+        try:
+            block = sound.read(block_samples(sound.channels), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            why = why if promised else error.error_string.rstrip(". ")
+            raise _undecodable(path, n_read / sound.samplerate, why) from None
+        if not len(block):
+            break
+        n_read += len(block)
+        yield block
+    if promised is not None and n_read < promised:
+        raise _undecodable(path, n_read / sound.samplerate, why)
+
+
+def _open_parts(path: Path, file: BinaryIO, parts: tuple[Part, ...], notes: list[str]) -> Decoder:
+    """Open a file of several parts; its rate is the highest of theirs."""
+    rate, holds_float, error = max(part.rate for part in parts), False, None
+    for part in parts:
+        try:
+            with _open_soundfile(file, part) as sound:
+                rate, holds_float = max(rate, sound.samplerate), _holds_float(sound)
+                break
+        except soundfile.LibsndfileError as refused:
+            error = error or refused
+    else:
+        assert error is not None
+        raise error
+    return Decoder(rate, holds_float, _part_blocks(path, file, parts, _Timeline(rate, notes)), notes)
+
+
+def _part_blocks(path: Path, file: BinaryIO, parts: tuple[Part, ...], timeline: _Timeline) -> Blocks:
+    """Decode the parts of a file one after another; one that cannot be decoded is noted, if another can."""
+    error, due_s = None, 0.0  # where the part before should have ended
+    for part in parts:
+        try:
+            with _open_soundfile(file, part) as sound:
+                if part.span_s is not None:
+                    due_s += part.span_s
+                    gap_s = due_s - sound.frames / sound.samplerate - timeline.now_s
+                    if gap_s > 1 / sound.samplerate:
+                        yield from timeline.gap(gap_s, sound.channels)
+                blocks = _soundfile_blocks(path, sound, part)
+                if sound.samplerate != timeline.rate:
+                    blocks = _at_rate(blocks, sound.samplerate, timeline.rate)
+                yield from timeline.place(part, blocks)
+                due_s = timeline.now_s
+        except (soundfile.LibsndfileError, AudioError) as refused:
+            error = error or refused
+            timeline.notes.append(f"a part of the file at {timeline.now_s:.2f} s cannot be decoded to its end; left out")
+    if not timeline.n and error is not None:
+        raise error if isinstance(error, AudioError) else _undecodable(path, 0.0, str(error).rstrip(". "))
+
+
+# --- FFmpeg -----------------------------------------------------------------------------------------------------------
+
+
+def _open_av(path: Path, stack: ExitStack, why: str, notes: list[str]) -> Decoder:
+    """Decode with PyAV (FFmpeg's libraries) in a child process; `why` says what kept libsndfile from it."""
+    if find_spec("av") is None:  # an extra
+        raise AudioError(f"{path}: {why}; if it is m4a, video or another format that FFmpeg knows, {install('av')}")
+    decoded = stack.enter_context(closing(messages(path)))
+    facts, _ = next(decoded)
+    match facts["kind"]:
+        case "foreign":
+            raise AudioError(f"{path}: {why}, and FFmpeg does not know it either; it is damaged or not an audio file")
+        case "no audio":
+            raise AudioError(f"{path}: contains no audio, only {facts['why']}")
+        case "no decoder":
+            raise AudioError(
+                f"{path}: its audio is of a kind that FFmpeg has no decoder for; is it protected, or damaged? Convert it to "
+                "WAV or FLAC with the program that made it"
+            )
+        case "undecodable":
+            raise _undecodable(path, 0.0, facts["why"])
+    if facts["n_tracks"] > 1:
+        notes.append(f"it has {facts['n_tracks']} audio tracks; the first that can be decoded is read")
+    first = next(decoded)  # its rate may be twice that of the header (AAC)
+    timeline = _Timeline(first[0].get("rate", facts["rate"]), notes)
+    return Decoder(timeline.rate, False, _av_blocks(path, chain([first], decoded), timeline, facts), notes)
+
+
+def _av_blocks(path: Path, decoded: Iterator[Message], timeline: _Timeline, opened: dict[str, Any]) -> Blocks:
+    """Place the blocks by their time stamps, and compare their end with what the container states."""
+    due_s, first_s, rate = None, None, timeline.rate  # the time stamp that continues the block before; that of the first
+    resample: _Resample | None = None
+    for facts, samples in decoded:
+        if facts["kind"] == "undecodable":
+            raise _undecodable(path, timeline.now_s, facts["why"])
+        if facts["kind"] != "block":
+            continue
+        time_s, rate = facts["time_s"], facts["rate"]
+        if resample is not None and resample.setup != (rate, samples.shape[1]):
+            yield from timeline.count(resample.flush())
+            resample = None
+        if time_s is not None and due_s is not None and time_s - due_s > _GAP_S:
+            if resample is not None:
+                yield from timeline.count(resample.flush())
+                resample = None
+            yield from timeline.gap(time_s - due_s, samples.shape[1])
+        due_s = (due_s or 0.0) if time_s is None else time_s
+        first_s = due_s if first_s is None else first_s
+        due_s += len(samples) / rate
+        if rate != timeline.rate:
+            resample = resample or _Resample(rate, timeline.rate, samples.shape[1])
+            samples = resample.push(samples)
+        yield from timeline.count(iter([samples]))
+    if resample is not None:
+        yield from timeline.count(resample.flush())
+    if timeline.now_s < opened["promised_s"] - _AV_SLACK_S:
+        raise _undecodable(path, timeline.now_s, f"the header promises {opened['promised_s']:.2f} s")
+    if max(due_s or 0.0, timeline.now_s) < opened["container_s"] - _AV_SLACK_S:
+        timeline.notes.append(
+            f"its sound ends at {timeline.now_s:.2f} s, its container states {opened['container_s']:.2f} s; was it cut?"
+        )
+
+
+class _Resample:
+    """Resamples blocks of one rate and width to the rate of the file."""
+
+    def __init__(self, old: int, new: int, n_channels: int) -> None:
+        self.setup = old, n_channels
+        self._stream = soxr.ResampleStream(old, new, n_channels, dtype="float32", quality="HQ")
+
+    def push(self, block: Float32[np.ndarray, "native channel"]) -> Float32[np.ndarray, "sample channel"]:
+        return self._stream.resample_chunk(np.ascontiguousarray(block))
+
+    def flush(self) -> Blocks:
+        yield self._stream.resample_chunk(np.zeros((0, self.setup[1]), np.float32), last=True)

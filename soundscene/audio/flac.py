@@ -1,0 +1,172 @@
+"""FLAC: the samples that its header states against the number of its last frame, and what stands behind that frame."""
+
+import struct
+from typing import BinaryIO
+
+from soundscene.audio.containers import Contents, Part, after_id3, at, before_tags, before_zeros, find
+
+_STREAMINFO = (b"\0\0\0\x22", b"\x80\0\0\x22")  # behind "fLaC" at the start of a file: a block of 34 bytes
+_TAIL = 1 << 16  # bytes in which the last frame is looked for first
+_SIZES = {1: 192, **{n: 576 << n - 2 for n in range(2, 6)}, **{n: 256 << n - 8 for n in range(8, 16)}}
+
+
+def is_flac(magic: bytes) -> bool:
+    """Tell a FLAC file by its first bytes."""
+    return magic[:4] == b"fLaC"
+
+
+def flac(file: BinaryIO, size: int, start: int) -> Contents:
+    """Read the frames of a FLAC file, or of several that were joined.
+
+    Args:
+        file: The file.
+        size: Its length in bytes.
+        start: Where "fLaC" stands.
+    """
+    parts = list[Part]()
+    while True:
+        first = _first_frame(file, start, size)
+        following = _following(file, first, size)
+        end = size if following is None else _before_id3(file, first, following)
+        parts.append(_part(file, start, first, end, size))
+        if following is None:
+            return Contents(tuple(parts))
+        start = following
+
+
+def _following(file: BinaryIO, start: int, size: int) -> int | None:
+    """Return where the next FLAC file begins that was joined to this one."""
+    while (start := find(file, b"fLaC", start, size)) >= 0:
+        if at(file, start + 4, 4) in _STREAMINFO:
+            return start
+        start += 4
+    return None
+
+
+def _part(file: BinaryIO, start: int, first: int, end: int, size: int) -> Part:
+    head = at(file, start, first - start)
+    fewest, most = struct.unpack(">HH", head[8:12])
+    (bits,) = struct.unpack(">Q", head[18:26])
+    rate, stated = bits >> 44, bits & (1 << 36) - 1
+    sound_end = _sound_end(file, first, end)
+    held, frame = _last_frame(file, first, sound_end, head[8:26], fewest == most)
+    end = min(end, _frame_end(file, frame, sound_end, end)) if sound_end != end and frame >= 0 else sound_end
+    if stated and held > stated:
+        unknown = head[:21] + bytes([head[21] & 0xF0]) + bytes(4) + head[26:]
+        ends_s, holds_s = stated / max(1, rate), held / max(1, rate)
+        note = f"its header ends at {ends_s:.2f} s, the file holds {holds_s:.2f} s; all of it is read"
+        return Part(first, end, unknown, rate, held, before=note)
+    return Part(start, None if end == size else end, rate=rate, n_frames=stated or held or None)
+
+
+def _first_frame(file: BinaryIO, start: int, size: int) -> int:
+    """Return the position behind the blocks of metadata."""
+    position = start + 4
+    while position < size:
+        (block,) = struct.unpack(">I", at(file, position, 4))
+        position += 4 + (block & 0xFFFFFF)
+        if block >> 31:
+            break
+    return min(position, size)
+
+
+def _before_id3(file: BinaryIO, first: int, end: int) -> int:
+    """Return where an ID3v2 tag begins that ends here, or `end`."""
+    for distance in (1 << 12, 1 << 20):
+        start = max(first, end - distance)
+        data = at(file, start, end - start)
+        place = data.rfind(b"ID3")
+        if place >= 0 and after_id3(file, start + place) == end:
+            return start + place
+    return end
+
+
+def _sound_end(file: BinaryIO, first: int, end: int) -> int:
+    """Return where the frames may end before tags and zeros."""
+    untagged = before_tags(file, end, first)
+    stripped = before_zeros(file, untagged, first)
+    return untagged if untagged - stripped <= 2 else stripped  # a checksum may end with two zeros
+
+
+def _last_frame(file: BinaryIO, first: int, end: int, info: bytes, fixed: bool) -> tuple[int, int]:
+    """Find the last frame; return the sample at which it ends and its position, or zero and -1 where none is found."""
+    for length in (_TAIL, 1 << 24):
+        begin = max(first, end - length)
+        data = at(file, begin, end - begin)
+        place = len(data)
+        while (place := data.rfind(b"\xff", 0, place)) >= 0:
+            if samples := _frame_samples(data[place : place + 16], info, fixed):
+                return samples, begin + place
+        if begin == first:
+            break
+    return 0, -1
+
+
+def _frame_samples(head: bytes, info: bytes, fixed: bool) -> int:
+    """Return the number of the sample behind a frame, or zero where these bytes begin none of this stream."""
+    if len(head) < 7 or head[1] & 0xFE != 0xF8 or head[3] & 1 or head[1] & 1 == fixed:
+        return 0
+    (bits,) = struct.unpack(">Q", info[10:18])
+    channels, depth = (bits >> 41 & 7) + 1, (bits >> 36 & 31) + 1
+    coded, code = head[3] >> 4, head[3] >> 1 & 7
+    if (coded + 1 if coded < 8 else 2) != channels or coded > 10:
+        return 0
+    if code and {1: 8, 2: 12, 4: 16, 5: 20, 6: 24, 7: 32}.get(code) != depth:
+        return 0
+    number, n = _number(head[4:11])
+    if not n:
+        return 0
+    size_code, rate_code, position = head[2] >> 4, head[2] & 15, 4 + n
+    extra = (size_code == 6) + 2 * (size_code == 7)
+    block = _SIZES.get(size_code) or (int.from_bytes(head[position : position + extra], "big") + 1 if extra else 0)
+    position += extra + (rate_code == 12) + 2 * (rate_code in (13, 14))
+    if not block or rate_code == 15 or len(head) <= position or _crc8(head[:position]) != head[position]:
+        return 0
+    return number * struct.unpack(">H", info[2:4])[0] + block if fixed else number + block
+
+
+def _number(data: bytes) -> tuple[int, int]:
+    """Decode a number as UTF-8 does, up to 36 bits; return it and its bytes, zero where it is none."""
+    first = data[0]
+    if first < 0x80:
+        return first, 1
+    n = 8 - (first ^ 0xFF).bit_length()
+    if not 2 <= n <= 7 or len(data) < n or any(byte >> 6 != 2 for byte in data[1:n]):
+        return 0, 0
+    value = first & (0x7F >> n)
+    for byte in data[1:n]:
+        value = value << 6 | byte & 63
+    return value, n
+
+
+def _table(polynomial: int, bits: int) -> list[int]:
+    table = []
+    for byte in range(256):
+        value = byte << bits - 8
+        for _ in range(8):
+            value = value << 1 ^ (polynomial if value >> bits - 1 else 0)
+            value &= (1 << bits) - 1
+        table.append(value)
+    return table
+
+
+_CRC8, _CRC16 = _table(0x07, 8), _table(0x8005, 16)
+
+
+def _crc8(data: bytes) -> int:
+    value = 0
+    for byte in data:
+        value = _CRC8[value ^ byte]
+    return value
+
+
+def _frame_end(file: BinaryIO, start: int, least: int, most: int) -> int:
+    """Return the end of the frame at a position by its checksum, from `least` on; `least` where none fits."""
+    value = 0
+    for byte in at(file, start, least - start):
+        value = (value << 8 & 0xFFFF) ^ _CRC16[value >> 8 ^ byte]
+    for n, byte in enumerate(at(file, least, min(2, most - least))):
+        if not value:
+            return least + n
+        value = (value << 8 & 0xFFFF) ^ _CRC16[value >> 8 ^ byte]
+    return least

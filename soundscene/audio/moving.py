@@ -1,0 +1,175 @@
+"""MP4 (m4a, MOV) and Matroska (mka, WebM): whether their elements fill the file, and what stands behind them.
+
+FFmpeg decodes what is there and says nothing of an end that is missing, or of a second file behind the first.
+"""
+
+import struct
+from typing import BinaryIO
+
+from soundscene.audio.containers import Contents, at, before_zeros
+
+_BOXES = {
+    *(b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"uuid", b"moof", b"mfra", b"sidx", b"styp", b"meta", b"pnot"),
+    *(b"emsg", b"ssix", b"prft", b"udta", b"pdin", b"mfro", b"PICT"),
+}
+_TAIL = 64  # unknown bytes at the end that are not worth a word
+_EBML, _SEGMENT, _CLUSTER, _INFO = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0x1549A966
+_LEVEL_1 = {_CLUSTER, _INFO, 0x114D9B74, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, 0xEC, 0xBF}
+_IN_CLUSTER = {0xE7, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, 0x5854, 0xEC, 0xBF}
+
+
+def is_mp4(magic: bytes) -> bool:
+    """Tell an MP4 or MOV file by its first bytes."""
+    return magic[4:8] in _BOXES
+
+
+def is_matroska(magic: bytes) -> bool:
+    """Tell a Matroska or WebM file by its first bytes."""
+    return magic[:4] == b"\x1a\x45\xdf\xa3"
+
+
+def mp4(file: BinaryIO, size: int, start: int) -> Contents:
+    """Walk the boxes of an MP4 file.
+
+    Args:
+        file: The file.
+        size: Its length in bytes.
+        start: Its first box.
+    """
+    position, n_movies, notes = start, 0, list[str]()
+    while position + 8 <= size:
+        length, name = struct.unpack(">I4s", at(file, position, 8))
+        if name not in _BOXES:
+            if before_zeros(file, size, position) - position > _TAIL:
+                notes.append(f"its boxes end at byte {position} of {size}; what follows is not read")
+            break
+        if length == 1:
+            length = struct.unpack(">Q", at(file, position + 8, 8))[0]
+        elif length == 0:  # to the end of the file
+            length = size - position
+        n_movies += name == b"moov"
+        if length < 8:
+            notes.append(f"it is damaged at byte {position} of {size}")
+            break
+        if position + length > size:
+            missing = position + length - size
+            notes.append(f"its last box ({name.decode('ascii')}) lacks {missing} bytes; the file was cut at its end")
+        position += length
+    if n_movies > 1:
+        notes.append(f"it holds {n_movies} recordings that were joined; only the first is read")
+    return Contents(notes=tuple(notes))
+
+
+def matroska(file: BinaryIO, size: int, start: int) -> Contents:
+    """Walk the elements of a Matroska file down to its blocks, as far as they follow one another.
+
+    Args:
+        file: The file.
+        size: Its length in bytes.
+        start: Its first element.
+    """
+    walk = _Walk(file, size)
+    try:
+        walk.file_level(start)
+    except _DamagedError as damage:
+        return Contents(notes=(*walk.notes, str(damage)))
+    return Contents(notes=tuple(walk.notes))
+
+
+class _DamagedError(Exception):
+    """The elements do not follow one another any more."""
+
+
+class _Walk:
+    """Hold where a walk through a Matroska file is: the time of its cluster and of its last block, in ticks."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size = file, size
+        self._cluster = self._block = 0
+        self._tick_s = 1e-3
+        self.notes = list[str]()
+
+    def file_level(self, position: int) -> None:
+        """Walk EBML headers and segments; more than one of each where files were joined."""
+        n_segments = 0
+        while position < self._size:
+            name, content, length = self._element(position)
+            if name == _SEGMENT:
+                n_segments += 1
+                if n_segments > 1:
+                    self.notes.append(f"a second recording that was joined behind {self._seconds()} may not be read")
+                position = self._segment(content, None if length is None else content + length)
+            elif name in (_EBML, 0xEC, 0xBF) and length is not None:
+                position = content + length
+            elif before_zeros(self._file, self._size, position) - position > _TAIL:
+                raise self._damage(position)
+            else:
+                return
+
+    def _segment(self, position: int, end: int | None) -> int:
+        if end is not None and end > self._size:
+            self.notes.append(f"it lacks {end - self._size} bytes; the file was cut, or a part is missing")
+        stop = self._size if end is None else min(end, self._size)
+        while position < stop:
+            name, content, length = self._element(position)
+            if name == _EBML and end is None:
+                return position
+            if name not in _LEVEL_1:
+                raise self._damage(position)
+            if name == _CLUSTER:
+                position = self._children(content, None if length is None else content + length)
+            elif length is None:
+                raise self._damage(position)
+            else:
+                if name == _INFO:
+                    self._scale(content, min(content + length, self._size))
+                position = self._inside(content, length)
+        return position
+
+    def _children(self, position: int, end: int | None) -> int:
+        """Walk the children of a cluster; one of unknown size ends where an element stands that is none of them."""
+        stop = self._size if end is None else min(end, self._size)
+        while position < stop:
+            name, content, length = self._element(position)
+            if name not in _IN_CLUSTER or length is None:
+                if end is None:
+                    return position
+                raise self._damage(position)
+            if name == 0xE7:
+                self._cluster = self._block = int.from_bytes(at(self._file, content, min(length, 8)), "big")
+            elif name == 0xA3:
+                self._block = self._cluster + int.from_bytes(at(self._file, content + 1, 2), "big", signed=True)
+            position = self._inside(content, length)
+        return position
+
+    def _scale(self, position: int, end: int) -> None:
+        while position < end:
+            name, content, length = self._element(position)
+            if length is None:
+                return
+            if name == 0x2AD7B1:
+                self._tick_s = int.from_bytes(at(self._file, content, min(length, 8)), "big") / 1e9
+            position = content + length
+
+    def _inside(self, content: int, length: int) -> int:
+        if content + length > self._size:
+            raise _DamagedError(f"it ends within an element, at about {self._seconds()}; the file was cut at its end")
+        return content + length
+
+    def _element(self, position: int) -> tuple[int, int, int | None]:
+        """Return the name, the position of the content and its length, None where that is unknown."""
+        head = at(self._file, position, 12)
+        n = 9 - head[0].bit_length()
+        if n > 4 or len(head) < n + 1:
+            raise self._damage(position)
+        m = 9 - head[n].bit_length()
+        if m > 8 or len(head) < n + m:
+            raise self._damage(position)
+        length = int.from_bytes(head[n : n + m], "big") & (1 << 7 * m) - 1
+        return int.from_bytes(head[:n], "big"), position + n + m, None if length == (1 << 7 * m) - 1 else length
+
+    def _damage(self, position: int) -> _DamagedError:
+        return _DamagedError(f"it is damaged at about {self._seconds()} (byte {position}); sound may be missing there")
+
+    def _seconds(self) -> str:
+        return f"{self._block * self._tick_s:.2f} s"
