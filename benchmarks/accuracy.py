@@ -1,11 +1,11 @@
-"""Accuracy of the neural systems and of the judges on a corpus, every value of a column once as the test part.
+"""Accuracy of the neural systems and of the baselines on a corpus, every value of a column once as the test part.
 
     python benchmarks/accuracy.py run MANIFEST --out RESULTS [--column fold] [--values 1,2] [--systems att-crnn,cnn]
                                       [--recipe small] [--set key=value] [--robust]
     python benchmarks/accuracy.py report RESULTS
 
 `run` writes one JSON file per (system, value) into RESULTS, beside and renamed; one that is there is not trained again,
-so that a killed run goes on, and several processes may share the values. `report` prints Markdown tables.
+so a killed run resumes, and several processes may share the values. `report` prints Markdown tables.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import soxr
 import torch
-from baselines import JUDGES, judge
+from baselines import BASELINES, predict_baseline
 from jaxtyping import Float32
 from lightning_fabric import Fabric
 
@@ -89,8 +89,9 @@ def run(arguments: argparse.Namespace) -> None:
                 "threads": torch.get_num_threads(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
                 "torch": torch.__version__, **scores(result.bundle, test), "loss": [h["loss"] for h in result.history],
             }  # fmt: skip
-            row["judges"] = {
-                name: (judge(name, split.train, split.test) == [r.scene for r in split.test]).tolist() for name in JUDGES
+            truth = [r.scene for r in split.test]
+            row["baselines"] = {
+                name: (predict_baseline(name, split.train, split.test) == truth).tolist() for name in BASELINES
             }
             if arguments.robust:
                 row["robust"] = {name: robust(result.bundle, test, *how) for name, how in VARIANTS.items()}
@@ -104,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def scores(bundle: ModelBundle, test: Corpus) -> dict[str, Any]:
-    """Metrics, and the recording posteriors from which pooled figures and paired differences are made."""
+    """Metrics, and the recording posteriors from which pooled scores and paired differences are made."""
     truth = [bundle.scenes.index(r.scene) for r in test.recordings]
     posteriors = {}
     for head in HEADS:
@@ -178,6 +179,8 @@ def _value(recording: Any, column: str) -> str:
 
 def report(results: Path) -> None:
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
+    for row in rows:
+        row.setdefault("baselines", row.get("judges", {}))  # their name in older files
     first = rows[0]
     n = len({r["value"] for r in rows})
     recipe = f"{first['recipe']} {' '.join(first['settings'])}".strip()
@@ -198,8 +201,8 @@ def report(results: Path) -> None:
         mine = [r for r in rows if r["system"] == system]
         for head in HEADS:
             print_head(system, head, mine)
-    for name in first["judges"]:
-        right = [r["judges"][name] for r in rows if r["system"] == rows[0]["system"]]
+    for name in first["baselines"]:
+        right = [r["baselines"][name] for r in rows if r["system"] == rows[0]["system"]]
         parts = [np.mean(r) for r in right]
         print(f"| {name} | - | - | {np.mean(parts):.3f} ({', '.join(f'{p:.3f}' for p in parts)}) | - | - | - | - |")
     print_differences(rows)
@@ -235,8 +238,8 @@ def print_differences(rows: Sequence[dict[str, Any]]) -> None:
             right[f"{system} {head}"] = np.concatenate(
                 [np.array(r["posteriors"][head]["product"]).argmax(1) == r["truth"] for r in mine]
             ).astype(float)
-        for name in mine[0]["judges"]:
-            right[name] = np.concatenate([r["judges"][name] for r in mine]).astype(float)
+        for name in mine[0]["baselines"]:
+            right[name] = np.concatenate([r["baselines"][name] for r in mine]).astype(float)
     pairs = [
         ("att-crnn svm", "band-statistics"), ("att-crnn softmax", "band-statistics"), ("cnn svm", "band-statistics"),
         ("att-crnn svm", "cnn svm"), ("att-crnn softmax", "cnn softmax"), ("att-crnn svm", "att-crnn softmax"),

@@ -1,7 +1,7 @@
-"""Two plain classifiers that say how hard a corpus is: what a network must beat before its attention means anything.
+"""Two plain classifiers that measure how hard a corpus is: a network has to beat them before its attention means anything.
 
 nearest-mean     mean log-mel spectrum of the recording, Euclidean distance to the mean of each scene. It knows nothing
-                 of time: where it does well, the corpus is told by its colour.
+                 of time: where it does well, the mean spectrum is enough.
 band-statistics  mean, deviation, 10 % and 90 % quantiles, and deviation of frame-to-frame differences of each log-mel
                  band; standardised, RBF support vector machine (C = 10). The strength of modulation, not its order.
 
@@ -31,16 +31,16 @@ from soundscene.signal.features import LogSpectrogram
 from soundscene.types import Recording
 
 
-def judge(name: str, train: Sequence[Recording], test: Sequence[Recording]) -> np.ndarray:
-    """Names of the scenes [recording] that a judge gives to the test recordings, in their order.
+def predict_baseline(name: str, train: Sequence[Recording], test: Sequence[Recording]) -> np.ndarray:
+    """Names of the scenes [recording] that a baseline predicts for the test recordings, in their order.
 
-    name: a key of `JUDGES`. Features are computed once per file and process, so further folds cost no decoding.
-    Raises `ManifestError` for an unknown judge, `AudioError` for a file that cannot be read.
+    name: a key of `BASELINES`. Features are computed once per file and process, so further folds cost no decoding.
+    Raises `ManifestError` for an unknown baseline, `AudioError` for a file that cannot be read.
     """
-    if name not in JUDGES:
-        raise ManifestError(f"no judge {name!r}; there are {', '.join(JUDGES)}")
+    if name not in BASELINES:
+        raise ManifestError(f"no baseline {name!r}; there are {', '.join(BASELINES)}")
     scenes = np.array([recording.scene for recording in train])
-    return JUDGES[name](_features(train), scenes, _features(test))
+    return BASELINES[name](_features(train), scenes, _features(test))
 
 
 def _nearest_mean(
@@ -58,7 +58,7 @@ def _band_statistics(
     return machine.fit(train.reshape(len(train), -1), scenes).predict(test.reshape(len(test), -1))
 
 
-JUDGES: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
+BASELINES: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
     {"nearest-mean": _nearest_mean, "band-statistics": _band_statistics}
 )
 """Name -> (training statistics, their scenes, test statistics) -> scenes."""
@@ -83,21 +83,21 @@ def log_mel(path: Path) -> Float32[np.ndarray, "band frame"]:
     The recording is handed in as one long segment; its second channel is a copy, because none is needed here.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AudioWarning)  # a corpus is judged as it is; its silences are no news here
+        warnings.simplefilter("ignore", AudioWarning)  # notes on the sound are not wanted here
         samples = read_samples(path, AudioRecipe())
     whole = AudioRecipe(segment_s=samples.size / AudioRecipe().sample_rate)
     return LogSpectrogram(whole, FeatureRecipe())(np.stack([samples, samples])[None])[0, 0]
 
 
 def accuracies(manifest: Manifest, column: str) -> dict[str, dict[str, float]]:
-    """Judge -> value of the column -> accuracy by recording with that value as the test part."""
+    """Baseline -> value of the column -> accuracy by recording with that value as the test part."""
     values = sorted({r.columns.get(column, "") for r in manifest.recordings})
-    table: dict[str, dict[str, float]] = {name: {} for name in JUDGES}
+    table: dict[str, dict[str, float]] = {name: {} for name in BASELINES}
     for value in values:
         split = manifest.split(column, value)
         truth = np.array([recording.scene for recording in split.test])
-        for name in JUDGES:
-            table[name][value] = float(np.mean(judge(name, split.train, split.test) == truth))
+        for name in BASELINES:
+            table[name][value] = float(np.mean(predict_baseline(name, split.train, split.test) == truth))
     return table
 
 

@@ -118,10 +118,10 @@ def left_alone(command: list[str], out: Path, n: int, shard: int) -> Alone:
             tenth = peak
         time.sleep(0.05)
     seconds = time.perf_counter() - started
-    said = process.stderr.read() if process.stderr else ""
-    summary = re.search(r"([\d,]+) rows, .* (\d+) shard\(s\), ([\d.]+) s", said)
+    output = process.stderr.read() if process.stderr else ""
+    summary = re.search(r"([\d,]+) rows, .* (\d+) shard\(s\), ([\d.]+) s", output)
     if process.returncode not in (0, 3) or summary is None or int(summary[1].replace(",", "")) != n:
-        raise SystemExit(f"the run left alone went wrong: {said}")
+        raise SystemExit(f"the run left alone went wrong: {output}")
     working_s = float(summary[3])
     return Alone(n, seconds, working_s, n / working_s, tenth, peak, int(summary[2]))
 

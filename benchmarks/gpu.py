@@ -90,7 +90,7 @@ def measure(job: Job, run: Callable[[list[Job]], Numbers]) -> dict[str, list[Num
     ways["captured, cudnn.benchmark"] = replace(job, captured=True, choose_kernels=True)
     one = [row(replace(way, precision=p), name) for p in limits for name, way in ways.items()]
     one.append(row(replace(job, captured=True, precision="bf16", kind="cnn"), "captured, CNN baseline"))
-    tables["One training (Att-CRNN unless said)"] = one
+    tables["One training (Att-CRNN unless noted)"] = one
     best = fastest(one, job)
     same = run([replace(best, what="compare", captured=True)])
     tables["Captured against as written, 20 steps from the same seed"] = [same]
@@ -155,7 +155,7 @@ def _gain(before: Numbers, after: Numbers) -> float:
 def table2(tables: dict[str, list[Numbers]]) -> Numbers:
     """Days for 4 systems x 20 splits x 500 epochs, each counted as Att-CRNN, with a test pass after every epoch."""
     sums = [r for r in tables["Side by side"] if isinstance(r.get("segments/s"), float)]
-    answers = [rate for r in tables["Evaluation"] if isinstance(rate := r.get("segments/s"), float)]
+    rates = [rate for r in tables["Evaluation"] if isinstance(rate := r.get("segments/s"), float)]
     if not sums:
         return {"failed": "no training ran"}
     best = max(sums, key=lambda r: float(r["segments/s"]))
@@ -167,8 +167,8 @@ def table2(tables: dict[str, list[Numbers]]) -> Numbers:
         "of goal": rate / GOAL,
     }
     found["days, training"] = epochs * SEGMENTS / rate / 86_400
-    if answers:
-        found["days, test passes, one at a time"] = epochs * TEST_SEGMENTS / max(answers) / 86_400
+    if rates:
+        found["days, test passes, one at a time"] = epochs * TEST_SEGMENTS / max(rates) / 86_400
     return found
 
 
@@ -197,8 +197,8 @@ def describe(device: str) -> dict[str, str]:
     facts = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__}
     if device == "cuda":
         query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-        told = subprocess.run(query, check=False, capture_output=True, text=True) if shutil.which(query[0]) else None
-        facts["card, driver, memory"] = told.stdout.strip() if told else "nvidia-smi is missing"
+        query_result = subprocess.run(query, check=False, capture_output=True, text=True) if shutil.which(query[0]) else None
+        facts["card, driver, memory"] = query_result.stdout.strip() if query_result else "nvidia-smi is missing"
         facts["CUDA, cuDNN"] = f"{torch.version.cuda}, {torch.backends.cudnn.version()}"
         facts["MPS control program"] = shutil.which("nvidia-cuda-mps-control") or "not installed"
     return facts

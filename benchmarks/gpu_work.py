@@ -1,4 +1,4 @@
-"""What each process of `benchmarks/gpu.py` does: make ready, wait for the others, work for a while, tell how much."""
+"""What each process of `benchmarks/gpu.py` does: prepare, wait for the others, work for a while, return how much."""
 
 import math
 import multiprocessing
@@ -78,14 +78,14 @@ def gflop(recipe: Recipe) -> float:
 def side_by_side(jobs: list[Job], timeout_s: float) -> dict[str, float | str]:
     """Jobs in processes of their own that begin together: segments a second in sum, other numbers by their median."""
     context = multiprocessing.get_context("spawn")
-    barrier, told = context.Barrier(len(jobs)), context.Queue()
-    processes = [context.Process(target=work, args=(job, barrier, told), daemon=True) for job in jobs]
+    barrier, results = context.Barrier(len(jobs)), context.Queue()
+    processes = [context.Process(target=work, args=(job, barrier, results), daemon=True) for job in jobs]
     for process in processes:
         process.start()
     found, ends = [], time.monotonic() + timeout_s
     while len(found) < len(jobs) and time.monotonic() < ends:
         try:
-            found.append(told.get(timeout=1))
+            found.append(results.get(timeout=1))
         except queue.Empty:
             dead = [process.exitcode for process in processes if process.exitcode]
             if dead:
@@ -98,7 +98,7 @@ def side_by_side(jobs: list[Job], timeout_s: float) -> dict[str, float | str]:
 
 
 def together(found: list[dict[str, Any]], n: int) -> dict[str, float | str]:
-    """One row of what n processes told."""
+    """One row of what n processes measured."""
     reasons = [one["failed"] for one in found if "failed" in one]
     if reasons:
         return {"failed": min(reasons, key=lambda reason: reason.startswith("another"))}
@@ -108,8 +108,8 @@ def together(found: list[dict[str, Any]], n: int) -> dict[str, float | str]:
     return medians | ({"segments/s": math.fsum(one["segments/s"] for one in found)} if "segments/s" in medians else {})
 
 
-def work(job: Job, barrier: Any, told: Any) -> None:
-    """Entry of a process: tells a dictionary of numbers, or why there are none."""
+def work(job: Job, barrier: Any, results: Any) -> None:
+    """Entry of a process: puts a dictionary of numbers, or why there are none."""
 
     def ready() -> None:
         _wait(job)
@@ -122,12 +122,12 @@ def work(job: Job, barrier: Any, told: Any) -> None:
         numbers = WORK[job.what](job, ready)
         if job.device == "cuda":
             numbers["GB"] = torch.cuda.max_memory_reserved() / 1e9
-        told.put(numbers)
+        results.put(numbers)
     except threading.BrokenBarrierError:
-        told.put({"failed": "another process failed"})
+        results.put({"failed": "another process failed"})
     except Exception as error:
         barrier.abort()
-        told.put({"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"})
+        results.put({"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"})
 
 
 def matrix(job: Job, ready: Ready) -> dict[str, float]:
@@ -160,7 +160,7 @@ def train(job: Job, ready: Ready) -> dict[str, float]:
 
 
 def compare(job: Job, ready: Ready) -> dict[str, float]:
-    """Loss and weights after 20 steps, captured and as written: equal up to rounding, or a recording does something else."""
+    """Loss and weights after 20 steps, captured and as written: equal up to rounding, or the graph does something else."""
     ready()
     one, other = (_Training(replace(job, captured=captured), 0) for captured in (False, True))
     for training in (one, other):
@@ -173,10 +173,10 @@ def compare(job: Job, ready: Ready) -> dict[str, float]:
 
 
 def evaluate(job: Job, ready: Ready) -> dict[str, float]:
-    """Segments answered a second as after each epoch: from numpy on the host through `bundle.embed`."""
+    """Segments predicted a second as after each epoch: from numpy on the host through `bundle.embed`."""
     images = np.random.default_rng(0).standard_normal((job.segments // 4, 2, 64, 80), dtype=np.float32)
     bundle = _bundle(job, build_network(recipe_of(job), N_SCENES).to(job.device).eval())
-    return _answered(job, ready, lambda: bundle.classify(bundle.embed(images), "softmax"), len(images))
+    return _predicted(job, ready, lambda: bundle.classify(bundle.embed(images), "softmax"), len(images))
 
 
 @torch.inference_mode()
@@ -184,7 +184,7 @@ def resident(job: Job, ready: Ready) -> dict[str, float]:
     """The same with the images on the device, 512 at a time."""
     images = torch.randn(job.segments // 4, 2, 64, 80, device=job.device).contiguous(memory_format=torch.channels_last)
     network = build_network(recipe_of(job), N_SCENES).to(job.device).eval()
-    return _answered(job, ready, lambda: torch.cat([network(piece) for piece in images.split(512)]).cpu(), len(images))
+    return _predicted(job, ready, lambda: torch.cat([network(piece) for piece in images.split(512)]).cpu(), len(images))
 
 
 def paper(job: Job, ready: Ready) -> dict[str, float]:
@@ -264,12 +264,12 @@ def _bundle(job: Job, network: Network) -> ModelBundle:
     )
 
 
-def _answered(job: Job, ready: Ready, answer: Callable[[], object], n: int) -> dict[str, float]:
-    answer()
+def _predicted(job: Job, ready: Ready, predict: Callable[[], object], n: int) -> dict[str, float]:
+    predict()
     ready()
     started, rounds = time.perf_counter(), 0
     while time.perf_counter() - started < job.seconds:
-        answer()
+        predict()
         rounds += 1
     return {"segments/s": rounds * n / (time.perf_counter() - started)}
 

@@ -1,4 +1,4 @@
-"""Kill an experiment at random moments, let it finish, and compare everything with a run that was left alone.
+"""Kill an experiment at random moments, let it finish, and compare everything with an undisturbed run.
 
     python benchmarks/kill.py MANIFEST --reference RUN --out RUN2 [--kills 10] [--seed 0] -- [options of soundscene
     experiment]
@@ -129,11 +129,11 @@ def differences(one: Path, other: Path) -> list[str]:
 def unlike(one: SplitResult, other: SplitResult) -> list[str]:
     """Fields in which two results differ."""
     found = [name for name in ARRAYS if not np.array_equal(getattr(one, name), getattr(other, name))]
-    for head, said in one.heads.items():
+    for head, posteriors in one.heads.items():
         found += [
             f"{head} {name}"
             for name in POSTERIORS
-            if not np.array_equal(getattr(said, name), getattr(other.heads[head], name))
+            if not np.array_equal(getattr(posteriors, name), getattr(other.heads[head], name))
         ]
     rows = [[{k: v for k, v in row.items() if k not in TIMES} for row in result.history] for result in (one, other)]
     plain = ("system", "split", "seed", "scenes", "recordings", "groups", "held_recordings", "epoch", "notes")

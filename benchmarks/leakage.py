@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from baselines import judge
+from baselines import predict_baseline
 from jaxtyping import Float64
 
 from soundscene.data.manifest import Manifest
@@ -69,7 +69,9 @@ def mean_correct(recordings: Sequence[Recording], n_folds: int, seeds: Sequence[
         for fold in np.unique(folds):
             train = [recording for recording, other in zip(dealt, folds, strict=True) if other != fold]
             test = [recording for recording, other in zip(dealt, folds, strict=True) if other == fold]
-            correct[row, folds == fold] = judge(BASELINE, train, test) == np.array([recording.scene for recording in test])
+            correct[row, folds == fold] = predict_baseline(BASELINE, train, test) == np.array(
+                [recording.scene for recording in test]
+            )
     return correct.mean(axis=0)
 
 

@@ -4,7 +4,7 @@
 
 The sound is a rendered minute of each of five scenes, in turn, each time at another loudness, with ten minutes of digital
 silence an hour in. Blocks are as a device would give them. Prints Markdown: for each hour of sound the seconds it took, the
-resident memory at its end, the answers, their latency (median and largest), the sound that had to come after a segment's
+resident memory at its end, the predictions, their latency (median and largest), the sound that had to come after a segment's
 end, and how far the start times are off the exact ones.
 """
 
@@ -56,13 +56,13 @@ def main() -> None:
     print(", ".join(f"{name} {value}" for name, value in facts().items()))
     print(f"\n{arguments.hours:g} h at {arguments.rate} Hz, blocks of {arguments.block_ms:g} ms, hop {arguments.hop:g} s\n")
     print(
-        "| hour | took, s | times real time | MiB at its end | answers | silent | latency, ms | largest | wait, ms | off |"
+        "| hour | took, s | times real time | MiB at its end | updates | silent | latency, ms | largest | wait, ms | off |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     hours = listen_to(arguments.model, arguments.hours, arguments.rate, arguments.block_ms / 1000, arguments.hop)
     grown = hours[-1].rss_mib - hours[0].rss_mib
     print(
-        f"\n{sum(h.updates for h in hours)} answers; memory from the first hour's end to the last's: {grown:+.1f} MiB; "
+        f"\n{sum(h.updates for h in hours)} predictions; memory from the first hour's end to the last's: {grown:+.1f} MiB; "
         f"largest error of a start {max(h.off_s for h in hours):.3g} s; largest latency "
         f"{1000 * max(h.largest_latency_s for h in hours):.0f} ms"
     )

@@ -1,4 +1,4 @@
-"""Sounds of a place the model never heard: each scene of a corpus left out in turn, three scores of unfamiliarity compared.
+"""Sounds of unknown scenes: each scene of a corpus left out in turn, three scores of unfamiliarity compared.
 
     python benchmarks/open_world.py MANIFEST --test fold=1 [--recipe small] [--set KEY=VALUE ...] [--csv FILE]
 
@@ -53,10 +53,10 @@ def main() -> None:
         known = [r for r in split.train if r.scene != scene]
         trained = train(recipe, corpus.take(known))
         held_paths = {r.path for r in trained.held}
-        seen = [r for r in known if r.path not in held_paths]
+        used = [r for r in known if r.path not in held_paths]
         test = [r for r in split.test if r.path in audible]
         held = [r for r in trained.held if r.path in audible]
-        parts = [corpus.take(part) for part in (seen, held, test)]
+        parts = [corpus.take(part) for part in (used, held, test)]
         unknown = np.array([r.scene == scene for r in test])
         for name in SCORES:
             of_held, of_test = scores(trained.bundle, name, *parts)
@@ -75,12 +75,12 @@ def main() -> None:
             table.writerows(rows)
 
 
-def scores(bundle: ModelBundle, name: Score, seen: Corpus, held: Corpus, test: Corpus) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of the held-out and of the test recordings; seen: those that trained the network."""
+def scores(bundle: ModelBundle, name: Score, trained: Corpus, held: Corpus, test: Corpus) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the held-out and of the test recordings; trained: those that trained the network."""
     if name == "probability":
         of_held, of_test = (predict(bundle, part, bundle.recipe.calibration.head) for part in (held, test))
         return probability_score(of_held.calibrated), probability_score(of_test.calibrated)
-    found = learn_familiarity(bundle, bundle.embed(seen.features[seen.voting]), seen, held, name)
+    found = learn_familiarity(bundle, bundle.embed(trained.features[trained.voting]), trained, held, name)
     return found.calibration_scores, unfamiliarity(replace(bundle, familiarity=found), test)
 
 

@@ -177,12 +177,12 @@ def _busy() -> float:
 
 
 def _predict(model: Path, folder: Path, n: int, workers: int) -> dict[str, float]:
-    """What a process measures of itself; its answers are not kept, as by `soundscene predict --format csv`."""
+    """What a process measures of itself; its predictions are not kept, as by `soundscene predict --format csv`."""
     predictor = load(model)
     started = time.perf_counter()
-    for path, answer in predictor.predict_each((folder / f"{number:06d}.flac" for number in range(n)), workers):
-        if isinstance(answer, Exception):
-            raise SystemExit(f"{path}: {answer}")
+    for path, prediction in predictor.predict_each((folder / f"{number:06d}.flac" for number in range(n)), workers):
+        if isinstance(prediction, Exception):
+            raise SystemExit(f"{path}: {prediction}")
     predicting_s = time.perf_counter() - started
     return {"predicting_s": predicting_s, "peak_mib": _peak_mib(), "processor_s": time.process_time()}
 

@@ -51,7 +51,7 @@ TRAINING_TO_FORWARD = 3  # a step multiplies for the output, for the gradient of
 
 
 def random_images(recipe: Recipe, n: int) -> Float32[Tensor, "segment 2 band frame"]:
-    """Values as logs of powers have them, with two colours in each segment, so that segments and frames are told apart."""
+    """Values as logs of powers have them, with two spectra in each segment, so that segments and frames differ."""
     first, second = 3 * torch.randn(2, n, 2, recipe.features.n_bands, 1)
     change = torch.rand(n, 1, 1, 1) * n_frames(recipe)
     colour = torch.where(torch.arange(n_frames(recipe)) < change, first, second)

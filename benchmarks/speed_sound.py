@@ -102,11 +102,11 @@ class _Transform:
 
 def transforms_of(work: Callable[[], object]) -> list[_Transform]:
     """Every real FFT of scipy that `work` calls, with the very values, to be called again without anything around it."""
-    seen: list[_Transform] = []
+    calls: list[_Transform] = []
 
     def watch(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(values: np.ndarray, *arguments: Any, **keywords: Any) -> Any:
-            seen.append(_Transform(function, np.array(values), arguments, tuple(keywords.items())))
+            calls.append(_Transform(function, np.array(values), arguments, tuple(keywords.items())))
             return function(values, *arguments, **keywords)
 
         return call
@@ -116,7 +116,7 @@ def transforms_of(work: Callable[[], object]) -> list[_Transform]:
         mock.patch.object(scipy.fft, "irfft", watch(scipy.fft.irfft)),
     ):
         work()
-    return seen
+    return calls
 
 
 def front_end_ffts(settings: Settings) -> Measured:

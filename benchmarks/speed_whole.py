@@ -57,12 +57,12 @@ def predict_folder(model: Path, folder: Path, workers: int) -> dict[str, Any]:
     paths = sorted(folder.iterdir())
     list(predictor.predict_each(paths[:1]))  # what happens once in a process is not what a folder costs
     started, busy = time.perf_counter(), time.process_time()
-    answers = [answer for _, answer in predictor.predict_each(paths, workers=workers)]
+    predictions = [prediction for _, prediction in predictor.predict_each(paths, workers=workers)]
     took, busy = time.perf_counter() - started, time.process_time() - busy
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return {"seconds": took, "recordings": len(answers), "busy_s": busy, "peak_mib": _peak_mib()}
+    for prediction in predictions:
+        if isinstance(prediction, Exception):
+            raise prediction
+    return {"seconds": took, "recordings": len(predictions), "busy_s": busy, "peak_mib": _peak_mib()}
 
 
 def _peak_mib() -> float | None:
@@ -117,8 +117,8 @@ def _process(arguments: list[str]) -> str:
 
 COMPARISONS = {
     "folder": (
-        Comparison("folder -> answers, 2 cores", "1 core", "times as fast", 1.8, folder_on_two_cores),
-        Comparison("folder -> answers, peak memory", "1 GiB", "times the cost", 1.0, folder_memory),
+        Comparison("folder -> predictions, 2 cores", "1 core", "times as fast", 1.8, folder_on_two_cores),
+        Comparison("folder -> predictions, peak memory", "1 GiB", "times the cost", 1.0, folder_memory),
     ),
     "cold-start": (
         Comparison("soundscene predict of one file", 'python -c "import torch"', "seconds more", 1.5, cold_start),

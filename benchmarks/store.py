@@ -1,4 +1,4 @@
-"""The feature store: speed, memory and size at the scale of LITIS Rouen, and what float16 does to an answer.
+"""The feature store: speed, memory and size at the scale of LITIS Rouen, and what float16 does to a prediction.
 
     python benchmarks/store.py render FOLDER [--n 3026] [--seconds 30]     a corpus of that shape, rendered, FLAC
     python benchmarks/store.py build FOLDER --store STORE [--kind mel] [--workers 2]

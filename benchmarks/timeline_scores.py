@@ -1,4 +1,4 @@
-"""Scores of a timeline against known scenes: time labelled right, changes found and how late; used by `timeline.py`."""
+"""Scores of a timeline against known scenes: time labelled correctly, changes found and how late; used by `timeline.py`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,9 +74,9 @@ def _scores(hours: Sequence[Hour], paths: Sequence[Int64[np.ndarray, " segment"]
         end = float(hour.start_s[-1]) + 2.0
         edges = np.unique(np.concatenate([starts[starts < end], hour.change_s, [0.0, end]]))
         middle, length = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
-        said = path[np.maximum(np.searchsorted(starts, middle, "right") - 1, 0)]
+        predicted = path[np.maximum(np.searchsorted(starts, middle, "right") - 1, 0)]
         true = hour.truth[np.searchsorted(hour.change_s, middle, "right")]
-        shares.append(float(length[said == true].sum() / end))
+        shares.append(float(length[predicted == true].sum() / end))
         found = np.flatnonzero(np.diff(path)) + 1
         taken: set[int] = set()
         for at, scene in zip(hour.change_s, hour.truth[1:], strict=True):

@@ -73,13 +73,13 @@ def libsvm_its_own(train: Data, n_scenes: int, c: float) -> Callable[[np.ndarray
 def _in_logs(
     predict: Callable[[np.ndarray], np.ndarray], classes: np.ndarray, n_scenes: int
 ) -> Callable[[np.ndarray], np.ndarray]:
-    def answer(x: np.ndarray) -> np.ndarray:
+    def log_posterior_of(x: np.ndarray) -> np.ndarray:
         log_posterior = np.full((len(x), n_scenes), -np.inf)
         with np.errstate(divide="ignore"):
             log_posterior[:, classes] = np.log(predict(x.astype(np.float64)))
         return log_posterior
 
-    return answer
+    return log_posterior_of
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def main() -> None:
     data: Data = dict(np.load(arguments.file)) if arguments.file else simulate()
     n_scenes = int(data["labels"].max()) + 1
     train, test = ({k: data[k][data[part]] for k in ("embeddings", "labels", "groups")} for part in ("train", "test"))
-    # The answer of a whole group and scene stands for a recording's: the file does not say which segments make one.
+    # The prediction of a whole group and scene stands for a recording's: the file does not say which segments make one.
     pairs, index = np.unique(
         np.stack([np.unique(test["groups"], return_inverse=True)[1], test["labels"]]), axis=1, return_inverse=True
     )
@@ -101,10 +101,10 @@ def main() -> None:
         base = 0.0
         for fit in (ours, libsvm_by_group, libsvm_its_own):
             start = time.perf_counter()
-            answer = fit(train, n_scenes, c)
+            classify = fit(train, n_scenes, c)
             seconds = time.perf_counter() - start
             base = base or seconds
-            posterior = answer(test["embeddings"])
+            posterior = classify(test["embeddings"])
             by_segment = evaluate(posterior, test["labels"], n_scenes)
             by_group = evaluate(product_by_recording(posterior, index.ravel(), pairs.shape[1]), pairs[1], n_scenes)
             print(

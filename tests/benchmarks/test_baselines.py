@@ -1,4 +1,4 @@
-"""The two judges of difficulty, on sounds whose answer is known."""
+"""The two baselines, on sounds whose scene is known."""
 
 import sys
 from pathlib import Path
@@ -60,8 +60,8 @@ def test_only_band_statistics_use_modulation(tmp_path: Path) -> None:
 def test_predictions_are_in_the_order_of_the_test_recordings(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path, {"low": [tone(300, i) for i in range(2)], "high": [tone(3000, i) for i in range(2)]})
     split = manifest.split("fold", "2")
-    answers = baselines.judge("nearest-mean", split.train, split.test[::-1])
-    assert answers.tolist() == [recording.scene for recording in split.test[::-1]] == ["high", "low"]
+    predictions = baselines.predict_baseline("nearest-mean", split.train, split.test[::-1])
+    assert predictions.tolist() == [recording.scene for recording in split.test[::-1]] == ["high", "low"]
 
 
 def test_files_are_decoded_once_and_again_when_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,8 +77,8 @@ def test_files_are_decoded_once_and_again_when_changed(tmp_path: Path, monkeypat
 
 
 def test_an_unknown_baseline_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="no judge 'ear'; there are nearest-mean, band-statistics"):
-        baselines.judge("ear", [], [])
+    with pytest.raises(ManifestError, match="no baseline 'ear'; there are nearest-mean, band-statistics"):
+        baselines.predict_baseline("ear", [], [])
 
 
 def test_command_prints_folds_and_mean(

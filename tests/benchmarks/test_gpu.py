@@ -100,7 +100,7 @@ def fake(jobs: list[Job]) -> gpu.Numbers:
 
 def test_all_tables():
     tables = gpu.measure(Job("train", segments=10_000), fake)
-    one = tables["One training (Att-CRNN unless said)"]
+    one = tables["One training (Att-CRNN unless noted)"]
     assert len(one) == 3 * 3 + 1
     captured = next(row for row in one if (row["what"], row["precision"]) == ("captured", "bf16"))
     assert captured["segments/s"] == 8000
