@@ -165,7 +165,7 @@ def plain_cell(text: str) -> str:
 
 
 def csv_cell(value: Any, safe: bool = False) -> Any:
-    """Return a value as a cell of CSV: text as `show` writes it, other values unchanged.
+    """Return a value as a cell of CSV: text as `show` writes it, but for line ends and tabs, and other values unchanged.
 
     Args:
         value: Text, a number, or None.
@@ -173,7 +173,8 @@ def csv_cell(value: Any, safe: bool = False) -> Any:
     """
     if not isinstance(value, str):
         return value
-    return safe_cell(show(value)) if safe else show(value)
+    text = re.sub(r"[^\n\t]+", lambda found: show(found[0]), value)  # CSV has quotes for line ends
+    return safe_cell(text) if safe else text
 
 
 def markdown(text: str) -> str:

@@ -20,6 +20,7 @@ from soundscene.extras import require
 from soundscene.files import atomic_path
 from soundscene.scoring.decoding import Decoded, StickyScenes, change_probability, decode
 from soundscene.scoring.metrics import PROBABILITY_FLOOR
+from soundscene.texts import csv_cell, show
 from soundscene.types import Change, ScenePrediction, Span, Timeline
 
 DEFAULT_STAY_S = 120.0  # chosen on rendered sound (0070)
@@ -163,19 +164,21 @@ def rows(decoded: Timeline) -> Iterator[dict[str, Any]]:
         yield dict(zip(COLUMNS, (decoded.source, *numbers), strict=True))
 
 
-def write_csv(decoded: Timeline, stream: TextIO) -> None:
+def write_csv(decoded: Timeline, stream: TextIO, safe: bool = False) -> None:
     """Write a header and a line per span, seconds to the millisecond, a missing change_probability empty.
 
     Args:
         decoded: The timeline.
         stream: Text file to write to.
+        safe: Whether no cell may be taken for a formula by a spreadsheet.
     """
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows(decoded):
         seconds, change = (f"{row['start_s']:.3f}", f"{row['end_s']:.3f}"), row["change_probability"]
         change_cell = "" if change is None else f"{change:.6f}"
-        writer.writerow([row["path"], *seconds, row["scene"], f"{row['probability']:.6f}", change_cell])
+        path, scene = csv_cell(row["path"], safe), csv_cell(row["scene"], safe)
+        writer.writerow([path, *seconds, scene, f"{row['probability']:.6f}", change_cell])
 
 
 def write_json_lines(decoded: Timeline, stream: TextIO) -> None:
@@ -197,7 +200,7 @@ def write_labels(decoded: Timeline, stream: TextIO) -> None:
         stream: Text file to write to.
     """
     for span in decoded.spans:
-        name = " ".join(span.scene.split())
+        name = show(" ".join(span.scene.split()))
         stream.write(f"{span.start_s:.6f}\t{span.end_s:.6f}\t{name} {span.probability:.2f}\n")
 
 

@@ -27,7 +27,7 @@ from soundscene.timelines import check_parquet
 
 RUN = "run.json"
 _SHARD = re.compile(rf"part-(\d{{5,}})(?:-[0-9a-f]+)?\.({'|'.join(FORMS)})")  # a cluster adds a digest
-_WORDS = {"model": "model", "head": "--head", "form": "--format", "scenes": "scenes"}
+_WORDS = {"model": "model", "head": "--head", "form": "--format", "scenes": "scenes", "safe_csv": "--safe-csv"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class BatchConfig:
         scenes: Scenes in the order of the columns.
         soundscene: Version that began the folder.
         front_end: Version of the front-end, see `recipe.FRONT_END`. A folder is finished with the one it was begun with.
+        safe_csv: Whether no cell of CSV may be taken for a formula.
     """
 
     model: str
@@ -49,22 +50,27 @@ class BatchConfig:
     scenes: tuple[str, ...]
     soundscene: str
     front_end: int = FRONT_END
+    safe_csv: bool = False
 
     @classmethod
-    def of_model(cls, model: Path, predictor: Predictor, form: ShardFormat) -> "BatchConfig":
+    def of_model(cls, model: Path, predictor: Predictor, form: ShardFormat, safe_csv: bool = False) -> "BatchConfig":
         """Return the config of a predictor.
 
         Args:
             model: File that the predictor was loaded from.
             predictor: Its head and scenes count.
             form: Format of the shards.
+            safe_csv: Whether no cell of CSV may be taken for a formula.
         """
         digest = hashlib.sha256(model.read_bytes()).hexdigest()
-        return cls(digest, predictor.head, form, predictor.scenes, version("soundscene"))
+        return cls(digest, predictor.head, form, predictor.scenes, version("soundscene"), safe_csv=safe_csv)
 
     def to_json(self) -> str:
         """Return the text of run.json."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        facts = asdict(self)
+        if not self.safe_csv:
+            del facts["safe_csv"]
+        return json.dumps(facts, indent=2) + "\n"
 
     def check(self, text: str, where: str) -> "BatchConfig":
         """Return the config in a run.json, if rows may be added to it; they are computed with its front-end.
@@ -99,7 +105,7 @@ class BatchFolder:
     """A folder that this process alone writes to; `opened` creates it.
 
     Attributes:
-        seen: Paths that have a row, as `as_text` writes them.
+        seen: Paths that have a row, as `row_key` writes them.
         n_shards: Number of finished shards.
         config: What its rows are computed with.
         killed: Whether the last run was killed, or crashed.
@@ -117,7 +123,7 @@ class BatchFolder:
     def write(self, rows: Sequence[Row]) -> None:
         """Write rows as the next shard, all or nothing; raises `SceneError`."""
         name = f"part-{self._next:05d}.{self.config.form}"
-        self._storage.write(name, shard_bytes(rows, self.config.scenes, self.config.form))
+        self._storage.write(name, shard_bytes(rows, self.config.scenes, self.config.form, self.config.safe_csv))
         self._next += 1
         self.n_shards += 1
 
@@ -189,7 +195,8 @@ def paths_with_rows(storage: Storage, config: BatchConfig) -> PathSet:
     """
     seen = PathSet()
     for name in sorted(finished_shards(storage)):
-        for path in read_paths(storage.read(name), f"{storage.place}/{name}", config.form, config.scenes):
+        content, where = storage.read(name), f"{storage.place}/{name}"
+        for path in read_paths(content, where, config.form, config.scenes, config.safe_csv):
             seen.add(path)
     return seen
 
@@ -208,7 +215,7 @@ def _read(content: dict[str, Any]) -> BatchConfig:
     if type(front_end) is not int:
         raise TypeError(f"its front_end is {front_end!r}")
     of_rows = content["model"], content["head"], content["form"], tuple(content["scenes"])
-    return BatchConfig(*of_rows, content["soundscene"], front_end)
+    return BatchConfig(*of_rows, content["soundscene"], front_end, content.get("safe_csv", False))
 
 
 def _short(value: Any) -> str:

@@ -6,13 +6,13 @@ Numbers are written so that they read back as the same bits, in all three format
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from soundscene.errors import SceneError
-from soundscene.texts import parse_json
+from soundscene.texts import csv_cell, parse_json, plain_cell
 from soundscene.types import ScenePrediction
 
 ShardFormat = Literal["csv", "jsonl", "parquet"]
@@ -55,6 +55,16 @@ def as_text(path: str) -> str:
     return path.encode("utf-8", "backslashreplace").decode()
 
 
+def row_key(path: str, form: ShardFormat) -> str:
+    """Return a path as a shard has it, by which a restart knows that it has a row.
+
+    Args:
+        path: Of a recording, or as a shard has it.
+        form: Format of the shards. CSV shows escapes of a terminal, the others keep them.
+    """
+    return csv_cell(path) if form == "csv" else as_text(path)
+
+
 def columns(scenes: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the columns: `COLUMNS`, then the posterior of each scene under its name.
 
@@ -88,13 +98,14 @@ def document(row: Row) -> dict[str, Any]:
     return row.prediction.to_dict() | {"path": row.path}
 
 
-def shard_bytes(rows: Sequence[Row], scenes: Sequence[str], form: ShardFormat) -> bytes:
+def shard_bytes(rows: Sequence[Row], scenes: Sequence[str], form: ShardFormat, safe: bool = False) -> bytes:
     """Return the content of a shard.
 
     Args:
         rows: In order.
         scenes: All scenes, in the order of the columns.
         form: Format of the shard; Parquet needs pyarrow.
+        safe: Whether no cell of CSV may be taken for a formula.
     """
     content = io.BytesIO()
     if form == "parquet":
@@ -102,21 +113,23 @@ def shard_bytes(rows: Sequence[Row], scenes: Sequence[str], form: ShardFormat) -
         return content.getvalue()
     file = io.TextIOWrapper(content, encoding="utf-8", errors="backslashreplace", newline="")
     if form == "csv":
-        _write_csv([columns(scenes), *(flat(row, scenes) for row in rows)], file)
+        lines = [columns(scenes), *(flat(row, scenes) for row in rows)]
+        csv.writer(file, lineterminator="\n").writerows([csv_cell(cell, safe) for cell in line] for line in lines)
     else:
         file.writelines(json.dumps(document(row)) + "\n" for row in rows)
     file.flush()
     return content.getvalue()
 
 
-def read_paths(content: bytes, name: str, form: ShardFormat, scenes: Sequence[str]) -> Iterator[str]:
-    """Yield the paths of a shard, as `as_text` writes them.
+def read_paths(content: bytes, name: str, form: ShardFormat, scenes: Sequence[str], safe: bool = False) -> Iterator[str]:
+    """Yield the paths of a shard, as `row_key` writes them.
 
     Args:
         content: Of the shard.
         name: Its path, for messages.
         form: Its format.
         scenes: All scenes, in the order of the columns.
+        safe: Whether the shard was written so.
 
     Raises:
         SceneError: The content is not a whole shard of these scenes.
@@ -128,7 +141,7 @@ def read_paths(content: bytes, name: str, form: ShardFormat, scenes: Sequence[st
             yield from pyarrow.parquet.read_table(io.BytesIO(content), columns=["path"]).column("path").to_pylist()
             return
         text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
-        yield from _csv_paths(text, columns(scenes)) if form == "csv" else _json_paths(text)
+        yield from _csv_paths(text, columns(scenes), safe) if form == "csv" else _json_paths(text)
     except (
         OSError,
         ValueError,
@@ -141,22 +154,15 @@ def read_paths(content: bytes, name: str, form: ShardFormat, scenes: Sequence[st
         raise SceneError(f"{name}: not a whole shard ({reason}); move it away to predict its recordings again") from None
 
 
-def _write_csv(rows: Iterable[tuple[Any, ...]], file: io.TextIOWrapper) -> None:
-    """Write lines of cells, floats as repr has them; before Python 3.13 `csv` does not quote a CR."""
-    plain, quoting = csv.writer(file, lineterminator="\n"), csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for row in rows:
-        (quoting if any(isinstance(cell, str) and "\r" in cell for cell in row) else plain).writerow(row)
-
-
-def _csv_paths(file: io.TextIOWrapper, expected: tuple[str, ...]) -> Iterator[str]:
+def _csv_paths(file: io.TextIOWrapper, expected: tuple[str, ...], safe: bool) -> Iterator[str]:
     reader = csv.reader(file, strict=True)
     header = next(reader, [])
-    if tuple(header) != expected:
+    if list(map(csv_cell, header)) != [csv_cell(name, safe) for name in expected]:  # 0.1 wrote escapes as they are
         raise ValueError(f"its header is {','.join(header)}")
     for cells in reader:
         if len(cells) != len(expected):
             raise ValueError(f"line {reader.line_num} has {len(cells)} cells, the header has {len(expected)}")
-        yield cells[0]
+        yield plain_cell(csv_cell(cells[0])) if safe else csv_cell(cells[0])
 
 
 def _json_paths(file: io.TextIOWrapper) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import cast
 
 from soundscene.audio.trial import Trial
 from soundscene.batch.folder import BatchConfig, BatchFolder, opened
-from soundscene.batch.rows import Row, as_text
+from soundscene.batch.rows import Row, row_key
 from soundscene.errors import SceneError
 from soundscene.predictor import Predictor
 from soundscene.recipe import FRONT_END
@@ -124,7 +124,7 @@ def _tried(paths: Iterable[str | Path], add: AddRow, stats: BatchStats, n: int) 
 def _new(paths: Iterable[str | Path], folder: BatchFolder, stats: BatchStats) -> Generator[str | Path, None, None]:
     """Yield the paths that have no row yet, each once."""
     for path in paths:
-        if folder.seen.add(as_text(str(path))):
+        if folder.seen.add(row_key(str(path), folder.config.form)):
             yield path
         else:
             stats.skipped += 1

@@ -26,6 +26,7 @@ from soundscene.render.corpus import render_corpus
 from soundscene.render.scenes import SCENES
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.systems.neural import HEADS, train
+from soundscene.texts import show
 from soundscene.training.device import make_fabric
 from soundscene.types import Split
 
@@ -105,7 +106,7 @@ def run_demo(
     sound = _correctly_classified(models["att-crnn"], testing)
     attention_picture(ModelBundle.load(models["att-crnn"]), sound, picture)
     seconds = time.perf_counter() - started
-    out.print(f"\nAttention of the network: {picture} (of {sound.name})")
+    out.print("\n" + show(f"Attention of the network: {picture} (of {sound.name})"))
     out.print(f"Try it: soundscene predict {models['att-crnn']} YOUR_FILES    ({seconds:.0f} s)", highlight=False)
     return DemoResult(evaluations, models["att-crnn"], picture, seconds)
 
@@ -125,17 +126,17 @@ def _corpus(corpus: Path | None, folder: Path, seed: int, out: Console, n_per_sc
     if listed.exists():
         manifest = Manifest.read(listed)
         if all("fold" in r.columns for r in manifest.recordings):
-            out.print(f"{listed}: testing on its fold {TEST_FOLD}", highlight=False)
+            out.print(show(f"{listed}: testing on its fold {TEST_FOLD}"), highlight=False)
             return manifest.split("fold", TEST_FOLD)
     else:
         manifest, notes = scan(corpus)
         for note in notes:
-            out.print(f"note: {note}", highlight=False)
+            out.print(show(f"note: {note}"), highlight=False)
         if any("fold" in r.columns for r in manifest.recordings):
             return manifest.split("fold", TEST_FOLD)
     rows, notes = deal_folds(manifest.recordings, np.random.default_rng(seed))
     for note in notes:
-        out.print(f"note: {note}", highlight=False)
+        out.print(show(f"note: {note}"), highlight=False)
     return Manifest(manifest.path, rows).split("fold", TEST_FOLD)
 
 

@@ -4,7 +4,7 @@ import json
 import sys
 
 from soundscene.cli.options import CORES, JsonOption, ManifestArgument, ModelArgument, TestOption, WorkersOption
-from soundscene.cli.terminal import bar, out, print_json, tell
+from soundscene.cli.terminal import bar, print_json, say, tell
 from soundscene.extras import require
 
 
@@ -53,4 +53,4 @@ def info(model: ModelArgument, as_json: JsonOption = False) -> None:
         return
     sections = {f"recipe.{name}": values for name, values in facts.pop("recipe").items()}
     for key, value in (facts | sections).items():
-        out.print(f"{key:<26}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+        say(f"{key:<26}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from soundscene.cli.options import COMPUTE, CORES, OUTPUT, DeviceOption, PrecisionOption, SetOption
-from soundscene.cli.terminal import bar, complain, out, tell
+from soundscene.cli.options import COMPUTE, CORES, OUTPUT, DeviceOption, PrecisionOption, SafeCsvOption, SetOption
+from soundscene.cli.terminal import bar, complain, out, say, tell
 from soundscene.extras import require
+from soundscene.texts import show
 
 ALL = "att-crnn-mel,att-crnn-gammatone,cnn-mel,cnn-gammatone,hog,mfcc-dnn"
 
@@ -103,7 +104,7 @@ def experiment(
         tell(note)
     options = RunOptions(workers, threads, device, precision, cluster, results, fabric)
     with bar("reading audio", first) as reading, bar("trainings", first) as training:
-        progress = ExperimentProgress(training, out.print if first else lambda line: None)
+        progress = ExperimentProgress(training, say if first else lambda line: None)
         callbacks = RunCallbacks(lambda name, done, n: reading(done, n, name), progress.start, progress.update)
         result = run_experiment(request, run, options, callbacks)
     if fabric is not None:
@@ -113,7 +114,7 @@ def experiment(
             tell(f"{run}: begun with front-end {result.plan.front_end} of an earlier soundscene, and continued with it")
         for name, why in result.failures.items():
             complain(f"{name}: {why}")
-        out.print(f"{run}: {result.n_done} of {result.n_asked} trainings have a result; soundscene report {run}")
+        say(f"{run}: {result.n_done} of {result.n_asked} trainings have a result; soundscene report {run}")
     if result.failures:
         raise typer.Exit(FAILED)
 
@@ -130,6 +131,7 @@ def report(
         list[str] | None, typer.Option(metavar="TEXT", help="Fuse stored results, as NAME=SYSTEM,SYSTEM. Repeatable.")
     ] = None,
     tables: Annotated[bool, typer.Option("--tables", help="Print all tables, not only the first.")] = False,
+    safe_csv: SafeCsvOption = False,
 ) -> None:
     """Make tables, figures and one HTML page of an experiment.
 
@@ -138,8 +140,9 @@ def report(
     require("report", "report")
     from soundscene.report.run import report_on_run
 
-    result = report_on_run(run, folder, main, fuse or [])
+    result = report_on_run(run, folder, main, fuse or [], safe_csv)
     for note in result.notes:
         tell(note)
-    out.print(result.text if tables else "\n### ".join(result.text.split("\n### ")[:2]))
-    out.print(f"{result.page}")
+    shown = result.text if tables else "\n### ".join(result.text.split("\n### ")[:2])
+    out.print("\n".join(map(show, shown.split("\n"))))
+    say(f"{result.page}")

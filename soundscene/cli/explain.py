@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from soundscene.cli.options import HeadOption, ModelArgument, TestOption
-from soundscene.cli.terminal import bar, out, tell
+from soundscene.cli.terminal import bar, say, tell
 from soundscene.extras import require
 
 
@@ -58,4 +58,4 @@ def explain(
         summary = f"{view.scenes[view.predicted]} {view.fused[-1, view.predicted]:.2f}"
     for note in notes:
         tell(note)
-    out.print(f"{picture}: {summary}")
+    say(f"{picture}: {summary}")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from soundscene.cli.options import INPUT, OUTPUT, HeadOption, ModelArgument
+from soundscene.cli.options import INPUT, OUTPUT, HeadOption, ModelArgument, SafeCsvOption
 from soundscene.extras import require
 
 PIPE_HZ = 48000
@@ -50,11 +50,14 @@ def listen(
         typer.Option("--format", help="Output; screen needs a terminal, else it is lines.", rich_help_panel=OUTPUT),
     ] = "screen",
     head: HeadOption = None,
+    safe_csv: SafeCsvOption = False,
 ) -> None:
     """Classify live audio from a microphone or from raw PCM on stdin.
 
     Ctrl-C or the end of the audio ends it.
     """
+    if safe_csv and form != "csv":
+        raise typer.BadParameter("--safe-csv is for CSV; give --format csv with it")
     if stdin and device is not None and not devices:
         raise typer.BadParameter("--device chooses a microphone and contradicts --stdin; give one of them")
     require("listen", "torch" if stdin and not devices else "live")
@@ -76,4 +79,5 @@ def listen(
         sample_rate, name = source.sample_rate, "microphone"
     listener = Listener(bundle, head, sample_rate, hop, window, name)
     warm_up(bundle, head, sample_rate)
-    run(source, listener, form, bundle.scenes, bundle.recipe.audio.segment_s if hop is None else hop)
+    hop_s = bundle.recipe.audio.segment_s if hop is None else hop
+    run(source, listener, form, bundle.scenes, hop_s, safe_csv)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TextIO
 
 import numpy as np
@@ -16,10 +17,11 @@ import numpy as np
 from soundscene.audio.microphone import Microphone, list_inputs
 from soundscene.audio.pcm import Arrival, PcmStream, SampleType
 from soundscene.cli.listen_screen import Counts, Screen, clock
-from soundscene.cli.terminal import err, out, tell
+from soundscene.cli.terminal import err, out, say, tell
 from soundscene.errors import AudioError
 from soundscene.live import Listener, Update
 from soundscene.live import listen as updates_of
+from soundscene.texts import csv_cell, show
 
 COLUMNS = (
     "start_s", "end_s", "scene", "probability", "n_segments", "silent", "lost_s", "segment_scene", "segment_probability",
@@ -31,7 +33,12 @@ RowForm = Literal["lines", "jsonl", "csv"]
 
 
 def run(
-    source: LiveInput, listener: Listener, form: Literal["screen"] | RowForm, scenes: tuple[str, ...], hop_s: float
+    source: LiveInput,
+    listener: Listener,
+    form: Literal["screen"] | RowForm,
+    scenes: tuple[str, ...],
+    hop_s: float,
+    safe_csv: bool = False,
 ) -> None:
     """Show updates until the audio ends or Ctrl-C, then print a summary.
 
@@ -41,11 +48,12 @@ def run(
         form: How to print; a screen needs a terminal, and is lines elsewhere.
         scenes: Names of the scenes.
         hop_s: Seconds between two updates.
+        safe_csv: Whether no cell of csv may be taken for a formula.
     """
     if form == "screen" and out.is_terminal:
         display: Rows | Screen = Screen(scenes, hop_s)
     else:
-        display = Rows("lines" if form == "screen" else form, sys.stdout)
+        display = Rows("lines" if form == "screen" else form, sys.stdout, safe_csv)
     stats = LatencyStats(deque(maxlen=10_000))
     notes: set[str] = set()
     try:
@@ -110,7 +118,7 @@ def print_inputs() -> None:
         raise AudioError("no input device; is a microphone connected, and may this program use it?")
     for device in inputs:
         default = ", the default" if device.default else ""
-        out.print(f"{device.number:>3}  {device.name}, {device.n_channels} channel(s), {device.sample_rate} Hz{default}")
+        say(f"{device.number:>3}  {device.name}, {device.n_channels} channel(s), {device.sample_rate} Hz{default}")
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -122,10 +130,11 @@ class Rows:
     Args:
         form: Form of the lines.
         stream: Where to write.
+        safe_csv: Whether no cell of csv may be taken for a formula.
     """
 
-    def __init__(self, form: RowForm, stream: TextIO) -> None:
-        self._form, self._stream = form, stream
+    def __init__(self, form: RowForm, stream: TextIO, safe_csv: bool = False) -> None:
+        self._form, self._stream, self._safe_csv = form, stream, safe_csv
 
     def __enter__(self) -> "Rows":
         if self._form == "csv":
@@ -145,7 +154,8 @@ class Rows:
             update: The prediction.
             counts: What went missing so far.
         """
-        self._write({"lines": _line, "jsonl": _json, "csv": _csv}[self._form](update, counts))
+        forms = {"lines": _line, "jsonl": _json, "csv": partial(_csv, safe=self._safe_csv)}
+        self._write(forms[self._form](update, counts))
 
     def _write(self, line: str) -> None:
         self._stream.write(line + "\n")
@@ -177,9 +187,10 @@ def _json(update: Update, counts: Counts) -> str:
     return json.dumps(document)
 
 
-def _csv(update: Update, counts: Counts) -> str:
+def _csv(update: Update, counts: Counts, safe: bool = False) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(int(v) if isinstance(v, bool) else v for v in row(update, counts).values())
+    values = (int(v) if isinstance(v, bool) else csv_cell(v, safe) for v in row(update, counts).values())
+    csv.writer(line, lineterminator="").writerow(values)
     return line.getvalue()
 
 
@@ -193,7 +204,7 @@ def _line(update: Update, counts: Counts) -> str:
         parts.append("out-of-distribution")
     if update.lost_s:
         parts.append(f"{update.lost_s:.2f} s lost")
-    return "  ".join(parts + counts.texts())
+    return show("  ".join(parts + counts.texts()))
 
 
 # --- summary ----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from soundscene.live import Update
+from soundscene.texts import show
 
 STRIP_S = 300.0
 MOST_CELLS = 400
@@ -102,7 +103,7 @@ class Screen:
         """Render the whole screen."""
         parts: list[Text | Table] = [*self._prediction(), Text(), *self._strip(), self._facts()]
         if self._last:
-            parts += [Text(f"note: {note}") for note in self._last.notes]
+            parts += [Text(show(f"note: {note}")) for note in self._last.notes]
         return Group(*parts)
 
     def _draw(self) -> None:
@@ -118,9 +119,9 @@ class Screen:
         full = "█" if self._console.encoding.lower().startswith("utf") else "#"
         bars = Table.grid(padding=(0, 1))
         for scene, p in update.top(3):
-            bars.add_row(scene, Text(full * round(_BAR * p)), f"{p:.2f}")
+            bars.add_row(show(scene), Text(full * round(_BAR * p)), f"{p:.2f}")
         unknown = "  (out-of-distribution)" if update.unknown else ""
-        return [Text(f"{update.scene}  {update.probability:.2f}{unknown}", style="bold"), bars]
+        return [Text(show(f"{update.scene}  {update.probability:.2f}{unknown}"), style="bold"), bars]
 
     def _strip(self) -> list[Text | Table]:
         if not self._cells:
@@ -140,7 +141,7 @@ class Screen:
                 f"(capital: {_CONFIDENT:g} or more)"
             ),
             strip,
-            Text(legend),
+            Text(show(legend)),
             Text(),
         ]
 

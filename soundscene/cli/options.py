@@ -28,6 +28,10 @@ TestOption = Annotated[
 WorkersOption = Annotated[
     int, typer.Option(min=1, metavar="N", help="Threads that read audio. Default: all cores.", show_default=False)
 ]
+SafeCsvOption = Annotated[
+    bool,
+    typer.Option("--safe-csv", help="Keep spreadsheets from reading cells of CSV as formulas.", rich_help_panel=OUTPUT),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 HeadOption = Annotated[
     Literal["svm", "softmax"] | None, typer.Option("--head", help="Classifier. Default: the recipe's choice.")

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from soundscene.cli.options import COMPUTE, CORES, INPUT, OUTPUT, HeadOption, ModelArgument
+from soundscene.cli.options import COMPUTE, CORES, INPUT, OUTPUT, HeadOption, ModelArgument, SafeCsvOption
 from soundscene.cli.terminal import complain, err, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
+from soundscene.texts import show
 
 if TYPE_CHECKING:
     from soundscene.batch.run import BatchStats
@@ -47,6 +48,7 @@ class Printed:
     form: PrintForm
     segments: bool
     unknown: bool
+    safe_csv: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Shards:
     folder: Path
     form: ShardForm
     rows: int
+    safe_csv: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,19 +127,27 @@ def predict(
             rich_help_panel=COMPUTE,
         ),
     ] = None,
+    safe_csv: SafeCsvOption = False,
 ) -> None:
     """Classify audio files and folders.
 
     Unreadable files are listed at the end (exit code 3).
     """
-    sink = read_sink(form, as_json, segments, unknown, folder, shard, cluster)
+    sink = read_sink(form, as_json, segments, unknown, folder, shard, cluster, safe_csv)
     if not paths and listed is None:
         raise SceneError("nothing to predict; give files, folders or globs, or a list of them by --from")
     run(Recordings(tuple(paths or ()), listed), model, head, sink, workers)
 
 
 def read_sink(
-    form: Form | None, as_json: bool, segments: bool, unknown: bool, folder: str | None, rows: int, cluster: str | None
+    form: Form | None,
+    as_json: bool,
+    segments: bool,
+    unknown: bool,
+    folder: str | None,
+    rows: int,
+    cluster: str | None,
+    safe_csv: bool = False,
 ) -> Sink:
     """Make the options one sink.
 
@@ -148,6 +159,7 @@ def read_sink(
         folder: Folder or URL for files; by default rows are printed.
         rows: Rows per file.
         cluster: Address of a Ray cluster; by default this machine predicts.
+        safe_csv: Whether no cell of csv may be taken for a formula.
 
     Raises:
         SceneError: The options do not go together.
@@ -156,12 +168,14 @@ def read_sink(
     if as_json and form not in (None, "json"):
         raise typer.BadParameter(f"--json is --format json and contradicts --format {form}; give one of them")
     form = "json" if as_json else form
+    if safe_csv and (form or ("csv" if folder is not None and cluster is None else "table")) != "csv":
+        raise typer.BadParameter("--safe-csv is for CSV; give --format csv with it")
     if folder is None:
         if form == "parquet" or cluster is not None:
             raise SceneError("--format parquet and --cluster write files; give --out FOLDER with them")
         if segments and form in (None, "table"):
             raise typer.BadParameter("--segments needs --format csv or json; the table has one row per file")
-        return Printed(form or "table", segments, unknown)
+        return Printed(form or "table", segments, unknown, safe_csv)
     if segments or form in ("table", "json"):
         raise SceneError("--out writes a row per recording as csv, jsonl or parquet; --segments and other forms are printed")
     if unknown:
@@ -172,7 +186,7 @@ def read_sink(
         return ClusterShards(folder, rows, cluster)
     if "://" in folder:
         raise SceneError(f"{folder}: results are written to a folder; other places need --cluster")
-    return Shards(Path(folder), form or "csv", rows)
+    return Shards(Path(folder), form or "csv", rows, safe_csv)
 
 
 def run(source: Recordings, model: Path, head: Literal["svm", "softmax"] | None, sink: Sink, workers: int) -> None:
@@ -214,7 +228,7 @@ def _print(source: Recordings, predictor: "Predictor", sink: Printed, workers: i
     files, _ = _files(source)
     if sink.unknown and predictor.why_unknown_unavailable:
         tell(predictor.why_unknown_unavailable)
-    printer = PredictionPrinter(sink.form, sink.segments, sys.stdout, predictor.scenes, sink.unknown)
+    printer = PredictionPrinter(sink.form, sink.segments, sys.stdout, predictor.scenes, sink.unknown, sink.safe_csv)
     messages: list[str] = []
     n_unreadable = 0
     for path, prediction in predictor.predict_each(files, workers):
@@ -242,7 +256,7 @@ def _write(source: Recordings, model: Path, head: Literal["svm", "softmax"] | No
 
     files, total = _files(source)
     predictor = _load(model, head)
-    config = BatchConfig.of_model(model, predictor, sink.form)
+    config = BatchConfig.of_model(model, predictor, sink.form, sink.safe_csv)
     with _progress(total) as progress:
         stats = run_batch(predictor, config, files, sink.folder, sink.rows, workers, progress)
     _finish(stats, str(sink.folder))
@@ -309,7 +323,7 @@ def _finish(stats: "BatchStats", place: str) -> None:
     from soundscene.cli.progress import batch_summary
     from soundscene.recipe import FRONT_END
 
-    err.print(batch_summary(stats, place))
+    err.print(show(batch_summary(stats, place)))
     if stats.front_end < FRONT_END:
         tell(f"{place}: begun with front-end {stats.front_end} of an earlier soundscene, and continued with it")
     if stats.broken:

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from soundscene.cli.terminal import out, tell
+from soundscene.cli.options import SafeCsvOption
+from soundscene.cli.terminal import say, tell
 
 
 def scan(
@@ -17,6 +18,7 @@ def scan(
     split_files: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Split files of LITIS. Default: 20 stratified splits.")
     ] = None,
+    safe_csv: SafeCsvOption = False,
 ) -> None:
     """Write a manifest (CSV) of a folder of recordings."""
     if layout == "folders":
@@ -29,7 +31,7 @@ def scan(
         from soundscene.data.litis import litis_manifest
 
         scanned, notes = litis_manifest(folder, manifest, split_files)
-    scanned.write(manifest)
+    scanned.write(manifest, safe_csv)
     for note in notes:
         tell(note)
-    out.print(f"{manifest}: {len(scanned.recordings)} recordings of {len(scanned.scenes)} scenes")
+    say(f"{manifest}: {len(scanned.recordings)} recordings of {len(scanned.scenes)} scenes")

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from soundscene.bundle import Head, ModelBundle
 from soundscene.scoring.evaluation import Evaluation
+from soundscene.texts import csv_cell, show
 from soundscene.types import ScenePrediction
 
 WIDE = 100_000  # characters
@@ -52,7 +53,7 @@ def confusion_table(result: Evaluation, head: Head) -> Table:
     for number in range(1, len(result.scenes) + 1):
         table.add_column(str(number), justify="right")
     for number, row in enumerate(result.scores[head].recording.confusion, 1):
-        table.add_row(f"{number} {result.scenes[number - 1]}", *(str(n) if n else "." for n in row))
+        table.add_row(show(f"{number} {result.scenes[number - 1]}"), *(str(n) if n else "." for n in row))
     return table
 
 
@@ -89,9 +90,18 @@ class PredictionPrinter:
         stream: Where to print.
         scenes: Names of the scenes, in the order of the posteriors.
         unknown: Whether to label out-of-distribution recordings as unknown, without a probability.
+        safe_csv: Whether no cell of csv may be taken for a formula.
     """
 
-    def __init__(self, form: str, with_segments: bool, stream: TextIO, scenes: Sequence[str], unknown: bool = False) -> None:
+    def __init__(
+        self,
+        form: str,
+        with_segments: bool,
+        stream: TextIO,
+        scenes: Sequence[str],
+        unknown: bool = False,
+        safe_csv: bool = False,
+    ) -> None:
         self._form = form
         self._with_segments = with_segments
         self._unknown = unknown
@@ -100,8 +110,9 @@ class PredictionPrinter:
         self._documents: list[dict[str, Any]] = []
         self._table = Table("path", "scene", "probability", "next", "seconds", box=None)
         self._csv = csv.writer(stream, lineterminator="\n")
+        self._safe_csv = safe_csv
         if form == "csv":
-            self._csv.writerow(["path", "start_s", "end_s", "scene", "probability", *self._scenes])
+            self._write(["path", "start_s", "end_s", "scene", "probability", *self._scenes])
 
     def add(self, prediction: ScenePrediction) -> None:
         """Add a prediction."""
@@ -115,7 +126,7 @@ class PredictionPrinter:
                 numbers = [f"{p:.6f}" for p in posterior]
                 is_unknown = unknown and posterior is prediction.posterior  # segments keep their best scene
                 label = (UNKNOWN, "") if is_unknown else (self._scenes[best], numbers[best])
-                self._csv.writerow([prediction.source, f"{start:g}", f"{end:g}", *label, *numbers])
+                self._write([prediction.source, f"{start:g}", f"{end:g}", *label, *numbers])
             self._stream.flush()  # a reader of a pipe need not wait for the last file
         elif self._form == "jsonl":
             self._line(prediction.to_dict(self._with_segments) | self._label(unknown))
@@ -124,12 +135,15 @@ class PredictionPrinter:
         else:
             second = prediction.posterior.argsort()[-1 if unknown else -2]
             self._table.add_row(
-                prediction.source,
-                UNKNOWN if unknown else prediction.scene,
+                show(prediction.source),
+                UNKNOWN if unknown else show(prediction.scene),
                 "" if unknown else f"{prediction.probability:.2f}",
-                f"{self._scenes[second]} {prediction.posterior[second]:.2f}",
+                show(f"{self._scenes[second]} {prediction.posterior[second]:.2f}"),
                 f"{prediction.duration_s:.1f}",
             )
+
+    def _write(self, cells: Sequence[str]) -> None:
+        self._csv.writerow([csv_cell(cell, self._safe_csv) for cell in cells])
 
     def _label(self, unknown: bool) -> dict[str, Any]:
         return {"scene": UNKNOWN, "probability": None} if unknown else {}

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
+from soundscene.texts import show
+
 # No markup and no emoji: file and scene names are the user's, and "[/x]" or ":car:" in them must be printed unchanged.
 out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -36,6 +38,7 @@ def bar(what: str, shown: bool = True) -> Iterator[Callable[..., None]]:
 
     def update(done: int, total: int, note: str = "") -> None:
         nonlocal task
+        note = show(note)
         if task is None:
             shown_bar.start()
             task = shown_bar.add_task(what, total=total, note=note)
@@ -50,6 +53,11 @@ def bar(what: str, shown: bool = True) -> Iterator[Callable[..., None]]:
             shown_bar.stop()
 
 
+def say(text: str) -> None:
+    """Print a result on stdout, in one line; escapes in names are shown, not obeyed."""
+    out.print(_one_line(text))
+
+
 def tell(text: str) -> None:
     """Print a note on stderr, in one line."""
     err.print(f"note: {_one_line(text)}")
@@ -61,8 +69,8 @@ def complain(text: str) -> None:
 
 
 def _one_line(text: str) -> str:
-    """Replace line breaks, which file names may contain, by spaces."""
-    return " ".join(text.splitlines())
+    """Replace line breaks, which file names may contain, by spaces, and write out what would steer the terminal."""
+    return show(" ".join(text.splitlines()))
 
 
 def print_json(value: Any) -> None:

@@ -2,14 +2,16 @@
 
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from soundscene.cli.options import OUTPUT, HeadOption, ModelArgument
-from soundscene.cli.terminal import out, tell
+from soundscene.cli.options import OUTPUT, HeadOption, ModelArgument, SafeCsvOption
+from soundscene.cli.terminal import say, tell
 from soundscene.extras import require
+from soundscene.texts import show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,8 +36,11 @@ def timeline(
         Path | None, typer.Option(metavar="FILE", help="Also draw a .png or .svg.", rich_help_panel=OUTPUT)
     ] = None,
     head: HeadOption = None,
+    safe_csv: SafeCsvOption = False,
 ) -> None:
     """Segment a long recording into scenes over time."""
+    if safe_csv and form != "csv":
+        raise typer.BadParameter("--safe-csv is for CSV; give --format csv with it")
     require("timeline", "torch", *(["parquet"] if parquet else []), *(["plot"] if picture else []))
     from soundscene import timelines
     from soundscene.cli.tables import print_table
@@ -56,10 +61,11 @@ def timeline(
     for note in result.notes:
         tell(f"{result.source}: {note}")
     if form == "table":
-        out.print(f"{result.source}, {clock(result.duration_s)}")
+        say(f"{result.source}, {clock(result.duration_s)}")
         print_table(_table(timelines.rows(result)), sys.stdout)
     else:
-        writers = {"csv": timelines.write_csv, "json": timelines.write_json_lines, "labels": timelines.write_labels}
+        csv_writer = partial(timelines.write_csv, safe=safe_csv)
+        writers = {"csv": csv_writer, "json": timelines.write_json_lines, "labels": timelines.write_labels}
         writers[form](result, sys.stdout)
     if parquet:
         timelines.write_parquet(result, parquet)
@@ -82,5 +88,5 @@ def _table(rows: Iterable[dict[str, Any]]) -> "Table":
         table.add_column(name, justify="left" if name == "scene" else "right", no_wrap=True)
     for row in rows:
         change = "" if row["change_probability"] is None else f"{row['change_probability']:.2f}"
-        table.add_row(clock(row["start_s"]), clock(row["end_s"]), row["scene"], f"{row['probability']:.2f}", change)
+        table.add_row(clock(row["start_s"]), clock(row["end_s"]), show(row["scene"]), f"{row['probability']:.2f}", change)
     return table

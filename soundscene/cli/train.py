@@ -15,7 +15,7 @@ from soundscene.cli.options import (
     SetOption,
     TestOption,
 )
-from soundscene.cli.terminal import bar, out, tell
+from soundscene.cli.terminal import bar, say, tell
 from soundscene.extras import require
 
 
@@ -71,7 +71,7 @@ def train(
         facts = bundle.provenance
         for note in facts["notes"]:
             tell(note)
-        out.print(
+        say(
             f"{model}: {len(bundle.scenes)} scenes, {sum(facts['recordings'].values())} recordings trained on, "
             f"{facts['held_out_recordings']} held out, epoch {facts['epoch']}, {facts['seconds']} s"
         )

@@ -9,6 +9,8 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
+from soundscene.texts import csv_cell, markdown, show
+
 LONG = 20  # characters: a column with longer cells is kept wide enough to read them
 _SIGN, _DIGITS = r"(?:[<>+\-\u2212]\s?)?", r"\d[\d.,]*(?:e-?\d+)?\s?%?"
 _NUMBER = re.compile(rf"{_SIGN}{_DIGITS}(?:\s?(?:±|to|of|x|-|\u2013)\s?{_SIGN}{_DIGITS})*|[-\u2013]?")
@@ -31,14 +33,19 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def markdown(self) -> str:
-        """Return the table in Markdown with its title as a heading; vertical bars and line ends of cells are escaped."""
-        head = [f"### {self.title}", "", _line(self.columns), "|" + "---|" * len(self.columns)]
-        return "\n".join([*head, *map(_line, self.rows), "", *(f"{note}  " for note in self.notes)]) + "\n"
+        """Return the table in Markdown with its title as a heading; markup in its texts is shown, none is alive."""
+        head = [f"### {markdown(self.title)}", "", _line(self.columns), "|" + "---|" * len(self.columns)]
+        return "\n".join([*head, *map(_line, self.rows), "", *(f"{markdown(note)}  " for note in self.notes)]) + "\n"
 
-    def csv(self) -> str:
-        """Return columns and rows as CSV."""
+    def csv(self, safe: bool = False) -> str:
+        """Return columns and rows as CSV.
+
+        Args:
+            safe: Whether no cell may be taken for a formula by a spreadsheet.
+        """
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
+        lines = ([csv_cell(cell, safe) for cell in line] for line in (self.columns, *self.rows))
+        csv.writer(text, lineterminator="\n").writerows(lines)
         return text.getvalue()
 
 
@@ -89,7 +96,9 @@ def page(title: str, lead: Sequence[str], sections: Sequence[Section], warnings:
         sections: What follows the contents.
         warnings: Paragraphs in a box above the lead.
     """
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_shown
+    )
     template = environment.from_string(files("soundscene.plotting").joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(title=title, lead=lead, sections=sections, warnings=warnings, kinds_of=kinds_of)
 
@@ -109,5 +118,10 @@ def kinds_of(table: Table) -> list[str]:
     return kinds
 
 
+def _shown(value: object) -> object:
+    """Write out control characters of plain text, but for line ends; what is markup already stays."""
+    return "\n".join(map(show, value.split("\n"))) if type(value) is str else value
+
+
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(markdown, cells)) + " |"

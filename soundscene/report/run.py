@@ -34,7 +34,9 @@ class Report:
     notes: tuple[str, ...]
 
 
-def report_on_run(run: Path, out: Path | None = None, main: str | None = None, fuse: Sequence[str] = ()) -> Report:
+def report_on_run(
+    run: Path, out: Path | None = None, main: str | None = None, fuse: Sequence[str] = (), safe_csv: bool = False
+) -> Report:
     """Write tables, figures and page of the results in a run folder, finished or not.
 
     The paper's fusions are made wherever their members have results.
@@ -44,6 +46,7 @@ def report_on_run(run: Path, out: Path | None = None, main: str | None = None, f
         out: Folder of the report, RUN/report by default.
         main: System of the figures of one entry, as "att-crnn-mel/svm".
         fuse: Further fusions of stored results, as "NAME=SYSTEM,SYSTEM".
+        safe_csv: Whether no cell of CSV may be taken for a formula by a spreadsheet.
 
     Raises:
         TrainingError: A folder without results, or a name that has none.
@@ -81,7 +84,7 @@ def report_on_run(run: Path, out: Path | None = None, main: str | None = None, f
         main=(name, head),
     )
     folder = out or run / "report"
-    page = write_report(facts, results, folder)
+    page = write_report(facts, results, folder, safe_csv=safe_csv)
     notes = (f"{len(missing)} of {len(plan.tasks())} trainings have no result yet; the page lists them",) if missing else ()
     return Report(page, (folder / "tables.md").read_text(encoding="utf-8"), notes)
 

@@ -17,9 +17,12 @@ from soundscene.report.tables import all_tables, cost_table, generator_for
 from soundscene.scoring.curves import AccuracyByDuration
 from soundscene.scoring.intervals import mean_interval
 from soundscene.scoring.metrics import confusion
+from soundscene.texts import markdown
 
 
-def write_report(facts: RunFacts, results: Sequence[SplitResult], out: Path, n: int = 10_000) -> Path:
+def write_report(
+    facts: RunFacts, results: Sequence[SplitResult], out: Path, n: int = 10_000, safe_csv: bool = False
+) -> Path:
     """Write a report of stored results into a folder and return the path of its page.
 
     Everything is computed before anything is written, and each file is written atomically, the page last. Equal results give
@@ -30,6 +33,7 @@ def write_report(facts: RunFacts, results: Sequence[SplitResult], out: Path, n: 
         results: Of the run.
         out: Folder to write; created where it does not exist.
         n: Draws of bootstraps and sign flips.
+        safe_csv: Whether no cell of CSV may be taken for a formula.
 
     Raises:
         TrainingError: The results do not fit together (see `make_entries`), or the folder cannot be written.
@@ -53,7 +57,7 @@ def write_report(facts: RunFacts, results: Sequence[SplitResult], out: Path, n: 
         "seconds-heard": _duration_rows(curves),
         "history": _history(entries),
     }
-    content = {f"csv/{name}.csv": table.csv() for name, table in (tables | numbers).items()}
+    content = {f"csv/{name}.csv": table.csv(safe_csv) for name, table in (tables | numbers).items()}
     content |= {f"figures/{picture.name}.svg": picture.svg + "\n" for section in contents for picture in section.figures}
     content |= {"tables.md": _markdown(title, [*warned, *top], tables), "report.html": page(title, top, contents, warned)}
     for name, text in content.items():
@@ -63,7 +67,12 @@ def write_report(facts: RunFacts, results: Sequence[SplitResult], out: Path, n: 
 
 def _markdown(title: str, paragraphs: Sequence[str], tables: dict[str, Table]) -> str:
     return "\n".join(
-        [f"# {title}", "", *(f"{text}\n" for text in paragraphs), *(table.markdown() for table in tables.values())]
+        [
+            f"# {markdown(title)}",
+            "",
+            *(f"{markdown(text)}\n" for text in paragraphs),
+            *(table.markdown() for table in tables.values()),
+        ]
     )
 
 

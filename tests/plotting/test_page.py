@@ -190,3 +190,17 @@ def test_equal_input_gives_equal_bytes(text):
     assert page("t", ["a"], [Section("s", ("b",), (TABLE,), (picture(),))]) == page(
         "t", ["a"], [Section("s", ("b",), (TABLE,), (picture(),))]
     )
+
+
+def test_no_control_character_reaches_a_page_or_a_table():
+    """A terminal obeys them, XML forbids them; markup in Markdown is shown."""
+    name = "\x1b[31mred\x07 </td><script>alert(1)</script> [a](javascript:b)"
+    table = Table(name, ("a", name), (("=1+1", name),), (name,))
+    html = page(name, [name], [Section(name, (name,), (table,))], [name])
+    for text in (html, table.markdown(), table.csv(), table.csv(safe=True)):
+        assert "\x1b" not in text
+        assert "\x07" not in text
+        assert r"\x1b[31mred\x07" in text
+    assert "<script" not in html
+    assert not re.search(r"(?<!\\)<(script|/td)|(?<!\\)\]\(", table.markdown())
+    assert "'=1+1" in table.csv(safe=True)

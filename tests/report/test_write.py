@@ -89,7 +89,7 @@ def test_page_tables_and_figures_lie_together(folder):
         assert drawn.startswith("<svg ")
         assert drawn in page
     markdown = (folder / "tables.md").read_text(encoding="utf-8")
-    assert markdown.startswith("# Acoustic scenes: made <b>corpus</b>\n")
+    assert markdown.startswith("# Acoustic scenes: made \\<b>corpus\\</b>\n")
     assert markdown.count("\n### ") == len(tables)
     assert ">Duration<" in page
 
