@@ -2,6 +2,9 @@
 
     python -m benchmarks.fuzz sound [--cases 10000] [--seed 0]
     python -m benchmarks.fuzz cut [--cases 731] [--seed 0]
+    python -m benchmarks.fuzz bundles [--cases 1000] [--seed 0]
+    python -m benchmarks.fuzz manifests [--cases 2000] [--seed 0]
+    python -m benchmarks.fuzz recipes [--cases 1000] [--seed 0]
 
 Each subcommand is a module `benchmarks/fuzz_*.py` with two functions: `add_arguments(parser)` and `run(arguments)`, which
 returns the exit status: 0 when every target is reached. Cases are drawn by number from the seed, so each can be run alone
@@ -14,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-_INTERNAL = ("fuzz_process", "fuzz_files")  # what the subcommands share
+_INTERNAL = ("fuzz_process", "fuzz_files", "fuzz_texts")  # what the subcommands share
 
 
 def subcommands() -> list[str]:

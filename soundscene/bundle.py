@@ -186,7 +186,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise BundleError(f"{path}: its header is damaged; copy the file again") from None
     if version > VERSION:
         raise BundleError(
-            f"{path}: written in format {version}, this soundscene reads up to {VERSION}; upgrade soundscene to use it"
+            f"{path}: written in format {short(str(version))}, this soundscene reads up to {VERSION}; upgrade soundscene to "
+            "use it"
         )
     if metadata.get("sha256") != _digest(metadata["bundle"], tensors):
         raise BundleError(f"{path}: differs from what was saved (checksum); copy the file again")

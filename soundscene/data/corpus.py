@@ -151,7 +151,7 @@ def recordings_of(manifest: Path, test: str | None, scenes: Sequence[str]) -> tu
             hint = f"; {near[0]!r} differs only in case" if near else ""
             raise ManifestError(
                 f"{manifest}, line {recording.line}: scene {short(recording.scene)!r} is not one of the model's "
-                f"({', '.join(scenes)}){hint}"
+                f"({short(', '.join(scenes))}){hint}"
             )
     return tuple(replace(recording, scene=spellings[recording.scene] or "") for recording in recordings)
 

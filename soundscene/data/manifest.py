@@ -302,7 +302,7 @@ def _has_line_end(text: str) -> bool:
 def _refuse_stray_quote(path: Path, line: int, last: int, row: dict[str, str]) -> None:
     """Refuse a row of several lines that a stray quote has made of several rows.
 
-    Names hold no line ends, and a path only where there is such a file. Any other cell may, unless a line is a row.
+    Names hold no line ends, and a path only where there is such a file. Any other cell may, unless a line begins a row.
     """
     for name, cell in row.items():
         if not _has_line_end(cell):
@@ -312,9 +312,9 @@ def _refuse_stray_quote(path: Path, line: int, last: int, row: dict[str, str]) -
         elif name in ("scene", "group", "fold"):
             stray = True
         else:
-            columns = list(row)
-            rows = [cells for cells in csv.reader(cell.splitlines()[1:]) if len(cells) == len(columns)]
-            stray = any(_exists(path.parent / cells[columns.index("path")].strip()) for cells in rows)
+            at = list(row).index("path")
+            rows = [cells for cells in csv.reader(cell.splitlines()[1:]) if len(cells) > max(at, 1)]
+            stray = any(cells[at].strip() and _exists(path.parent / cells[at].strip()) for cells in rows)
         if stray:
             raise ManifestError(
                 f'{path}, line {line}: a quote (") opens in the column {short(name)} and closes in line {last}, so that '

@@ -138,6 +138,7 @@ def test_natural_order_of_numbers_of_any_length() -> None:
         ('path,scene,group\na.wav,x,"g\nb.wav,y,g"\nc.wav,x,g\n', "group", 2, 3, 2),
         ('path,scene,fold\na.wav,x,1\nb.wav,y,"2\nc.wav,x,1"\n', "fold", 3, 4, 2),
         ('path,scene,note\na.wav,x,"loud\nb.wav,y,quiet\nc.wav,x,far"\n', "note", 2, 4, 3),
+        ('path,scene,city,note\na.wav,x,"Ulm,\nb.wav,y,Bonn",\nc.wav,x,Bonn,\n', "city", 2, 3, 2),
         ('note,path,scene\n"loud,a.wav,x\nquiet,b.wav,y\nfar",c.wav,x\n', "note", 2, 4, 3),
     ],
 )
