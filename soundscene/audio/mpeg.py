@@ -75,6 +75,17 @@ def is_mpeg(magic: bytes) -> bool:
     return _frame(magic[:4]) is not None
 
 
+def frame_length(head: bytes) -> int:
+    """Return the bytes of the frame that four bytes begin, zero where they begin none."""
+    frame = _frame(head[:4])
+    return frame.length if frame else 0
+
+
+def adts_length(head: bytes) -> int:
+    """Return the bytes of the AAC frame that seven bytes begin."""
+    return (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+
+
 def is_adts(magic: bytes) -> bool:
     """Tell AAC in ADTS by its first bytes."""
     return len(magic) >= 7 and magic[0] == 0xFF and magic[1] & 0xF6 == 0xF0
@@ -252,7 +263,7 @@ def adts(file: BinaryIO, size: int, start: int) -> Contents:
     rate = 0
     while position + 7 <= end:
         head = at(file, position, 7)
-        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+        length = adts_length(head)
         if is_adts(head) and length >= 7:
             rate = _ADTS_RATES[min(head[2] >> 2 & 15, len(_ADTS_RATES) - 1)]
             n, position = n + 1, position + length

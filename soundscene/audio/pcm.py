@@ -3,8 +3,7 @@
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from io import BufferedIOBase
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -41,7 +40,7 @@ class PcmStream:
     """Read raw PCM with interleaved channels from an open binary file, usually a pipe.
 
     Args:
-        file: Has the method `read1`.
+        file: Has the method `read1`, and perhaps notes.
         n_channels: 1 to 64.
         sample_type: Type of a sample.
 
@@ -49,7 +48,7 @@ class PcmStream:
         AudioError: The number of channels is outside the range.
     """
 
-    def __init__(self, file: BufferedIOBase, n_channels: int, sample_type: SampleType) -> None:
+    def __init__(self, file: Any, n_channels: int, sample_type: SampleType) -> None:
         if not 1 <= n_channels <= MOST_CHANNELS:
             raise AudioError(f"{n_channels} channels: allowed are 1 to {MOST_CHANNELS}, as many as the sound has")
         self._file, self._n_channels = file, n_channels
@@ -60,9 +59,11 @@ class PcmStream:
     @property
     def notes(self) -> tuple[str, ...]:
         """What looks wrong; known at the end."""
+        own = getattr(self._file, "notes", ())
         if not self.n_rest:
-            return ()
+            return own
         return (
+            *own,
             f"the last {self.n_rest} byte(s) are no whole sample of {self._n_channels} channel(s) of {self._type}, left "
             "out; was the pipe cut, or is the sample type or the number of channels wrong?",
         )

@@ -7,14 +7,13 @@ import typer
 from soundscene.cli.options import INPUT, OUTPUT, HeadOption, ModelArgument, SafeCsvOption
 from soundscene.extras import require
 
-PIPE_HZ = 48000
 PcmType = Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"]  # as in audio.pcm, which imports NumPy
 
 
 def listen(
     model: ModelArgument,
     stdin: Annotated[
-        bool, typer.Option("--stdin", help="Read raw PCM from a pipe, not a microphone.", rich_help_panel=INPUT)
+        bool, typer.Option("--stdin", help="Read raw PCM or WAV from a pipe, not a microphone.", rich_help_panel=INPUT)
     ] = False,
     rate: Annotated[
         int | None,
@@ -52,7 +51,7 @@ def listen(
     head: HeadOption = None,
     safe_csv: SafeCsvOption = False,
 ) -> None:
-    """Classify live audio from a microphone or from raw PCM on stdin.
+    """Classify live audio from a microphone, or PCM or WAV on stdin.
 
     Ctrl-C or the end of the audio ends it.
     """
@@ -73,7 +72,7 @@ def listen(
     head = head or bundle.recipe.calibration.head
     window = DEFAULT_WINDOW_S if window is None else window
     if stdin:
-        source, sample_rate, name = open_pipe(channels, sample_type), rate or PIPE_HZ, "stdin"
+        (source, sample_rate), name = open_pipe(rate, channels, sample_type), "stdin"
     else:
         source = Microphone(device_of(device), rate, channels)
         sample_rate, name = source.sample_rate, "microphone"

@@ -16,6 +16,7 @@ import numpy as np
 
 from soundscene.audio.microphone import Microphone, list_inputs
 from soundscene.audio.pcm import Arrival, PcmStream, SampleType
+from soundscene.audio.piped import Pipe, read_header
 from soundscene.cli.listen_screen import Counts, Screen, clock
 from soundscene.cli.terminal import err, out, say, tell
 from soundscene.errors import AudioError
@@ -28,6 +29,7 @@ COLUMNS = (
     "latency_s", "delay_s", "dropouts", "overruns", "unfamiliarity", "unknown",
 )  # fmt: skip
 
+PIPE_HZ = 48000
 LiveInput = Microphone | PcmStream
 RowForm = Literal["lines", "jsonl", "csv"]
 
@@ -90,20 +92,29 @@ def _counts(source: LiveInput, listener: Listener) -> Counts:
     return Counts(source.dropouts, source.overruns, source.n_lost / listener.sample_rate)
 
 
-def open_pipe(channels: int, sample_type: SampleType) -> PcmStream:
-    """Open stdin as raw PCM.
+def open_pipe(rate: int | None, channels: int, sample_type: SampleType) -> tuple[PcmStream, int]:
+    """Open stdin as raw PCM, or as a WAV if it begins with the header of one, which then counts.
 
     Args:
-        channels: Number of channels, interleaved.
-        sample_type: Format of the samples.
+        rate: Sample rate of raw PCM, Hz.
+        channels: Number of channels of raw PCM, interleaved.
+        sample_type: Format of the samples of raw PCM.
+
+    Returns:
+        The stream and its sample rate, Hz.
 
     Raises:
-        AudioError: Stdin is a terminal.
+        AudioError: Stdin is a terminal, or a sound file that cannot be read from a pipe.
     """
     if sys.stdin is None or sys.stdin.isatty():
         raise AudioError("--stdin is a terminal; pipe raw PCM in, as ffmpeg -i FILE -f s16le -ac 1 -ar 48000 - | ...")
-    file: Any = sys.stdin.buffer
-    return PcmStream(file, channels, sample_type)
+    pipe = Pipe(sys.stdin.buffer)
+    header = read_header(pipe)
+    if header is None:
+        return PcmStream(pipe, channels, sample_type), rate or PIPE_HZ
+    if rate not in (None, header.sample_rate):
+        tell(f"stdin is a WAV of {header.sample_rate} Hz; --rate {rate} is not used")
+    return PcmStream(pipe, header.n_channels, header.sample_type), header.sample_rate
 
 
 def device_of(text: str | None) -> int | str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from rich.console import Console
 
 from soundscene.audio import microphone
@@ -76,6 +77,32 @@ def test_every_form_says_what_the_api_says(
     assert lines[0].startswith("0:00:02.0  no prediction yet  latency ")
     assert lines[0].endswith("  silence")
     assert lines[2].startswith(f"0:00:06.0  {expected[2].scene} {expected[2].probability:.2f}  ")
+
+
+def test_a_wav_in_the_pipe_is_read_by_its_header(
+    model: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipe(monkeypatch, PCM.tobytes())
+    assert run("listen", model, "--stdin", "--rate", str(RATE), "--format", "csv") == 0
+    expected = [(r["end_s"], r["scene"], r["probability"]) for r in csv.DictReader(io.StringIO(capfd.readouterr().out))]
+    file = io.BytesIO()
+    soundfile.write(file, np.stack([PCM, PCM], axis=1), RATE, "PCM_16", format="WAV")
+    pipe(monkeypatch, file.getvalue())
+    assert run("listen", model, "--stdin", "--rate", "48000", "--format", "csv") == 0
+    told = capfd.readouterr()
+    assert [(r["end_s"], r["scene"], r["probability"]) for r in csv.DictReader(io.StringIO(told.out))] == expected
+    assert told.err.splitlines()[0] == f"note: stdin is a WAV of {RATE} Hz; --rate 48000 is not used"
+
+
+def test_another_file_in_the_pipe_is_one_line(
+    model: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, SOUND, RATE, format="OGG")
+    pipe(monkeypatch, file.getvalue())
+    assert run("listen", model, "--stdin") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("soundscene: stdin is an OGG file; --stdin expects raw PCM or a WAV.")
 
 
 def test_ctrl_c_is_a_good_end(model: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
