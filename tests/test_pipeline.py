@@ -180,7 +180,7 @@ def test_a_scene_that_the_model_does_not_know_is_named_with_its_line(manifest: P
     assert str(refusal.value) == (f"{manifest}, line 2: scene 'night_crickets' is not one of the model's (office, rain)")
 
 
-def test_digital_silence_is_left_out_of_the_figures_with_a_note(manifest: Path, tmp_path: Path) -> None:
+def test_digital_silence_is_left_out_of_the_scores_with_a_note(manifest: Path, tmp_path: Path) -> None:
     late = np.zeros(round(2.5 * RATE), np.float32)
     late[-100:] = 0.1  # too late for any segment
     silent = Recording(write(tmp_path / "late.wav", late), "rain", "late")

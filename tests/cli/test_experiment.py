@@ -53,7 +53,7 @@ def test_a_study_and_its_report(study: Path, capfd: pytest.CaptureFixture[str]) 
     assert "| both | mixed |" in capfd.readouterr().out
 
 
-def test_given_again_it_does_nothing_and_says_so(study: Path, manifest: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_rerun_does_nothing_and_says_so(study: Path, manifest: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = ("--systems", "hog", "--splits", "folds=2,seed=1")
     assert run("experiment", manifest, "--out", study, *words, *SMALL) == 0
     told = capfd.readouterr()

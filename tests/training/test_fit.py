@@ -239,7 +239,7 @@ def test_best_is_the_epoch_of_lowest_validation_log_loss():
     assert same(weights(last), seen[6])
 
 
-def test_validation_figures_are_those_of_the_returned_network():
+def test_validation_scores_are_those_of_the_returned_network():
     held = toy_images(30, seed=1)
     fitted = run(validation=held)
     with torch.no_grad():
