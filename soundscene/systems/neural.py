@@ -20,7 +20,7 @@ from soundscene.bundle import Head, ModelBundle
 from soundscene.data.corpus import Corpus, front_end_of, read_segments, regular_segments
 from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
-from soundscene.errors import RecipeError, TrainingError
+from soundscene.errors import BundleError, RecipeError, TrainingError
 from soundscene.network.models import Network
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
@@ -141,12 +141,13 @@ def predict(bundle: ModelBundle, corpus: Corpus, head: Head) -> SystemPrediction
     """
     voting = corpus.voting
     recording_of = corpus.recording[voting]
-    segment = bundle.classify(bundle.embed(corpus.features[voting]), head)
-    if np.isnan(segment).any():
+    try:
+        segment = bundle.classify(bundle.embed(corpus.features[voting]), head)
+    except BundleError:  # the posterior is not finite
         raise TrainingError(
             f"the network predicts NaN: the training has diverged; the learning rate "
             f"{bundle.recipe.training.learning_rate:g} may be too high, try a tenth of it (--set training.learning_rate=...)"
-        )
+        ) from None
     recording = product_by_recording(segment, recording_of, len(corpus.recordings))
     return SystemPredictions(segment, recording_of, recording, temper(recording, bundle.temperature[head]))
 
