@@ -7,6 +7,7 @@ standardisation) and the SVM. There is no pickle in it, so loading an untrusted 
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from soundscene.errors import BundleError, RecipeError
-from soundscene.files import write_atomic
+from soundscene.files import url_hint, write_atomic
 from soundscene.network.blocks import rename_stack
 from soundscene.network.models import Network, build_network
 from soundscene.network.svm import CalibratedSVM
@@ -161,10 +162,12 @@ class ModelBundle:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read header and tensors of a file, and check that it is a complete bundle of a known version."""
-    if not path.exists():
-        raise BundleError(f"{path}: no such file; make it by `soundscene train MANIFEST --out {path}`")
-    if path.is_dir():
-        raise BundleError(f"{path}: is a folder, expected a .safetensors file")
+    if not os.path.exists(path):
+        hint = url_hint(path) or f"no such file; make it by `soundscene train MANIFEST --out {path}`"
+        raise BundleError(f"{path}: {hint}")
+    if not os.path.isfile(path):
+        what = "a folder" if os.path.isdir(path) else "not a regular file"
+        raise BundleError(f"{path}: is {what}, expected a .safetensors file")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

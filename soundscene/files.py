@@ -1,11 +1,21 @@
 """Files that are whole or absent: written beside their name, then renamed."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from soundscene.errors import SceneError
+
+
+def url_hint(path: Path) -> str:
+    """Return what to do where a path is a URL in fact, which no file has; else an empty text.
+
+    Args:
+        path: That does not exist. `Path` has made one slash of two.
+    """
+    return "is a URL; download it first, and give the file" if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)) else ""
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64, Shaped
 
-from soundscene.audio.arrays import as_channels, to_float32
+from soundscene.audio.arrays import ArrayLike, RateLike, as_array, as_channels, as_rate, to_float32
 from soundscene.audio.gate import UNSCALED, Intake
 from soundscene.audio.pcm import Arrival
 from soundscene.bundle import Head, ModelBundle
@@ -115,7 +115,7 @@ class Listener:
         self,
         bundle: ModelBundle,
         head: Head,
-        sample_rate: int,
+        sample_rate: RateLike,
         hop_s: float | None = None,
         window_s: float = DEFAULT_WINDOW_S,
         name: str = "stream",
@@ -125,6 +125,7 @@ class Listener:
         hop_s = audio.segment_s if hop_s is None else hop_s
         _check_range("a hop", hop_s, SHORTEST_HOP_S, LONGEST_HOP_S, "seconds from one prediction to the next")
         _check_range("a window", window_s, audio.segment_s, LONGEST_WINDOW_S, "seconds that a prediction looks back")
+        sample_rate = as_rate(sample_rate, name)
         self._bundle, self.sample_rate = bundle, sample_rate
         self._head: Head = head
         self._intake = Intake(name, sample_rate, audio)
@@ -265,7 +266,7 @@ def warm_up(bundle: ModelBundle, head: Head, sample_rate: int) -> None:
         pass
 
 
-def array_arrivals(blocks: Iterable[Shaped[np.ndarray, "..."]], name: str = "stream") -> Iterator[Arrival]:
+def array_arrivals(blocks: Iterable[ArrayLike], name: str = "stream") -> Iterator[Arrival]:
     """Convert blocks of any size to arrivals. Integers are scaled to [-1, 1).
 
     Args:
@@ -277,7 +278,7 @@ def array_arrivals(blocks: Iterable[Shaped[np.ndarray, "..."]], name: str = "str
     """
     n_channels = 0
     for block in blocks:
-        samples = _native(np.asarray(block), name)
+        samples = _native(as_array(block, name), name)
         n_channels = n_channels or samples.shape[1]
         if samples.shape[1] != n_channels:
             raise AudioError(

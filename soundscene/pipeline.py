@@ -117,7 +117,7 @@ def _train(
 
 def _check_writable(out: Path, run: Path) -> None:
     """Refuse a place that the model cannot be written to before hours of training, not after them."""
-    if out.is_dir():
+    if os.path.isdir(out):
         raise BundleError(f"{out}: is a folder; name the model's file, for example {out / 'model.safetensors'}")
     try:
         run.mkdir(parents=True, exist_ok=True)

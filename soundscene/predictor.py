@@ -11,8 +11,8 @@ from typing import overload
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
 
+from soundscene.audio.arrays import ArrayLike, RateLike
 from soundscene.audio.files import AudioArray, AudioFile
 from soundscene.bundle import BATCH, Head, ModelBundle
 from soundscene.errors import AudioError, AudioWarning, BundleError, RecipeError, SceneError, unexpected
@@ -24,7 +24,7 @@ from soundscene.signal.frontend import FrontEnd, FrontEndStream, segment_batches
 from soundscene.threads import in_order, one_blas_thread, read_ahead
 from soundscene.types import Samples, ScenePrediction, SegmentImages, SegmentPrediction
 
-Source = str | Path | tuple[Shaped[np.ndarray, "..."], int]
+Source = str | Path | tuple[ArrayLike, RateLike]
 """A file, or samples [sample] or [channel, sample] with their rate in Hz."""
 
 _Blocks = Generator[Samples, None, None]
@@ -108,8 +108,10 @@ class Predictor:
         """
         with one_blas_thread():
             if isinstance(source, tuple):
+                if len(source) != 2:
+                    raise AudioError(f"array: a tuple of {len(source)}; expected (samples, sample rate)")
                 samples, sample_rate = source
-                sound = AudioArray(np.asarray(samples), sample_rate, self.bundle.recipe.audio)
+                sound = AudioArray(samples, sample_rate, self.bundle.recipe.audio)
                 prediction = self._predict("array", sound, iter)
             else:
                 prediction = self._predict(str(source), AudioFile(source, self.bundle.recipe.audio), read_ahead)
@@ -150,8 +152,8 @@ class Predictor:
 
     def stream(
         self,
-        blocks: Iterable[Shaped[np.ndarray, "..."]],
-        sample_rate: int,
+        blocks: Iterable[ArrayLike],
+        sample_rate: RateLike,
         hop_s: float | None = None,
         window_s: float = DEFAULT_WINDOW_S,
     ) -> Iterator[Update]:

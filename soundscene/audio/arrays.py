@@ -1,9 +1,64 @@
 """What shapes and types of sample arrays are understood."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float32, Shaped
 
 from soundscene.errors import AudioError
+
+ArrayLike = Any
+"""Samples [sample] or [channel, sample] in whatever `as_array` converts: an array, a list, a tensor."""
+
+RateLike = Any
+"""A sample rate in whatever `as_rate` converts: 44100, 44100.0, a number of numpy."""
+
+
+def as_array(samples: ArrayLike, name: str) -> Shaped[np.ndarray, "..."]:
+    """Return samples as an array, also those of a tensor that requires gradients, or is on a GPU.
+
+    Args:
+        samples: Anything that numpy understands, or a tensor.
+        name: Source, for messages.
+
+    Raises:
+        AudioError: They cannot be read as an array.
+    """
+    try:
+        if hasattr(samples, "detach"):  # a tensor of PyTorch, which only its owner imports
+            samples = samples.detach().cpu().resolve_neg()
+            samples = samples.float() if str(samples.dtype) == "torch.bfloat16" else samples
+        return np.asarray(samples)
+    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise AudioError(
+            f"{name}: samples of type {type(samples).__name__} cannot be read as an array ({reason}); expected a numpy "
+            "array [sample] or [channel, sample]"
+        ) from None
+
+
+def as_rate(rate: RateLike, name: str) -> int:
+    """Return a sample rate as a whole number; 44100.0 is one, as other libraries give it.
+
+    Args:
+        rate: Number of hertz.
+        name: Source, for messages.
+
+    Raises:
+        AudioError: It is no whole number.
+    """
+    number = as_array(rate, name)
+    if number.size != 1 or number.dtype.kind not in "iuf":
+        what = f"an array of shape {number.shape}" if number.size != 1 else repr(rate)[:40]
+        raise AudioError(
+            f"{name}: a sample rate of {what}, expected a whole number of hertz such as 44100; are samples and rate swapped?"
+        )
+    hertz = number.item()
+    if hertz != hertz or hertz in (np.inf, -np.inf) or hertz != int(hertz):
+        raise AudioError(
+            f"{name}: a sample rate of {hertz} Hz is not plausible, expected a whole number such as 44100; is it in kHz?"
+        )
+    return int(hertz)
 
 
 def as_channels(samples: Shaped[np.ndarray, "..."], name: str) -> Shaped[np.ndarray, "channel sample"]:

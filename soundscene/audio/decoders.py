@@ -26,6 +26,7 @@ from soundscene.audio.containers import Part, Window, not_audio
 from soundscene.audio.contents import read_contents
 from soundscene.errors import AudioError
 from soundscene.extras import install
+from soundscene.files import url_hint
 
 _BLOCK_VALUES = 1 << 16  # samples times channels, of two or more, that are decoded at once
 _OPENING = threading.Lock()  # libsndfile keeps why a file was refused in one place for all threads
@@ -114,7 +115,8 @@ def _open_bytes(path: Path) -> BinaryIO:
     except FileNotFoundError:
         if path.is_symlink():
             raise AudioError(f"{path}: is a link to {os.readlink(path)}, which does not exist") from None
-        raise AudioError(f"{path}: does not exist; is the path relative to another folder?") from None
+        hint = url_hint(path) or "does not exist; is the path relative to another folder?"
+        raise AudioError(f"{path}: {hint}") from None
     except PermissionError:
         raise AudioError(f"{path}: may not be read (permission denied); ask its owner, or run chmod +r") from None
     except (OSError, ValueError) as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
-from soundscene.audio.arrays import as_channels, to_float32
+from soundscene.audio.arrays import ArrayLike, RateLike, as_array, as_channels, as_rate, to_float32
 from soundscene.audio.decoders import Blocks, block_samples, open_decoder
 from soundscene.audio.gate import AudioSummary, Gate
 from soundscene.errors import AudioWarning, SceneError, unexpected
@@ -70,10 +70,9 @@ class AudioArray:
         AudioError: The array has another shape or type.
     """
 
-    def __init__(
-        self, samples: Shaped[np.ndarray, "..."], sample_rate: int, audio: AudioRecipe, name: str = "array"
-    ) -> None:
-        self._reading = _Reading(name, partial(_array_blocks, as_channels(samples, name), sample_rate, audio, name))
+    def __init__(self, samples: ArrayLike, sample_rate: RateLike, audio: AudioRecipe, name: str = "array") -> None:
+        channels, rate = as_channels(as_array(samples, name), name), as_rate(sample_rate, name)
+        self._reading = _Reading(name, partial(_array_blocks, channels, rate, audio, name))
 
     def blocks(self) -> Generator[Samples, None, None]:
         """Yield blocks [sample] as `AudioFile.blocks` does.
@@ -138,7 +137,7 @@ def read_samples(path: str | Path, audio: AudioRecipe) -> Samples:
     return _Reading(str(path), partial(_file_blocks, Path(path), audio)).whole()
 
 
-def gate_array(samples: Shaped[np.ndarray, "..."], sample_rate: int, audio: AudioRecipe, name: str = "array") -> Samples:
+def gate_array(samples: ArrayLike, sample_rate: RateLike, audio: AudioRecipe, name: str = "array") -> Samples:
     """Convert an array to mono samples at the recipe's rate; warn by `AudioWarning` as for a file.
 
     Args:
@@ -150,7 +149,8 @@ def gate_array(samples: Shaped[np.ndarray, "..."], sample_rate: int, audio: Audi
     Raises:
         AudioError: The samples cannot be used.
     """
-    return _Reading(name, partial(_array_blocks, as_channels(samples, name), sample_rate, audio, name)).whole()
+    channels, rate = as_channels(as_array(samples, name), name), as_rate(sample_rate, name)
+    return _Reading(name, partial(_array_blocks, channels, rate, audio, name)).whole()
 
 
 def content_hash(path: str | Path) -> str:

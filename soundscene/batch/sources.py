@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import UInt64
 
-from soundscene.audio.folders import AUDIO_SUFFIXES, count_files, count_listed, listed, sound_files
+from soundscene.audio.folders import AUDIO_SUFFIXES, FolderSearch, count_files, count_listed, listed, sound_files
 from soundscene.errors import AudioError, SceneError
 from soundscene.jobs.storage import file_system, is_url, one_line
 
 _FRESH = 1 << 16  # digests kept apart before they are sorted in
 
 
-def sources(paths: Sequence[str], list_from: str | None = None) -> Iterator[str]:
+def sources(paths: Sequence[str], list_from: str | None = None, search: FolderSearch | None = None) -> Iterator[str]:
     """Yield local recordings as `audio.folders.sound_files` does, those at URLs as URLs, then the lines of a list.
 
     The names in a folder at a URL are held all at once, as fsspec lists them, and sorted.
@@ -26,6 +26,7 @@ def sources(paths: Sequence[str], list_from: str | None = None) -> Iterator[str]
     Args:
         paths: Files, folders and globs, each local or a URL.
         list_from: A list with a path a line; "-" is stdin.
+        search: Receives what could not be read or was not followed on this machine.
 
     Raises:
         AudioError: A folder or a glob without audio files, or a place that cannot be read.
@@ -34,7 +35,7 @@ def sources(paths: Sequence[str], list_from: str | None = None) -> Iterator[str]
         if is_url(path):
             yield from _elsewhere(path)
         else:
-            yield from map(str, sound_files([Path(path)]))
+            yield from map(str, sound_files([Path(path)], search))
     if list_from is not None:
         yield from (line if is_url(line) else str(Path(line)) for line in listed(list_from))
 

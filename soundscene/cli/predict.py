@@ -4,6 +4,7 @@ A call is a source, a predictor and a sink. `read_sink` turns the options into o
 do not go together; `run` then needs no more checks.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from soundscene.audio.folders import FolderSearch
 from soundscene.cli.options import COMPUTE, CORES, INPUT, OUTPUT, HeadOption, ModelArgument, SafeCsvOption
-from soundscene.cli.terminal import complain, err, tell
+from soundscene.cli.terminal import UNREADABLE, complain, err, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
 from soundscene.texts import show
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from soundscene.batch.run import BatchStats
     from soundscene.predictor import Predictor
 
-UNREADABLE = 3  # exit code: some files could not be used
 _DRAW_S, _LOG_S = 0.2, 60.0  # between two lines of progress, on a terminal and elsewhere
 
 PrintForm = Literal["table", "csv", "json", "jsonl"]
@@ -131,7 +132,7 @@ def predict(
 ) -> None:
     """Classify audio files and folders.
 
-    Unreadable files are listed at the end (exit code 3).
+    Unreadable files and folders are listed at the end (exit code 3).
     """
     sink = read_sink(form, as_json, segments, unknown, folder, shard, cluster, safe_csv)
     if not paths and listed is None:
@@ -225,7 +226,8 @@ def _print(source: Recordings, predictor: "Predictor", sink: Printed, workers: i
     """Predictions to stdout: csv and jsonl as they come, table and json at the end."""
     from soundscene.cli.tables import PredictionPrinter
 
-    files, _ = _files(source)
+    search = FolderSearch()
+    files, _ = _files(source, search)
     if sink.unknown and predictor.why_unknown_unavailable:
         tell(predictor.why_unknown_unavailable)
     printer = PredictionPrinter(sink.form, sink.segments, sys.stdout, predictor.scenes, sink.unknown, sink.safe_csv)
@@ -246,6 +248,8 @@ def _print(source: Recordings, predictor: "Predictor", sink: Printed, workers: i
         complain(message)
     if n_unreadable:
         complain(f"{n_unreadable} file(s) could not be used")
+    _tell_folders(search)
+    if n_unreadable or search.unreadable:
         raise typer.Exit(UNREADABLE)
 
 
@@ -254,12 +258,13 @@ def _write(source: Recordings, model: Path, head: Literal["svm", "softmax"] | No
     from soundscene.batch.folder import BatchConfig
     from soundscene.batch.run import run_batch
 
-    files, total = _files(source)
+    search = FolderSearch()
+    files, total = _files(source, search)
     predictor = _load(model, head)
     config = BatchConfig.of_model(model, predictor, sink.form, sink.safe_csv)
     with _progress(total) as progress:
         stats = run_batch(predictor, config, files, sink.folder, sink.rows, workers, progress)
-    _finish(stats, str(sink.folder))
+    _finish(stats, str(sink.folder), search)
 
 
 def _write_on_cluster(source: Recordings, model: Path, head: Literal["svm", "softmax"] | None, sink: ClusterShards) -> None:
@@ -270,23 +275,23 @@ def _write_on_cluster(source: Recordings, model: Path, head: Literal["svm", "sof
 
     predictor = _load(model, head)
     config = BatchConfig.of_model(model, predictor, "parquet")
-    total = count_sources(source.paths, source.list_from)
+    total, search = count_sources(source.paths, source.list_from), FolderSearch()
     with _progress(total) as progress:
-        paths = sources(source.paths, source.list_from)
+        paths = sources(source.paths, source.list_from, search)
         stats = run_batch_on_cluster(model, config, paths, sink.place, sink.address, sink.rows, progress)
-    _finish(stats, sink.place)
+    _finish(stats, sink.place, search)
 
 
-def _files(source: Recordings) -> tuple[Iterator[Path], int | None]:
+def _files(source: Recordings, search: FolderSearch) -> tuple[Iterator[Path], int | None]:
     """The files, listed as they are needed, and their number; all folders are searched before the first prediction."""
     from soundscene.audio import folders
 
     for path in source.paths:
-        if "://" in path and not Path(path).exists():
+        if "://" in path and not os.path.exists(path):
             raise SceneError(f"{path}: files elsewhere than on this machine need --cluster")
     paths = [Path(path) for path in source.paths]
     total: int | None = folders.count_files(paths)  # so that a folder without audio loses no prediction
-    files = folders.sound_files(paths)
+    files = folders.sound_files(paths, search)
     if source.list_from is not None:
         more = folders.count_listed(source.list_from)
         total = None if more is None else total + more
@@ -318,8 +323,16 @@ def _progress(total: int | None) -> "Iterator[Callable[[BatchStats], None]]":
             sys.stderr.write("\r" + " " * width + "\r")
 
 
-def _finish(stats: "BatchStats", place: str) -> None:
-    """Print a line on what was done; exit with 3 where rows hold errors."""
+def _tell_folders(search: FolderSearch) -> None:
+    """Print what of the folders is left out."""
+    for note in search.not_followed:
+        tell(note)
+    for error in search.unreadable:
+        complain(error)
+
+
+def _finish(stats: "BatchStats", place: str, search: FolderSearch) -> None:
+    """Print a line on what was done; exit with 3 where rows hold errors, or a folder could not be read."""
     from soundscene.cli.progress import batch_summary
     from soundscene.recipe import FRONT_END
 
@@ -328,4 +341,6 @@ def _finish(stats: "BatchStats", place: str) -> None:
         tell(f"{place}: begun with front-end {stats.front_end} of an earlier soundscene, and continued with it")
     if stats.broken:
         complain(f"{stats.broken} file(s) could not be used; the column error says why")
+    _tell_folders(search)
+    if stats.broken or search.unreadable:
         raise typer.Exit(UNREADABLE)

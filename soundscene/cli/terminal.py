@@ -10,6 +10,8 @@ from rich.console import Console
 from soundscene.texts import show
 
 # No markup and no emoji: file and scene names are the user's, and "[/x]" or ":car:" in them must be printed unchanged.
+UNREADABLE = 3  # exit code: some files or folders could not be read
+
 out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from soundscene.audio.folders import AUDIO_SUFFIXES, walk
+from soundscene.audio.folders import AUDIO_SUFFIXES, FolderSearch
 from soundscene.data.designs import Design, check, random_splits, repeats
 from soundscene.data.manifest import Manifest
 from soundscene.errors import ManifestError
@@ -47,8 +47,11 @@ def read_litis(folder_or_zip: Path, unpack_to: Path) -> tuple[Manifest, tuple[st
     Raises:
         ManifestError: A name lacks scene or number, two files have one name, the zip is damaged, or there is no audio.
     """
-    if folder_or_zip.is_dir():
-        members = [file.relative_to(folder_or_zip).as_posix() for file in walk(folder_or_zip)]
+    if os.path.isdir(folder_or_zip):
+        search = FolderSearch()
+        members = [file.relative_to(folder_or_zip).as_posix() for file in search.walk(folder_or_zip)]
+        if search.unreadable:
+            raise ManifestError(search.unreadable[0])
         sounds = _sounds(folder_or_zip, members)
         root, files = folder_or_zip, [folder_or_zip / member for member in sounds.values()]
     else:
@@ -87,7 +90,7 @@ def litis_design(manifest: Manifest, splits_folder: Path | None, seed: int) -> D
         by = "recording" if len({r.group for r in manifest.recordings}) == len(manifest.recordings) else "group"
         how = f"{N_SPLITS} stratified splits by {by}, drawn with seed {seed}, {100 * TRAIN_SHARE:g} % for training"
         return replace(drawn, text=f"{how} (not the data set's own splits)")
-    if not splits_folder.is_dir():
+    if not os.path.isdir(splits_folder):
         raise ManifestError(f"{splits_folder}: is not a folder; expected a folder with split files")
     files = [f for f in sorted(splits_folder.iterdir()) if f.is_file() and f.suffix.lower() in _LISTS and f.name[0] != "."]
     indexed = any("matrices" in file.name.lower() or file.name == RELATION for file in files)
@@ -198,7 +201,7 @@ def _scene_in(name: str) -> str:
 
 
 def _unpack(source: Path, folder: Path) -> list[Path]:
-    if not source.exists():
+    if not os.path.exists(source):
         raise ManifestError(f"{source}: does not exist; expected the zip of LITIS Rouen or its unpacked folder")
     try:
         with zipfile.ZipFile(source) as archive:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from soundscene.audio.folders import AUDIO_SUFFIXES, walk
+from soundscene.audio.folders import AUDIO_SUFFIXES, FolderSearch
 from soundscene.data.splits import check_leakage, deal_folds
 from soundscene.errors import ManifestError
 from soundscene.texts import fold_case, fold_name, plain_cell, safe_cell, short
@@ -158,25 +158,27 @@ def parse_test(text: str) -> tuple[str, str]:
     return column, value
 
 
-def scan(folder: str | Path) -> tuple[Manifest, tuple[str, ...]]:
+def scan(folder: str | Path, search: FolderSearch | None = None) -> tuple[Manifest, tuple[str, ...]]:
     """Build a manifest from a folder with one subfolder per scene, and notes for the user.
 
     Files may be deeper inside a scene's folder; hidden ones are skipped. Each file is its own group. Five stratified folds
     are assigned, so that `--test fold=1` works at once: fewer where a scene has fewer files, none where it has one.
 
+    Args:
+        folder: To search.
+        search: Receives what could not be read or was not followed.
+
     Raises:
-        ManifestError: There is no subfolder with audio files.
+        ManifestError: There is no subfolder with audio files, or the folder cannot be read.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
+    folder, search = Path(folder), search or FolderSearch()
+    if not os.path.isdir(folder):
+        what = "is a file" if os.path.exists(folder) else "does not exist"
         raise ManifestError(f"{folder}: {what}; expected a folder with one subfolder per scene")
     recordings, n_other, loose = [], 0, []
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            for file in walk(entry):
+    for entry in search.entries(folder):
+        if os.path.isdir(entry):
+            for file in search.walk(entry, folder):
                 if file.suffix.lower() in AUDIO_SUFFIXES:
                     recordings.append(Recording(file, entry.name, file.relative_to(folder).as_posix()))
                 else:
@@ -186,6 +188,8 @@ def scan(folder: str | Path) -> tuple[Manifest, tuple[str, ...]]:
         else:
             n_other += 1
     if not recordings:
+        if search.unreadable:
+            raise ManifestError(search.unreadable[0])
         hint = f"; {len(loose)} audio files are directly in it, without a scene" if loose else ""
         raise ManifestError(f"{folder}: no subfolder contains audio files; expected one subfolder per scene{hint}")
     try:

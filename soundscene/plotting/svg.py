@@ -48,9 +48,9 @@ def check_output(out: Path, suffixes: tuple[str, ...]) -> str:
     suffix = out.suffix.lower()
     if suffix not in suffixes:
         raise SceneError(f"{out}: a picture ends in {', '.join(suffixes[:-1])} or {suffixes[-1]}, not in {out.suffix!r}")
-    if out.is_dir():
+    if os.path.isdir(out):
         raise SceneError(f"{out}: is a folder; name the picture's file")
-    if not out.parent.is_dir():
+    if not os.path.isdir(out.parent):
         raise SceneError(f"{out}: cannot be written there, the folder {out.parent} does not exist; create it first")
     if not os.access(out.parent, os.W_OK | os.X_OK):
         raise SceneError(f"{out}: cannot be written there (no permission to write in {out.parent})")
