@@ -16,7 +16,7 @@ FAILED = 3  # exit code: some trainings have no result
 
 LITIS_NOTE = (
     "--litis is deprecated and leaves in 0.3; write a manifest by `soundscene scan FOLDER --layout litis --out litis.csv`, "
-    "then run `soundscene experiment litis.csv --splits columns=split*`"
+    "then run `soundscene experiment litis.csv --splits 'columns=split*' --recipe default`"
 )
 
 
