@@ -34,6 +34,7 @@ from soundscene.types import LogPosterior
 FORMAT = "soundscene bundle"
 VERSION = 1
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_LARGEST = 1e15  # of a weight: those of the SVM may be large, where embeddings are small
 BATCH = 64  # segments computed at once in prediction
 DEVICE_BATCH = 512  # on a GPU
 
@@ -264,10 +265,15 @@ def _faults(network: Network, svm: CalibratedSVM) -> Iterator[str]:
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point() and f"{prefix}/{name}" != "svm/offset" and not tensor.isfinite().all():
                 yield f"{prefix}/{name} holds values that are not finite"
+            if tensor.is_floating_point() and (tensor[tensor.isfinite()].abs() > _LARGEST).any():
+                yield f"{prefix}/{name} holds values beyond {_LARGEST:g}, which no training gives"
             if name.endswith("running_var") and (tensor < 0).any():
                 yield f"{prefix}/{name} holds negative variances"
-    if not (network.standardise.inverse_deviation > 0).all():
-        yield "network/standardise.inverse_deviation holds values that are not positive"
+    inverse = network.standardise.inverse_deviation
+    if not ((inverse > 0) & (inverse < 2e6)).all():  # `Standardise.fit` takes no deviation below 1e-6
+        yield "network/standardise.inverse_deviation holds values that are no inverse deviations"
+    if not (network.standardise.mean.abs() < 1e3).all():
+        yield "network/standardise.mean holds values that are no logarithms of a power"
     # A scene that was absent from the training has offset +inf: probability zero. All scenes cannot have it.
     if not (svm.offset > -math.inf).all() or not svm.offset.isfinite().any():
         yield "svm/offset holds values that are no offsets"

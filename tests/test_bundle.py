@@ -239,7 +239,11 @@ VERSIONS = [math.inf, math.nan, -1, 0, True, "1", None, 1.5]
 VALUES = [
     ("network/softmax.weight", math.nan, "values that are not finite"),
     ("network/standardise.mean", math.inf, "values that are not finite"),
-    ("network/standardise.inverse_deviation", 0.0, "values that are not positive"),
+    ("network/standardise.inverse_deviation", 0.0, "values that are no inverse deviations"),
+    ("network/standardise.inverse_deviation", 1e38, "values beyond 1e\\+15, which no training gives"),
+    ("network/standardise.inverse_deviation", 1e9, "values that are no inverse deviations"),
+    ("network/standardise.mean", 1e6, "values that are no logarithms of a power"),
+    ("network/attention.temporal.context", -1e30, "values beyond 1e\\+15, which no training gives"),
     ("network/convolutions.blocks.1.norm.running_var", -1.0, "negative variances"),
     ("network/recurrent.layers.1.bias_hh_l0", -math.inf, "values that are not finite"),
     ("svm/weight", math.nan, "values that are not finite"),
@@ -432,10 +436,10 @@ def test_what_0_1_0_saved_rightly_is_loaded(path: Path) -> None:
 
 
 def test_weights_that_overflow_are_an_error_and_no_prediction(path: Path) -> None:
-    huge = crafted(path, lambda h: h, lambda t: t | {"network/softmax.weight": torch.full((3, 8), 3e38)})
+    huge = crafted(path, lambda h: h, lambda t: t | {"network/softmax.weight": torch.full((3, 8), 9e14)})
     bundle = ModelBundle.load(huge)
     with pytest.raises(BundleError, match="computes no finite posterior, because its weights are too large"):
-        bundle.classify(np.full((1, 8), 100, np.float32), "softmax")
+        bundle.classify(np.full((1, 8), 3e38, np.float32), "softmax")
 
 
 @pytest.mark.parametrize(("make", "message"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])

@@ -25,6 +25,7 @@ from soundscene.cli.timeline import timeline
 from soundscene.cli.train import train
 from soundscene.errors import AudioWarning, SceneError
 from soundscene.extras import explain_missing, require
+from soundscene.texts import show
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -98,6 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
             complain("Interrupted." + (" Rerun the same command to resume." if _resumes(words) else ""))
         sys.exit(code if isinstance(code, int) else 0)
     except UsageError as error:
+        error.message = "\n".join(map(show, error.message.split("\n")))  # a shell's * may have put names of files there
         error.show()  # as plain text: in a panel of typer's, messages would be wrapped
         sys.exit(2)
     except SceneError as error:

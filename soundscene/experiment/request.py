@@ -11,6 +11,7 @@ from soundscene.errors import RecipeError
 from soundscene.experiment.plan import PLAN, Plan
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import SystemSpec, specs
+from soundscene.texts import short
 from soundscene.types import Recording
 
 
@@ -166,8 +167,8 @@ def read_seeds(text: str) -> tuple[int, ...]:
         seeds = tuple(dict.fromkeys(int(word) for word in text.split(",")))
     except ValueError:
         seeds = ()
-    if not seeds or min(seeds) < 0:
-        raise RecipeError(f"seeds {text!r}: expected whole numbers from 0, comma-separated, such as 0,1,2")
+    if not seeds or min(seeds) < 0 or max(seeds) >= 2**63:
+        raise RecipeError(f"seeds {short(text)!r}: expected whole numbers from 0, comma-separated, such as 0,1,2")
     return seeds
 
 
