@@ -22,7 +22,7 @@ from soundscene.data.splits import check_leakage
 from soundscene.errors import AudioError, BundleError, ManifestError, TrainingError
 from soundscene.files import write_atomic
 from soundscene.jobs.lock import locked
-from soundscene.network.models import Network
+from soundscene.network.models import Network, check_bands
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation, HeadScores
 from soundscene.scoring.metrics import Metrics, evaluate
@@ -68,6 +68,7 @@ def train_on_manifest(
     fabric = fabric or Fabric(devices=1)
     run = out.with_name(f"{out.name}.run")
     _check_writable(out, run)
+    check_bands(recipe)
     listed = Manifest.read(manifest)
     split = listed.split(*parse_test(test)) if test else Split(listed.recordings, ())
     with _locked(out, run) if fabric.global_rank == 0 else nullcontext(False) as killed:

@@ -339,7 +339,7 @@ def _read_toml(name: str, presets: Iterable[str]) -> dict[str, Any]:
     if len(content) > _LARGEST_FILE:
         raise RecipeError(f"recipe {name}: larger than {_LARGEST_FILE >> 20} MB; expected a short TOML file")
     try:
-        return parse_toml(content.decode().replace("\r\n", "\n"))
+        return parse_toml(content.decode("utf-8-sig").replace("\r\n", "\n"))
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError among them
         raise RecipeError(f"recipe {name}: not valid TOML: {short(str(error))}") from None
 

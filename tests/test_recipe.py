@@ -302,6 +302,11 @@ def test_a_file_starts_from_the_default(tmp_path):
     assert Recipe.load(name) == Recipe().with_settings(["training.epochs=7", "network.filters=[4, 8, 16]"])
 
 
+def test_a_file_of_windows_is_read(tmp_path):
+    (tmp_path / "r.toml").write_bytes(b"\xef\xbb\xbf[training]\r\nepochs = 7\r\n")
+    assert Recipe.load(str(tmp_path / "r.toml")) == Recipe().with_settings(["training.epochs=7"])
+
+
 @pytest.mark.parametrize("base", ["paper", "default", "small"])
 def test_a_file_may_start_from_a_preset(tmp_path, base):
     _, name = load(tmp_path, f'base = "{base}"\n[training]\nepochs = 7\n')

@@ -17,6 +17,7 @@ from jaxtyping import Bool
 from soundscene.data.manifest import Manifest
 from soundscene.data.splits import check_leakage, group_folds
 from soundscene.errors import ManifestError
+from soundscene.texts import fold_name
 from soundscene.types import Split
 
 MOST_SPLITS = 100  # each is a training of every system
@@ -133,7 +134,7 @@ def by_columns(manifest: Manifest, names: Sequence[str]) -> Design:
         ManifestError: A column is unknown, has another value, or lacks training or test rows. A scene is tested that no
             training recording has. A group appears in both parts. There are more than 100 columns.
     """
-    columns = list(dict.fromkeys(column for name in names for column in _matching(manifest, name)))
+    columns = list(dict.fromkeys(column for name in names for column in _matching(manifest, fold_name(name))))
     if len(columns) > MOST_SPLITS:
         raise ManifestError(
             f"{manifest.path}: {len(columns)} columns of splits, each is a training; allowed are {MOST_SPLITS}"

@@ -217,7 +217,7 @@ def make_plan(
         try:
             recipe.with_settings(spec.settings)
         except SceneError as error:
-            raise RecipeError(f"system {spec.name}: {error}") from None
+            raise RecipeError(f"system {short(spec.name)}: {error}") from None
     names = [_safe(spec.name) for spec in systems]
     if len(set(names)) < len(names):
         raise RecipeError(f"two systems would have files of one name: {', '.join(sorted(names))}")

@@ -120,10 +120,19 @@ def build_network(recipe: Recipe, n_scenes: int) -> Network:
     Raises:
         RecipeError: If three poolings by 4 do not divide the bands.
     """
+    check_bands(recipe)
+    model = AttCRNN if recipe.network.kind == "att-crnn" else CNNBaseline
+    return model(recipe, n_scenes).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def check_bands(recipe: Recipe) -> None:
+    """Check that a network can be built for a recipe's images, before anything is read.
+
+    Raises:
+        RecipeError: If three poolings by 4 do not divide the bands.
+    """
     if recipe.features.n_bands % POOL**3:
         raise RecipeError(
             f"recipe value features.n_bands: {recipe.features.n_bands} is not a multiple of {POOL**3}, "
             "which three poolings by 4 need (Table 1)"
         )
-    model = AttCRNN if recipe.network.kind == "att-crnn" else CNNBaseline
-    return model(recipe, n_scenes).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

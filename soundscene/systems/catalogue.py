@@ -9,6 +9,7 @@ import msgspec
 
 from soundscene.errors import RecipeError
 from soundscene.recipe import FRONT_END, Recipe
+from soundscene.texts import short
 
 if TYPE_CHECKING:
     from soundscene.systems.system import System  # needs PyTorch, and reports do not
@@ -98,7 +99,7 @@ def _named(name: str) -> SystemSpec:
     plain, _, settings = name.partition(":")
     spec = {spec.name: spec for spec in SYSTEMS}.get(plain)
     if spec is None:
-        raise RecipeError(f"system {plain!r}: allowed are {', '.join(spec.name for spec in SYSTEMS)}")
+        raise RecipeError(f"system {short(plain)!r}: allowed are {', '.join(spec.name for spec in SYSTEMS)}")
     if not settings:
         return spec
     extra = tuple(settings.split(":"))

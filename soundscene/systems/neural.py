@@ -21,7 +21,7 @@ from soundscene.data.corpus import Corpus, front_end_of, read_segments, regular_
 from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
 from soundscene.errors import BundleError, RecipeError, TrainingError
-from soundscene.network.models import Network
+from soundscene.network.models import Network, check_bands
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
@@ -253,7 +253,11 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) ->
         name: Name in files.
         title: Title in tables.
         front_end: Version of the front-end.
+
+    Raises:
+        RecipeError: If no network can be built for the recipe's images.
     """
+    check_bands(recipe)
     return System(name, title, images(recipe, front_end), recipe.to_dict(), partial(_fit_system, recipe, front_end))
 
 

@@ -68,6 +68,26 @@ BROKEN: list[tuple[str, Callable[[Path, Path, Path], Words], str]] = [
         r"recipe value training\.epochs: Expected `int`, got `str`",
     ),
     (
+        "values too large together",
+        lambda c, m, t: ["train", c, *TRAIN, "--set", "network.hidden=4096"],
+        r"the weights of the network: [\d,]+, allowed are 1 to 32,000,000; use a smaller network\.hidden or fewer .+",
+    ),
+    (
+        "a number that no parser reads",
+        lambda c, m, t: ["train", c, *TRAIN, "--set", f"training.seed={'9' * 5000}"],
+        r"recipe value training\.seed: Expected `int`, got `str`",
+    ),
+    (
+        "bands that no network can pool, before the manifest is read",
+        lambda c, m, t: ["train", t / "absent.csv", *TRAIN, "--set", "features.n_bands=100"],
+        r"recipe value features\.n_bands: 100 is not a multiple of 64, which three poolings by 4 need \(Table 1\)",
+    ),
+    (
+        "seeds beyond 64 bits",
+        lambda c, m, t: ["experiment", c, "--out", t / "run", "--seeds", f"0,{2**63}"],
+        r"seeds '0,9223372036854775808': expected whole numbers from 0, comma-separated, such as 0,1,2",
+    ),
+    (
         "setting without =",
         lambda c, m, t: ["train", c, *TRAIN, "--set", "epochs"],
         r"--set 'epochs': expected section\.key=value, for example training\.epochs=30",

@@ -65,6 +65,8 @@ def quiet(captured: Any) -> str:
         ["info", "MODEL"],
         ["info", "MODEL", "--json"],
         ["info", "absentSOUND"],
+        ["info", "absent", "SOUND"],
+        ["predict", "absent", "SOUND", "--format", "SOUND"],
         ["timeline", "MODEL", "SOUND", "--stay", "4"],
         ["timeline", "MODEL", "SOUND", "--stay", "4", "--format", "csv"],
         ["timeline", "MODEL", "SOUND", "--stay", "4", "--format", "labels"],
