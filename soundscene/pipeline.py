@@ -4,6 +4,7 @@ import csv
 import glob
 import io
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -78,7 +79,8 @@ def train_on_manifest(
         corpus = read_corpus(split.train, recipe, hop_s, workers, read_progress, skipped=skipped)
         _check_scenes(split, corpus)
         _guard(split, corpus)
-        return _train(out, run, recipe, corpus, manifest, test, fabric, on_epoch)
+        with _one_line(run):
+            return _train(out, run, recipe, corpus, manifest, test, fabric, on_epoch)
 
 
 def _train(
@@ -114,6 +116,30 @@ def _train(
         checkpoint.unlink(missing_ok=True)  # the bundle is complete
     fabric.barrier()
     return result.bundle
+
+
+@contextmanager
+def _one_line(run: Path) -> Iterator[None]:
+    """Turn what TensorBoard's writer raises, in a thread of its own too, into one error: the folder may vanish, or fill up."""
+    hook = threading.excepthook
+
+    def quiet(failure: threading.ExceptHookArgs) -> None:
+        if not (isinstance(failure.exc_value, OSError) and type(failure.thread).__name__ == "_AsyncWriterThread"):
+            hook(failure)
+
+    threading.excepthook = quiet
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        cause = error.__cause__ if isinstance(error, ValueError) else error  # Lightning wraps it
+        if not isinstance(cause, OSError):
+            raise
+        why = cause.strerror or cause
+        raise TrainingError(
+            f"{run}: cannot be written ({why}); was it removed, or is the disk full? Rerun to resume"
+        ) from None
+    finally:
+        threading.excepthook = hook
 
 
 def _check_writable(out: Path, run: Path) -> None:

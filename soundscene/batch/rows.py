@@ -140,6 +140,8 @@ def read_paths(content: bytes, name: str, form: ShardFormat, scenes: Sequence[st
 
             yield from pyarrow.parquet.read_table(io.BytesIO(content), columns=["path"]).column("path").to_pylist()
             return
+        if not content.endswith(b"\n"):
+            raise ValueError("its last line is cut short")
         text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
         yield from _csv_paths(text, columns(scenes), safe) if form == "csv" else _json_paths(text)
     except (

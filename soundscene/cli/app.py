@@ -4,16 +4,18 @@ Errors that a user can cause become one line on stderr and exit code 2. `predict
 with 3. A traceback is a bug of soundscene.
 """
 
+import errno
 import io
 import os
 import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, NoReturn, cast
 
 import typer
 
+from soundscene.cli import signals
 from soundscene.cli.evaluate import evaluate, info
 from soundscene.cli.experiment import experiment, report
 from soundscene.cli.explain import explain
@@ -35,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 CTRL_C = 130  # exit code into which typer turns KeyboardInterrupt
 QUICK = ("predict", "timeline", "info", "scan")  # commands that leave nothing behind them
 UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])  # typer has no public name for it
@@ -96,8 +99,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(words, prog_name="soundscene", standalone_mode=False)
         if code == CTRL_C:
-            complain("Interrupted." + (" Rerun the same command to resume." if _resumes(words) else ""))
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
+    except KeyboardInterrupt:
+        _interrupted(words)
     except UsageError as error:
         error.message = "\n".join(map(show, error.message.split("\n")))  # a shell's * may have put names of files there
         error.show()  # as plain text: in a panel of typer's, messages would be wrapped
@@ -105,14 +110,32 @@ def main(arguments: list[str] | None = None) -> None:
     except SceneError as error:
         complain(str(error))
         sys.exit(2)
-    except ModuleNotFoundError as error:
-        message = explain_missing(words[0] if words else "soundscene", error)
+    except Exception as error:
+        if signals.exit_code():  # a library turned the interruption into an error of its own
+            _interrupted(words)
+        message = _one_line(error, words)
         if message is None:
             raise
         complain(message)
         sys.exit(2)
     finally:
         _flush()
+
+
+def _interrupted(words: list[str]) -> NoReturn:
+    with suppress(OSError):  # after SIGHUP the terminal is gone
+        complain("Interrupted." + (" Rerun the same command to resume." if _resumes(words) else ""))
+    sys.exit(signals.exit_code() or CTRL_C)
+
+
+def _one_line(error: Exception, words: list[str]) -> str | None:
+    """Return the message of an error that is no `SceneError`, and still no bug: a missing extra, a full disk."""
+    if isinstance(error, ModuleNotFoundError):
+        return explain_missing(words[0] if words else "soundscene", error)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        what = f"{error.filename}:" if error.filename else "the output"
+        return f"{what} cannot be written ({error.strerror}); is the disk full?"
+    return None
 
 
 def _resumes(words: list[str]) -> bool:
@@ -124,12 +147,15 @@ def _resumes(words: list[str]) -> bool:
 
 
 def _flush() -> None:
-    """Flush stdout, unless its reader is gone, as with `| head`."""
+    """Flush stdout, unless its reader is gone, as with `| head`, or its disk is full."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again, and complains, at its end
-        sys.exit(1)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(1)
+        complain(f"the output cannot be written ({error.strerror or error}); is the disk full?")
+        sys.exit(2)
 
 
 def command() -> None:
@@ -145,6 +171,8 @@ def command() -> None:
         if not isinstance(end.code, int | None):
             raise
         code = end.code or 0
+    except KeyboardInterrupt:  # a second one, while the first is dealt with
+        code = signals.exit_code() or CTRL_C
     if sys.argv[1:2] and sys.argv[1] in QUICK and "ray" not in sys.modules:
         with suppress(OSError, ValueError):
             sys.stderr.flush()

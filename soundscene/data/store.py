@@ -105,6 +105,8 @@ class FeatureStore:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(self.folder / "lock") and not os.path.isfile(self.folder / "lock"):
+                raise TrainingError(f"{self.folder / 'lock'}: is not a file, expected a lock file; remove it")
             with FileLock(self.folder / "lock"):
                 return self._build(recordings, workers, progress)
         except OSError as error:

@@ -8,6 +8,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -267,8 +268,9 @@ def work_in_process(folder: RunFolder, plan: Plan, task: Task, device: str, gpu:
     except SceneError as error:
         pipe.send(Event("failed", {}, str(error)))
     except Exception as error:
-        log = folder.work(task) / "error.log"
-        log.write_text(traceback.format_exc(), encoding="utf-8")
+        log = folder.path / "work" / task.name / "error.log"
+        with suppress(OSError):  # the disk may be what is wrong
+            log.write_text(traceback.format_exc(), encoding="utf-8")
         pipe.send(Event("failed", {}, f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (see {log})"))
     finally:
         pipe.close()

@@ -1,0 +1,28 @@
+"""Signals that end a command: SIGTERM and SIGHUP end it as Ctrl-C does, so that what is computed is written."""
+
+import signal
+from types import FrameType
+
+_ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
+_received: list[int] = []
+
+
+def install() -> None:
+    """Turn these signals into KeyboardInterrupt in the main thread, but those that are ignored, as under nohup."""
+    for name in _ENDING:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+    for name in _ENDING[1:]:  # a second one must not interrupt the writing; Ctrl-C may
+        if (other := getattr(signal, name, None)) is not None:
+            signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def exit_code() -> int | None:
+    """Return the exit code of a process that such a signal ended, as a shell would; None if there was none."""
+    return 128 + _received[0] if _received else None
