@@ -120,7 +120,7 @@ def _train(
 
 @contextmanager
 def _one_line(run: Path) -> Iterator[None]:
-    """Turn what TensorBoard's writer raises, in a thread of its own too, into one error: the folder may vanish, or fill up."""
+    """Turn what TensorBoard's writer raises, also in its own thread, into one error: the folder may vanish, or fill up."""
     hook = threading.excepthook
 
     def quiet(failure: threading.ExceptHookArgs) -> None:
