@@ -19,8 +19,10 @@ process has no such tests: it meets those that ran a statement which names it, d
 come the 25 fastest tests and 25 others by lot, 60 s of them at most; what survives them meets all others, `--rest` seconds
 of them at most. Left out are tests that start clusters, kill processes or read the source (`EXCLUDED`). Tests run in a fork
 of a process that has the large libraries loaded, in a copy of the tree which subprocesses see too, with one thread. All
-chosen tests first run without a mutant; those that fail are left out. RESULTS holds for each mutant a status: "caught",
-"timeout" (counts as caught), "survived", "no test"; and it is gone on with if it is there.
+chosen tests first run without a mutant; those that fail are left out. With `--first BEFORE`, the test of the same name as
+the one that caught a mutant before comes first, alone; whatever else catches it is then run without it too. RESULTS holds
+for each mutant a status: "caught", "timeout" (counts as caught), "survived", "no test"; a second run
+goes on with it.
 """
 
 import argparse
@@ -411,6 +413,8 @@ class Tests:
         from coverage import CoverageData
 
         self.code, self.excluded, self.failing = code, re.compile(excluded), set[str]()
+        self.killers: dict[int, list[str]] = {}
+        self.checked: set[str] = set()
         self.lines: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
         for file in sorted(data.glob(".coverage*")) if data.is_dir() else [data]:
             known = CoverageData(str(file))
@@ -418,16 +422,27 @@ class Tests:
             for name in known.measured_files():
                 path = f"{PACKAGE}/" + name.rpartition(f"/{PACKAGE}/")[2]
                 for line, contexts in known.contexts_by_lineno(name).items():
-                    self.lines[path][line] |= {c.rpartition("|")[0] for c in contexts if c}
+                    self.lines[path][line] |= {_ungrouped(c.rpartition("|")[0]) for c in contexts if c}
         self.seconds: dict[str, float] = defaultdict(lambda: 0.005)
         self.setup_s: dict[str, float] = defaultdict(float)  # of files: what the first of their tests waits for
         for line in log.read_text(encoding="utf-8").splitlines() if log else []:
             if took := re.match(r"\s*([\d.]+)s (call|setup|teardown)\s+(\S.*)$", line):
-                seconds, file = float(took[1]), took[3].partition("::")[0]
+                seconds, test = float(took[1]), _ungrouped(took[3])
+                file = test.partition("::")[0]
                 if took[2] == "setup" and seconds >= SETUP_S:
                     self.setup_s[file] = max(seconds, self.setup_s[file])
                 else:
-                    self.seconds[took[3]] += seconds
+                    self.seconds[test] += seconds
+
+    def put_first(self, before: "Mapping[int, Result]") -> None:
+        """Note for each mutant the test of the name of the one that caught it in another tree, where there is one."""
+        known = sorted({test for lines in self.lines.values() for tests in lines.values() for test in tests})
+        named = {test.partition("::")[2]: test for test in known if not self.excluded.search(test)}
+        plain = {name.partition("[")[0]: test for name, test in reversed(named.items())}
+        for i, result in before.items():
+            name = result.test.removesuffix(" (crash)").partition("::")[2]
+            if test := named.get(name) or plain.get(name.partition("[")[0]):
+                self.killers[i] = [test]
 
     def cost(self, tests: Sequence[str]) -> float:
         """Seconds that tests take together."""
@@ -458,6 +473,11 @@ class Tests:
                     part.append(test)
                     break
         return parts
+
+
+def _ungrouped(test: str) -> str:
+    """A test's name without the group that pytest-xdist appends."""
+    return re.sub(r"@[^@\]]*$", "", test)
 
 
 @dataclass(eq=False)
@@ -632,14 +652,19 @@ def load_results(path: Path) -> dict[int, Result]:
 
 def try_mutant(bench: Bench, tests: Tests, mutant: Mutant, found: Found, rest_s: float) -> Result:
     """Meet the tests of the first try, then all others."""
-    covering = tests.of(found.place)
+    killers = tests.killers.get(mutant.id, [])
     n = 0
-    for chosen in tests.parted(covering, mutant.id, rest_s):
+    for chosen in (killers, *tests.parted(tests.of(found.place), mutant.id, rest_s)):
         if chosen:
             n += len(chosen)
             status, failed = bench.run(chosen, TIMEOUT_S + 3 * tests.cost(chosen), found)
             if status != "passed":
                 test = (failed or ["before any test"])[0]
+                if "::" in test and test not in tests.checked:
+                    if bench.run([test], TIMEOUT_S + 3 * tests.cost([test]), None)[0] != "passed":
+                        tests.failing.add(test)
+                        return try_mutant(bench, tests, mutant, found, rest_s)
+                    tests.checked.add(test)
                 caught = "timeout" if status == "timeout" else "caught"
                 return Result(mutant.id, caught, f"{test} (crash)" if status == "crashed" else test, n)
     return Result(mutant.id, "survived" if n else "no test", "", n)
@@ -647,10 +672,16 @@ def try_mutant(bench: Bench, tests: Tests, mutant: Mutant, found: Found, rest_s:
 
 def check_unmutated(bench: Bench, tests: Tests, found: Mapping[int, Found], rest_s: float) -> None:
     """Run what the first tries will run, without a mutant; what fails is left out from now on."""
-    chosen = dict.fromkeys(t for i, place in found.items() for t in tests.parted(tests.of(place.place), i, rest_s)[0])
+    chosen = dict.fromkeys(
+        test
+        for i, place in found.items()
+        for test in (tests.killers.get(i, []) if tests.killers else tests.parted(tests.of(place.place), i, rest_s)[0])
+    )
     start = time.monotonic()
     status, failed = bench.run(sorted(chosen), TIMEOUT_S + 5 * tests.cost(list(chosen)), None, stop=False)
     tests.failing |= set(failed)
+    tests.checked |= set(chosen) - tests.failing
+    tests.killers = {i: some for i, some in tests.killers.items() if not tests.failing & set(some)}
     print(
         f"without a mutant: {status}, {len(chosen)} tests, {time.monotonic() - start:.0f} s; left out: {failed}", flush=True
     )
@@ -667,6 +698,8 @@ def run(options: argparse.Namespace) -> None:
             importlib.import_module(name)
     code = Code(options.tree)
     tests = Tests(options.tests_map, options.durations, options.exclude, code)
+    if options.first:
+        tests.put_first(load_results(options.first))
     moved = json.loads(options.relocate.read_text(encoding="utf-8")) if options.relocate else {}
     results = load_results(options.out)
     wanted = {int(i) for i in options.only.split(",")} if options.only else None
@@ -684,7 +717,7 @@ def run(options: argparse.Namespace) -> None:
             save(results, options.out)
             said = f"{result.status:9}{time.monotonic() - start:6.1f} s {result.n_tests:4} tests {result.test}"
             print(f"{mutant.id:4} {mutant.path}:{mutant.line} {mutant.operator} {said}", flush=True)
-            if options.keep_logs:
+            if options.keep_logs and (bench.work / "log").exists():
                 shutil.copy(bench.work / "log", options.keep_logs / f"{mutant.id}.log")
     summary(results)
 
@@ -742,6 +775,7 @@ def main() -> None:
     running.add_argument("--durations", type=Path, help="log of pytest --durations=0")
     running.add_argument("--exclude", default=EXCLUDED, help="regular expression of tests to leave out")
     running.add_argument("--rest", type=float, default=300.0, help="seconds of tests of the second try")
+    running.add_argument("--first", type=Path, help="results of another tree, whose tests come first")
     running.add_argument("--only", help="ids, comma-separated; run again if they have results")
     running.add_argument("--unchecked", action="store_true", help="do not run the tests without a mutant first")
     running.add_argument("--work", type=Path, help="where the copy of the tree is made (default: the system's)")

@@ -8,7 +8,7 @@ import pytest
 from scipy import signal
 from scipy.io import wavfile
 
-from benchmarks.baselines import judge
+from benchmarks.baselines import predict_baseline
 from soundscene.data.manifest import Manifest
 from soundscene.errors import ManifestError, RecipeError
 from soundscene.render.corpus import render_corpus, render_recording
@@ -82,7 +82,7 @@ def test_nearest_mean_of_spectra_does_not_solve_it(corpus: Path) -> None:
     right = []
     for fold in "12345":
         split = manifest.split("fold", fold)
-        right += list(judge("nearest-mean", split.train, split.test) == np.array([r.scene for r in split.test]))
+        right += list(predict_baseline("nearest-mean", split.train, split.test) == np.array([r.scene for r in split.test]))
     assert 0.15 < np.mean(right) <= 0.70  # measured 0.3 to 0.5; chance is 0.10
 
 
