@@ -13,10 +13,12 @@ import numpy as np
 from benchmarks.fuzz_files import SEEDS, mutate, seed_bytes
 from benchmarks.fuzz_process import Outcome, count, run_cases
 from soundscene.audio.files import AudioFile
+from soundscene.errors import AudioError
 from soundscene.recipe import AudioRecipe
 
 LIMIT_S = 5.0
 GROWTH_MB = 50.0
+UNFORESEEN = "failed unexpectedly"  # in the error of a file for an exception that nothing foresaw
 WARM = 1000  # cases after which memory must not grow
 
 
@@ -34,11 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
         if outcome.kind not in ("fine", "refused") or arguments.only is not None:
             print(f"{outcome.case} ({describe(arguments.seed, outcome.case)}): {outcome.kind}: {outcome.detail}", flush=True)
     counts, grown = count(outcomes), growth_mb(outcomes)
+    contained = sum("its decoder (FFmpeg, in a process of its own)" in outcome.detail for outcome in outcomes)
     slowest = max(outcome.seconds for outcome in outcomes)
     print(
         f"{len(outcomes)} files: {counts['fine']} read, {counts['refused']} refused, "
         f"{counts['foreign']} foreign exceptions, {counts['crash']} crashes, {counts['hang']} over {LIMIT_S:g} s, "
-        f"slowest {slowest:.2f} s, memory {grown:+.1f} MB from case {WARM} on"
+        f"{contained} crashes of FFmpeg that cost one file, slowest {slowest:.2f} s, "
+        f"memory {grown:+.1f} MB from case {WARM} on"
     )
     return int(counts["foreign"] + counts["crash"] + counts["hang"] > 0 or grown >= GROWTH_MB)
 
@@ -79,6 +83,10 @@ def reader(seed: int) -> Callable[[int], str]:
         try:
             file = AudioFile(path, audio)
             n_samples = sum(len(block) for block in file.blocks())
+        except AudioError as error:
+            if UNFORESEEN in str(error):
+                raise RuntimeError(str(error)) from error
+            raise
         finally:
             path.unlink()
         return f"{n_samples / audio.sample_rate:.3f} s; {'; '.join(file.notes)}"

@@ -59,12 +59,14 @@ class Contents:
         fault: Why the file cannot be complete, or empty.
         notes: What is odd about the file, though it can be read.
         next_start: Where another file begins that was joined to this one; None: nowhere.
+        searched: Whether no other file can stand in the middle of this one.
     """
 
     parts: tuple[Part, ...] = (Part(),)
     fault: str = ""
     notes: tuple[str, ...] = ()
     next_start: int | None = None
+    searched: bool = True
 
 
 class Window:

@@ -20,7 +20,6 @@ _READERS: list[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int, int], Con
     (headers.is_caf, headers.caf),
     (riff.is_w64, riff.w64),
     (headers.is_other, headers.other),
-    (flac.is_flac, flac.flac),
     (ogg.is_ogg, ogg.ogg),
     (mpeg.is_mpeg, mpeg.mpeg),
     (moving.is_mp4, moving.mp4),
@@ -29,31 +28,38 @@ _READERS: list[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int, int], Con
 ]
 
 
-def read_contents(file: BinaryIO) -> Contents:
+def read_contents(file: BinaryIO, thorough: bool = True) -> Contents:
     """Read what a sound file consists of; empty for an unknown format and for a header that is incomplete.
 
     Args:
         file: Opened for reading, seekable.
+        thorough: Look for joined files also where that costs time, and a decoder that ends early tells it too.
     """
     size = file.seek(0, os.SEEK_END)
     try:
-        contents = _read(file, size, after_id3(file))
+        contents = _read(file, size, after_id3(file), thorough)
         while contents.next_start is not None:
-            contents = _joined(contents, _read(file, size, contents.next_start))
+            contents = _joined(contents, _read(file, size, contents.next_start, thorough))
         return contents
     except (struct.error, IndexError):  # the header itself ends too early: the decoder refuses it in its own words
         return Contents()
 
 
-def _read(file: BinaryIO, size: int, start: int) -> Contents:
+def _read(file: BinaryIO, size: int, start: int, thorough: bool) -> Contents:
     magic = at(file, start, 16)
+    if flac.is_flac(magic):
+        return _without_tag(start, flac.flac(file, size, start, thorough))
     for matches, read in _READERS:
         if matches(magic):
-            contents = read(file, size, start)
-            if start and len(contents.parts) == 1 and contents.parts[0].whole:  # not every decoder steps over a tag
-                return replace(contents, parts=(replace(contents.parts[0], start=start),))
-            return contents
+            return _without_tag(start, read(file, size, start))
     return Contents()
+
+
+def _without_tag(start: int, contents: Contents) -> Contents:
+    """Leave out a tag that stands before the header, which not every decoder steps over."""
+    if not start or len(contents.parts) != 1 or not contents.parts[0].whole:
+        return contents
+    return replace(contents, parts=(replace(contents.parts[0], start=start),))
 
 
 def _joined(first: Contents, second: Contents) -> Contents:

@@ -73,7 +73,7 @@ def open_decoder(path: Path, stack: ExitStack) -> Decoder:
     file = stack.enter_context(_open_bytes(path))
     try:
         head = file.read(512)
-        contents = read_contents(file)
+        contents = read_contents(file, thorough=os.name != "posix")
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror}); is the disk or the network damaged?") from None
     if not head:
@@ -92,7 +92,10 @@ def open_decoder(path: Path, stack: ExitStack) -> Decoder:
         why = f"not readable as WAV, FLAC, OGG, MP3 or AIFF ({error.error_string.rstrip('.')})"
         return _open_av(path, stack, why, notes)
     timeline = _Timeline(sound.samplerate, notes)
-    return Decoder(sound.samplerate, _holds_float(sound), timeline.place(part, _soundfile_blocks(path, sound, part)), notes)
+    blocks = _soundfile_blocks(path, sound, part)
+    if not contents.searched and part.whole:
+        blocks = _searched_blocks(path, file, sound.samplerate, blocks, notes)
+    return Decoder(sound.samplerate, _holds_float(sound), timeline.place(part, blocks), notes)
 
 
 def _open_soundfile(file: BinaryIO, part: Part, alone: bool = False) -> soundfile.SoundFile:
@@ -230,6 +233,29 @@ def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, part: Part) -> Blo
         yield block
     if promised is not None and n_read < promised:
         raise _undecodable(path, n_read / sound.samplerate, why)
+
+
+def _searched_blocks(path: Path, file: BinaryIO, rate: int, blocks: Blocks, notes: list[str]) -> Blocks:
+    """Decode a file as if it were one; if its decoder fails, or has not come to its end, look for others joined to it."""
+    n, error = 0, None
+    try:
+        for block in blocks:
+            n += len(block)
+            yield block
+        if os.lseek(file.fileno(), 0, os.SEEK_CUR) >= os.fstat(file.fileno()).st_size:
+            return
+    except AudioError as failed:
+        error = failed
+    with path.open("rb") as again:  # the decoder has moved the other
+        parts = read_contents(again).parts
+        if len(parts) > 1:
+            for block in _part_blocks(path, again, parts, _Timeline(rate, notes)):
+                skipped = min(n, len(block))
+                n -= skipped
+                if skipped < len(block):
+                    yield block[skipped:]
+        elif error is not None:
+            raise error
 
 
 def _open_parts(path: Path, file: BinaryIO, parts: tuple[Part, ...], notes: list[str]) -> Decoder:

@@ -6,6 +6,7 @@ from typing import BinaryIO
 from soundscene.audio.containers import Contents, Part, after_id3, at, before_tags, before_zeros, find
 
 _STREAMINFO = (b"\0\0\0\x22", b"\x80\0\0\x22")  # behind "fLaC" at the start of a file: a block of 34 bytes
+_NEAR_END = 1 << 18  # bytes that a decoder may hold in its buffers
 _TAIL = 1 << 16  # bytes in which the last frame is looked for first
 _SIZES = {1: 192, **{n: 576 << n - 2 for n in range(2, 6)}, **{n: 256 << n - 8 for n in range(8, 16)}}
 
@@ -15,23 +16,25 @@ def is_flac(magic: bytes) -> bool:
     return magic[:4] == b"fLaC"
 
 
-def flac(file: BinaryIO, size: int, start: int) -> Contents:
+def flac(file: BinaryIO, size: int, start: int, thorough: bool = False) -> Contents:
     """Read the frames of a FLAC file, or of several that were joined.
 
     Args:
         file: The file.
         size: Its length in bytes.
         start: Where "fLaC" stands.
+        thorough: Look for another file in all of it, which costs a twentieth of decoding it, not near its end only.
     """
+    searched = thorough or size <= _NEAR_END
     parts = list[Part]()
     while True:
         first = _first_frame(file, start, size)
-        following = _following(file, first, size)
+        following = _following(file, first if searched else max(first, size - _NEAR_END), size)
         end = size if following is None else _before_id3(file, first, following)
         parts.append(_part(file, start, first, end, size))
         if following is None:
-            return Contents(tuple(parts))
-        start = following
+            return Contents(tuple(parts), searched=searched)
+        start, searched = following, True
 
 
 def _following(file: BinaryIO, start: int, size: int) -> int | None:

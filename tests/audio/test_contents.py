@@ -126,6 +126,19 @@ def test_a_length_header_that_states_a_part_of_an_mp3(tmp_path: Path) -> None:
     assert pitches(samples, 0.5, 4.5) == [LOW, HIGH]
 
 
+@pytest.mark.parametrize("rates", [(RATE, RATE), (RATE, 44100)])
+def test_a_joined_flac_is_found_where_its_decoder_stops(tmp_path: Path, rates: tuple[int, int]) -> None:
+    """Longer than what is searched before decoding: noise, which FLAC does not make smaller."""
+    loud = [
+        np.concatenate([tone(hz, rate), 2 * noise(16, rate, seed=3)]) for hz, rate in zip((LOW, HIGH), rates, strict=True)
+    ]
+    a, b = (encoded(tmp_path / "a", x, rate, "FLAC") for x, rate in zip(loud, rates, strict=True))
+    samples, notes = read(text(tmp_path / "joined.flac", a + b + ID3V2 + a))
+    assert len(samples) / RATE == pytest.approx(3 * 18.5, abs=0.01)
+    assert pitches(samples, 1.0, 19.5, 38.0) == [LOW, HIGH, LOW]
+    assert not notes
+
+
 def test_a_flac_header_that_states_less_than_there_is(tmp_path: Path) -> None:
     data = encoded(tmp_path / "a", tone(LOW), form="FLAC")
     data = data[:21] + bytes([data[21] & 0xF0]) + struct.pack(">I", RATE) + data[26:]
