@@ -6,7 +6,7 @@ from typing import BinaryIO
 from soundscene.audio.containers import Contents, Part, after_id3, at, before_tags, before_zeros, find
 
 _STREAMINFO = (b"\0\0\0\x22", b"\x80\0\0\x22")  # behind "fLaC" at the start of a file: a block of 34 bytes
-_NEAR_END = 1 << 18  # bytes that a decoder may hold in its buffers
+_NEAR_END = 1 << 17  # bytes that a decoder may hold in its buffers
 _TAIL = 1 << 16  # bytes in which the last frame is looked for first
 _SIZES = {1: 192, **{n: 576 << n - 2 for n in range(2, 6)}, **{n: 256 << n - 8 for n in range(8, 16)}}
 
