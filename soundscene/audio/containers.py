@@ -59,6 +59,7 @@ class Contents:
         fault: Why the file cannot be complete, or empty.
         notes: What is odd about the file, though it can be read.
         next_start: Where another file begins that was joined to this one; None: nowhere.
+        goes_on_s: Second behind which FFmpeg should find more, in a file that was joined; 0: nothing of the kind is known.
         searched: Whether no other file can stand in the middle of this one.
     """
 
@@ -66,6 +67,7 @@ class Contents:
     fault: str = ""
     notes: tuple[str, ...] = ()
     next_start: int | None = None
+    goes_on_s: float = 0.0
     searched: bool = True
 
 

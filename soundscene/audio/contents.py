@@ -23,6 +23,7 @@ _READERS: list[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int, int], Con
     (ogg.is_ogg, ogg.ogg),
     (mpeg.is_mpeg, mpeg.mpeg),
     (moving.is_mp4, moving.mp4),
+    (moving.is_avi, moving.avi),
     (moving.is_matroska, moving.matroska),
     (mpeg.is_adts, mpeg.adts),
 ]

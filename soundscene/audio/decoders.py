@@ -22,7 +22,7 @@ import soxr
 from jaxtyping import Float32
 
 from soundscene.audio.child import Message, messages
-from soundscene.audio.containers import Part, Window, not_audio
+from soundscene.audio.containers import Contents, Part, Window, not_audio
 from soundscene.audio.contents import read_contents
 from soundscene.errors import AudioError
 from soundscene.extras import install
@@ -31,6 +31,7 @@ from soundscene.files import url_hint
 _BLOCK_VALUES = 1 << 16  # samples times channels, of two or more, that are decoded at once
 _OPENING = threading.Lock()  # libsndfile keeps why a file was refused in one place for all threads
 _AV_SLACK_S = 0.5  # containers state durations with the codec's padding, or without
+_AV_REST = 4096  # bytes behind the last packet that tags explain
 _GAP_S = 0.05  # time stamps of live recordings vary by less
 _MOST_SILENCE_S = 600.0  # that a file's gaps are filled with: a damaged time stamp may claim years
 _MOST_GAPS = 3  # that have a note each
@@ -90,7 +91,7 @@ def open_decoder(path: Path, stack: ExitStack) -> Decoder:
         if what := not_audio(head):
             raise AudioError(f"{path}: is not an audio file but {what}") from None
         why = f"not readable as WAV, FLAC, OGG, MP3 or AIFF ({error.error_string.rstrip('.')})"
-        return _open_av(path, stack, why, notes)
+        return _open_av(path, stack, why, contents, notes)
     timeline = _Timeline(sound.samplerate, notes)
     blocks = _soundfile_blocks(path, sound, part)
     if not contents.searched and part.whole:
@@ -300,7 +301,7 @@ def _part_blocks(path: Path, file: BinaryIO, parts: tuple[Part, ...], timeline: 
 # --- FFmpeg -----------------------------------------------------------------------------------------------------------
 
 
-def _open_av(path: Path, stack: ExitStack, why: str, notes: list[str]) -> Decoder:
+def _open_av(path: Path, stack: ExitStack, why: str, contents: Contents, notes: list[str]) -> Decoder:
     """Decode with PyAV (FFmpeg's libraries) in a child process; `why` says what kept libsndfile from it."""
     if find_spec("av") is None:  # an extra
         raise AudioError(f"{path}: {why}; if it is m4a, video or another format that FFmpeg knows, {install('av')}")
@@ -322,16 +323,23 @@ def _open_av(path: Path, stack: ExitStack, why: str, notes: list[str]) -> Decode
         notes.append(f"it has {facts['n_tracks']} audio tracks; the first that can be decoded is read")
     first = next(decoded)  # its rate may be twice that of the header (AAC)
     timeline = _Timeline(first[0].get("rate", facts["rate"]), notes)
-    return Decoder(timeline.rate, False, _av_blocks(path, chain([first], decoded), timeline, facts), notes)
+    return Decoder(
+        timeline.rate,
+        False,
+        _av_blocks(path, chain([first], decoded), timeline, facts | {"goes_on_s": contents.goes_on_s}),
+        notes,
+    )
 
 
 def _av_blocks(path: Path, decoded: Iterator[Message], timeline: _Timeline, opened: dict[str, Any]) -> Blocks:
     """Place the blocks by their time stamps, and compare their end with what the container states."""
     due_s, first_s, rate = None, None, timeline.rate  # the time stamp that continues the block before; that of the first
     resample: _Resample | None = None
+    rest = 0
     for facts, samples in decoded:
         if facts["kind"] == "undecodable":
             raise _undecodable(path, timeline.now_s, facts["why"])
+        rest = facts.get("rest", 0)
         if facts["kind"] != "block":
             continue
         time_s, rate = facts["time_s"], facts["rate"]
@@ -354,10 +362,17 @@ def _av_blocks(path: Path, decoded: Iterator[Message], timeline: _Timeline, open
         yield from timeline.count(resample.flush())
     if timeline.now_s < opened["promised_s"] - _AV_SLACK_S:
         raise _undecodable(path, timeline.now_s, f"the header promises {opened['promised_s']:.2f} s")
-    if max(due_s or 0.0, timeline.now_s) < opened["container_s"] - _AV_SLACK_S:
-        timeline.notes.append(
-            f"its sound ends at {timeline.now_s:.2f} s, its container states {opened['container_s']:.2f} s; was it cut?"
-        )
+    timeline.notes.extend(_end_notes(timeline.now_s, max(due_s or 0.0, timeline.now_s), rest, opened))
+
+
+def _end_notes(now_s: float, due_s: float, rest: int, opened: dict[str, Any]) -> Iterator[str]:
+    """Note what a container holds, or states, behind the end of what was decoded."""
+    if due_s < opened["container_s"] - _AV_SLACK_S:
+        yield f"its sound ends at {now_s:.2f} s, its container states {opened['container_s']:.2f} s; was it cut?"
+    if opened["goes_on_s"] and now_s < opened["goes_on_s"] + _AV_SLACK_S:
+        yield f"a second recording that was joined behind {opened['goes_on_s']:.2f} s is not read"
+    if rest > _AV_REST:
+        yield f"{rest} bytes behind {now_s:.2f} s are no sound that can be read; left out"
 
 
 class _Resample:

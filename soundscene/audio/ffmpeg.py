@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 SIZES = struct.Struct("<II")  # bytes of the facts, bytes of the samples
 _BLOCK_BYTES = 1 << 18  # of samples that are sent together
+_MEASURED = ("mov,", "matroska", "avi", "asf", "wav", "w64", "caf", "aiff", "ogg")  # or with an index behind the packets
 _STATED = (  # formats, by FFmpeg's names, whose header states a length
     *(
         "mov,mp4,m4a,3gp,3g2,mj2",
@@ -50,8 +51,9 @@ def decode(path: str) -> Iterator[tuple[Facts, bytes | bytearray]]:
         track, or 0, "container_s": the same of the whole file}. Then blocks,
         {"kind": "block", "rate": Hz, "channels": n, "time_s": time stamp of the first sample or None} with the samples as
         float32, channels interleaved. Rate and channels may change from block to block; a block continues where the one
-        before ended, unless its time stamp says otherwise. At the end {"kind": "end"}, or an error {"kind": one of
-        "foreign", "no audio", "no decoder", "undecodable", "why": text}.
+        before ended, unless its time stamp says otherwise. At the end {"kind": "end", "rest": bytes behind what was read, 0
+        where that is measured elsewhere or unknown}, or an error {"kind": one of "foreign", "no audio",
+        "no decoder", "undecodable", "why": text}.
     """
     import av
     from av.error import FFmpegError
@@ -75,20 +77,23 @@ def decode(path: str) -> Iterator[tuple[Facts, bytes | bytearray]]:
         opened["promised_s"] = promised_s if stated else 0.0
         opened["container_s"] = (container.duration or 0) / av.time_base if stated else 0.0
         yield opened, b""
+        end: Facts = {"kind": "end", "rest": 0}
         try:
-            yield from _joined(_frames(container, stream))
+            yield from _joined(_frames(container, stream, end))
         except FFmpegError as error:
             yield {"kind": "undecodable", "why": error.strerror or "FFmpeg gave no reason"}, b""
             return
-    yield {"kind": "end"}, b""
+        if not container.format.name.startswith(_MEASURED):
+            end["rest"] = max(0, os.path.getsize(path) - end["position"]) if end.get("position") else 0
+    yield end, b""
 
 
-def _frames(container: Any, stream: Any) -> Iterator[tuple[Facts, memoryview]]:
+def _frames(container: Any, stream: Any, end: Facts) -> Iterator[tuple[Facts, memoryview]]:
     """Each frame as interleaved float32: PyAV reads beyond the end of an array of eight planes and more."""
     import av
 
     setup, resampler = None, None
-    for frame in container.decode(stream):
+    for frame in _decoded(container, stream, end):
         if (frame.format.name, frame.layout.name, frame.sample_rate) != setup:
             setup = (frame.format.name, frame.layout.name, frame.sample_rate)
             resampler = av.AudioResampler(format="flt")  # at the frame's own rate and layout
@@ -98,6 +103,15 @@ def _frames(container: Any, stream: Any) -> Iterator[tuple[Facts, memoryview]]:
             facts = {"kind": "block", "rate": packed.sample_rate, "channels": channels, "time_s": time_s}
             yield facts, memoryview(packed.planes[0]).cast("B")[: packed.samples * channels * 4]
             time_s = None
+
+
+def _decoded(container: Any, stream: Any, end: Facts) -> Iterator[Any]:
+    """Decode the packets of a track, and keep where in the file the last of them ends, if there is no other track."""
+    alone = len(container.streams) == 1
+    for packet in container.demux(stream):
+        if alone and packet.pos is not None:
+            end["position"] = max(end.get("position", 0), packet.pos + packet.size)
+        yield from packet.decode()
 
 
 def _joined(frames: Iterator[tuple[Facts, memoryview]]) -> Iterator[tuple[Facts, bytearray]]:

@@ -63,6 +63,7 @@ class Measured:
         wrong: Whether the header must be replaced.
         fault: Why the file cannot be complete, or empty.
         notes: What is odd.
+        after: What to note at the end of the sound, with {s} for the second.
         next_start: Where another file begins that was joined to this one; None: nowhere.
     """
 
@@ -70,6 +71,7 @@ class Measured:
     wrong: bool = False
     fault: str = ""
     notes: tuple[str, ...] = ()
+    after: str = ""
     next_start: int | None = None
 
 
@@ -104,21 +106,19 @@ def _surplus(file: BinaryIO, size: int, samples: SampleBytes, chunks_end: int) -
     """Judge the bytes behind all that the header accounts for: tags, padding, another file, or more samples."""
     stated = samples.start + samples.promised
     end = before_zeros(file, before_tags(file, size, chunks_end), chunks_end)
-    magic = at(file, chunks_end, 16)
-    if begins_file(magic):
-        return Measured(stated, wrong=True, next_start=chunks_end)
+    for start in (chunks_end, chunks_end + 1):  # with a pad byte or without
+        if begins_file(at(file, start, 16)):
+            return Measured(stated, wrong=True, next_start=start)
     if end - chunks_end <= _TAIL:
         return Measured(stated)
-    second, longer = _seconds(samples.promised, samples), _seconds(end - stated, samples)
-    if chunks_end - stated > 1 or not samples.block:  # other chunks stand between: what these bytes are is unknown
-        return Measured(stated, notes=(f"{end - chunks_end} bytes of unknown content behind its end at {second} left out",))
+    if (
+        chunks_end - stated > 1 or not samples.block or not samples.byte_rate
+    ):  # other chunks stand between: what these bytes are is unknown
+        return Measured(stated, after=f"{end - chunks_end} bytes of unknown content behind its end at {{s}} left out")
+    ends_s, longer_s = samples.promised / samples.byte_rate, (end - stated) / samples.byte_rate
     end = samples.start + -(-(end - samples.start) // samples.block) * samples.block  # zeros may end the last sample
-    note = f"its header ends at {second}, the file goes on for {longer}; all of it is read"
+    note = f"its header ends at {ends_s:.2f} s, the file goes on for {longer_s:.2f} s; all of it is read"
     return Measured(min(end, size), wrong=True, notes=(note,))
-
-
-def _seconds(n_bytes: int, samples: SampleBytes) -> str:
-    return f"{n_bytes / samples.byte_rate:.2f} s" if samples.byte_rate else f"{n_bytes} bytes"
 
 
 def contents_of(start: int, samples: SampleBytes, measured: Measured, prefix: bytes) -> Contents:
@@ -136,7 +136,7 @@ def contents_of(start: int, samples: SampleBytes, measured: Measured, prefix: by
     if measured.fault:
         return Contents(fault=measured.fault)
     n_frames = (measured.end - samples.start) // samples.block if samples.block else None
-    part = Part(rate=samples.rate, n_frames=n_frames)
+    part = Part(rate=samples.rate, n_frames=n_frames, after=measured.after)
     if measured.wrong and prefix:
         part = replace(part, start=samples.start, end=measured.end, prefix=prefix)
     elif start or measured.next_start is not None:

@@ -1,4 +1,4 @@
-"""MP4 (m4a, MOV) and Matroska (mka, WebM): whether their elements fill the file, and what stands behind them.
+"""MP4 (m4a, MOV), Matroska (mka, WebM) and AVI: whether their elements fill the file, and what stands behind them.
 
 FFmpeg decodes what is there and says nothing of an end that is missing, or of a second file behind the first.
 """
@@ -12,6 +12,7 @@ _BOXES = {
     *(b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"uuid", b"moof", b"mfra", b"sidx", b"styp", b"meta", b"pnot"),
     *(b"emsg", b"ssix", b"prft", b"udta", b"pdin", b"mfro", b"PICT"),
 }
+_AVI = (b"AVI ", b"AVIX")
 _TAIL = 64  # unknown bytes at the end that are not worth a word
 _EBML, _SEGMENT, _CLUSTER, _INFO = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0x1549A966
 _LEVEL_1 = {_CLUSTER, _INFO, 0x114D9B74, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, 0xEC, 0xBF}
@@ -26,6 +27,29 @@ def is_mp4(magic: bytes) -> bool:
 def is_matroska(magic: bytes) -> bool:
     """Tell a Matroska or WebM file by its first bytes."""
     return magic[:4] == b"\x1a\x45\xdf\xa3"
+
+
+def is_avi(magic: bytes) -> bool:
+    """Tell an AVI file by its first bytes."""
+    return magic[:4] == b"RIFF" and magic[8:12] in _AVI
+
+
+def avi(file: BinaryIO, size: int, start: int) -> Contents:
+    """Compare the sizes of an AVI file's RIFF chunks, of which a long one has several, with the file.
+
+    Args:
+        file: The file.
+        size: Its length in bytes.
+        start: Its first chunk.
+    """
+    while is_avi(at(file, start, 12)):
+        (length,) = struct.unpack("<I", at(file, start + 4, 4))
+        if not 0 < length < 0x7F000000:  # never completed
+            return Contents(notes=("its header was never completed (was the recorder stopped?)",))
+        start += 8 + length + (length & 1)
+        if start > size + 1:
+            return Contents(notes=(f"it lacks {start - size} bytes; the file was cut, or a part is missing",))
+    return Contents()
 
 
 def mp4(file: BinaryIO, size: int, start: int) -> Contents:
@@ -72,8 +96,8 @@ def matroska(file: BinaryIO, size: int, start: int) -> Contents:
     try:
         walk.file_level(start)
     except _DamagedError as damage:
-        return Contents(notes=(*walk.notes, str(damage)))
-    return Contents(notes=tuple(walk.notes))
+        walk.notes.append(str(damage))
+    return Contents(notes=tuple(walk.notes), goes_on_s=walk.goes_on_s)
 
 
 class _DamagedError(Exception):
@@ -87,6 +111,7 @@ class _Walk:
         self._file, self._size = file, size
         self._cluster = self._block = 0
         self._tick_s = 1e-3
+        self.goes_on_s = 0.0  # a second recording that was joined; FFmpeg reads it, unless its tracks are others
         self.notes = list[str]()
 
     def file_level(self, position: int) -> None:
@@ -97,7 +122,7 @@ class _Walk:
             if name == _SEGMENT:
                 n_segments += 1
                 if n_segments > 1:
-                    self.notes.append(f"a second recording that was joined behind {self._seconds()} may not be read")
+                    self.goes_on_s += self._block * self._tick_s
                 position = self._segment(content, None if length is None else content + length)
             elif name in (_EBML, 0xEC, 0xBF) and length is not None:
                 position = content + length

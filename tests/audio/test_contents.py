@@ -84,6 +84,8 @@ JOINED: list[tuple[str, str, str | None, int, int, bytes]] = [  # name, format, 
     ("AU", "AU", None, 22050, 22050, b""),
     ("CAF", "CAF", None, 22050, 22050, b""),
     ("W64", "W64", None, 22050, 22050, b""),
+    ("ADPCM in WAV", "WAV", "IMA_ADPCM", 22050, 22050, b""),
+    ("ALAC in CAF", "CAF", "ALAC_16", 22050, 44100, b""),
 ]
 
 
@@ -322,6 +324,45 @@ def test_a_time_stamp_years_ahead_is_noted_and_not_filled(tmp_path: Path) -> Non
     samples, notes = read(matroska(tmp_path / "a.mka", [2.0, 100_000.0]))
     assert len(samples) / RATE == pytest.approx(4.0, abs=0.1)
     assert [note for note in notes if note.startswith("100000 s are missing at 2.0")]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("mka", "aac"), ("webm", "libopus"), ("avi", "mp2"), ("aac", "aac"), ("ts", "aac")]
+)
+def test_joined_files_of_ffmpeg_are_read_whole(tmp_path: Path, suffix: str, codec: str) -> None:
+    data = matroska(tmp_path / f"a.{suffix}", [0.0, 0.0], codec=codec).read_bytes()
+    samples, notes = read(text(tmp_path / f"joined.{suffix}", data + data))
+    assert len(samples) / RATE == pytest.approx(8.0, abs=0.15)
+    assert pitches(samples, 1.0, 3.0, 5.0, 7.0) == [LOW, HIGH, LOW, HIGH]
+    assert not notes
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("m4a", "aac"), ("mov", "pcm_s16le"), ("tta", "tta"), ("flv", "aac")])
+def test_what_ffmpeg_does_not_read_of_joined_files_has_a_note(tmp_path: Path, suffix: str, codec: str) -> None:
+    data = matroska(tmp_path / f"a.{suffix}", [0.0, 0.0], codec=codec, rate=44100).read_bytes()
+    samples, notes = read(text(tmp_path / f"joined.{suffix}", data + data))
+    assert len(samples) / RATE == pytest.approx(4.0, abs=0.1)
+    assert len(notes) == 1
+    assert "only the first is read" in notes[0] or "left out" in notes[0]
+
+
+@pytest.mark.parametrize("length", [0.8, 0.97])
+def test_an_avi_cut_short_has_a_note(tmp_path: Path, length: float) -> None:
+    data = matroska(tmp_path / "a.avi", [0.0, 0.0], codec="mp2").read_bytes()
+    _, notes = read(text(tmp_path / "cut.avi", data[: round(length * len(data))]))
+    assert any("the file was cut" in note for note in notes)
+
+
+def test_several_tracks_have_a_note(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mka"), "w") as container:
+        tracks: list[Any] = [container.add_stream("aac", rate=44100, layout="mono") for _ in range(2)]
+        for track, hz in zip(tracks, (LOW, HIGH), strict=True):
+            frame = av.AudioFrame.from_ndarray(tone(hz, 44100).T.copy(), "fltp", "mono")
+            frame.sample_rate, frame.pts = 44100, 0
+            container.mux([*track.encode(frame), *track.encode(None)])
+    samples, notes = read(tmp_path / "a.mka")
+    assert pitches(samples, 1.0) == [LOW]
+    assert notes == ("it has 2 audio tracks; the first that can be decoded is read",)
 
 
 CUT_NOTED = [("webm", "libopus", 48000), ("mka", "flac", 44100), ("mka", "aac", 44100)]
