@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fuzz_process import run_cases
-from benchmarks.fuzz_texts import KILL_S, NOISE, NUMBERS, OTHERS, one_thread, report, scramble, summarise
+from benchmarks.fuzz_texts import KILL_S, NOISE, NUMBERS, OTHERS, change_recipe, one_thread, report, scramble, summarise
 
 MEMORY_GB = 2.0  # of address space beyond what the libraries take before the first case
 MOST_MB = 200.0
@@ -75,13 +75,7 @@ def mutated(seed: int, case: int, models: list[tuple[Header, Tensors]]) -> tuple
     kind = ("value", "value", "value", "tensor", "tensor", "header", "scenes", "text")[draw.integers(8)]
     what, must = "", False
     if kind == "value":
-        keys = [(section, name) for section, values in header["recipe"].items() for name in values]
-        done = []
-        for _ in range(draw.integers(1, 4)):
-            section, name = keys[draw.integers(len(keys))]
-            header["recipe"][section][name] = _value(header["recipe"][section][name], draw)
-            done.append(f"{section}.{name}={str(header['recipe'][section][name])[:30]}")
-        what = ", ".join(done)
+        what = change_recipe(header["recipe"], draw)
     elif kind == "tensor":
         what, must = _tensor(tensors, draw)
     elif kind == "header":
@@ -149,17 +143,6 @@ def limited_reader(seed: int) -> Callable[[int], str]:
         limit = int(file.read().split()[0]) * resource.getpagesize() + int(MEMORY_GB * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     return read
-
-
-def _value(value: Any, draw: np.random.Generator) -> Any:
-    """Draw another value: the old one times something, an extreme one, or one of another type."""
-    chance = draw.random()
-    if isinstance(value, int | float) and not isinstance(value, bool) and chance < 0.4:
-        return type(value)(value * 10.0 ** draw.uniform(-3, 3))
-    if isinstance(value, list) and chance < 0.7:
-        return [NUMBERS[draw.integers(len(NUMBERS))] for _ in value]
-    values = NUMBERS if chance < 0.85 else OTHERS
-    return values[draw.integers(len(values))]
 
 
 def _tensor(tensors: Tensors, draw: np.random.Generator) -> tuple[str, bool]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fuzz_process import run_cases
-from benchmarks.fuzz_texts import KILL_S, NUMBERS, OTHERS, one_thread, report, scramble, summarise
+from benchmarks.fuzz_texts import KILL_S, another, change_recipe, one_thread, report, scramble, summarise
 
 N_SETTINGS = 100
 
@@ -37,18 +37,26 @@ def mutated(seed: int, case: int) -> tuple[str, str]:
 
     draw = np.random.default_rng([seed, case])
     tree = (Recipe(), Recipe.small(), Recipe.paper())[case % 3].to_dict()
-    done = []
-    for _ in range(draw.integers(0, 4) if case % 2 else 0):
-        section, name = _key(tree, draw)
-        tree[section][name] = _value(tree[section][name], draw)
-        done.append(f"{section}.{name}={str(tree[section][name])[:30]}")
+    kind = draw.random()
+    what = change_recipe(tree, draw) if kind < 0.75 else ""
     text = 'base = "small"\n' if draw.random() < 0.3 else ""
     for section, values in tree.items():
         text += f"[{section}]\n" + "".join(f"{name} = {_toml(value)}\n" for name, value in values.items())
-    if not done or draw.random() < 0.1:
+    if kind > 0.85:
+        at = text.index("\n", int(draw.integers(len(text) - 1))) + 1
+        size = int(draw.integers(2, 10**4))
+        deep = (
+            "x = " + "[" * size,
+            "x = " + "9" * size,
+            "x = " + "{a=" * size,
+            'x = """',
+            "a." * size,
+            "[" + "a." * size + "a]\n",
+        )
+        text, what = text[:at] + deep[draw.integers(len(deep))] + text[at:], f"deep or long at {at}"
+    elif kind > 0.75:
         text, what = scramble(text, draw)
-        done.append(what)
-    return text, ", ".join(done)
+    return text, what
 
 
 def setting(seed: int, case: int) -> str:
@@ -56,8 +64,11 @@ def setting(seed: int, case: int) -> str:
     from soundscene.recipe import Recipe
 
     draw = np.random.default_rng([seed, case, 1])
-    section, name = _key(tree := Recipe().to_dict(), draw)
-    text = f"{section}.{name}={_toml(_value(tree[section][name], draw))}"
+    tree = Recipe().to_dict()
+    section = list(tree)[case % len(tree)]
+    names = list(tree[section])
+    name = names[draw.integers(len(names))]
+    text = f"{section}.{name}={_toml(another(tree[section][name], draw))}"
     return scramble(text, draw)[0] if draw.random() < 0.2 else text
 
 
@@ -95,23 +106,6 @@ def _said(main: Callable[[list[str]], None], words: list[str]) -> str:
     with contextlib.redirect_stderr(stream), contextlib.suppress(SystemExit):
         main(words)
     return f"no output: {words}" if "Traceback" in stream.getvalue() else ""
-
-
-def _key(tree: dict[str, dict[str, Any]], draw: np.random.Generator) -> tuple[str, str]:
-    keys = [(section, name) for section, values in tree.items() for name in values]
-    return keys[draw.integers(len(keys))]
-
-
-def _value(value: Any, draw: np.random.Generator) -> Any:
-    """Draw another value: extreme, of another type, or the old one times a power of ten."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and draw.random() < 0.6:
-        return type(value)(
-            value * 10.0 ** draw.uniform(-2, 2) if draw.random() < 0.7 else value * 10.0 ** draw.integers(-6, 9)
-        )
-    if isinstance(value, list | tuple) and draw.random() < 0.6:
-        return [NUMBERS[draw.integers(len(NUMBERS))] for _ in value]
-    values = NUMBERS if draw.random() < 0.8 else OTHERS
-    return values[draw.integers(len(values))]
 
 
 def _toml(value: Any) -> str:

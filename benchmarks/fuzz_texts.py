@@ -154,6 +154,41 @@ def summarise(outcomes: Iterable[Outcome], name: str, shown: bool, most_mb: floa
     return int(any(counts[kind] for kind in faults))
 
 
+def another(value: Any, draw: np.random.Generator) -> Any:
+    """Draw another value for a key of a recipe: mostly a number of the same type, near or extreme, or one of another type.
+
+    Args:
+        value: The old value.
+        draw: Draws.
+    """
+    chance = draw.random()
+    if isinstance(value, int | float) and not isinstance(value, bool) and chance < 0.8:
+        if chance < 0.3:
+            return type(value)(value * 10.0 ** draw.uniform(-3, 3))
+        numbers = [n for n in NUMBERS if isinstance(n, type(value)) or isinstance(value, float)]
+        return numbers[draw.integers(len(numbers))]
+    if isinstance(value, list | tuple) and chance < 0.8:
+        whole = [n for n in NUMBERS if isinstance(n, int)]
+        return [whole[draw.integers(len(whole))] if draw.random() < 0.5 else old for old in value]
+    values = NUMBERS if chance < 0.9 else OTHERS
+    return values[draw.integers(len(values))]
+
+
+def change_recipe(tree: dict[str, dict[str, Any]], draw: np.random.Generator) -> str:
+    """Change one to three values of a recipe in place, and return what was done."""
+    keys = [(section, name) for section, values in tree.items() for name in values]
+    done = []
+    for _ in range(draw.choice([1, 1, 1, 2, 3])):
+        section, name = keys[draw.integers(len(keys))]
+        tree[section][name] = value = another(tree[section][name], draw)
+        done.append(f"{section}.{name}={str(value)[:30]}")
+        if name == "noise_window" and isinstance(value, int):  # else every other window would be refused for its hop
+            tree[section]["noise_hop"] = value // 2
+        if name == "patience":
+            tree[section]["keep"] = "best"
+    return ", ".join(done)
+
+
 def scramble(text: str, draw: np.random.Generator) -> tuple[str, str]:
     """Return a text with one to four pieces inserted, deleted, repeated or replaced, and what was done."""
     done = []

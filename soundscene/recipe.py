@@ -35,7 +35,7 @@ MOST_PIXELS = 1 << 19  # bands x frames of an image; 5 thousand in the paper
 MOST_ACTIVATIONS = 1 << 23  # filters[0] x bands x frames: what the first block computes of one segment; 328 thousand
 MOST_IN_BATCH = 1 << 29  # the same of a batch, 2 GB; 33 million in the paper
 MOST_OVERLAP = 256  # training segments that hold one sample; 1 in the paper
-_LARGEST_FILE = 1 << 20  # bytes of a TOML file
+_LARGEST_FILE = 1 << 16  # bytes of a TOML file
 
 
 class AudioRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -337,7 +337,7 @@ def _read_toml(name: str, presets: Iterable[str]) -> dict[str, Any]:
             f"recipe {short(name)!r}: neither a preset ({', '.join(presets)}) nor a readable file ({reason})"
         ) from None
     if len(content) > _LARGEST_FILE:
-        raise RecipeError(f"recipe {name}: larger than {_LARGEST_FILE >> 20} MB; expected a short TOML file")
+        raise RecipeError(f"recipe {name}: larger than {_LARGEST_FILE >> 10} kB; expected a short TOML file")
     try:
         return parse_toml(content.decode("utf-8-sig").replace("\r\n", "\n"))
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError among them

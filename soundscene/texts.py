@@ -9,6 +9,8 @@ import tomllib
 import unicodedata
 from typing import Any
 
+_MOST_DOTS = 100  # in a line of TOML: for each part of a dotted key, tomllib goes through all before it
+LONGEST_NAME = 500  # characters of a name; to order the marks of a longer one may take seconds
 LONGEST = 200  # characters of a stranger's text that a message shows
 
 _SPACES = "\u2800"  # a blank that Unicode does not count as white space
@@ -56,6 +58,9 @@ def parse_toml(text: str) -> dict[str, Any]:
     Raises:
         ValueError: It is not TOML, or nested too deep, or a number of it is too long.
     """
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.partition("#")[0].count(".") > _MOST_DOTS:
+            raise ValueError(f"more than {_MOST_DOTS} dots in line {number}")
     try:
         return tomllib.loads(text)
     except (RecursionError, OverflowError, MemoryError) as error:
@@ -74,21 +79,24 @@ def fold_name(name: str) -> str:
     r"""Return the spelling of a name by which it is compared: what looks the same is the same.
 
     That is NFC, single spaces in place of any white space, none at the ends, and no invisible characters. Joiners are
-    removed beside letters of Latin, Greek, Cyrillic and of Chinese, Japanese and Korean. Other scripts need them.
+    removed beside letters of Latin, Greek, Cyrillic and of Chinese, Japanese and Korean. Other scripts need them. Of a name
+    longer than `LONGEST_NAME`, only white space is folded.
 
     >>> fold_name("Cafe\u0301  du\u00a0Nord\u200b")
     'Café du Nord'
     """
-    if name.isascii() and name.isprintable():
+    if len(name) > LONGEST_NAME or (name.isascii() and name.isprintable()):
         return " ".join(name.split())
     name = unicodedata.normalize("NFC", _REMOVED.sub("", name))
     if _JOINER.search(name):
-        name = "".join(c for i, c in enumerate(name) if not _JOINER.match(c) or _joins(name, i))
+        name = _without_idle_joiners(name)
     return unicodedata.normalize("NFC", " ".join(re.sub(f"[{_SPACES}]", " ", name).split()))
 
 
 def fold_case(name: str) -> str:
     """Return the folded spelling without differences of upper and lower case."""
+    if len(name) > LONGEST_NAME:
+        return fold_name(name).casefold()
     folded = unicodedata.normalize("NFD", fold_name(name)).casefold()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", folded).casefold())
 
@@ -110,17 +118,24 @@ def match_name(name: str, names: tuple[str, ...]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _joins(name: str, at: int) -> bool:
-    """Whether a joiner does something: beside a letter of a script that has joiners, or between two symbols (emoji)."""
-    before, after = _neighbour(name, range(at - 1, -1, -1)), _neighbour(name, range(at + 1, len(name)))
-    kinds = [_kind(before), _kind(after)]
-    return "plain" not in kinds and ("joined" in kinds or kinds == ["symbol", "symbol"])
+def _without_idle_joiners(name: str) -> str:
+    """Keep a joiner only beside a letter of a script that has joiners, or between two symbols (emoji)."""
+    after, next_base = [""] * len(name), ""
+    for i in range(len(name) - 1, -1, -1):
+        after[i] = next_base
+        next_base = name[i] if _is_base(name[i]) else next_base
+    kept, before = [], ""
+    for character, following in zip(name, after, strict=True):
+        kinds = [_kind(before), _kind(following)] if _JOINER.match(character) else ["joined"]
+        if "plain" not in kinds and ("joined" in kinds or kinds == ["symbol", "symbol"]):
+            kept.append(character)
+        before = character if _is_base(character) else before
+    return "".join(kept)
 
 
-def _neighbour(name: str, places: range) -> str:
-    """Nearest character that is neither a mark nor a joiner."""
-    rest = (name[i] for i in places)
-    return next((c for c in rest if not _JOINER.match(c) and not unicodedata.category(c).startswith("M")), "")
+def _is_base(character: str) -> bool:
+    """Whether it is neither a mark nor a joiner."""
+    return not _JOINER.match(character) and not unicodedata.category(character).startswith("M")
 
 
 def _kind(character: str) -> str:

@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import time
 import unicodedata
 
 import pytest
 
 from soundscene.texts import (
     LONGEST,
+    LONGEST_NAME,
     csv_cell,
     fold_case,
     fold_name,
@@ -72,6 +74,26 @@ def test_a_name_is_found_as_it_is_written_or_as_it_is_compared() -> None:
     assert match_name("Rain", names) is None
 
 
+@pytest.mark.parametrize("piece", ["\u0301\u0323", "\u200d", "a\u200d\u0301", "\u0645\u200d\u0301", "\u200b", "é "])
+def test_no_name_takes_long(piece: str) -> None:
+    started = time.process_time()
+    for length in (LONGEST_NAME, LONGEST_NAME + 1, 10**5):
+        text = (piece * length)[:length]
+        fold_case(text)
+        match_name(text, (text[:-1], "a"))
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("piece", ["<", "](", "http://", "a@", "&amp", "\\", "&#", "www.", "'", " ", "-1", "\x1b", "1"])
+def test_no_text_takes_long_to_show(piece: str) -> None:
+    started = time.process_time()
+    text = piece * 10**4
+    for shown in (show(text), safe_cell(text), plain_cell(text), safe_cell(f"{text}x")):
+        assert len(shown) >= len(text) - 1
+    assert len(markdown(text)) >= len(text.strip())
+    assert time.process_time() - started < 1
+
+
 EVIL = "\x1b[31mred\x1b[0m\x1b]0;title\x07 \x9b2J \u202egnp.exe \r\n \udc80 \U000e0041\u2028é 北京 می\u200cخواهم"
 
 
@@ -133,7 +155,7 @@ def test_markdown_shows_what_was_written() -> None:
         assert not any(tag in html for tag in ("<a", "<script", "<img", "</script"))
 
 
-@pytest.mark.parametrize("text", ["[" * 10**5, '{"a":' * 10**5, "9" * 5000, "", "\x00"])
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"a":' * 10**5, "9" * 5000, "", "\x00"], ids=range(5))
 def test_what_no_parser_can_read_is_a_value_error(text: str) -> None:
     for parse in (parse_json, parse_toml):
         if text or parse is parse_json:

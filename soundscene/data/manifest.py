@@ -21,7 +21,7 @@ import numpy as np
 from soundscene.audio.folders import AUDIO_SUFFIXES, FolderSearch
 from soundscene.data.splits import check_leakage, deal_folds
 from soundscene.errors import ManifestError
-from soundscene.texts import fold_case, fold_name, plain_cell, safe_cell, short
+from soundscene.texts import LONGEST_NAME, fold_case, fold_name, plain_cell, safe_cell, short
 from soundscene.types import Recording, Split
 
 _MANY = 10  # values listed in a message
@@ -285,6 +285,9 @@ def _recording(path: Path, header: list[str], line: int, last: int, cells: list[
     name, scene = row.pop("path"), row.pop("scene")
     if not name or not fold_name(scene):
         raise ManifestError(f"{where}: the {'scene' if name else 'path'} is empty; every row needs a path and a scene")
+    for column, text in (("scene", scene), ("group", row.get("group", "")), ("fold", row.get("fold", ""))):
+        if len(text) > LONGEST_NAME:
+            raise ManifestError(f"{where}: the {column} has {len(text):,} characters; allowed are {LONGEST_NAME}")
     file = path.parent / name
     if not _exists(file):
         hint = "separate folders by /, not by \\" if "\\" in name else f"paths are relative to {path.parent}"

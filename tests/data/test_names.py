@@ -171,9 +171,13 @@ def test_text_of_several_lines_is_no_stray_quote(tmp_path: Path) -> None:
         "path,scene\n" + "x" * 200_000 + ",a\n",
         "path,scene," + ",".join("x" * 1000 for _ in range(100)) + "\n",
         "p\u200bath,scene\n,\n",
+        "path,scene\na.wav," + "\u0301\u0323" * 50_000 + "\n",
+        "path,scene,group\na.wav,x," + "\u200d" * 100_000 + "\n",
     ],
+    ids=range(9),
 )
 def test_anything_else_is_one_short_line(tmp_path: Path, content: str) -> None:
+    text(tmp_path / "a.wav", "")
     path = text(tmp_path / "m.csv", content)
     assert len(message(path)) < 700
 
