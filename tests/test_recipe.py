@@ -363,6 +363,7 @@ def test_neither_a_preset_nor_a_file_is_refused(name, reason):
         (b"[network]\n" + b"a." * 9999 + b"a = 1", "more than 100 dots in line 2"),
         (b"\xff", "'utf-8' codec can't decode"),
     ],
+    ids=range(5),
 )
 def test_what_no_parser_can_read_is_one_line(tmp_path, content, reason):
     path = tmp_path / "r.toml"

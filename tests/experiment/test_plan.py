@@ -81,7 +81,9 @@ def test_names_that_look_the_same_are_the_same_and_stay_as_they_were_written(tmp
         plan_of("bar", "O\u0308rtchen").joined(earlier, tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"[" * 10**5, b'{"a":' * 10**5, b"9" * 5000, b"\xff", b"", b"null", b"[]"])
+@pytest.mark.parametrize(
+    "content", [b"[" * 10**5, b'{"a":' * 10**5, b"9" * 5000, b"\xff", b"", b"null", b"[]"], ids=range(7)
+)
 def test_a_damaged_plan_is_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "plan.json").write_bytes(content)
     with pytest.raises(TrainingError, match=r"plan\.json: damaged or not ours \("):
