@@ -258,7 +258,7 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, int, list[str]]]:
 def _header(path: Path, names: list[str]) -> list[str]:
     if not names:
         raise ManifestError(f"{path}: is empty; expected a header with the columns path and scene, then one row per file")
-    if any(_has_line_end(name) for name in names):
+    if any("\n" in name or "\r" in name for name in names):
         raise ManifestError(f'{path}, line 1: a column name holds line ends; remove the stray quote (")')
     names = [fold_name(name) for name in names]
     for wanted in ("path", "scene"):
@@ -302,17 +302,13 @@ def _exists(file: Path) -> bool:
         return False
 
 
-def _has_line_end(text: str) -> bool:
-    return "\n" in text or "\r" in text
-
-
 def _refuse_stray_quote(path: Path, line: int, last: int, row: dict[str, str]) -> None:
     """Refuse a row of several lines that a stray quote has made of several rows.
 
     Names hold no line ends, and a path only where there is such a file. Any other cell may, unless a line begins a row.
     """
     for name, cell in row.items():
-        if not _has_line_end(cell):
+        if "\n" not in cell and "\r" not in cell:
             continue
         if name == "path":
             stray = not _exists(path.parent / cell)
