@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import soxr
-from jaxtyping import Float32, Shaped
+from jaxtyping import Bool, Float32, Shaped
 
+from soundscene.audio.evidence import Mixer, SignalMeter, mean_of_channels
 from soundscene.errors import AudioError
 from soundscene.recipe import AudioRecipe
 from soundscene.types import Samples
@@ -64,7 +65,16 @@ class Intake:
         self.peak = 0.0
 
     def mix(self, block: Float32[np.ndarray, "native channel"]) -> Samples:
-        """Mix the next samples down to mono at the source's rate.
+        """Check the next samples and mix them down to mono at the source's rate.
+
+        Raises:
+            AudioError: A sample is not finite, or beyond `LOUDEST`.
+        """
+        self.check(block)
+        return mean_of_channels(block)
+
+    def check(self, block: Float32[np.ndarray, "native channel"]) -> None:
+        """Check the next samples.
 
         Raises:
             AudioError: A sample is not finite, or beyond `LOUDEST`.
@@ -74,7 +84,6 @@ class Intake:
             self._refuse_values(block)
         self.peak = max(self.peak, peak)
         self.n_in += len(block)
-        return _mix(block)
 
     def resample(self, mono: Float32[np.ndarray, " native"], last: bool = False) -> Samples:
         """Return what is ready at the recipe's rate.
@@ -134,12 +143,16 @@ class Gate:
         self._name, self._rate, self._audio, self._holds_float = name, sample_rate, audio, holds_float
         self._piece = max(1, sample_rate // 10)  # silence is judged by 0.1 s: quiet 16-bit sound has single zeros
         self._hash = hashlib.sha256()
+        self._mixer, self._meter = Mixer(sample_rate), SignalMeter(self._piece)
         self._n_in = self._n_silent = self._n_leading = 0
 
     def push(self, block: Float32[np.ndarray, "native channel"]) -> Samples:
         """Accept the next samples of any number and return what is ready; the output does not depend on the blocks."""
-        mono = self._intake.mix(block)
-        self._count_silence(mono)
+        self._intake.check(block)
+        return self._accept(self._mixer.push(block))
+
+    def _accept(self, mono: Float32[np.ndarray, " native"]) -> Samples:
+        self._measure(mono)
         self._n_in += len(mono)
         # 16 bits, so that WAV, FLAC and a 24-bit master of the same samples agree; the rate is left out on purpose:
         # the same samples under another rate are no new recording either.
@@ -152,11 +165,12 @@ class Gate:
         Raises:
             AudioError: The recording as a whole is too short or silent.
         """
+        mixed = self._accept(self._mixer.flush())
         if not self._n_in:
             raise AudioError(f"{self._name}: holds no samples; was the recording or the export interrupted?")
         if self._n_leading == self._n_in:
             raise AudioError(f"{self._name}: {self._why_silent()}")
-        rest = self._intake.resample(np.zeros(0, np.float32), last=True)
+        rest = np.concatenate([mixed, self._intake.resample(np.zeros(0, np.float32), last=True)])
         if self._audio is not None and self._intake.n_out < self._audio.segment_samples:
             raise AudioError(
                 f"{self._name}: lasts {self._n_in / self._rate:.3f} s, the recipe needs at least one segment of "
@@ -168,12 +182,14 @@ class Gate:
         """Return what is known after `flush`."""
         return AudioSummary(self._n_in / self._rate, self._notes(), self._hash.hexdigest())
 
-    def _count_silence(self, mono: Samples) -> None:
+    def _measure(self, mono: Samples) -> None:
         if self._n_leading == self._n_in:
             self._n_leading += int(np.argmax(mono != 0)) if mono.any() else len(mono)
         whole = len(mono) // self._piece * self._piece
         pieces: Shaped[np.ndarray, "piece sample"] = mono[:whole].reshape(-1, self._piece)
-        self._n_silent += self._piece * int(np.count_nonzero(~pieces.any(axis=1)))
+        sounding: Bool[np.ndarray, " piece"] = np.asarray(pieces.any(axis=1))
+        self._n_silent += self._piece * int(np.count_nonzero(~sounding))
+        self._meter.push(pieces, sounding)
         if not mono[whole:].any():
             self._n_silent += len(mono) - whole
 
@@ -192,15 +208,8 @@ class Gate:
                 f"{self._n_silent / self._n_in:.0%} is digital silence (samples exactly zero), "
                 f"of it {self._n_leading / self._rate:.2f} s at the start"
             )
+        notes.extend(self._mixer.notes())
+        notes.extend(self._meter.notes(self._n_in - self._n_silent))
         if self._holds_float:
             notes.extend(self._intake.peak_notes())
         return tuple(notes)
-
-
-def _mix(block: Float32[np.ndarray, "native channel"]) -> Samples:
-    """Average the channels; two are written out, because numpy takes twenty times as long for the same bits."""
-    if block.shape[1] == 1:
-        return block[:, 0]
-    if block.shape[1] == 2:
-        return (block[:, 0] + block[:, 1]) * np.float32(0.5)
-    return block.mean(axis=1, dtype=np.float32)
