@@ -15,6 +15,8 @@ _PIPED = (0x7FFFF000, 0x7FFFFFFF)  # sizes that programs writing to a pipe leave
 _PIPED_FROM = 0xFFFFFF00  # and ffmpeg: 2^32 - 1, by some less the header
 _PLACEHOLDERS = (0x7EFFF000, 0x80001000)  # sizes that recorders write first, and leave there when they are stopped
 _HEADER_SLACK = 64  # bytes by which a size that counts the header may be wrong beyond it
+_AFTER_WRAP = 1 << 20  # bytes of chunks behind samples whose size wrapped
+_PADDING = 1 << 20  # zero bytes at the end that are not worth a word
 _TAIL = 64  # unknown bytes behind the samples that are not worth a word
 
 
@@ -105,12 +107,18 @@ def measure(file: BinaryIO, size: int, samples: SampleBytes, chunks_end: int) ->
 def _surplus(file: BinaryIO, size: int, samples: SampleBytes, chunks_end: int) -> Measured:
     """Judge the bytes behind all that the header accounts for: tags, padding, another file, or more samples."""
     stated = samples.start + samples.promised
-    end = before_zeros(file, before_tags(file, size, chunks_end), chunks_end)
+    wraps, rest = divmod(size - stated, MOST + 1)
+    if wraps and rest < _AFTER_WRAP and samples.block and samples.byte_rate:
+        note = f"its sizes wrapped at 4 GiB; all {(size - rest - samples.start) / samples.byte_rate:.2f} s of it are read"
+        return Measured(size - rest, wrong=True, notes=(note,))
+    untagged = before_tags(file, size, chunks_end)
+    end = before_zeros(file, untagged, chunks_end)
     for start in (chunks_end, chunks_end + 1):  # with a pad byte or without
         if begins_file(at(file, start, 16)):
             return Measured(stated, wrong=True, next_start=start)
     if end - chunks_end <= _TAIL:
-        return Measured(stated)
+        n_zeros = untagged - end
+        return Measured(stated, after=f"{n_zeros} zero bytes behind {{s}} left out" if n_zeros > _PADDING else "")
     if (
         chunks_end - stated > 1 or not samples.block or not samples.byte_rate
     ):  # other chunks stand between: what these bytes are is unknown

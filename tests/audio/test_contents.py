@@ -18,6 +18,7 @@ from soundscene.audio.contents import read_contents
 from soundscene.audio.files import AudioFile
 from soundscene.errors import AudioError
 from soundscene.recipe import AudioRecipe
+from tests.support.shared import case
 from tests.support.sounds import headerless_mp3, noise, text
 
 RATE = 22050
@@ -53,6 +54,27 @@ def pitch(samples: np.ndarray, second: float) -> float:
 
 def pitches(samples: np.ndarray, *seconds: float) -> list[float]:
     return [min((0.0, LOW, HIGH), key=lambda hz: abs(hz - pitch(samples, s))) for s in seconds]
+
+
+CASES = [  # of ../shared/cases: seconds, and what is noted
+    ("joined.ogg", 8.0, ""),
+    ("joined.mp3", 8.1, ""),
+    ("rate_changes.mp3", 8.1, ""),
+    ("gap_20s.mkv", 28.0, "no sound from 3.99 to 24.00 s"),
+    ("lost-page.ogg", 2.19, "sound may be missing from 2.19 s on"),
+    ("cut.webm", 2.17, "the file was cut"),
+    ("arecord_sigterm.wav", 4.0, "never completed"),
+    ("data_size_is_file_size.wav", 4.0, "44 bytes of samples more than the file holds"),
+    ("quiet_then_loud.mp3", 16.04, ""),
+    ("flac_with_id3v1.flac", 4.0, ""),
+]
+
+
+@pytest.mark.parametrize(("name", "seconds", "note"), CASES, ids=[row[0] for row in CASES])
+def test_shared_cases(name: str, seconds: float, note: str) -> None:
+    samples, notes = read(case(name))
+    assert len(samples) / RATE == pytest.approx(seconds, abs=0.11)
+    assert any(note in found for found in notes) if note else not notes
 
 
 # --- joined files -----------------------------------------------------------------------------------------------------
@@ -216,6 +238,21 @@ def test_two_chunks_of_samples(tmp_path: Path) -> None:
     assert pitches(samples, 1.0, 4.0) == [LOW, HIGH]
 
 
+def test_many_zeros_behind_the_end_have_a_note(tmp_path: Path) -> None:
+    samples, notes = read(wav(tmp_path, extra=bytes(2_000_000)))
+    assert len(samples) == round(SECONDS * RATE)
+    assert notes == ("2000000 zero bytes behind 2.50 s left out",)
+
+
+def test_a_wav_of_nothing_but_a_hole_whose_sizes_wrapped(tmp_path: Path) -> None:
+    path = wav(tmp_path)
+    with path.open("r+b") as file:
+        file.truncate((1 << 32) + path.stat().st_size)
+    with path.open("rb") as file:
+        (part,) = read_contents(file).parts
+    assert part.n_frames == ((1 << 32) + N_BYTES) // 2
+
+
 def test_a_wav_whose_sizes_wrapped_at_4_gib(tmp_path: Path) -> None:
     """27 hours at 22050 Hz, of which the sizes keep what is beyond 4 GiB; a sparse file, of which the start is read."""
     path = wav(tmp_path, N_BYTES)
@@ -226,7 +263,7 @@ def test_a_wav_whose_sizes_wrapped_at_4_gib(tmp_path: Path) -> None:
     with path.open("rb") as file:
         contents = read_contents(file)
     assert contents.parts[0].n_frames == ((1 << 32) + N_BYTES) // 2
-    assert contents.notes == ("its header ends at 2.50 s, the file goes on for 97391.55 s; all of it is read",)
+    assert contents.notes == ("its sizes wrapped at 4 GiB; all 97394.05 s of it are read",)
     reader = AudioFile(path, RECIPE).blocks()
     assert sum(len(next(reader)) for _ in range(4)) > N_BYTES // 2
 
