@@ -6,6 +6,7 @@ import json
 import sys
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -269,3 +270,10 @@ def test_median_and_largest_latency() -> None:
     for latency_s in (9.0, 0.1, 0.3, 0.2):
         tally.add(Update(0.0, 2.0, ("a",), None, None, 0, False, 0.0, latency_s, 2.0))
     assert tally.summary(8.0, Counts()).endswith("latency 200 ms (median), 9000 ms (largest)")
+
+
+def test_a_row_names_the_scene_of_the_segment_beside_that_of_the_window() -> None:
+    """They differ where a scene has just changed."""
+    window = update(4.0, [0.7, 0.2, 0.1])
+    row = command.row(replace(window, segment_posterior=np.array([0.1, 0.6, 0.3])), Counts())
+    assert (row["scene"], row["segment_scene"], row["segment_probability"]) == (window.scenes[0], window.scenes[1], 0.6)

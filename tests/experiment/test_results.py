@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from soundscene.errors import TrainingError
+from soundscene.experiment.local import summary
 from soundscene.experiment.results import ARRAYS, PLAIN, POSTERIORS, HeadPosteriors, SplitResult
 
 
@@ -78,3 +79,9 @@ def test_a_damaged_file_is_one_line(damage: str) -> None:
     ) as caught:
         SplitResult.from_bytes(content, "x")
     assert "\n" not in str(caught.value)
+
+
+def test_the_summary_is_the_accuracy_of_recordings_by_head() -> None:
+    right, half = np.log([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]]), np.log([[0.1, 0.2, 0.7], [0.3, 0.6, 0.1]])
+    heads = {name: replace(made().heads["svm"], recording=rows) for name, rows in (("softmax", half), ("svm", right))}
+    assert summary(replace(made(), heads=heads)) == {"softmax": 0.5, "svm": 1.0, "seconds": 1.5}
