@@ -93,7 +93,7 @@ def open_decoder(path: Path, stack: ExitStack) -> Decoder:
         why = f"not readable as WAV, FLAC, OGG, MP3 or AIFF ({error.error_string.rstrip('.')})"
         return _open_av(path, stack, why, contents, notes)
     timeline = _Timeline(sound.samplerate, notes)
-    blocks = _soundfile_blocks(path, sound, part)
+    blocks = _soundfile_blocks(path, sound, part, notes)
     if not contents.searched and part.whole:
         blocks = _searched_blocks(path, file, sound.samplerate, blocks, notes)
     return Decoder(sound.samplerate, _holds_float(sound), timeline.place(part, blocks), notes)
@@ -216,7 +216,7 @@ def _at_rate(blocks: Blocks, old: int, new: int) -> Blocks:
 # --- libsndfile -------------------------------------------------------------------------------------------------------
 
 
-def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, part: Part) -> Blocks:
+def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, part: Part, notes: list[str]) -> Blocks:
     # soundfile seeks after every read to where it is already; in a FLAC file of unknown length the last such seek fails
     # and takes a block with it. Nothing here needs to seek.
     sound.seekable = lambda: False
@@ -234,6 +234,11 @@ def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, part: Part) -> Blo
         yield block
     if promised is not None and n_read < promised:
         raise _undecodable(path, n_read / sound.samplerate, why)
+    missing_s = (sound.frames - n_read) / sound.samplerate
+    if sound.format == "OGG" and missing_s > _GAP_S:  # of continuous pages, whose times are not
+        notes.append(
+            f"its time stamps have gaps of {missing_s:.2f} s in all, where no sound is; what follows comes too early"
+        )
 
 
 def _searched_blocks(path: Path, file: BinaryIO, rate: int, blocks: Blocks, notes: list[str]) -> Blocks:
@@ -286,7 +291,7 @@ def _part_blocks(path: Path, file: BinaryIO, parts: tuple[Part, ...], timeline: 
                     gap_s = due_s - sound.frames / sound.samplerate - timeline.now_s
                     if gap_s > 1 / sound.samplerate:
                         yield from timeline.gap(gap_s, sound.channels)
-                blocks = _soundfile_blocks(path, sound, part)
+                blocks = _soundfile_blocks(path, sound, part, timeline.notes)
                 if sound.samplerate != timeline.rate:
                     blocks = _at_rate(blocks, sound.samplerate, timeline.rate)
                 yield from timeline.place(part, blocks)

@@ -334,6 +334,28 @@ def test_a_missing_page_of_an_ogg_is_silence_and_a_note(tmp_path: Path, subtype:
     assert "missing in the file; read as silence" in note
 
 
+@pytest.mark.parametrize(("subtype", "rate"), [("VORBIS", 22050), ("OPUS", 48000)])
+def test_a_gap_in_the_time_stamps_of_an_ogg_has_a_note(tmp_path: Path, subtype: str, rate: int) -> None:
+    all_pages = pages(encoded(tmp_path / "a", tone(LOW, rate, 8.0), rate, "OGG", subtype))
+    for i in range(4, len(all_pages)):
+        head = bytearray(all_pages[i])
+        (position,) = struct.unpack("<q", head[6:14])
+        head[6:14] = struct.pack("<q", position + 20 * rate)
+        head[22:26] = struct.pack("<I", ogg_checksum(bytes(head[:22]) + bytes(4) + bytes(head[26:])))
+        all_pages[i] = bytes(head)
+    _, notes = read(text(tmp_path / "a.ogg", b"".join(all_pages)))
+    assert [note for note in notes if note.startswith("its time stamps have gaps of 20.0")], notes
+
+
+def ogg_checksum(data: bytes) -> int:
+    value = 0
+    for byte in data:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    return value
+
+
 def matroska(path: Path, packets: list[float], seconds: float = 4.0, codec: str = "libopus", rate: int = 48000) -> Path:
     """Low, then high; packets from the second packets[0] on come packets[1] seconds later."""
     x = np.concatenate([tone(LOW, rate, seconds / 2), tone(HIGH, rate, seconds / 2)])
