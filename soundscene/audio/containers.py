@@ -33,6 +33,7 @@ class Part:
             directly.
         before: What to note at its start, with {s} for the second.
         after: What to note at its end, with {s} for the second.
+        lost: What to note if the decoder gets the whole file, and steps over what is missing before the part.
     """
 
     start: int = 0
@@ -43,6 +44,7 @@ class Part:
     span_s: float | None = None
     before: str = ""
     after: str = ""
+    lost: str = ""
 
     @property
     def whole(self) -> bool:

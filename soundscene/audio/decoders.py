@@ -32,6 +32,7 @@ _BLOCK_VALUES = 1 << 16  # samples times channels, of two or more, that are deco
 _OPENING = threading.Lock()  # libsndfile keeps why a file was refused in one place for all threads
 _AV_SLACK_S = 0.5  # containers state durations with the codec's padding, or without
 _AV_REST = 4096  # bytes behind the last packet that tags explain
+_PADDING_S = 0.1  # by which the frames of a file may be counted wrong
 _GAP_S = 0.05  # time stamps of live recordings vary by less
 _MOST_SILENCE_S = 600.0  # that a file's gaps are filled with: a damaged time stamp may claim years
 _MOST_GAPS = 3  # that have a note each
@@ -222,9 +223,11 @@ def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, part: Part, notes:
     sound.seekable = lambda: False
     promised = part.n_frames
     n_read, why = 0, f"the header promises {(promised or 0) / sound.samplerate:.2f} s"
-    while True:
+    exact = promised if sound.format == "FLAC" else None  # libFLAC fails at what stands behind the last frame
+    while exact is None or n_read < exact:
+        n = block_samples(sound.channels) if exact is None else min(block_samples(sound.channels), exact - n_read)
         try:
-            block = sound.read(block_samples(sound.channels), dtype="float32", always_2d=True)
+            block = sound.read(n, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             why = why if promised else error.error_string.rstrip(". ")
             raise _undecodable(path, n_read / sound.samplerate, why) from None
@@ -326,14 +329,26 @@ def _open_av(path: Path, stack: ExitStack, why: str, contents: Contents, notes: 
             raise _undecodable(path, 0.0, facts["why"])
     if facts["n_tracks"] > 1:
         notes.append(f"it has {facts['n_tracks']} audio tracks; the first that can be decoded is read")
+    notes.extend(part.lost for part in contents.parts if part.lost)
     first = next(decoded)  # its rate may be twice that of the header (AAC)
     timeline = _Timeline(first[0].get("rate", facts["rate"]), notes)
     return Decoder(
         timeline.rate,
         False,
-        _av_blocks(path, chain([first], decoded), timeline, facts | {"goes_on_s": contents.goes_on_s}),
+        _av_blocks(
+            path,
+            chain([first], decoded),
+            timeline,
+            facts | {"goes_on_s": contents.goes_on_s, "held_s": _seconds(contents.parts)},
+        ),
         notes,
     )
+
+
+def _seconds(parts: tuple[Part, ...]) -> float:
+    """Return what the frames of a file last, if that is known of all its parts, else zero."""
+    known = all(part.n_frames and part.rate for part in parts)
+    return sum((part.n_frames or 0) / part.rate for part in parts) if known else 0.0
 
 
 def _av_blocks(path: Path, decoded: Iterator[Message], timeline: _Timeline, opened: dict[str, Any]) -> Blocks:
@@ -343,7 +358,9 @@ def _av_blocks(path: Path, decoded: Iterator[Message], timeline: _Timeline, open
     rest = 0
     for facts, samples in decoded:
         if facts["kind"] == "undecodable":
-            raise _undecodable(path, timeline.now_s, facts["why"])
+            if not 0 < opened["held_s"] <= timeline.now_s + _PADDING_S:
+                raise _undecodable(path, timeline.now_s, facts["why"])
+            timeline.notes.append(f"bytes behind {timeline.now_s:.2f} s are no sound that can be read; left out")
         rest = facts.get("rest", 0)
         if facts["kind"] != "block":
             continue

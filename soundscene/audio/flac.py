@@ -8,6 +8,7 @@ from soundscene.audio.containers import Contents, Part, after_id3, at, before_ta
 _STREAMINFO = (b"\0\0\0\x22", b"\x80\0\0\x22")  # behind "fLaC" at the start of a file: a block of 34 bytes
 _NEAR_END = 1 << 17  # bytes that a decoder may hold in its buffers
 _TAIL = 1 << 16  # bytes in which the last frame is looked for first
+_MOST_ZEROS = 8  # that a frame may end with
 _SIZES = {1: 192, **{n: 576 << n - 2 for n in range(2, 6)}, **{n: 256 << n - 8 for n in range(8, 16)}}
 
 
@@ -32,6 +33,8 @@ def flac(file: BinaryIO, size: int, start: int, thorough: bool = False) -> Conte
         following = _following(file, first if searched else max(first, size - _NEAR_END), size)
         end = size if following is None else _before_id3(file, first, following)
         parts.append(_part(file, start, first, end, size))
+        if parts[0].prefix and not searched:  # more than its header states: what is joined to it may be longer
+            return flac(file, size, start, thorough=True)
         if following is None:
             return Contents(tuple(parts), searched=searched)
         start, searched = following, True
@@ -51,15 +54,18 @@ def _part(file: BinaryIO, start: int, first: int, end: int, size: int) -> Part:
     fewest, most = struct.unpack(">HH", head[8:12])
     (bits,) = struct.unpack(">Q", head[18:26])
     rate, stated = bits >> 44, bits & (1 << 36) - 1
-    sound_end = _sound_end(file, first, end)
+    untagged = before_tags(file, end, first)
+    sound_end = before_zeros(file, untagged, first)
     held, frame = _last_frame(file, first, sound_end, head[8:26], fewest == most)
-    end = min(end, _frame_end(file, frame, sound_end, end)) if sound_end != end and frame >= 0 else sound_end
+    exact = _frame_end(file, frame, sound_end, untagged) if frame >= 0 else None
+    after = "bytes behind {s} are no sound that can be read; left out" if frame >= 0 and exact is None else ""
+    end = untagged if exact is None else exact
     if stated and held > stated:
         unknown = head[:21] + bytes([head[21] & 0xF0]) + bytes(4) + head[26:]
         ends_s, holds_s = stated / max(1, rate), held / max(1, rate)
         note = f"its header ends at {ends_s:.2f} s, the file holds {holds_s:.2f} s; all of it is read"
-        return Part(first, end, unknown, rate, held, before=note)
-    return Part(start, None if end == size else end, rate=rate, n_frames=stated or held or None)
+        return Part(first, end, unknown, rate, held, before=note, after=after)
+    return Part(start, None if end == size else end, rate=rate, n_frames=stated or held or None, after=after)
 
 
 def _first_frame(file: BinaryIO, start: int, size: int) -> int:
@@ -82,13 +88,6 @@ def _before_id3(file: BinaryIO, first: int, end: int) -> int:
         if place >= 0 and after_id3(file, start + place) == end:
             return start + place
     return end
-
-
-def _sound_end(file: BinaryIO, first: int, end: int) -> int:
-    """Return where the frames may end before tags and zeros."""
-    untagged = before_tags(file, end, first)
-    stripped = before_zeros(file, untagged, first)
-    return untagged if untagged - stripped <= 2 else stripped  # a checksum may end with two zeros
 
 
 def _last_frame(file: BinaryIO, first: int, end: int, info: bytes, fixed: bool) -> tuple[int, int]:
@@ -163,13 +162,13 @@ def _crc8(data: bytes) -> int:
     return value
 
 
-def _frame_end(file: BinaryIO, start: int, least: int, most: int) -> int:
-    """Return the end of the frame at a position by its checksum, from `least` on; `least` where none fits."""
+def _frame_end(file: BinaryIO, start: int, least: int, most: int) -> int | None:
+    """Return the end of the frame at a position by its checksum, which may end with zeros; None where other bytes follow."""
     value = 0
     for byte in at(file, start, least - start):
         value = (value << 8 & 0xFFFF) ^ _CRC16[value >> 8 ^ byte]
-    for n, byte in enumerate(at(file, least, min(2, most - least))):
+    for n, byte in enumerate(at(file, least, min(_MOST_ZEROS, most - least)) + b"\0"):
         if not value:
             return least + n
         value = (value << 8 & 0xFFFF) ^ _CRC16[value >> 8 ^ byte]
-    return least
+    return None

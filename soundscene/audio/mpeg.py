@@ -280,4 +280,4 @@ def adts(file: BinaryIO, size: int, start: int) -> Contents:
         position = following
     if position > end:
         notes.append(f"its last frame is incomplete; it was cut at {n * 1024 / max(1, rate):.2f} s")
-    return Contents(notes=tuple(dict.fromkeys(notes[:3])))
+    return Contents((Part(rate=rate, n_frames=n * 1024),), notes=tuple(dict.fromkeys(notes[:3])))

@@ -170,7 +170,8 @@ def _parts(file: BinaryIO, streams: list[_Stream]) -> Contents:
                 own.append(Part(stream.start, run[-1].end, rate=stream.rate))
             else:
                 span = max(0, position - (stream.skip if last is None else last)) / max(1, stream.position_hz)
-                own.append(Part(run[0].start, run[-1].end, header, stream.rate, span_s=span))
+                lost = f"pages of its OGG are missing from {(last or 0) / max(1, stream.position_hz):.2f} s on"
+                own.append(Part(run[0].start, run[-1].end, header, stream.rate, span_s=span, lost=lost))
             last = position
         if own and not stream.ended:
             after = f"its OGG stream {i + 1} of {len(streams)} has no end; sound may be missing from {{s}} on"

@@ -26,6 +26,8 @@ RECIPE = AudioRecipe()
 SECONDS = 2.5
 LOW, HIGH = 500.0, 3000.0
 
+JUNK = noise(0.05, RATE, seed=1).tobytes()
+
 
 def tone(hz: float, rate: int = RATE, seconds: float = SECONDS, channels: int = 1) -> np.ndarray:
     t = np.arange(round(seconds * rate)) / rate
@@ -163,12 +165,57 @@ def test_a_joined_flac_is_found_where_its_decoder_stops(tmp_path: Path, rates: t
     assert not notes
 
 
+def test_a_longer_flac_joined_to_a_shorter_one(tmp_path: Path) -> None:
+    a, b = (encoded(tmp_path / "a", 2 * noise(seconds, RATE, seed=3), form="FLAC") for seconds in (4, 9))
+    samples, notes = read(text(tmp_path / "joined.flac", a + b))
+    assert len(samples) / RATE == pytest.approx(13.0, abs=0.01)
+    assert not notes
+
+
+@pytest.mark.parametrize("extra", [bytes(1), b"text behind it\n", JUNK], ids=["zero", "text", "noise"])
+def test_bytes_behind_a_flac(tmp_path: Path, extra: bytes) -> None:
+    data = encoded(tmp_path / "a", tone(LOW), form="FLAC")
+    samples, notes = read(text(tmp_path / "a.flac", data + extra))
+    assert len(samples) == round(SECONDS * RATE)
+    assert notes == (() if extra == bytes(1) else ("bytes behind 2.50 s are no sound that can be read; left out",))
+
+
 def test_a_flac_header_that_states_less_than_there_is(tmp_path: Path) -> None:
     data = encoded(tmp_path / "a", tone(LOW), form="FLAC")
     data = data[:21] + bytes([data[21] & 0xF0]) + struct.pack(">I", RATE) + data[26:]
     samples, notes = read(text(tmp_path / "a.flac", data))
     assert len(samples) == round(SECONDS * RATE)
     assert notes == ("its header ends at 1.00 s, the file holds 2.50 s; all of it is read",)
+
+
+@pytest.mark.parametrize("extra", [b"", bytes(3), b"\xff" * 100, JUNK], ids=["nothing", "zeros", "ones", "noise"])
+def test_bytes_behind_an_aac(tmp_path: Path, extra: bytes) -> None:
+    data = packets(tmp_path / "a.aac", "adts", "aac", 4.0)
+    samples, notes = read(text(tmp_path / "a.aac", data + extra))
+    assert len(samples) / RATE == pytest.approx(4.0, abs=0.1)
+    assert bool(notes) == bool(extra)
+
+
+def test_a_missing_page_of_a_flac_in_ogg_has_a_note(tmp_path: Path) -> None:
+    all_pages = pages(packets(tmp_path / "a.ogg", "ogg", "flac", 8.0))
+    del all_pages[-2]
+    _, notes = read(text(tmp_path / "b.ogg", b"".join(all_pages)))
+    assert any(note.startswith("pages of its OGG are missing from ") for note in notes)
+
+
+def packets(path: Path, form: str, codec: str, seconds: float) -> bytes:
+    """Encode noise with FFmpeg."""
+    x = np.ascontiguousarray(noise(seconds, RATE, seed=2).reshape(1, -1), np.float32)
+    with av.open(path, "w", format=form) as container:
+        stream: Any = container.add_stream(codec, rate=RATE, layout="mono")
+        resampler = av.AudioResampler(stream.codec_context.format.name, "mono", RATE)
+        for start in range(0, x.shape[1], 1024):
+            frame = av.AudioFrame.from_ndarray(x[:, start : start + 1024].copy(), "flt", "mono")
+            frame.sample_rate, frame.pts = RATE, start
+            for piece in resampler.resample(frame):
+                container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
 
 
 # --- headers of samples that state too little or too much ---------------------------------------------------------------
