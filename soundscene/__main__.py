@@ -10,6 +10,8 @@ def main() -> None:
     signals.install()
     try:
         from soundscene.cli.app import command
+    except KeyboardInterrupt:
+        sys.exit(signals.exit_code() or 130)
     except BaseException:  # what is being imported may turn an interruption into an error of its own
         code = signals.exit_code()
         if code is None:
