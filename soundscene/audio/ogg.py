@@ -13,6 +13,7 @@ from soundscene.audio.containers import Contents, Part, at, find
 
 _HEAD = 27  # bytes of a page before its table of segments
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_LATE_S = 10.0  # a stream that begins later than this was not recorded from its beginning
 _OPUS_HZ = 48000  # of the positions, whatever the rate of the input
 
 
@@ -39,6 +40,7 @@ class _Stream:
     runs: list[list[_Page]] = field(default_factory=list)
     ended: bool = False
     in_header: bool = True
+    late: bool = False  # the pages behind the header are missing
     next_number: int = 1
 
 
@@ -84,7 +86,14 @@ def ogg(file: BinaryIO, size: int, start: int) -> Contents:
     if not streams:
         return Contents()
     fault = _fault(file, size, end, rest)
-    if len(streams) == 1 and not damaged and len(streams[0].runs) <= 1 and streams[0].ended and not fault:
+    if (
+        len(streams) == 1
+        and not damaged
+        and len(streams[0].runs) <= 1
+        and streams[0].ended
+        and not streams[0].late
+        and not fault
+    ):
         return _plain(streams[0], size, end)
     return Contents(fault=fault) if fault else _parts(file, streams)
 
@@ -129,6 +138,8 @@ def _stream(file: BinaryIO, page: _Page) -> _Stream | None:
 
 def _add(stream: _Stream, page: _Page) -> None:
     """Add a page to the header or to the last run, or begin a run where pages before it are missing."""
+    if stream.runs and stream.runs[-1][-1].number == page.number and stream.runs[-1][-1].position == page.position:
+        return  # the same page twice
     follows = page.number == stream.next_number
     stream.next_number = page.number + 1 & 0xFFFFFFFF
     stream.ended = stream.ended or page.last
@@ -136,6 +147,7 @@ def _add(stream: _Stream, page: _Page) -> None:
         stream.header_end = page.end
         return
     if not stream.runs or not follows:
+        stream.late = stream.late or not (stream.runs or follows)
         stream.runs.append([])
     stream.in_header = False
     stream.runs[-1].append(page)
@@ -166,8 +178,11 @@ def _parts(file: BinaryIO, streams: list[_Stream]) -> Contents:
             position = max(page.position for page in run)
             if position <= 0:  # a piece of one packet
                 continue
-            if not own and run[0].start == stream.header_end:
+            if not own and run[0].start == stream.header_end and not stream.late:
                 own.append(Part(stream.start, run[-1].end, rate=stream.rate))
+            elif not own and run[0].position > _LATE_S * stream.position_hz:  # as recorded from a stream that was on
+                before = "pages behind its header are missing: it begins at a later time of its stream"
+                own.append(Part(run[0].start, run[-1].end, header, stream.rate, before=before))
             else:
                 span = max(0, position - (stream.skip if last is None else last)) / max(1, stream.position_hz)
                 lost = f"pages of its OGG are missing from {(last or 0) / max(1, stream.position_hz):.2f} s on"

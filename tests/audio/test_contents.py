@@ -382,6 +382,18 @@ def test_a_missing_page_of_an_ogg_is_silence_and_a_note(tmp_path: Path, subtype:
 
 
 @pytest.mark.parametrize(("subtype", "rate"), [("VORBIS", 22050), ("OPUS", 48000)])
+def test_the_first_page_of_an_ogg_is_missing_or_a_page_is_there_twice(tmp_path: Path, subtype: str, rate: int) -> None:
+    x = np.concatenate([tone(LOW, rate, 4.0), tone(HIGH, rate, 4.0)])
+    all_pages = pages(encoded(tmp_path / "a", x, rate, "OGG", subtype))
+    samples, notes = read(text(tmp_path / "a.ogg", b"".join(all_pages[:2] + all_pages[3:])))
+    assert len(samples) / RATE == pytest.approx(8.0, abs=0.02)
+    assert pitches(samples, 3.0, 5.5) == [LOW, HIGH]
+    assert [note for note in notes if note.startswith("no sound from 0.00 to ")]
+    samples, _ = read(text(tmp_path / "b.ogg", b"".join(all_pages[:4] + all_pages[3:])))
+    assert len(samples) / RATE == pytest.approx(8.0, abs=0.02)
+
+
+@pytest.mark.parametrize(("subtype", "rate"), [("VORBIS", 22050), ("OPUS", 48000)])
 def test_a_gap_in_the_time_stamps_of_an_ogg_has_a_note(tmp_path: Path, subtype: str, rate: int) -> None:
     all_pages = pages(encoded(tmp_path / "a", tone(LOW, rate, 8.0), rate, "OGG", subtype))
     for i in range(4, len(all_pages)):
