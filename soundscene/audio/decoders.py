@@ -16,14 +16,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import soundfile
-import soxr
-from jaxtyping import Float32
 
 from soundscene.audio.child import Message, messages
 from soundscene.audio.containers import Contents, Part, Window, not_audio
 from soundscene.audio.contents import read_contents
+from soundscene.audio.timing import Blocks, Resampler, SampleClock, at_rate
 from soundscene.errors import AudioError
 from soundscene.extras import install
 from soundscene.files import url_hint
@@ -34,10 +32,6 @@ _AV_SLACK_S = 0.5  # containers state durations with the codec's padding, or wit
 _AV_REST = 4096  # bytes behind the last packet that tags explain
 _PADDING_S = 0.1  # by which the frames of a file may be counted wrong
 _GAP_S = 0.05  # time stamps of live recordings vary by less
-_MOST_SILENCE_S = 600.0  # that a file's gaps are filled with: a damaged time stamp may claim years
-_MOST_GAPS = 3  # that have a note each
-
-Blocks = Iterator[Float32[np.ndarray, "sample channel"]]
 
 
 @dataclass(frozen=True)
@@ -93,11 +87,11 @@ def open_decoder(path: Path, stack: ExitStack) -> Decoder:
             raise AudioError(f"{path}: is not an audio file but {what}") from None
         why = f"not readable as WAV, FLAC, OGG, MP3 or AIFF ({error.error_string.rstrip('.')})"
         return _open_av(path, stack, why, contents, notes)
-    timeline = _Timeline(sound.samplerate, notes)
+    clock = SampleClock(sound.samplerate, notes)
     blocks = _soundfile_blocks(path, sound, part, notes)
     if not contents.searched and part.whole:
         blocks = _searched_blocks(path, file, sound.samplerate, blocks, notes)
-    return Decoder(sound.samplerate, _holds_float(sound), timeline.place(part, blocks), notes)
+    return Decoder(sound.samplerate, _holds_float(sound), clock.place(part, blocks), notes)
 
 
 def _open_soundfile(file: BinaryIO, part: Part, alone: bool = False) -> soundfile.SoundFile:
@@ -134,84 +128,6 @@ def _undecodable(path: Path, seconds: float, why: str) -> AudioError:
 
 def _holds_float(sound: soundfile.SoundFile) -> bool:
     return sound.subtype in ("FLOAT", "DOUBLE")
-
-
-# --- time -------------------------------------------------------------------------------------------------------------
-
-
-class _Timeline:
-    """Counts the samples of a file, fills what is missing with silence, and says so.
-
-    Args:
-        rate: Of the samples, Hz.
-        notes: Receives what is noted.
-    """
-
-    def __init__(self, rate: int, notes: list[str]) -> None:
-        self.rate, self.notes = rate, notes
-        self.n = 0
-        self._filled_s = self._more_s = 0.0
-        self._n_gaps = 0
-
-    @property
-    def now_s(self) -> float:
-        """Seconds of sound so far."""
-        return self.n / self.rate
-
-    def count(self, blocks: Blocks) -> Blocks:
-        """Pass blocks on and count their samples."""
-        for block in blocks:
-            self.n += len(block)
-            yield block
-
-    def place(self, part: Part, blocks: Blocks) -> Blocks:
-        """Pass the blocks of a part on, and note what its container says of its beginning and end.
-
-        Args:
-            part: Of the file.
-            blocks: Its blocks.
-        """
-        if part.before:
-            self.notes.append(part.before.format(s=f"{self.now_s:.2f} s"))
-        yield from self.count(blocks)
-        if part.after:
-            self.notes.append(part.after.format(s=f"{self.now_s:.2f} s"))
-
-    def gap(self, seconds: float, n_channels: int) -> Blocks:
-        """Yield silence for sound that is missing, and note it.
-
-        Args:
-            seconds: Length of the gap.
-            n_channels: Channels of the blocks.
-        """
-        start, fill = self.now_s, self._filled_s + seconds <= _MOST_SILENCE_S
-        self._n_gaps += 1
-        if not fill:
-            self.notes.append(f"{seconds:.0f} s are missing at {start:.2f} s; left out, so what follows comes too early")
-        elif self._n_gaps <= _MOST_GAPS:
-            self.notes.append(f"no sound from {start:.2f} to {start + seconds:.2f} s, missing in the file; read as silence")
-        else:
-            self._more_s += seconds
-            more = f"{self._n_gaps - _MOST_GAPS} more gaps, {self._more_s:.2f} s in all, read as silence"
-            self.notes[:] = [note for note in self.notes if " more gaps, " not in note] + [more]
-        left = round(seconds * self.rate) if fill else 0
-        self._filled_s += seconds if fill else 0.0
-        while left > 0:
-            n = min(left, block_samples(n_channels))
-            self.n, left = self.n + n, left - n
-            yield np.zeros((n, n_channels), np.float32)
-
-
-def _at_rate(blocks: Blocks, old: int, new: int) -> Blocks:
-    """Resample blocks of one part to the rate of the file."""
-    stream, n_channels = None, 0
-    for block in blocks:
-        if stream is None:
-            n_channels = block.shape[1]
-            stream = soxr.ResampleStream(old, new, n_channels, dtype="float32", quality="HQ")
-        yield stream.resample_chunk(np.ascontiguousarray(block))
-    if stream is not None:
-        yield stream.resample_chunk(np.zeros((0, n_channels), np.float32), last=True)
 
 
 # --- libsndfile -------------------------------------------------------------------------------------------------------
@@ -258,7 +174,7 @@ def _searched_blocks(path: Path, file: BinaryIO, rate: int, blocks: Blocks, note
     with path.open("rb") as again:  # the decoder has moved the other
         parts = read_contents(again).parts
         if len(parts) > 1:
-            for block in _part_blocks(path, again, parts, _Timeline(rate, notes)):
+            for block in _part_blocks(path, again, parts, SampleClock(rate, notes)):
                 skipped = min(n, len(block))
                 n -= skipped
                 if skipped < len(block):
@@ -280,10 +196,10 @@ def _open_parts(path: Path, file: BinaryIO, parts: tuple[Part, ...], notes: list
     else:
         assert error is not None
         raise error
-    return Decoder(rate, holds_float, _part_blocks(path, file, parts, _Timeline(rate, notes)), notes)
+    return Decoder(rate, holds_float, _part_blocks(path, file, parts, SampleClock(rate, notes)), notes)
 
 
-def _part_blocks(path: Path, file: BinaryIO, parts: tuple[Part, ...], timeline: _Timeline) -> Blocks:
+def _part_blocks(path: Path, file: BinaryIO, parts: tuple[Part, ...], clock: SampleClock) -> Blocks:
     """Decode the parts of a file one after another; one that cannot be decoded is noted, if another can."""
     error, due_s = None, 0.0  # where the part before should have ended
     for part in parts:
@@ -291,18 +207,18 @@ def _part_blocks(path: Path, file: BinaryIO, parts: tuple[Part, ...], timeline: 
             with _open_soundfile(file, part) as sound:
                 if part.span_s is not None:
                     due_s += part.span_s
-                    gap_s = due_s - sound.frames / sound.samplerate - timeline.now_s
+                    gap_s = due_s - sound.frames / sound.samplerate - clock.now_s
                     if gap_s > 1 / sound.samplerate:
-                        yield from timeline.gap(gap_s, sound.channels)
-                blocks = _soundfile_blocks(path, sound, part, timeline.notes)
-                if sound.samplerate != timeline.rate:
-                    blocks = _at_rate(blocks, sound.samplerate, timeline.rate)
-                yield from timeline.place(part, blocks)
-                due_s = timeline.now_s
+                        yield from clock.gap(gap_s, sound.channels)
+                blocks = _soundfile_blocks(path, sound, part, clock.notes)
+                if sound.samplerate != clock.rate:
+                    blocks = at_rate(blocks, sound.samplerate, clock.rate)
+                yield from clock.place(part, blocks)
+                due_s = clock.now_s
         except (soundfile.LibsndfileError, AudioError) as refused:
             error = error or refused
-            timeline.notes.append(f"a part of the file at {timeline.now_s:.2f} s cannot be decoded to its end; left out")
-    if not timeline.n and error is not None:
+            clock.notes.append(f"a part of the file at {clock.now_s:.2f} s cannot be decoded to its end; left out")
+    if not clock.n and error is not None:
         raise error if isinstance(error, AudioError) else _undecodable(path, 0.0, str(error).rstrip(". "))
 
 
@@ -331,14 +247,14 @@ def _open_av(path: Path, stack: ExitStack, why: str, contents: Contents, notes: 
         notes.append(f"it has {facts['n_tracks']} audio tracks; the first that can be decoded is read")
     notes.extend(part.lost for part in contents.parts if part.lost)
     first = next(decoded)  # its rate may be twice that of the header (AAC)
-    timeline = _Timeline(first[0].get("rate", facts["rate"]), notes)
+    clock = SampleClock(first[0].get("rate", facts["rate"]), notes)
     return Decoder(
-        timeline.rate,
+        clock.rate,
         False,
         _av_blocks(
             path,
             chain([first], decoded),
-            timeline,
+            clock,
             facts | {"goes_on_s": contents.goes_on_s, "held_s": _seconds(contents.parts)},
         ),
         notes,
@@ -351,40 +267,39 @@ def _seconds(parts: tuple[Part, ...]) -> float:
     return sum((part.n_frames or 0) / part.rate for part in parts) if known else 0.0
 
 
-def _av_blocks(path: Path, decoded: Iterator[Message], timeline: _Timeline, opened: dict[str, Any]) -> Blocks:
+def _av_blocks(path: Path, decoded: Iterator[Message], clock: SampleClock, opened: dict[str, Any]) -> Blocks:
     """Place the blocks by their time stamps, and compare their end with what the container states."""
-    due_s, first_s, rate = None, None, timeline.rate  # the time stamp that continues the block before; that of the first
-    resample: _Resample | None = None
+    due_s, first_s, rate = None, None, clock.rate  # the time stamp that continues the block before; that of the first
+    resample: Resampler | None = None
     rest = 0
     for facts, samples in decoded:
         if facts["kind"] == "undecodable":
-            if not 0 < opened["held_s"] <= timeline.now_s + _PADDING_S:
-                raise _undecodable(path, timeline.now_s, facts["why"])
-            timeline.notes.append(f"bytes behind {timeline.now_s:.2f} s are no sound that can be read; left out")
+            if not 0 < opened["held_s"] <= clock.now_s + _PADDING_S:
+                raise _undecodable(path, clock.now_s, facts["why"])
+            clock.notes.append(f"bytes behind {clock.now_s:.2f} s are no sound that can be read; left out")
         rest = facts.get("rest", 0)
         if facts["kind"] != "block":
             continue
         time_s, rate = facts["time_s"], facts["rate"]
         if resample is not None and resample.setup != (rate, samples.shape[1]):
-            yield from timeline.count(resample.flush())
+            yield from clock.count(resample.flush())
             resample = None
         if time_s is not None and due_s is not None and time_s - due_s > _GAP_S:
             if resample is not None:
-                yield from timeline.count(resample.flush())
+                yield from clock.count(resample.flush())
                 resample = None
-            yield from timeline.gap(time_s - due_s, samples.shape[1])
+            yield from clock.gap(time_s - due_s, samples.shape[1])
         due_s = (due_s or 0.0) if time_s is None else time_s
         first_s = due_s if first_s is None else first_s
         due_s += len(samples) / rate
-        if rate != timeline.rate:
-            resample = resample or _Resample(rate, timeline.rate, samples.shape[1])
+        if rate != clock.rate:
+            resample = resample or Resampler(rate, clock.rate, samples.shape[1])
             samples = resample.push(samples)
-        yield from timeline.count(iter([samples]))
-    if resample is not None:
-        yield from timeline.count(resample.flush())
-    if timeline.now_s < opened["promised_s"] - _AV_SLACK_S:
-        raise _undecodable(path, timeline.now_s, f"the header promises {opened['promised_s']:.2f} s")
-    timeline.notes.extend(_end_notes(timeline.now_s, max(due_s or 0.0, timeline.now_s), rest, opened))
+        yield from clock.count(iter([samples]))
+    yield from clock.count(resample.flush()) if resample is not None else ()
+    if clock.now_s < opened["promised_s"] - _AV_SLACK_S:
+        raise _undecodable(path, clock.now_s, f"the header promises {opened['promised_s']:.2f} s")
+    clock.notes.extend(_end_notes(clock.now_s, max(due_s or 0.0, clock.now_s), rest, opened))
 
 
 def _end_notes(now_s: float, due_s: float, rest: int, opened: dict[str, Any]) -> Iterator[str]:
@@ -395,17 +310,3 @@ def _end_notes(now_s: float, due_s: float, rest: int, opened: dict[str, Any]) ->
         yield f"a second recording that was joined behind {opened['goes_on_s']:.2f} s is not read"
     if rest > _AV_REST:
         yield f"{rest} bytes behind {now_s:.2f} s are no sound that can be read; left out"
-
-
-class _Resample:
-    """Resamples blocks of one rate and width to the rate of the file."""
-
-    def __init__(self, old: int, new: int, n_channels: int) -> None:
-        self.setup = old, n_channels
-        self._stream = soxr.ResampleStream(old, new, n_channels, dtype="float32", quality="HQ")
-
-    def push(self, block: Float32[np.ndarray, "native channel"]) -> Float32[np.ndarray, "sample channel"]:
-        return self._stream.resample_chunk(np.ascontiguousarray(block))
-
-    def flush(self) -> Blocks:
-        yield self._stream.resample_chunk(np.zeros((0, self.setup[1]), np.float32), last=True)

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Shaped
 
 from soundscene.audio.arrays import ArrayLike, RateLike, as_array, as_channels, as_rate, to_float32
-from soundscene.audio.decoders import Blocks, block_samples, open_decoder
+from soundscene.audio.decoders import block_samples, open_decoder
 from soundscene.audio.gate import AudioSummary, Gate
+from soundscene.audio.timing import Blocks
 from soundscene.errors import AudioWarning, SceneError, unexpected
 from soundscene.recipe import AudioRecipe
 from soundscene.types import Samples
