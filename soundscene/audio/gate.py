@@ -145,6 +145,7 @@ class Gate:
         self._hash = hashlib.sha256()
         self._mixer, self._meter = Mixer(sample_rate), SignalMeter(self._piece)
         self._n_in = self._n_silent = self._n_leading = 0
+        self._unmeasured = np.zeros(0, np.float32)  # the beginning of the next piece
 
     def push(self, block: Float32[np.ndarray, "native channel"]) -> Samples:
         """Accept the next samples of any number and return what is ready; the output does not depend on the blocks."""
@@ -166,6 +167,8 @@ class Gate:
             AudioError: The recording as a whole is too short or silent.
         """
         mixed = self._accept(self._mixer.flush())
+        if not self._unmeasured.any():
+            self._n_silent += len(self._unmeasured)
         if not self._n_in:
             raise AudioError(f"{self._name}: holds no samples; was the recording or the export interrupted?")
         if self._n_leading == self._n_in:
@@ -185,13 +188,13 @@ class Gate:
     def _measure(self, mono: Samples) -> None:
         if self._n_leading == self._n_in:
             self._n_leading += int(np.argmax(mono != 0)) if mono.any() else len(mono)
+        mono = np.concatenate([self._unmeasured, mono])
         whole = len(mono) // self._piece * self._piece
         pieces: Shaped[np.ndarray, "piece sample"] = mono[:whole].reshape(-1, self._piece)
         sounding: Bool[np.ndarray, " piece"] = np.asarray(pieces.any(axis=1))
         self._n_silent += self._piece * int(np.count_nonzero(~sounding))
         self._meter.push(pieces, sounding)
-        if not mono[whole:].any():
-            self._n_silent += len(mono) - whole
+        self._unmeasured = mono[whole:].copy()
 
     def _why_silent(self) -> str:
         if self._intake.peak:

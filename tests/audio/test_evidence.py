@@ -54,6 +54,14 @@ def test_a_dead_microphone_is_noted(name: str) -> None:
     assert note.endswith("is the microphone connected, and its gain up?")
 
 
+@pytest.mark.parametrize(("rate", "n"), [(8000, 1), (44100, 6), (48000, 1), (48000, 2), (48000, 16), (192000, 16)])
+def test_a_dead_microphone_is_noted_at_any_rate(rate: int, n: int) -> None:
+    samples = np.random.default_rng(0).integers(-1, 2, (n, rate * 3)).astype(np.int16)
+    file = AudioArray(samples, rate, AudioRecipe())
+    assert sum(map(len, file.blocks()))
+    assert any(note.startswith("hardly any signal") for note in file.notes)
+
+
 def test_a_dead_microphone_is_noted_behind_a_lossy_codec(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.mp3", DEAD["one step"], RATE)
     source = AudioFile(tmp_path / "a.mp3", RECIPE)
