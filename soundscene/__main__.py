@@ -1,5 +1,6 @@
 """python -m soundscene, and the program `soundscene`."""
 
+import os
 import sys
 
 from soundscene.cli import signals
@@ -8,6 +9,7 @@ from soundscene.cli import signals
 def main() -> None:
     """Run the command line; an interruption while it is being imported is no traceback."""
     signals.install()
+    _open_closed_streams()
     try:
         from soundscene.cli.app import command
     except KeyboardInterrupt:
@@ -18,6 +20,17 @@ def main() -> None:
             raise
         sys.exit(code)
     command()
+
+
+def _open_closed_streams() -> None:
+    """Open empty streams where a process has no stdin, stdout or stderr, as by `<&-`, so that no file takes their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            file = os.open(os.devnull, os.O_RDWR)
+            if file != number:
+                os.dup2(file, number)
+                os.close(file)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
 
 
 if __name__ == "__main__":

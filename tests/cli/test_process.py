@@ -30,6 +30,15 @@ def test_a_process_prints_all_and_has_its_exit_code(model: Path, tmp_path: Path)
     assert "no such file" in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX")
+def test_a_process_without_its_streams(model: Path) -> None:
+    program = f'"{sys.executable}" -m soundscene'
+    command = f'{program} predict "{model}" --from - <&- && {program} info "{model}" >&-'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize(
     ("words", "ray", "ends_at_once"),
     [(["predict"], False, True), (["predict"], True, False), (["train"], False, False), ([], False, False)],
