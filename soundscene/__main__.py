@@ -10,6 +10,7 @@ def main() -> None:
     """Run the command line; an interruption while it is being imported is no traceback."""
     signals.install()
     _open_closed_streams()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when PyTorch is imported; see docs/decisions/0091
     try:
         from soundscene.cli.app import command
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """What the commands share: two consoles, progress bars, and notes and errors of one line."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -63,6 +64,17 @@ def say(text: str) -> None:
 def tell(text: str) -> None:
     """Print a note on stderr, in one line."""
     err.print(f"note: {_one_line(text)}")
+
+
+def busy_note() -> str:
+    """Return a note where other programs keep the cores of this machine busy; else an empty text."""
+    try:
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    except (AttributeError, OSError):  # Windows has none
+        return ""
+    if load < 1.5 * cores:
+        return ""
+    return f"this machine is busy (load {load:.1f} on {cores} cores), so a training takes longer than usual"
 
 
 def complain(text: str) -> None:

@@ -15,7 +15,7 @@ from soundscene.cli.options import (
     SetOption,
     TestOption,
 )
-from soundscene.cli.terminal import bar, say, tell
+from soundscene.cli.terminal import bar, busy_note, say, tell
 from soundscene.extras import require
 
 
@@ -49,6 +49,8 @@ def train(
 
     chosen = Recipe.load(recipe).with_settings(settings or [])
     fabric = make_fabric(device, precision)
+    if busy := busy_note():
+        tell(busy)
     first = fabric.global_rank == 0  # of the processes that torchrun may have started, one prints
     with bar("reading audio", first) as reading, bar("training", first) as training:
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from soundscene.cli import app as command_line
+from soundscene.cli.terminal import busy_note
 from tests.support.tiny import RATE, recording, write
 
 
@@ -57,3 +58,19 @@ def test_only_commands_that_leave_nothing_end_at_once(
         command_line.command()
     assert end.value.code == 3
     assert ended == ([3] if ends_at_once else [])
+
+
+@pytest.mark.parametrize(("load", "busy"), [(0.5, False), (400.0, True)])
+def test_a_busy_machine_is_noted(monkeypatch: pytest.MonkeyPatch, load: float, busy: bool) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    assert busy_note().startswith("this machine is busy (load 400.0 on ") is busy
+
+
+def test_the_program_lets_threads_wait_passively_and_importing_does_not() -> None:
+    program = "import os, soundscene, soundscene.cli.app; print(os.environ.get('OMP_WAIT_POLICY'))\n"
+    program += "import soundscene.__main__ as m\ntry: m.main()\nexcept SystemExit: print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    words = [sys.executable, "-c", program, "--version"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == "None"
+    assert done.stdout.split()[-1] == "PASSIVE"
