@@ -49,9 +49,9 @@ def train(
 
     chosen = Recipe.load(recipe).with_settings(settings or [])
     fabric = make_fabric(device, precision)
-    if busy := busy_note():
-        tell(busy)
     first = fabric.global_rank == 0  # of the processes that torchrun may have started, one prints
+    if first and (busy := busy_note()):
+        tell(busy)
     with bar("reading audio", first) as reading, bar("training", first) as training:
 
         def epoch(row: dict[str, float]) -> None:
