@@ -10,7 +10,7 @@ def main() -> None:
     """Run the command line; an interruption while it is being imported is no traceback."""
     signals.install()
     _open_closed_streams()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when PyTorch is imported; see docs/decisions/0091
+    _wait_passively_if_busy()
     try:
         from soundscene.cli.app import command
     except KeyboardInterrupt:
@@ -21,6 +21,15 @@ def main() -> None:
             raise
         sys.exit(code)
     command()
+
+
+def _wait_passively_if_busy() -> None:
+    """Let OpenMP's threads sleep while they wait, where others need the cores; read when PyTorch is imported.
+
+    On an idle machine it would double the time of a training; see docs/decisions/0091.
+    """
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _open_closed_streams() -> None:

@@ -163,12 +163,15 @@ def _crc8(data: bytes) -> int:
 
 
 def _frame_end(file: BinaryIO, start: int, least: int, most: int) -> int | None:
-    """Return the end of the frame at a position by its checksum, which may end with zeros; None where other bytes follow."""
+    """Return the end of the frame at a position by its checksum; None where other bytes follow.
+
+    The checksum itself may end with zeros, which change nothing of the sum: up to two that follow are left to the decoder.
+    """
     value = 0
     for byte in at(file, start, least - start):
         value = (value << 8 & 0xFFFF) ^ _CRC16[value >> 8 ^ byte]
     for n, byte in enumerate(at(file, least, min(_MOST_ZEROS, most - least)) + b"\0"):
         if not value:
-            return least + n
+            return min(least + n + 2, most)
         value = (value << 8 & 0xFFFF) ^ _CRC16[value >> 8 ^ byte]
     return None

@@ -121,7 +121,19 @@ class BatchFolder:
         self._next = max((int(name[1]) for name in map(shard_name, shards) if name), default=-1) + 1
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Write rows as the next shard, all or nothing; raises `SceneError`."""
+        """Write rows as the next shard, all or nothing.
+
+        Args:
+            rows: At least one.
+
+        Raises:
+            SceneError: The shard cannot be written, or what was there before is gone.
+        """
+        if RUN not in self._storage.names():
+            raise SceneError(
+                f"{self._storage.place}: its {RUN} is gone, was the folder removed or emptied? Give the same command again; "
+                "what was computed before is computed anew"
+            )
         name = f"part-{self._next:05d}.{self.config.form}"
         self._storage.write(name, shard_bytes(rows, self.config.scenes, self.config.form, self.config.safe_csv))
         self._next += 1

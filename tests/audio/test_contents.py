@@ -180,6 +180,19 @@ def test_bytes_behind_a_flac(tmp_path: Path, extra: bytes) -> None:
     assert notes == (() if extra == bytes(1) else ("bytes behind 2.50 s are no sound that can be read; left out",))
 
 
+def test_a_flac_whose_checksum_ends_with_zeros_is_whole(tmp_path: Path) -> None:
+    """Each 256th file ends so; a checksum cannot tell its own zeros from others."""
+    x, data = (noise(2.1, RATE, seed=0) * 300).astype(np.int16), b"?"
+    while data[-1]:
+        x[-1] += 1
+        data = encoded(tmp_path / "a", x, form="FLAC")
+    for n in range(4):
+        path = tmp_path / f"{n}.flac"
+        path.write_bytes(data + bytes(n))
+        decoded, notes = read(path)
+        assert (len(decoded), notes) == (len(x), ()), f"{n} zeros behind it"
+
+
 def test_a_flac_header_that_states_less_than_there_is(tmp_path: Path) -> None:
     data = encoded(tmp_path / "a", tone(LOW), form="FLAC")
     data = data[:21] + bytes([data[21] & 0xF0]) + struct.pack(">I", RATE) + data[26:]

@@ -1,6 +1,7 @@
 """Rows in a folder: shards, restarts, other models, and one run at a time."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -152,3 +153,15 @@ def test_progress_says_what_is_left_at_the_rate_of_this_run() -> None:
     assert batch_line(tally, None) == "1,500 recordings, 2 unreadable, 10 per second"
     assert batch_line(BatchStats(), 10) == "0 of 10 recordings"
     assert batch_summary(tally, "out") == "out: 500 rows, 2 unreadable, 1 shard(s), 50.0 s; 1,000 were done before"
+
+
+@pytest.mark.parametrize(("anew", "message"), [(False, "cannot be read"), (True, r"its run\.json is gone, was the folder")])
+def test_a_folder_removed_on_the_way_is_one_line(tmp_path: Path, anew: bool, message: str) -> None:
+    """Otherwise the run would end well, with its next shards in a folder that nothing says how they were computed."""
+    out = tmp_path / "rows"
+    with opened(out, config()) as folder:
+        shutil.rmtree(out)
+        if anew:
+            out.mkdir()
+        with pytest.raises(SceneError, match=message):
+            folder.write([])

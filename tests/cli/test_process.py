@@ -66,11 +66,15 @@ def test_a_busy_machine_is_noted(monkeypatch: pytest.MonkeyPatch, load: float, b
     assert busy_note().startswith("this machine is busy (load 400.0 on ") is busy
 
 
-def test_the_program_lets_threads_wait_passively_and_importing_does_not() -> None:
-    program = "import os, soundscene, soundscene.cli.app; print(os.environ.get('OMP_WAIT_POLICY'))\n"
-    program += "import soundscene.__main__ as m\ntry: m.main()\nexcept SystemExit: print(os.environ['OMP_WAIT_POLICY'])"
+@pytest.mark.parametrize(("load", "policy"), [(0.0, "None"), (1e4, "PASSIVE")])
+def test_the_program_lets_threads_wait_passively_on_a_busy_machine(load: float, policy: str) -> None:
+    program = (
+        f"import os; os.getloadavg = lambda: ({load}, 0.0, 0.0); show = lambda: print(os.environ.get('OMP_WAIT_POLICY'))\n"
+    )
+    program += "import soundscene, soundscene.cli.app; show()\n"
+    program += "import soundscene.__main__ as m\ntry: m.main()\nexcept SystemExit: show()"
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     words = [sys.executable, "-c", program, "--version"]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split()[0] == "None"
-    assert done.stdout.split()[-1] == "PASSIVE"
+    assert done.stdout.split()[0] == "None", "importing changes nothing"
+    assert done.stdout.split()[-1] == policy

@@ -100,6 +100,7 @@ def test_a_result_is_what_training_and_predicting_by_hand_give(
     assert [row["loss"] for row in found.history] == [row["loss"] for row in trained.history]
 
 
+@pytest.mark.budget(20)  # may see the processes of the fixture end
 def test_a_rerun_trains_nothing_and_systems_may_be_added(
     finished: tuple[Path, ExperimentResult, list], manifest: Path, tmp_path: Path
 ) -> None:
