@@ -28,8 +28,10 @@ from tests.support.tiny import TINY, recording, write, write_corpus
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The handlers of the program, in this process."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    """The handlers of the program, in this process, as if it had just started: coverage has a handler of its own."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    defaults = (signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL)
+    before = {number: signal.signal(number, handler) for number, handler in zip(numbers, defaults, strict=True)}
     monkeypatch.setattr(signals, "_received", [])
     signals.install()
     yield
