@@ -28,7 +28,7 @@ from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.fusion import MAX_TEMPERATURE, MIN_TEMPERATURE
 from soundscene.scoring.unfamiliarity import Familiarity, Kind, SceneGaussians
-from soundscene.texts import LONGEST, parse_json, short
+from soundscene.texts import LONGEST, LONGEST_NAME, fold_name, parse_json, short
 from soundscene.types import LogPosterior
 
 FORMAT = "soundscene bundle"
@@ -182,7 +182,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if metadata.get("format") != FORMAT:
         raise BundleError(f"{path}: a .safetensors file, but not a model of soundscene; `soundscene train` makes one")
     try:
-        header = parse_json(metadata["bundle"])
+        header = parse_json(metadata["bundle"], finite=True)
         version = header["version"]
         if type(version) is not int or version < 1:
             raise ValueError(f"version {version}")
@@ -199,12 +199,23 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _scenes(names: Any) -> tuple[str, ...]:
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise ValueError(f"scenes are {short(repr(names))}, expected different names")
-    if len(names) < 2 or not all(names):
-        raise ValueError(f"scenes are {short(repr(names))}, expected two or more names that are not empty")
+    if not isinstance(names, list):
+        raise ValueError(f"scenes are {short(repr(names))}, expected a list of names")
+    folded = dict[str, str]()
     for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"a scene is {short(repr(name))}, expected a name")
+        if len(name) > LONGEST_NAME:
+            raise ValueError(f"a scene has a name of {len(name)} characters, allowed are {LONGEST_NAME}")
         name.encode()  # ValueError: half of a surrogate pair is no text
+        look = fold_name(name)
+        if not look:
+            raise ValueError(f"a scene is {name!r}, expected a name that can be seen")
+        if look in folded:
+            raise ValueError(f"scenes {folded[look]!r} and {name!r} look the same, expected different names")
+        folded[look] = name
+    if len(names) < 2:
+        raise ValueError(f"scenes are {names}, expected two or more names")
     return tuple(names)
 
 

@@ -37,19 +37,24 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s?%?|[+-]?(inf|nan)
 # --- parsing ----------------------------------------------------------------------------------------------------------
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, finite: bool = False) -> Any:
     """Parse JSON.
 
     Args:
         text: Text, or bytes in UTF-8.
+        finite: Refuse NaN and Infinity, which are no JSON.
 
     Raises:
         ValueError: It is not JSON, or nested too deep, or too large.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse_constant if finite else None)
     except (RecursionError, OverflowError, MemoryError) as error:
         raise ValueError(f"nested too deep or too large ({type(error).__name__})") from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def parse_toml(text: str) -> dict[str, Any]:
