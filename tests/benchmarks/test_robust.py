@@ -146,7 +146,9 @@ def test_run_and_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     run("two", "--set", "training.seed=1")
     assert "| -20 dB |" in command("compare", str(tmp_path / "one"), str(tmp_path / "two"))
     monkeypatch.setattr(
-        sys, "argv", ["robust.py", "run", str(manifest), "--cache", "x", "--model-folder", str(tmp_path / "one")]
+        sys,
+        "argv",
+        ["robust.py", "run", str(manifest), "--cache", str(tmp_path / "cache"), "--model-folder", str(tmp_path / "one")],
     )
     assert robust.main() == 2  # another recipe: the models there are not its
     assert "use another --model-folder" in capsys.readouterr().err
@@ -156,7 +158,7 @@ def test_a_shift_that_is_unknown_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = write_corpus(tmp_path / "corpus", n_per_scene=2)
-    words = ["run", str(manifest), "--cache", "x", "--model-folder", str(tmp_path), "--shifts", "9 kHz"]
+    words = ["run", str(manifest), "--cache", str(tmp_path / "cache"), "--model-folder", str(tmp_path), "--shifts", "9 kHz"]
     monkeypatch.setattr(sys, "argv", ["robust.py", *words])
     assert robust.main() == 2
     assert "'9 kHz': there are 16 kHz" in capsys.readouterr().err
