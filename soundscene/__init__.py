@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from soundscene.errors import (
         AudioError,
         AudioWarning,
+        BackboneError,
         BundleError,
         ManifestError,
         RecipeError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AudioError",
     "AudioWarning",
+    "BackboneError",
     "BundleError",
     "ManifestError",
     "Predictor",

@@ -29,6 +29,10 @@ class BundleError(SceneError):
     """A model file is damaged, foreign, or from a newer version."""
 
 
+class BackboneError(SceneError):
+    """The weights of a pretrained backbone are missing, damaged, or of something else."""
+
+
 class TrainingError(SceneError):
     """A corpus or a run folder does not permit the requested training."""
 

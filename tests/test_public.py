@@ -16,6 +16,7 @@ FUNCTIONS = ("load",)
 CLASSES = (
     "AudioError",
     "AudioWarning",
+    "BackboneError",
     "BundleError",
     "ManifestError",
     "Predictor",

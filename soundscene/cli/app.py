@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn, cast
 import typer
 
 from soundscene.cli import signals
+from soundscene.cli.backbone import backbone
 from soundscene.cli.evaluate import evaluate, info
 from soundscene.cli.experiment import experiment, report
 from soundscene.cli.explain import explain
@@ -78,7 +79,7 @@ def demo(
     run_demo(corpus, folder, seed, out, bar)
 
 
-for _command in (scan, train, evaluate, predict, info, timeline, listen, explain, experiment, report, demo):
+for _command in (scan, train, evaluate, predict, info, timeline, listen, explain, experiment, report, backbone, demo):
     app.command()(_command)
 
 

@@ -80,6 +80,34 @@ def mel_filters(
     return filters * (2 / (right - left))
 
 
+def htk_mel_filters(
+    sample_rate: int, n_fft: int, n_bands: int, low_hz: float, high_hz: float
+) -> Float64[np.ndarray, "band bin"]:
+    """Return triangles of height one whose edges are straight on the HTK mel scale, 1127 ln(1 + f / 700).
+
+    These are TensorFlow's `linear_to_mel_weight_matrix`, which public AudioSet networks were trained with: edges are
+    straight in mel, not in Hz, and the bin at 0 Hz belongs to no band.
+
+    Args:
+        sample_rate: In Hz.
+        n_fft: FFT length in samples; bins = n_fft // 2 + 1.
+        n_bands: Number of bands.
+        low_hz: Lower edge of the first band.
+        high_hz: Upper edge of the last band.
+
+    Raises:
+        RecipeError: The range is empty.
+    """
+    _check_range(low_hz, high_hz, sample_rate)
+    mel = 1127 * np.log1p(_bins_hz(sample_rate, n_fft)[None] / 700)
+    low, high = 1127 * np.log1p(np.array([low_hz, high_hz]) / 700)
+    corners = np.linspace(low, high, n_bands + 2)
+    left, centre, right = corners[:-2, None], corners[1:-1, None], corners[2:, None]
+    filters = np.maximum(0, np.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)))
+    filters[:, 0] = 0
+    return filters
+
+
 def gammatone_centres_hz(sample_rate: int, n_bands: int, low_hz: float) -> Float64[np.ndarray, " band"]:
     """Return the centre frequencies of the gammatone bands, low to high: equal ERB steps from low_hz to one below Nyquist.
 

@@ -1,16 +1,16 @@
-"""Cut a stream of two channels into segments of one length."""
+"""Cut a stream of channels into segments of one length."""
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from soundscene.signal.stft import SampleQueue
 
-Waves = Float32[np.ndarray, "segment 2 segment_sample"]
+Waves = Float32[np.ndarray, "segment channel segment_sample"]
 Starts = Float64[np.ndarray, " segment"]
 
 
 class SegmentStream:
-    """Cut two channels into segments [segment, 2, sample] with their start times in seconds: push, then flush at the end.
+    """Cut channels into segments [segment, channel, sample] with their start times in seconds: push, then flush at the end.
 
     The last segment ends with the recording, so it may overlap the one before. A recording shorter than one segment has no
     segment. Start times never decrease.
@@ -20,20 +20,24 @@ class SegmentStream:
         samples: Length of a segment.
         hop: Samples from one start to the next, by default `samples`.
         last_piece: Share of a segment, in (0, 1], that the uncovered rest must fill to be used.
+        channels: Number of channels.
     """
 
-    def __init__(self, sample_rate: int, samples: int, hop: int | None = None, last_piece: float = 0.5) -> None:
+    def __init__(
+        self, sample_rate: int, samples: int, hop: int | None = None, last_piece: float = 0.5, channels: int = 2
+    ) -> None:
         self._sample_rate = sample_rate
         self._samples = samples
         self._hop = samples if hop is None else hop
         self._last_piece = last_piece
+        self._channels = channels
         self._next = 0  # first sample of the next segment
         self._covered = 0  # end of the last one
-        self._queue = SampleQueue(2)
+        self._queue = SampleQueue(channels)
         if samples < 1 or self._hop < 1:
             raise ValueError(f"segments of {samples} samples every {self._hop}: both must be at least 1")
 
-    def push(self, channels: Float32[np.ndarray, "2 sample"]) -> tuple[Waves, Starts]:
+    def push(self, channels: Float32[np.ndarray, "channel sample"]) -> tuple[Waves, Starts]:
         """Return the segments that these samples complete."""
         self._queue.append(channels)
         starts = range(self._next, self._queue.end - self._samples + 1, self._hop)
@@ -53,7 +57,7 @@ class SegmentStream:
         return self._cut(range(end - self._samples, end - self._samples + int(enough)))
 
     def _cut(self, starts: range) -> tuple[Waves, Starts]:
-        waves = np.empty((len(starts), 2, self._samples), np.float32)
+        waves = np.empty((len(starts), self._channels, self._samples), np.float32)
         for i, start in enumerate(starts):
             waves[i] = self._queue.view(start, start + self._samples)
         return waves, np.array(starts, np.float64) / self._sample_rate

@@ -1,0 +1,93 @@
+"""`soundscene backbone`: keep the weights of a public pretrained network for use by models."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from soundscene.cli.options import OUTPUT
+from soundscene.cli.terminal import say, tell
+from soundscene.extras import require
+
+if TYPE_CHECKING:
+    from soundscene.backbone.stored import StoredBackbone  # needs PyTorch, and help pages do not
+
+KindArgument = Annotated[
+    Literal["yamnet", "onnx"], typer.Argument(metavar="KIND", help="yamnet, or onnx for any encoder in an ONNX file.")
+]
+FromOption = Annotated[
+    Path | None, typer.Option("--from", metavar="FILE", help="File of the publisher: yamnet.tflite, or FILE.onnx.")
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="File to write. Default: in the user's data folder.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+
+def backbone(
+    kind: KindArgument,
+    source: FromOption = None,
+    out: OutOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace another file.", rich_help_panel=OUTPUT)] = False,
+    sample_rate: Annotated[
+        int | None, typer.Option(metavar="HZ", help="Rate that an ONNX file reads. Default: its metadata.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Name of an ONNX file in reports.")] = None,
+    licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of an ONNX file's weights.")] = "not stated",
+) -> None:
+    """Keep the weights of a pretrained network for training.
+
+    Nothing is downloaded. Licence, source and digest stay with the weights.
+    """
+    require("backbone", *(("torch",) if kind == "yamnet" else ("onnx",)))
+    from soundscene.backbone.stored import installed
+    from soundscene.errors import BackboneError
+
+    if source is None:
+        raise BackboneError(
+            f"backbone {kind}: give the publisher's file by --from (docs/guide/transfer.md says where it is); nothing is "
+            "downloaded"
+        )
+    if kind == "onnx":
+        from soundscene.backbone.onnx import from_onnx
+
+        if out is None:
+            raise BackboneError("backbone onnx: name the file to write by --out, for use as --backbone FILE")
+        _keep(from_onnx(source, sample_rate, name, licence), out, force)
+        return
+    from soundscene.backbone.yamnet import KNOWN, from_tflite
+
+    stored = from_tflite(source)
+    if stored.facts["source_sha256"] not in KNOWN:
+        tell(
+            f"{source} has the layers of YAMNet, but is not the file that soundscene was measured with (sha256 "
+            f"{stored.facts['source_sha256']})"
+        )
+    _keep(stored, out or installed(kind), force)
+
+
+def _keep(stored: "StoredBackbone", path: Path, force: bool) -> None:
+    """Write a backbone, unless the file is there already, and say what was done."""
+    from soundscene.backbone.stored import StoredBackbone
+    from soundscene.errors import BackboneError
+
+    if path.exists() and not force:
+        try:
+            same = StoredBackbone.load(path).digest == stored.digest
+        except BackboneError:
+            same = False
+        if not same:
+            raise BackboneError(f"{path}: is there already, and is something else; --force replaces it")
+        say(f"{path}: is there already, with the same weights")
+        return
+    stored.save(path)
+    facts = stored.facts
+    say(
+        f"{path}: {stored.name} at {stored.sample_rate} Hz, {path.stat().st_size} bytes, licence {facts['licence']}, "
+        f"sha256 of the source {facts['source_sha256']}"
+    )
