@@ -25,10 +25,11 @@ from jaxtyping import Float32
 from lightning_fabric import Fabric
 
 from soundscene.audio.files import gate_array, read_samples
-from soundscene.bundle import ModelBundle
 from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest
 from soundscene.data.splits import check_leakage
+from soundscene.member import networks_of
+from soundscene.model import Model
 from soundscene.pipeline import as_dict, evaluate_on_images
 from soundscene.recipe import Recipe
 from soundscene.scoring.intervals import paired_difference
@@ -85,16 +86,16 @@ def run(arguments: argparse.Namespace) -> None:
             row = {
                 "corpus": arguments.manifest.parent.name, "column": arguments.column, "value": value, "system": system,
                 "recipe": arguments.recipe, "settings": arguments.settings, "seed": recipe.training.seed,
-                "epoch": result.bundle.provenance["epoch"], "seconds": round(seconds, 1),
+                "epoch": result.model.provenance["epoch"], "seconds": round(seconds, 1),
                 "threads": torch.get_num_threads(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-                "torch": torch.__version__, **scores(result.bundle, test), "loss": [h["loss"] for h in result.history],
+                "torch": torch.__version__, **scores(result.model, test), "loss": [h["loss"] for h in result.history],
             }  # fmt: skip
             truth = [r.scene for r in split.test]
             row["baselines"] = {
                 name: (predict_baseline(name, split.train, split.test) == truth).tolist() for name in BASELINES
             }
             if arguments.robust:
-                row["robust"] = {name: robust(result.bundle, test, *how) for name, how in VARIANTS.items()}
+                row["robust"] = {name: robust(result.model, test, *how) for name, how in VARIANTS.items()}
             write(path, row)
             print(
                 path.name,
@@ -104,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
             )
 
 
-def scores(bundle: ModelBundle, test: Corpus) -> dict[str, Any]:
+def scores(bundle: Model, test: Corpus) -> dict[str, Any]:
     """Metrics, and the recording posteriors from which pooled scores and paired differences are made."""
     truth = [bundle.scenes.index(r.scene) for r in test.recordings]
     posteriors = {}
@@ -124,10 +125,10 @@ def scores(bundle: ModelBundle, test: Corpus) -> dict[str, Any]:
     }
 
 
-def robust(bundle: ModelBundle, test: Corpus, gain: float, rate: int) -> dict[str, float]:
+def robust(bundle: Model, test: Corpus, gain: float, rate: int) -> dict[str, float]:
     """Accuracy by recording of each head when the test recordings are louder, softer, or of a lower rate."""
-    audio = bundle.recipe.audio
-    front_end = FrontEnd(audio, bundle.recipe.features)
+    audio = bundle.audio
+    front_end = FrontEnd(audio, networks_of(bundle.members)[0].recipe.features)
     right = dict.fromkeys(HEADS, 0)
     for recording in test.recordings:
         samples = read_samples(recording.path, audio) * np.float32(gain)
@@ -135,7 +136,7 @@ def robust(bundle: ModelBundle, test: Corpus, gain: float, rate: int) -> dict[st
             low: Float32[np.ndarray, " sample"] = soxr.resample(samples, audio.sample_rate, rate)
             samples = gate_array(low, rate, audio)
         found = front_end(samples)
-        embeddings = bundle.embed(found.images[~found.silent])
+        embeddings = bundle.embed((found.images[~found.silent],))
         for head in HEADS:
             fused = bundle.classify(embeddings, head).sum(axis=0)
             right[head] += bundle.scenes[int(fused.argmax())] == recording.scene

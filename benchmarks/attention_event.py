@@ -21,11 +21,13 @@ from jaxtyping import Bool, Float, Float64
 from lightning_fabric import Fabric
 from scipy.io import wavfile
 
-from soundscene.bundle import ModelBundle
+from soundscene.bundle import load_model
 from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest
 from soundscene.explanation.attention import attention
 from soundscene.explanation.attribution import attribute
+from soundscene.member import networks_of
+from soundscene.model import Model
 from soundscene.network.models import build_network
 from soundscene.pipeline import train_on_manifest
 from soundscene.recipe import Recipe
@@ -58,26 +60,29 @@ def main() -> None:
         fabric = Fabric(accelerator="cpu", devices=1)
         train_on_manifest(manifest, model, recipe, test="part=test", fabric=fabric, workers=1)
     seconds = time.perf_counter() - started
-    bundle = ModelBundle.load(model)
-    tested = read_corpus(Manifest.read(manifest).split("part", "test").test, bundle.recipe, workers=1)
+    bundle = load_model(model)
+    tested = read_corpus(
+        Manifest.read(manifest).split("part", "test").test, networks_of(bundle.members)[0].recipe, workers=1
+    )
     facts = {"seed": arguments.seed, "settings": arguments.settings, "training_s": round(seconds), **measure(bundle, tested)}
     facts["control: a network that learnt nothing"] = untrained(bundle, tested, arguments.seed)
     print(json.dumps(facts, indent=1))
 
 
-def untrained(bundle: ModelBundle, tested: Corpus, seed: int) -> dict[str, object]:
+def untrained(bundle: Model, tested: Corpus, seed: int) -> dict[str, object]:
     """The same results for random weights behind the same standardisation: what loud frames alone do to attention."""
     torch.manual_seed(seed)
-    network = build_network(bundle.recipe, len(bundle.scenes)).eval()
-    network.standardise.load_state_dict(bundle.network.standardise.state_dict())
-    blank = replace(bundle, network=network)
+    (member,) = networks_of(bundle.members)
+    network = build_network(member.recipe, len(bundle.scenes)).eval()
+    network.standardise.load_state_dict(member.network.standardise.state_dict())
+    blank = replace(member, network=network)
     return inside_against_elsewhere(attention(blank, tested.features)[1].astype(np.float64), inside_of(tested, bundle))
 
 
-def inside_of(tested: Corpus, bundle: ModelBundle) -> Bool[np.ndarray, "recording frame"]:
+def inside_of(tested: Corpus, bundle: Model) -> Bool[np.ndarray, "recording frame"]:
     """Frames of the event, and one to both sides."""
     onset, end = (np.array([float(r.columns[c]) for r in tested.recordings]) for c in ("onset_s", "end_s"))
-    frame_s = bundle.recipe.features.hop / RATE
+    frame_s = networks_of(bundle.members)[0].recipe.features.hop / RATE
     centre = (np.arange(tested.features.shape[3]) + 0.5) * frame_s
     return (centre > onset[:, None] - frame_s) & (centre < end[:, None] + frame_s)
 
@@ -114,21 +119,21 @@ def render(folder: Path, n_train: int, n_test: int, seed: int) -> None:
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
 
 
-def measure(bundle: ModelBundle, tested: Corpus) -> dict[str, object]:
+def measure(bundle: Model, tested: Corpus) -> dict[str, object]:
     """Attention and attribution inside the events against elsewhere."""
     onset, end = (np.array([float(r.columns[c]) for r in tested.recordings]) for c in ("onset_s", "end_s"))
     n_frames = tested.features.shape[3]
-    frame_s = bundle.recipe.features.hop / RATE
+    frame_s = networks_of(bundle.members)[0].recipe.features.hop / RATE
     centre = (np.arange(n_frames) + 0.5) * frame_s
     inside = inside_of(tested, bundle)
-    temporal = attention(bundle, tested.features)[1].astype(np.float64)
+    temporal = attention(networks_of(bundle.members)[0], tested.features)[1].astype(np.float64)
     other = np.roll(temporal, 1, axis=0)[np.random.default_rng(1).permutation(len(temporal))]
     truth = tested.labels(bundle.scenes)
-    right = bundle.classify(bundle.embed(tested.features), "softmax").argmax(axis=1) == truth
+    right = bundle.classify(bundle.embed((tested.features,)), "softmax").argmax(axis=1) == truth
     by_frame = np.zeros_like(temporal)
     for scene in range(len(bundle.scenes)):
         of = truth == scene
-        values = attribute(bundle, tested.features[of], scene, "softmax", 32).values
+        values = attribute(networks_of(bundle.members)[0], tested.features[of], scene, "softmax", 32).values
         by_frame[of] = np.abs(values).sum(axis=(1, 2))
     lags = np.round(np.arange(-1.0, 1.01, 0.1), 1)
     at_lag = [np.abs(centre - (onset + end)[:, None] / 2 - lag) < frame_s * 2 for lag in lags]

@@ -57,7 +57,7 @@ def main() -> None:
         path = Path(folder) / "day.flac"
         soundfile.write(path, day, RATE)
         prediction = model.predict(path)
-    found = timeline(prediction, model.bundle, model.head)
+    found = timeline(prediction, model.model, model.head)
     print(f"{share_right(found):.1%} of the time right, {len(found.spans)} spans")
     draw(log_mel(day), found, arguments.out)
 

@@ -18,13 +18,15 @@ import numpy as np
 import torch
 
 from soundscene.audio.files import AudioFile
-from soundscene.bundle import ModelBundle
+from soundscene.bundle import load_model
 from soundscene.data.manifest import Manifest
 from soundscene.errors import AudioError
+from soundscene.member import networks_of
+from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.scoring.fusion import product, temper
 from soundscene.signal.frontend import FrontEnd, segment_batches
-from soundscene.types import Samples, SegmentImages
+from soundscene.types import Samples, SegmentFeatures
 
 ALLOWED_DB = 1e-5
 GAP_AT_S = 1.0
@@ -70,14 +72,14 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     paths = [recording.path for recording in Manifest.read(arguments.manifest).recordings][:: arguments.every]
-    models = {path.stem: ModelBundle.load(path) for path in arguments.model}
-    if len({str((model.recipe.audio, model.recipe.features)) for model in models.values()}) > 1:
+    models = {path.stem: load_model(path) for path in arguments.model}
+    if len({str((recipe_of(model).audio, recipe_of(model).features)) for model in models.values()}) > 1:
         parser.error("models of one front-end only: the same audio and features in their recipes")
     wrong = [compare(paths, models, gap_s) for gap_s in (None, *arguments.gap)]
     sys.exit(int(any(wrong)))
 
 
-def compare(paths: Sequence[Path], models: dict[str, ModelBundle], gap_s: float | None) -> bool:
+def compare(paths: Sequence[Path], models: dict[str, Model], gap_s: float | None) -> bool:
     """Print what differs on some files.
 
     Args:
@@ -88,7 +90,7 @@ def compare(paths: Sequence[Path], models: dict[str, ModelBundle], gap_s: float 
     Returns:
         Whether something differs without a note.
     """
-    recipe = next(iter(models.values())).recipe if models else Recipe()
+    recipe = recipe_of(next(iter(models.values()))) if models else Recipe()
     plain, noted = Differences(), Differences()
     for path in paths:
         samples = read(path, recipe)
@@ -120,17 +122,22 @@ def read(path: Path, recipe: Recipe) -> Samples:
         return np.zeros(0, np.float32)
 
 
-def images(samples: Samples, recipe: Recipe, version: int) -> tuple[SegmentImages, bool]:
+def images(samples: Samples, recipe: Recipe, version: int) -> tuple[SegmentFeatures, bool]:
     """Return the images of a version, and whether a model of 0.1 would get a note."""
     stream = FrontEnd(recipe.audio, recipe.features, version=version).stream()
     (segments,) = segment_batches(stream, [samples], len(samples))
     return segments, bool(stream.notes(trained_with=1))
 
 
-def posterior(model: ModelBundle, voting: np.ndarray) -> np.ndarray:
+def posterior(model: Model, voting: np.ndarray) -> np.ndarray:
     """Return the posterior of a recording by the images of its voting segments."""
-    head = model.recipe.calibration.head
-    return np.exp(temper(product(model.classify(model.embed(voting), head)), model.temperature[head]))
+    log_posterior = model.classify(model.embed((voting,)), model.head)
+    return np.exp(temper(product(log_posterior), model.temperature[model.head]))
+
+
+def recipe_of(model: Model) -> Recipe:
+    """Return the recipe of a model of one network."""
+    return networks_of(model.members)[0].recipe
 
 
 if __name__ == "__main__":

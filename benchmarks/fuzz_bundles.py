@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.fuzz_process import run_cases
 from benchmarks.fuzz_texts import KILL_S, NOISE, NUMBERS, OTHERS, change_recipe, one_thread, report, scramble, summarise
+from soundscene.bundle import load_model
 
 MEMORY_GB = 2.0  # of address space beyond what the libraries take before the first case
 MOST_MB = 200.0
@@ -98,7 +99,7 @@ def reader(seed: int) -> Callable[[int], str]:
     """Return the function that writes a case with its checksum, loads it and predicts with it."""
     from safetensors.torch import save
 
-    from soundscene.bundle import FORMAT, ModelBundle, _digest  # the checksum must be right
+    from soundscene.bundle import FORMAT, _digest  # the checksum must be right
     from soundscene.predictor import Predictor, load
     from soundscene.render.corpus import render_recording
 
@@ -130,7 +131,7 @@ def reader(seed: int) -> Callable[[int], str]:
         write(json.dumps(header), tensors)
         if wrong := use(False):
             raise RuntimeError(wrong)
-        assert ModelBundle.load(path).scenes == SCENES
+        assert load_model(path).scenes == SCENES
     return read
 
 

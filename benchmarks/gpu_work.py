@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from soundscene.bundle import ModelBundle
 from soundscene.data.litis import N_SCENES
+from soundscene.member import NetworkMember
+from soundscene.model import Model
 from soundscene.network.blocks import KERNELS, POOL
 from soundscene.network.models import Network, build_network, n_channels, n_frames
 from soundscene.network.svm import CalibratedSVM
@@ -176,7 +177,7 @@ def evaluate(job: Job, ready: Ready) -> dict[str, float]:
     """Segments predicted a second as after each epoch: from numpy on the host through `bundle.embed`."""
     images = np.random.default_rng(0).standard_normal((job.segments // 4, 2, 64, 80), dtype=np.float32)
     bundle = _bundle(job, build_network(recipe_of(job), N_SCENES).to(job.device).eval())
-    return _predicted(job, ready, lambda: bundle.classify(bundle.embed(images), "softmax"), len(images))
+    return _predicted(job, ready, lambda: bundle.classify(bundle.embed((images,)), "softmax"), len(images))
 
 
 @torch.inference_mode()
@@ -196,7 +197,7 @@ def paper(job: Job, ready: Ready) -> dict[str, float]:
 
     def observe(_: dict[str, float], network: Network) -> None:
         bundle = _bundle(job, network)
-        bundle.classify(bundle.embed(testing), "softmax")
+        bundle.classify(bundle.embed((testing,)), "softmax")
         ends.append(time.perf_counter())
 
     recipe = recipe_of(job).with_settings(["training.epochs=4"])
@@ -257,11 +258,10 @@ def _fabric(job: Job) -> Fabric:
     return make_fabric(job.device, "bf16-mixed" if job.precision == "bf16" else "32-true")
 
 
-def _bundle(job: Job, network: Network) -> ModelBundle:
+def _bundle(job: Job, network: Network) -> Model:
     scenes = tuple(f"scene {i}" for i in range(N_SCENES))
-    return ModelBundle(
-        recipe_of(job), scenes, network, CalibratedSVM(network.softmax.in_features, N_SCENES), {"softmax": 1.0}
-    )
+    svm = CalibratedSVM(network.softmax.in_features, N_SCENES)
+    return Model(scenes, (NetworkMember("gpu", recipe_of(job), network, svm),), {"softmax": 1.0})
 
 
 def _predicted(job: Job, ready: Ready, predict: Callable[[], object], n: int) -> dict[str, float]:

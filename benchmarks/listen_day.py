@@ -76,7 +76,7 @@ def listen_to(model: Path, hours: float, rate: int, block_s: float, hop_s: float
     predictor = soundscene.load(model)
     rendered = [render_recording(scene, MINUTE_S, rate, np.random.default_rng(i)) for i, scene in enumerate(SCENES)]
     list(predictor.stream([rendered[0][: 3 * rate]], rate))  # what is compiled at its first use is no growth
-    hop = round(hop_s * predictor.bundle.recipe.audio.sample_rate) / predictor.bundle.recipe.audio.sample_rate
+    hop = round(hop_s * predictor.model.audio.sample_rate) / predictor.model.audio.sample_rate
     done: list[Hour] = []
     hour, latencies, started = Hour(1), list[float](), time.perf_counter()
 

@@ -18,9 +18,9 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from soundscene.bundle import ModelBundle
 from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest, parse_test
+from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.scoring.unfamiliarity import KEEP, Kind, auroc, probability_score, threshold_that_keeps
 from soundscene.systems.neural import learn_familiarity, predict, train, unfamiliarity
@@ -59,7 +59,7 @@ def main() -> None:
         parts = [corpus.take(part) for part in (used, held, test)]
         unknown = np.array([r.scene == scene for r in test])
         for name in SCORES:
-            of_held, of_test = scores(trained.bundle, name, *parts)
+            of_held, of_test = scores(trained.model, name, *parts)
             row = measure(of_test[~unknown], of_test[unknown], of_held)
             rows.append({"left out": scene, "score": name, "held out": len(held)} | row)
             print("|", scene, "|", (~unknown).sum(), "|", unknown.sum(), "|", len(held), "|", name, "|", end=" ")
@@ -75,12 +75,12 @@ def main() -> None:
             table.writerows(rows)
 
 
-def scores(bundle: ModelBundle, name: Score, trained: Corpus, held: Corpus, test: Corpus) -> tuple[np.ndarray, np.ndarray]:
+def scores(bundle: Model, name: Score, trained: Corpus, held: Corpus, test: Corpus) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the held-out and of the test recordings; trained: those that trained the network."""
     if name == "probability":
-        of_held, of_test = (predict(bundle, part, bundle.recipe.calibration.head) for part in (held, test))
+        of_held, of_test = (predict(bundle, part, bundle.head) for part in (held, test))
         return probability_score(of_held.calibrated), probability_score(of_test.calibrated)
-    found = learn_familiarity(bundle, bundle.embed(trained.features[trained.voting]), trained, held, name)
+    found = learn_familiarity(bundle, bundle.embed((trained.features[trained.voting],)), trained, held, name)
     return found.calibration_scores, unfamiliarity(replace(bundle, familiarity=found), test)
 
 

@@ -47,7 +47,7 @@ def main() -> None:
     if arguments.recordings:
         test = test[:: max(1, len(test) // arguments.recordings)][: arguments.recordings]
     print(f"{arguments.manifest.parent.name}, test {arguments.test}, {len(test)} recordings, torch {torch.__version__}\n")
-    reference = np.stack([predict(model, at_rate(r, model.bundle.recipe.audio.sample_rate), "file").posterior for r in test])
+    reference = np.stack([predict(model, at_rate(r, model.model.audio.sample_rate), "file").posterior for r in test])
     truth = np.array([model.scenes.index(r.scene) for r in test])
     print(
         "| Hz | channels | another scene | largest difference | median | file, array, stream: largest | warned | accuracy |"

@@ -35,11 +35,13 @@ from jaxtyping import Float64, Int64
 from lightning_fabric import Fabric
 
 from benchmarks.robust_shifts import AS_IT_IS, SHIFTS, corpus_as_it_is, shifted_corpus, slug, write_arrays
-from soundscene.bundle import ModelBundle
+from soundscene.bundle import load_model, save_model
 from soundscene.data.corpus import Corpus
 from soundscene.data.manifest import Manifest
 from soundscene.data.splits import check_leakage, group_folds
 from soundscene.errors import AudioWarning, ManifestError, SceneError
+from soundscene.member import networks_of
+from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.scoring.intervals import Interval, paired_difference
 from soundscene.scoring.metrics import CALIBRATION_BINS, PROBABILITY_FLOOR, expected_calibration_error
@@ -133,13 +135,13 @@ def run(arguments: argparse.Namespace) -> None:
                 continue
             if shifted is None:
                 shifted = shifted_corpus(manifest.recordings, recipe, shift, arguments.cache)
-            keep_prediction(kept, ModelBundle.load(path), shifted.take(split.test))
+            keep_prediction(kept, load_model(path), shifted.take(split.test))
     facts = {
         "corpus": arguments.manifest.parent.name,
         "split": f"{arguments.splits}, {len(chosen)} of {len(parts)} parts: {', '.join(models)}",
         "recipe": " ".join([arguments.recipe, *arguments.settings]),
         "seed": recipe.training.seed,
-        "epoch": ", ".join(sorted({str(ModelBundle.load(path).provenance.get("epoch")) for path, _ in models.values()})),
+        "epoch": ", ".join(sorted({str(load_model(path).provenance.get("epoch")) for path, _ in models.values()})),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "models": {name: str(path.name) for name, (path, _) in models.items()},
         "shifts": [AS_IT_IS, *shifts],
@@ -183,8 +185,8 @@ def make_model(folder: Path, name: str, split: Split, recipe: Recipe, corpus: Co
     """The model of a part, trained unless it is there."""
     path = folder / f"{slug(name)}.safetensors"
     if path.exists():
-        found = ModelBundle.load(path)
-        if found.recipe != recipe or found.provenance.get("test") != name:
+        found = load_model(path)
+        if [m.recipe for m in networks_of(found.members)] != [recipe] or found.provenance.get("test") != name:
             raise ManifestError(f"{path}: was trained with other settings, or for another part; use another --model-folder")
         return path
     started = time.perf_counter()
@@ -196,7 +198,7 @@ def make_model(folder: Path, name: str, split: Split, recipe: Recipe, corpus: Co
         checkpoint=checkpoint,
         provenance={"manifest": split.train[0].path.parent.parent.name, "test": name},
     )
-    result.bundle.save(path)
+    save_model(result.model, path)
     checkpoint.unlink(missing_ok=True)
     print(f"{path.name}: {len(split.train)} recordings, {time.perf_counter() - started:.0f} s", flush=True)
     return path
@@ -207,7 +209,7 @@ def prediction_file(folder: Path, part: str, shift: str, model: Path) -> Path:
     return folder / "predictions" / f"{slug(part)}-{slug(shift)}-{_digest(model)}.npz"
 
 
-def keep_prediction(path: Path, model: ModelBundle, test: Corpus) -> None:
+def keep_prediction(path: Path, model: Model, test: Corpus) -> None:
     """Predict the recordings of a test part by both heads, and write that."""
     arrays: dict[str, np.ndarray] = {head: predict(model, test, head).calibrated for head in HEADS}
     truth = np.array([model.scenes.index(r.scene) for r in test.recordings], dtype=np.int64)

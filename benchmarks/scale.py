@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from soundscene.bundle import save_model
 from soundscene.predictor import load
 from soundscene.recipe import Recipe
 
@@ -126,7 +127,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> tuple[list[Run], li
     compared: list[Run] = []
     for recipe in arguments.recipes:
         model = folder / f"{recipe}.safetensors"
-        random_bundle(RECIPES[recipe]).save(model)
+        save_model(random_bundle(RECIPES[recipe]), model)
         _process(recipe, model, recordings, WARM_UP, 1)  # reads from the disk and compiles, once an installation
         for n in sorted(arguments.counts):
             runs += [_print(_process(recipe, model, recordings, n, workers)) for workers in arguments.workers]

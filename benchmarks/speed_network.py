@@ -33,7 +33,8 @@ from benchmarks.plain import (
     plain_step,
     take,
 )
-from soundscene.bundle import ModelBundle
+from soundscene.member import NetworkMember, name_of, networks_of
+from soundscene.model import Model
 from soundscene.network.models import Network, build_network, n_frames
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
@@ -78,12 +79,13 @@ def random_network(recipe: Recipe) -> Network:
     return network.eval()
 
 
-def random_bundle(recipe: Recipe) -> ModelBundle:
+def random_bundle(recipe: Recipe) -> Model:
     """A model that was never trained."""
     network = random_network(recipe)
     scenes = tuple(f"scene{i}" for i in range(N_SCENES))
     svm = CalibratedSVM(network.softmax.in_features, N_SCENES)
-    return ModelBundle(recipe, scenes, network, svm.eval(), {"softmax": 1.0, "svm": 1.0})
+    member = NetworkMember(name_of(recipe), recipe, network, svm.eval())
+    return Model(scenes, (member,), {"softmax": 1.0, "svm": 1.0})
 
 
 # --- training step ----------------------------------------------------------------------------------------------------
@@ -188,11 +190,11 @@ def _prediction_times(settings: Settings) -> tuple[Times, float]:
     """Median seconds for `bulk` segments of ours, plain and the product; the largest difference of a probability."""
     torch.manual_seed(0)
     bundle = random_bundle(settings.recipe)
-    plain = take(PlainAttCRNN(settings.recipe, N_SCENES), bundle.network.state_dict()).eval()
+    plain = take(PlainAttCRNN(settings.recipe, N_SCENES), networks_of(bundle.members)[0].network.state_dict()).eval()
     images = random_images(settings.recipe, settings.bulk).numpy()
 
     def ours() -> np.ndarray:
-        return bundle.classify(bundle.embed(images), "softmax")
+        return bundle.classify(bundle.embed((images,)), "softmax")
 
     @torch.inference_mode()
     def other() -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.comparison import Comparison, Measured, MissingError, Settings, seconds
 from benchmarks.speed_network import random_bundle
 from benchmarks.speed_sound import write_flac
+from soundscene.bundle import save_model
 from soundscene.predictor import load
 
 DIFFERENT = 4  # recordings in the folder; the rest are links to them
@@ -29,7 +30,7 @@ def _folder_runs(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[st
     if (os.cpu_count() or 1) < 2:
         raise MissingError("needs two cores")
     model, folder = settings.folder / "model.safetensors", settings.folder / "recordings"
-    random_bundle(settings.recipe).save(model)
+    save_model(random_bundle(settings.recipe), model)
     folder.mkdir(exist_ok=True)
     for number in range(settings.recordings):
         path, original = folder / f"{number:04d}.flac", folder / f"{number % DIFFERENT:04d}.flac"
@@ -95,7 +96,7 @@ def folder_memory(settings: Settings) -> Measured:
 
 def cold_start(settings: Settings) -> Measured:
     model = settings.folder / "model.safetensors"
-    random_bundle(settings.recipe).save(model)
+    save_model(random_bundle(settings.recipe), model)
     path = write_flac(settings.folder / "one.flac", settings.seconds)
     commands = ["-m", "soundscene", "predict", str(model), str(path)], ["-c", "import torch"]
     taken: tuple[list[float], list[float]] = [], []

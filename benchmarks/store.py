@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from soundscene.bundle import ModelBundle
+from soundscene.bundle import load_model
 from soundscene.data.corpus import read_corpus
 from soundscene.data.litis import N_RECORDINGS, N_SCENES, read_litis
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.data.store import FeatureStore
+from soundscene.member import networks_of
 from soundscene.recipe import Recipe
 from soundscene.render.corpus import render_recording
 from soundscene.render.scenes import SCENES
@@ -147,11 +148,11 @@ class Memory:
 
 
 def tolerance(model: Path, manifest: Path, test: str) -> None:
-    bundle = ModelBundle.load(model)
+    bundle = load_model(model)
     recordings = Manifest.read(manifest).split(*parse_test(test)).test
-    direct = read_corpus(recordings, bundle.recipe)
+    direct = read_corpus(recordings, networks_of(bundle.members)[0].recipe)
     with tempfile.TemporaryDirectory() as folder:
-        store = FeatureStore(Path(folder), images(bundle.recipe))
+        store = FeatureStore(Path(folder), images(networks_of(bundle.members)[0].recipe))
         store.build(recordings)
         stored = store.load(recordings)
     print(f"{len(recordings)} recordings, {int(direct.voting.sum())} segments")

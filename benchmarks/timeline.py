@@ -23,9 +23,11 @@ import soundfile
 from timeline_scores import Hour, Scores, score, score_online, table
 
 from soundscene.audio.files import read_samples
-from soundscene.bundle import Head, ModelBundle
+from soundscene.bundle import load_model, save_model
 from soundscene.data.corpus import read_corpus
 from soundscene.data.manifest import Manifest, parse_test
+from soundscene.member import networks_of
+from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.render.corpus import render_corpus, render_recording
 from soundscene.render.scenes import SCENES
@@ -33,7 +35,7 @@ from soundscene.signal.frontend import FrontEnd
 from soundscene.systems.neural import HEADS, train
 from soundscene.timelines import DEFAULT_STAY_S
 from soundscene.training.device import make_fabric
-from soundscene.types import Samples
+from soundscene.types import Head, Samples
 
 RATE = 22050
 STAYS_S = (10.0, 20.0, 40.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 3600.0)
@@ -66,7 +68,7 @@ def main() -> None:
     if arguments.command == "long":
         long_file(path, arguments.cache, arguments.hours)
         return
-    bundle = ModelBundle.load(path)
+    bundle = load_model(path)
     if arguments.command == "corpus":
         seeds = _numbers(arguments.seeds)
         hours = [joined_hour(bundle, arguments, seed) for seed in seeds]
@@ -120,14 +122,14 @@ def render_hour(kind: str, seed: int) -> Joined:
     return join(stretches, [float(x) for x in draws.uniform(0.5, 2.0, n - 1)])
 
 
-def classify(bundle: ModelBundle, joined: Joined) -> Hour:
+def classify(bundle: Model, joined: Joined) -> Hour:
     """Log posteriors of all segments by both heads, with the truth."""
-    stream = FrontEnd(bundle.recipe.audio, bundle.recipe.features).stream()
+    stream = FrontEnd(bundle.audio, networks_of(bundle.members)[0].recipe.features).stream()
     starts, rows = [], {head: [] for head in HEADS}
     for block in (*np.array_split(joined.samples, max(1, len(joined.samples) // (64 * RATE))), None):
         piece = stream.flush() if block is None else stream.push(block)
         if len(piece.start_s):
-            embedding = bundle.embed(piece.images)
+            embedding = bundle.embed((piece.images,))
             starts.append(piece.start_s)
             for head in HEADS:
                 rows[head].append(bundle.classify(embedding, head))
@@ -136,7 +138,7 @@ def classify(bundle: ModelBundle, joined: Joined) -> Hour:
     return Hour(np.concatenate(starts), posterior, truth, np.array(joined.change_s))
 
 
-def rendered_hour(bundle: ModelBundle, kind: str, seed: int, cache: Path) -> Hour:
+def rendered_hour(bundle: Model, kind: str, seed: int, cache: Path) -> Hour:
     """From the cache, or rendered and classified."""
     path = cache / f"{kind}_{seed}.npz"
     if path.exists():
@@ -156,7 +158,7 @@ def rendered_hour(bundle: ModelBundle, kind: str, seed: int, cache: Path) -> Hou
     return hour
 
 
-def joined_hour(bundle: ModelBundle, arguments: argparse.Namespace, seed: int) -> Hour:
+def joined_hour(bundle: Model, arguments: argparse.Namespace, seed: int) -> Hour:
     """The test part of a corpus end to end; never the same scene twice in a row, as long as another one is left."""
     part = Manifest.read(arguments.manifest).split(*parse_test(arguments.test)).test
     draws = np.random.default_rng([71, seed])
@@ -169,7 +171,7 @@ def joined_hour(bundle: ModelBundle, arguments: argparse.Namespace, seed: int) -
         last = others[draws.choice(len(others), p=n_left / n_left.sum())]
         n = arguments.each or len(piles[last])
         taken, piles[last] = piles[last][:n], piles[last][n:]
-        pieces = [(last, read_samples(r.path, bundle.recipe.audio)) for r in taken]
+        pieces = [(last, read_samples(r.path, bundle.audio)) for r in taken]
         stretches.append((last, join(pieces, [0.1] * (len(pieces) - 1)).samples))
     return classify(bundle, join(stretches, [0.1] * (len(stretches) - 1)))
 
@@ -185,7 +187,7 @@ def rendered_model(cache: Path) -> Path:
     manifest = Manifest.read(listed if listed.exists() else render_corpus(folder, 30, 6.0, 0))
     corpus = read_corpus(manifest.recordings, Recipe.small(), workers=1)
     trained = train(Recipe.small(), corpus, fabric=make_fabric("cpu"), provenance={"manifest": "rendered, seed 0"})
-    trained.bundle.save(path)
+    save_model(trained.model, path)
     print(f"{path}: trained in {time.perf_counter() - started:.0f} s", flush=True)
     return path
 
@@ -193,7 +195,7 @@ def rendered_model(cache: Path) -> Path:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def show(bundle: ModelBundle, hours: list[Hour], name: str, stays_s: tuple[float, ...]) -> None:
+def show(bundle: Model, hours: list[Hour], name: str, stays_s: tuple[float, ...]) -> None:
     seconds = sum(float(hour.start_s[-1]) + 2 for hour in hours)
     print(f"\n{name}: {len(hours)} recordings, {seconds / 3600:.2f} h, {sum(len(h.change_s) for h in hours)} changes")
     for head in HEADS:
@@ -223,7 +225,7 @@ before = most()
 started = time.perf_counter()
 prediction = predictor.predict(sound)
 predicted = time.perf_counter()
-line = timeline(prediction, predictor.bundle, predictor.head)
+line = timeline(prediction, predictor.model, predictor.head)
 decoded = time.perf_counter()
 peak = most()
 speed = prediction.duration_s / (predicted - started)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from soundscene.bundle import Head, ModelBundle
+from soundscene.model import Model
 from soundscene.scoring.decoding import OnlineDecoder, StickyScenes, decode
 from soundscene.timelines import training_prior
+from soundscene.types import Head
 
 WINDOW_S = 60.0  # a change found farther from a true one is not that change
 
@@ -39,7 +40,7 @@ class Scores:
     hours: float
 
 
-def score(bundle: ModelBundle, hours: Sequence[Hour], head: Head, stay_s: float | None, temper: float) -> Scores:
+def score(bundle: Model, hours: Sequence[Hour], head: Head, stay_s: float | None, temper: float) -> Scores:
     """Of the decoder's path, or with stay_s None of each segment's most probable scene."""
     paths = []
     for hour in hours:
@@ -51,19 +52,19 @@ def score(bundle: ModelBundle, hours: Sequence[Hour], head: Head, stay_s: float 
     return _scores(hours, paths, shift_s=0.0)
 
 
-def score_online(bundle: ModelBundle, hours: Sequence[Hour], head: Head, stay_s: float) -> Scores:
+def score_online(bundle: Model, hours: Sequence[Hour], head: Head, stay_s: float) -> Scores:
     """Of the forward filter: a scene is known when its segment has ended."""
     paths = []
     for hour in hours:
         online = OnlineDecoder(_model(bundle, head, stay_s, bundle.temperature[head]))
-        steps = np.diff(hour.start_s, prepend=hour.start_s[0] - bundle.recipe.audio.segment_s)
+        steps = np.diff(hour.start_s, prepend=hour.start_s[0] - bundle.audio.segment_s)
         rows = zip(hour.log_posterior[head], steps, strict=True)
         paths.append(np.array([online.push(row, float(step)).argmax() for row, step in rows]))
-    return _scores(hours, paths, shift_s=bundle.recipe.audio.segment_s)
+    return _scores(hours, paths, shift_s=bundle.audio.segment_s)
 
 
-def _model(bundle: ModelBundle, head: Head, stay_s: float, temper: float) -> StickyScenes:
-    return StickyScenes(np.log(training_prior(bundle, head)), stay_s, bundle.recipe.audio.segment_s, temper)
+def _model(bundle: Model, head: Head, stay_s: float, temper: float) -> StickyScenes:
+    return StickyScenes(np.log(training_prior(bundle, head)), stay_s, bundle.audio.segment_s, temper)
 
 
 def _scores(hours: Sequence[Hour], paths: Sequence[Int64[np.ndarray, " segment"]], shift_s: float) -> Scores:

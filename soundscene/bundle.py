@@ -1,27 +1,30 @@
-"""ModelBundle: everything from sample rate to scene names in one .safetensors file.
+"""The file of a model: everything from sample rate to scene names in one .safetensors file.
 
-The header holds the recipe, the scenes, the temperatures and the provenance as JSON. The tensors are the network (with its
-standardisation) and the SVM. There is no pickle in it, so loading an untrusted file runs no code.
+The header holds the recipe of each member, the scenes, the temperatures and the provenance as JSON. The tensors are the
+networks (with their standardisation) and the SVMs. There is no pickle in it, so loading an untrusted file runs no code.
+
+Format 1 is one network, as soundscene 0.1 writes and reads it. Format 2 is a list of members, whose tensors are named
+members/0/..., members/1/..., and so on.
 """
 
 import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from soundscene.errors import BundleError, RecipeError
 from soundscene.files import url_hint, write_atomic
+from soundscene.member import NetworkMember, name_of, networks_of
+from soundscene.model import MOST_MEMBERS, Model
 from soundscene.network.blocks import rename_stack
 from soundscene.network.models import Network, build_network
 from soundscene.network.svm import CalibratedSVM
@@ -29,136 +32,136 @@ from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.fusion import MAX_TEMPERATURE, MIN_TEMPERATURE
 from soundscene.scoring.unfamiliarity import Familiarity, Kind, SceneGaussians
 from soundscene.texts import LONGEST, LONGEST_NAME, fold_name, parse_json, short
-from soundscene.types import LogPosterior
+from soundscene.types import Head
 
 FORMAT = "soundscene bundle"
-VERSION = 1
+VERSION = 2  # of the format that this version reads and writes; 1 for a model of one network
+NETWORK = "network"  # kind of a member
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _LARGEST = 1e15  # of a weight: those of the SVM may be large, where embeddings are small
-BATCH = 64  # segments computed at once in prediction
-DEVICE_BATCH = 512  # on a GPU
-
-Head = Literal["svm", "softmax"]
 
 
-@dataclass(frozen=True)
-class ModelBundle:
-    """A trained model.
+def save_model(model: Model, path: Path) -> None:
+    """Write a model atomically: a temporary file beside `path`, then a rename.
 
-    Attributes:
-        recipe: Settings it was trained with.
-        scenes: Names in the order of every posterior.
-        network: The network, in evaluation mode.
-        svm: The calibrated SVM on its embeddings.
-        temperature: Of each head, for posteriors of recordings; 1 if none was fitted.
-        provenance: Versions, corpus, split, epoch, notes.
-        familiarity: Reference for unknown detection; None in a model that was saved by an older version.
-        front_end: Version of the front-end that made its training images. Predictions use `recipe.FRONT_END`.
+    A model of one of our networks is written in format 1, which soundscene 0.1 reads; any other in format 2.
+
+    Args:
+        model: The model.
+        path: File to write.
+
+    Raises:
+        BundleError: The file cannot be written.
     """
+    parts: dict[str, Any] = {
+        "scenes": model.scenes,
+        "temperature": model.temperature,
+        "provenance": model.provenance,
+    }
+    tensors: dict[str, Tensor] = {}
+    networks = networks_of(model.members)
+    if len(networks) < len(model.members):
+        raise BundleError(f"{path}: a member of an unknown kind cannot be written")
+    if len(networks) == 1:
+        parts |= {"version": 1, "recipe": networks[0].recipe.to_dict(), "front_end": networks[0].front_end}
+        tensors |= _network_tensors(networks[0])
+    else:
+        parts |= {"version": 2, "members": [_stored(member) for member in networks]}
+        for number, member in enumerate(networks):
+            tensors |= _under(f"members/{number}/", _network_tensors(member))
+    if familiarity := model.familiarity:  # readers of format 1 that are older ignore it
+        parts["familiarity"] = familiarity.kind
+        tensors["familiarity/held"] = torch.from_numpy(familiarity.calibration_scores)
+        for number, gaussians in enumerate(familiarity.gaussians):
+            prefix = "familiarity/" if len(networks) == 1 else f"members/{number}/familiarity/"
+            tensors |= _under(prefix, {"mean": torch.from_numpy(gaussians.mean).float()})
+            tensors |= _under(prefix, {"precision": torch.from_numpy(gaussians.precision).float()})
+    header = json.dumps(parts, sort_keys=True)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    content = save(tensors, {"format": FORMAT, "bundle": header, "sha256": _digest(header, tensors)})
+    write_atomic(path, content, BundleError)
 
-    recipe: Recipe
-    scenes: tuple[str, ...]
-    network: Network
-    svm: CalibratedSVM
-    temperature: dict[str, float]
-    provenance: dict[str, Any] = field(default_factory=dict)
-    familiarity: Familiarity | None = None
-    front_end: int = FRONT_END
 
-    @torch.inference_mode()
-    def embed(self, images: Float32[np.ndarray, "segment 2 band frame"]) -> Float32[np.ndarray, "segment embedding"]:
-        """Compute the embeddings of images from the front-end."""
-        device = self.network.softmax.weight.device
-        pieces = torch.from_numpy(np.ascontiguousarray(images)).split(BATCH if device.type == "cpu" else DEVICE_BATCH)
-        rows = [self.network.embed(piece.to(device).contiguous(memory_format=torch.channels_last)) for piece in pieces]
-        width = self.network.softmax.in_features
-        return torch.cat(rows).float().cpu().numpy() if rows else np.zeros((0, width), np.float32)
+def load_model(path: Path) -> Model:
+    """Read a model, of this version or an older one.
 
-    @torch.inference_mode()
-    def classify(self, embeddings: Float32[np.ndarray, "segment embedding"], head: Head) -> LogPosterior:
-        """Classify embeddings by the softmax layer or the calibrated SVM.
+    Args:
+        path: File to read.
 
-        Args:
-            embeddings: From `embed`.
-            head: "softmax" or "svm".
-
-        Returns:
-            Log posterior [segment, scene].
-
-        Raises:
-            BundleError: If weights are so large that the posterior is not a number.
-        """
-        x = torch.from_numpy(embeddings).to(self.network.softmax.weight.device)
-        logits = self.network.softmax(x) if head == "softmax" else self.svm(x)
-        log_posterior = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
-        if np.isnan(log_posterior).any():  # of finite weights so large that products overflow
-            raise BundleError("the model computes no finite posterior, because its weights are too large; retrain the model")
-        return log_posterior
-
-    @torch.inference_mode()
-    def unfamiliarity(self, embeddings: Float32[np.ndarray, "segment embedding"]) -> Float64[np.ndarray, " segment"]:
-        """Score how unlike the training each segment is. Larger is less familiar; a recording is the mean of its segments.
-
-        Raises:
-            ValueError: If the bundle has no `familiarity`.
-        """
-        if self.familiarity is None:
-            raise ValueError("unknown detection unavailable: the model was saved by an older version; retrain it")
-        x = torch.from_numpy(embeddings).to(self.network.softmax.weight.device)
-        return self.familiarity.score(embeddings, self.network.softmax(x).float().cpu().numpy())
-
-    def save(self, path: Path) -> None:
-        """Write the bundle atomically: a temporary file beside `path`, then a rename."""
-        tensors = {f"network/{name}": t for name, t in self.network.state_dict().items()}
-        tensors |= {f"svm/{name}": t for name, t in self.svm.state_dict().items()}
-        parts: dict[str, Any] = {
-            "version": VERSION,
-            "recipe": self.recipe.to_dict(),
-            "scenes": self.scenes,
-            "temperature": self.temperature,
-            "provenance": self.provenance,
-            "front_end": self.front_end,  # older readers ignore it
-        }
-        if self.familiarity:  # older readers ignore it, so the format version stays
-            parts["familiarity"] = self.familiarity.kind
-            tensors |= {f"familiarity/{name}": t for name, t in _tensors(self.familiarity).items()}
-        header = json.dumps(parts, sort_keys=True)
-        tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        content = save(tensors, {"format": FORMAT, "bundle": header, "sha256": _digest(header, tensors)})
-        write_atomic(path, content, BundleError)
-
-    @classmethod
-    def load(cls, path: Path) -> "ModelBundle":
-        """Read a bundle.
-
-        Raises:
-            BundleError: If the file is missing, damaged, not a model, or of a newer version.
-        """
-        header, tensors = _read(path)
-        try:
-            recipe = Recipe.from_stored(header["recipe"])
-            scenes = _scenes(header["scenes"])
-            _check_shapes(recipe, len(scenes), tensors)
-            with torch.random.fork_rng(devices=[]):
-                network = build_network(recipe, len(scenes))
-            svm = CalibratedSVM(network.softmax.in_features, len(scenes))
-            network.load_state_dict(_part(tensors, "network/"))
-            svm.load_state_dict(_part(tensors, "svm/"))
-            temperature = _temperature(header["temperature"])
-            provenance = _provenance(header["provenance"])
-            shape = (len(scenes), network.softmax.in_features)
-            familiarity = _familiarity(header.get("familiarity"), _part(tensors, "familiarity/"), shape)
-            front_end = _front_end(header.get("front_end", 1))
-        except KeyError as error:
-            raise BundleError(f"{path}: its header lacks {error}; retrain the model") from None
-        except (RecipeError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
-            reason = " ".join(str(error).split())[:LONGEST]
-            raise BundleError(f"{path}: its header and its tensors do not agree ({reason}); retrain the model") from None
-        if faults := [*_faults(network, svm)]:
+    Raises:
+        BundleError: If the file is missing, damaged, not a model, or of a newer version.
+    """
+    header, tensors = _read(path)
+    try:
+        scenes = _scenes(header["scenes"])
+        members = _members(header, tensors, len(scenes))
+        temperature = _temperature(header["temperature"])
+        provenance = _provenance(header["provenance"])
+        familiarity = _familiarity(header, tensors, [(len(scenes), m.network.softmax.in_features) for m in members])
+        model = Model(scenes, members, temperature, provenance, familiarity)
+    except KeyError as error:
+        raise BundleError(f"{path}: its header lacks {error}; retrain the model") from None
+    except (RecipeError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+        reason = " ".join(str(error).split())[:LONGEST]
+        raise BundleError(f"{path}: its header and its tensors do not agree ({reason}); retrain the model") from None
+    for member in members:
+        if faults := [*_faults(member.network, member.svm)]:
+            where = f"{path}: member {member.name}" if len(members) > 1 else path
             raise BundleError(
-                f"{path}: {faults[0]}; was the training stopped by an error, or the file changed? retrain the model"
+                f"{where}: {faults[0]}; was the training stopped by an error, or the file changed? retrain the model"
             )
-        return cls(recipe, scenes, network.eval(), svm.eval(), temperature, provenance, familiarity, front_end)
+    return model
+
+
+def _stored(member: NetworkMember) -> dict[str, Any]:
+    return {"name": member.name, "kind": NETWORK, "recipe": member.recipe.to_dict(), "front_end": member.front_end}
+
+
+def _network_tensors(member: NetworkMember) -> dict[str, Tensor]:
+    return _under("network/", member.network.state_dict()) | _under("svm/", member.svm.state_dict())
+
+
+def _members(header: dict[str, Any], tensors: dict[str, Tensor], n_scenes: int) -> tuple[NetworkMember, ...]:
+    """Build the members of a file, each after its own numbers and shapes were checked."""
+    if header["version"] == 1:
+        return (_network_member(header, tensors, n_scenes, None),)
+    stored = header["members"]
+    if not isinstance(stored, list) or not 1 <= len(stored) <= MOST_MEMBERS:
+        raise ValueError(f"members are {short(repr(stored))}, expected a list of 1 to {MOST_MEMBERS}")
+    members = []
+    for number, one in enumerate(stored):
+        if not isinstance(one, dict):
+            raise TypeError(f"member {number} is {short(repr(one))}, expected names with values")
+        name = _member_name(one["name"])
+        if one["kind"] != NETWORK:
+            raise ValueError(f"member {name}: of kind {short(repr(one['kind']))}, expected {NETWORK}")
+        try:
+            members.append(_network_member(one, _part(tensors, f"members/{number}/"), n_scenes, name))
+        except (RecipeError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+            raise ValueError(f"member {name}: {error}") from None
+    places = {f"members/{number}" for number in range(len(stored))}
+    of_members = [name for name in tensors if name.startswith("members/")]
+    if unknown := sorted(name for name in of_members if "/".join(name.split("/")[:2]) not in places):
+        raise ValueError(f"{short(unknown[0])} belongs to no member")
+    return tuple(members)
+
+
+def _member_name(name: Any) -> str:
+    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+        raise ValueError(f"a member is named {short(repr(name))}, expected 1 to {LONGEST_NAME} printable characters")
+    return name
+
+
+def _network_member(stored: dict[str, Any], tensors: dict[str, Tensor], n_scenes: int, name: str | None) -> NetworkMember:
+    recipe = Recipe.from_stored(stored["recipe"])
+    _check_shapes(recipe, n_scenes, tensors)
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(recipe, n_scenes)
+    svm = CalibratedSVM(network.softmax.in_features, n_scenes)
+    network.load_state_dict(_part(tensors, "network/"))
+    svm.load_state_dict(_part(tensors, "svm/"))
+    front_end = _front_end(stored.get("front_end", 1))
+    return NetworkMember(name or name_of(recipe), recipe, network.eval(), svm.eval(), front_end)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -290,34 +293,48 @@ def _faults(network: Network, svm: CalibratedSVM) -> Iterator[str]:
         yield "svm/offset holds values that are no offsets"
 
 
-def _tensors(familiarity: Familiarity) -> dict[str, Tensor]:
-    tensors = {"held": torch.from_numpy(familiarity.calibration_scores)}
-    if gaussians := familiarity.gaussians:
-        tensors["mean"] = torch.from_numpy(gaussians.mean).float()
-        tensors["precision"] = torch.from_numpy(gaussians.precision).float()
-    return tensors
-
-
-def _familiarity(kind: Any, tensors: dict[str, Tensor], shape: tuple[int, int]) -> Familiarity | None:
-    """Build it from the kind in the header and the tensors; shape: numbers of scenes and features."""
+def _familiarity(
+    header: dict[str, Any], tensors: dict[str, Tensor], shapes: Sequence[tuple[int, int]]
+) -> Familiarity | None:
+    """Build it from the kind in the header and the tensors; shapes: numbers of scenes and features, of each member."""
+    kind = header.get("familiarity")
     if kind is None:
         return None
     if kind not in get_args(Kind):
         raise ValueError(f"familiarity is {short(repr(kind))}, expected one of {', '.join(get_args(Kind))}")
-    sizes: dict[str, tuple[int, ...]] = {"held": (tensors["held"].numel(),) if "held" in tensors else ()}
-    if kind == "mahalanobis":
-        sizes |= {"mean": shape, "precision": (shape[1], shape[1])}
-    if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != sizes:
-        raise ValueError(f"familiarity has {', '.join(sorted(tensors)) or 'nothing'} of other sizes or names than {sizes}")
-    if not all(tensor.dtype in _FLOATS and tensor.isfinite().all() for tensor in tensors.values()):
-        raise ValueError("familiarity holds values that are not finite")
-    if (tensors["held"].diff() < 0).any():
+    held = _part(tensors, "familiarity/")
+    if header["version"] == 1:
+        parts = [held]
+    else:
+        parts = [_part(tensors, f"members/{number}/familiarity/") for number in range(len(shapes))]
+        _check_familiarity(held, {"held": (held["held"].numel(),) if "held" in held else ()})
+    gaussians = []
+    for number, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
+        sizes: dict[str, tuple[int, ...]] = {}
+        if header["version"] == 1:
+            sizes["held"] = (part["held"].numel(),) if "held" in part else ()
+        if kind == "mahalanobis":
+            sizes |= {"mean": shape, "precision": (shape[1], shape[1])}
+        _check_familiarity(part, sizes, f"member {number}: " if len(shapes) > 1 else "")
+        if kind == "mahalanobis":
+            gaussians.append(SceneGaussians(part["mean"].double().numpy(), part["precision"].double().numpy()))
+    if (held["held"].diff() < 0).any():
         raise ValueError("familiarity/held is not in ascending order")
-    plain = {name: tensor.double().numpy() for name, tensor in tensors.items()}
-    if kind == "mahalanobis" and not (np.diagonal(plain["precision"]) > 0).all():
+    if not all((np.diagonal(one.precision) > 0).all() for one in gaussians):
         raise ValueError("familiarity/precision is not positive on its diagonal, as an inverse covariance is")
-    gaussians = SceneGaussians(plain["mean"], plain["precision"]) if kind == "mahalanobis" else None
-    return Familiarity(kind, plain["held"], gaussians)
+    return Familiarity(kind, held["held"].double().numpy(), tuple(gaussians))
+
+
+def _check_familiarity(tensors: dict[str, Tensor], sizes: dict[str, tuple[int, ...]], where: str = "") -> None:
+    if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != sizes:
+        has = ", ".join(sorted(tensors)) or "nothing"
+        raise ValueError(f"{where}familiarity has {has} of other sizes or names than {sizes}")
+    if not all(tensor.dtype in _FLOATS and tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError(f"{where}familiarity holds values that are not finite")
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": t for name, t in tensors.items()}
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

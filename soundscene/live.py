@@ -15,13 +15,12 @@ from jaxtyping import Float32, Float64, Shaped
 from soundscene.audio.arrays import ArrayLike, RateLike, as_array, as_channels, as_rate, to_float32
 from soundscene.audio.gate import UNSCALED, Intake
 from soundscene.audio.pcm import Arrival
-from soundscene.bundle import Head, ModelBundle
 from soundscene.errors import AudioError, SceneError
+from soundscene.model import Model
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
-from soundscene.signal.frontend import FrontEnd
 from soundscene.threads import one_blas_thread
-from soundscene.types import LogPosterior, SegmentImages, is_unknown
+from soundscene.types import Head, LogPosterior, SegmentFeatures, is_unknown, take_features
 
 DEFAULT_WINDOW_S = 30.0
 SHORTEST_HOP_S, LONGEST_HOP_S = 0.01, 3600.0
@@ -45,7 +44,7 @@ class Update:
         latency_s: Seconds from the arrival of the block that completed the segment to the prediction.
         heard_s: Seconds of sound that had arrived by then.
         notes: What may make the prediction worse.
-        unfamiliarity: Mean over the voting segments, larger is less familiar. None without any, or if the bundle has none.
+        unfamiliarity: Mean over the voting segments, larger is less familiar. None without any, or if the model has none.
         unfamiliarity_threshold: Score at or below which `keep` of the known recordings are. None if unavailable.
     """
 
@@ -97,7 +96,7 @@ class Listener:
     `listen`.
 
     Args:
-        bundle: The model.
+        model: The model.
         head: "softmax" or "svm".
         sample_rate: Sample rate of the stream in Hz.
         hop_s: Seconds from one prediction to the next, by default a segment. Segments overlap if it is shorter. If it is
@@ -113,7 +112,7 @@ class Listener:
 
     def __init__(
         self,
-        bundle: ModelBundle,
+        model: Model,
         head: Head,
         sample_rate: RateLike,
         hop_s: float | None = None,
@@ -121,23 +120,23 @@ class Listener:
         name: str = "stream",
         keep: float = KEEP,
     ) -> None:
-        audio = bundle.recipe.audio
+        audio = model.audio
         hop_s = audio.segment_s if hop_s is None else hop_s
         _check_range("a hop", hop_s, SHORTEST_HOP_S, LONGEST_HOP_S, "seconds from one prediction to the next")
         _check_range("a window", window_s, audio.segment_s, LONGEST_WINDOW_S, "seconds that a prediction looks back")
         sample_rate = as_rate(sample_rate, name)
-        self._bundle, self.sample_rate = bundle, sample_rate
+        self._model, self.sample_rate = model, sample_rate
         self._head: Head = head
         self._intake = Intake(name, sample_rate, audio)
-        self._stream = FrontEnd(audio, bundle.recipe.features, hop_s).stream()
+        self._stream = model.build_front_end(hop_s).stream()
         self._segment_s, self._window_s = audio.segment_s, window_s
         self._slack_s = 0.5 / audio.sample_rate  # start times are whole samples, written as floating point
         # Overlapping segments are not independent: the product rule would count the same sound segment_s / hop_s times.
-        self._temperature = bundle.temperature[head] * max(1.0, audio.segment_s / hop_s)
+        self._temperature = model.temperature[head] * max(1.0, audio.segment_s / hop_s)
         self._window: deque[tuple[float, LogPosterior, float]] = deque()  # start, row, unfamiliarity
         self._losses: deque[tuple[float, float]] = deque()
         self._loudness = 0
-        self._threshold = bundle.familiarity.threshold(keep) if bundle.familiarity else None
+        self._threshold = model.familiarity.threshold(keep) if model.familiarity else None
         self._notes = self._intake.rate_notes()
 
     @property
@@ -181,31 +180,31 @@ class Listener:
         rest = self._updates(self._stream.push(self._intake.resample(np.zeros(0, np.float32), last=True)), arrived)
         return rest + self._updates(self._stream.flush(), arrived)
 
-    def _updates(self, segments: SegmentImages, arrived: float) -> list[Update]:
+    def _updates(self, segments: SegmentFeatures, arrived: float) -> list[Update]:
         return [self._update(segments, i, arrived) for i in range(len(segments.start_s))]
 
-    def _update(self, segments: SegmentImages, i: int, arrived: float) -> Update:
+    def _update(self, segments: SegmentFeatures, i: int, arrived: float) -> Update:
         start_s, silent = float(segments.start_s[i]), bool(segments.silent[i])
         end_s = start_s + self._segment_s
         lost_s = self._lost_s(start_s, end_s)
         row = None
         if not silent and not lost_s:
             # One by one: in a batch of another size the network rounds differently, and results would depend on the blocks.
-            embedding = self._bundle.embed(segments.images[i : i + 1])
-            row = self._bundle.classify(embedding, self._head)[0]
-            unfamiliar = float(self._bundle.unfamiliarity(embedding)[0]) if self._bundle.familiarity else 0.0
+            embedding = self._model.embed(take_features(segments.features, slice(i, i + 1)))
+            row = self._model.classify(embedding, self._head)[0]
+            unfamiliar = float(self._model.unfamiliarity(embedding)[0]) if self._model.familiarity else 0.0
             self._window.append((start_s, row, unfamiliar))
         while self._window and self._window[0][0] < end_s - self._window_s - self._slack_s:
             self._window.popleft()
         fused = unfamiliarity = None
         if self._window:
             fused = np.exp(temper(product(np.stack([row for _, row, _ in self._window])), self._temperature))
-            if self._bundle.familiarity:
+            if self._model.familiarity:
                 unfamiliarity = float(np.mean([unfamiliar for _, _, unfamiliar in self._window]))
         return Update(
             start_s=start_s,
             end_s=end_s,
-            scenes=self._bundle.scenes,
+            scenes=self._model.scenes,
             segment_posterior=None if row is None else np.exp(row),
             posterior=fused,
             n_segments=len(self._window),
@@ -230,7 +229,7 @@ class Listener:
         if loudness > self._loudness:
             self._loudness = loudness
             self._notes = self._intake.rate_notes() + self._intake.peak_notes()
-        return self._notes + self._stream.notes(self._bundle.front_end)
+        return self._notes + self._stream.notes(self._model.front_end)
 
 
 def listen(listener: Listener, arrivals: Iterable[Arrival]) -> Generator[Update, None, None]:
@@ -253,16 +252,16 @@ def listen(listener: Listener, arrivals: Iterable[Arrival]) -> Generator[Update,
         yield from listener.flush()
 
 
-def warm_up(bundle: ModelBundle, head: Head, sample_rate: int) -> None:
+def warm_up(model: Model, head: Head, sample_rate: int) -> None:
     """Compute and discard one prediction, so that compiling and loading at first use does not delay the stream.
 
     Args:
-        bundle: The model.
+        model: The model.
         head: "softmax" or "svm".
         sample_rate: Sample rate of the stream in Hz.
     """
-    noise = np.random.default_rng(0).normal(0, 0.01, round((bundle.recipe.audio.segment_s + 0.5) * sample_rate))
-    for _ in listen(Listener(bundle, head, sample_rate), array_arrivals([noise])):
+    noise = np.random.default_rng(0).normal(0, 0.01, round((model.audio.segment_s + 0.5) * sample_rate))
+    for _ in listen(Listener(model, head, sample_rate), array_arrivals([noise])):
         pass
 
 

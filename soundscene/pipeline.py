@@ -16,13 +16,14 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from soundscene.audio.files import content_hash
 from soundscene.audio.trial import Trial
-from soundscene.bundle import ModelBundle
-from soundscene.data.corpus import Corpus, read_corpus, reason, recordings_of, refuse_unreadable
+from soundscene.bundle import save_model
+from soundscene.data.corpus import Corpus, read_corpus, read_features, reason, recordings_of, refuse_unreadable
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.data.splits import check_leakage
 from soundscene.errors import AudioError, BundleError, ManifestError, TrainingError
 from soundscene.files import write_atomic
 from soundscene.jobs.lock import locked
+from soundscene.model import Model
 from soundscene.network.models import Network, check_bands
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation, HeadScores
@@ -47,7 +48,7 @@ def train_on_manifest(
     read_progress: Progress | None = None,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
     skipped: Callable[[str], None] | None = None,
-) -> ModelBundle:
+) -> Model:
     """Train on a manifest and save the model.
 
     The folder `out`.run holds a checkpoint from which a second call resumes, history.csv and TensorBoard's events.
@@ -92,7 +93,7 @@ def _train(
     test: str | None,
     fabric: Fabric,
     on_epoch: Callable[[dict[str, float]], None] | None,
-) -> ModelBundle:
+) -> Model:
     """Train on a corpus and save the model, its history and TensorBoard's events."""
     checkpoint = run / "checkpoint.safetensors"
     provenance = {
@@ -112,10 +113,10 @@ def _train(
     if log:
         log.finalize("success")
         _write_history(run / "history.csv", result)
-        result.bundle.save(out)
-        checkpoint.unlink(missing_ok=True)  # the bundle is complete
+        save_model(result.model, out)
+        checkpoint.unlink(missing_ok=True)  # the model is complete
     fabric.barrier()
-    return result.bundle
+    return result.model
 
 
 @contextmanager
@@ -213,12 +214,12 @@ def _write_history(path: Path, result: TrainedModel) -> None:
 
 
 def evaluate_on_manifest(
-    bundle: ModelBundle, manifest: Path, *, test: str | None = None, workers: int = 2, read_progress: Progress | None = None
+    model: Model, manifest: Path, *, test: str | None = None, workers: int = 2, read_progress: Progress | None = None
 ) -> Evaluation:
     """Score both heads of a model on recordings of a manifest.
 
     Args:
-        bundle: The model.
+        model: The model.
         manifest: CSV with a row per recording.
         test: Rows to score, as "fold=1". By default all rows.
         workers: Threads that read sound.
@@ -227,17 +228,18 @@ def evaluate_on_manifest(
     Raises:
         ManifestError: If a recording's scene is unknown to the model.
     """
-    recordings = recordings_of(manifest, test, bundle.scenes)
-    corpus = read_corpus(recordings, bundle.recipe, None, workers, read_progress, bundle.front_end)
-    return evaluate_on_images(bundle, corpus)
+    recordings = recordings_of(manifest, test, model.scenes)
+    front_end = model.build_front_end()
+    corpus = read_features(recordings, model.audio, front_end, workers, read_progress, model.front_end)
+    return evaluate_on_images(model, corpus)
 
 
-def evaluate_on_images(bundle: ModelBundle, corpus: Corpus) -> Evaluation:
+def evaluate_on_images(model: Model, corpus: Corpus) -> Evaluation:
     """Score both heads of a model on images of a corpus. Recordings of digital silence are left out.
 
     Args:
-        bundle: The model.
-        corpus: Images of recordings, read without overlap.
+        model: The model.
+        corpus: Features of recordings for each member, read without overlap.
 
     Raises:
         ManifestError: If no recording is left.
@@ -247,19 +249,19 @@ def evaluate_on_images(bundle: ModelBundle, corpus: Corpus) -> Evaluation:
         raise ManifestError("there is nothing to score: every segment of every recording is digital silence")
     notes = _notes(corpus, len(audible))
     corpus = corpus.take(audible)
-    truth = np.array([bundle.scenes.index(r.scene) for r in corpus.recordings], dtype=np.int64)
-    n = len(bundle.scenes)
+    truth = np.array([model.scenes.index(r.scene) for r in corpus.recordings], dtype=np.int64)
+    n = len(model.scenes)
     scores: dict[str, HeadScores] = {}
     for head in HEADS:
-        predictions = predict(bundle, corpus, head)
+        predictions = predict(model, corpus, head)
         scores[head] = HeadScores(
             evaluate(predictions.segment, truth[predictions.recording_of], n),
             evaluate(predictions.recording, truth, n),
             evaluate(predictions.calibrated, truth, n),
         )
-    trained_on = set(bundle.provenance.get("trained_on", ()))
+    trained_on = set(model.provenance.get("trained_on", ()))
     n_trained_on = sum(h[:HASH_DIGITS] in trained_on for h in corpus.content_hash)
-    return Evaluation(scores, bundle.scenes, len(audible), n_trained_on, notes)
+    return Evaluation(scores, model.scenes, len(audible), n_trained_on, notes)
 
 
 def _notes(corpus: Corpus, n_audible: int) -> tuple[str, ...]:

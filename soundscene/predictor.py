@@ -14,15 +14,17 @@ import torch
 
 from soundscene.audio.arrays import ArrayLike, RateLike
 from soundscene.audio.files import AudioArray, AudioFile
-from soundscene.bundle import BATCH, Head, ModelBundle
+from soundscene.bundle import load_model
 from soundscene.errors import AudioError, AudioWarning, BundleError, RecipeError, SceneError, unexpected
 from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, array_arrivals, listen
+from soundscene.member import BATCH
+from soundscene.model import Model
 from soundscene.recipe import FRONT_END
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
-from soundscene.signal.frontend import FrontEnd, FrontEndStream, segment_batches
+from soundscene.signal.frontend import FeatureStream, segment_batches
 from soundscene.threads import in_order, one_blas_thread, read_ahead
-from soundscene.types import Samples, ScenePrediction, SegmentImages, SegmentPrediction
+from soundscene.types import Head, Samples, ScenePrediction, SegmentFeatures, SegmentPrediction
 
 Source = str | Path | tuple[ArrayLike, RateLike]
 """A file, or samples [sample] or [channel, sample] with their rate in Hz."""
@@ -35,7 +37,7 @@ class Predictor:
     """A trained model that predicts; made by `soundscene.load`.
 
     Args:
-        bundle: The model.
+        model: The model.
         head: Classifier, "svm" or "softmax"; by default the recipe's choice.
         keep: Share of recordings of known scenes that shall not be `ScenePrediction.unknown`, between 0 and 1.
         front_end: Version of the front-end; an earlier one only to finish a folder of rows that was begun with it.
@@ -44,30 +46,35 @@ class Predictor:
         ValueError: `keep` is out of range.
     """
 
-    def __init__(
-        self, bundle: ModelBundle, head: Head | None = None, keep: float = KEEP, front_end: int = FRONT_END
-    ) -> None:
-        self.bundle = bundle
-        self.head: Head = head or bundle.recipe.calibration.head
+    def __init__(self, model: Model, head: Head | None = None, keep: float = KEEP, front_end: int = FRONT_END) -> None:
+        self.model = model
+        self.head: Head = head or model.head
         self.keep = keep
-        self._threshold = bundle.familiarity.threshold(keep) if bundle.familiarity else None
-        self._front_end = FrontEnd(bundle.recipe.audio, bundle.recipe.features, version=front_end)
+        self._threshold = model.familiarity.threshold(keep) if model.familiarity else None
+        self._version = front_end
+        self._front_end = model.build_front_end(version=front_end)
 
     def with_front_end(self, version: int) -> "Predictor":
         """Return the same predictor with another version of the front-end, see `recipe.FRONT_END`."""
-        return self if version == self._front_end.version else Predictor(self.bundle, self.head, self.keep, version)
+        return self if version == self._version else Predictor(self.model, self.head, self.keep, version)
 
     @property
     def scenes(self) -> tuple[str, ...]:
         """Names of the scenes, in the order of every posterior."""
-        return self.bundle.scenes
+        return self.model.scenes
 
     @property
     def why_unknown_unavailable(self) -> str | None:
         """Why no recording can be `unknown`, and what to do, in one line; None where one can."""
-        if self.bundle.familiarity is None:
+        if self.model.familiarity is None:
             return "unknown detection unavailable: the model was saved by an older version; retrain it"
-        return self.bundle.familiarity.why_unavailable(self.keep)
+        return self.model.familiarity.why_unavailable(self.keep)
+
+    @property
+    def bundle(self) -> Model:
+        """Deprecated name of `model`, until 0.3."""
+        warnings.warn("Predictor.bundle is now model; the old name leaves in 0.3", DeprecationWarning, stacklevel=2)
+        return self.model
 
     @property
     def unknown_lack(self) -> str | None:
@@ -111,10 +118,10 @@ class Predictor:
                 if len(source) != 2:
                     raise AudioError(f"array: a tuple of {len(source)}; expected (samples, sample rate)")
                 samples, sample_rate = source
-                sound = AudioArray(samples, sample_rate, self.bundle.recipe.audio)
+                sound = AudioArray(samples, sample_rate, self.model.audio)
                 prediction = self._predict("array", sound, iter)
             else:
-                prediction = self._predict(str(source), AudioFile(source, self.bundle.recipe.audio), read_ahead)
+                prediction = self._predict(str(source), AudioFile(source, self.model.audio), read_ahead)
         for note in prediction.notes:
             warnings.warn(f"{prediction.source}: {note}", AudioWarning, stacklevel=2)
         return prediction
@@ -177,12 +184,12 @@ class Predictor:
             SceneError: The hop or the window is out of range.
             AudioError: A block has samples that are not finite, or another shape than those before.
         """
-        return listen(Listener(self.bundle, self.head, sample_rate, hop_s, window_s, keep=self.keep), array_arrivals(blocks))
+        return listen(Listener(self.model, self.head, sample_rate, hop_s, window_s, keep=self.keep), array_arrivals(blocks))
 
     def _attempt(self, through: _Through, path: str | Path) -> tuple[str | Path, ScenePrediction | SceneError]:
         """Predict a file without warnings, whose filters all threads share."""
         try:
-            return path, self._predict(str(path), AudioFile(path, self.bundle.recipe.audio), through)
+            return path, self._predict(str(path), AudioFile(path, self.model.audio), through)
         except SceneError as error:
             error.__traceback__ = error.__context__ = error.__cause__ = (
                 None  # they keep the blocks and images of the recording in memory
@@ -202,29 +209,29 @@ class Predictor:
                 voting = ~piece.silent
                 n_silent += int(piece.silent.sum())
                 starts.extend(piece.start_s[voting].tolist())
-                embeddings = self.bundle.embed(piece.images[voting])
-                rows.append(self.bundle.classify(embeddings, self.head))
-                if self.bundle.familiarity:
-                    unfamiliarity += float(self.bundle.unfamiliarity(embeddings).sum())
+                embeddings = self.model.embed(piece.take(voting))
+                rows.append(self.model.classify(embeddings, self.head))
+                if self.model.familiarity:
+                    unfamiliarity += float(self.model.unfamiliarity(embeddings).sum())
         if not starts:
             raise AudioError(f"{name}: every segment is digital silence; was the microphone connected?")
         log_posterior = np.concatenate(rows)
-        fused = temper(product(log_posterior), self.bundle.temperature[self.head])
-        length = self.bundle.recipe.audio.segment_s
+        fused = temper(product(log_posterior), self.model.temperature[self.head])
+        length = self.model.audio.segment_s
         segments = (
             SegmentPrediction(start, start + length, np.exp(row)) for start, row in zip(starts, log_posterior, strict=True)
         )
         notes = (*sound.notes, f"{n_silent} segment(s) of digital silence did not vote") if n_silent else sound.notes
-        notes = (*notes, *stream.notes(self.bundle.front_end))
-        score = unfamiliarity / len(starts) if self.bundle.familiarity else None
+        notes = (*notes, *stream.notes(self.model.front_end))
+        score = unfamiliarity / len(starts) if self.model.familiarity else None
         posterior = np.exp(fused)
         return ScenePrediction(
             name, sound.duration_s, self.scenes, posterior, tuple(segments), notes, score, self._threshold
         )
 
     def _pieces(
-        self, sound: AudioFile | AudioArray, through: _Through = iter, stream: FrontEndStream | None = None
-    ) -> Generator[SegmentImages, None, None]:
+        self, sound: AudioFile | AudioArray, through: _Through = iter, stream: FeatureStream | None = None
+    ) -> Generator[SegmentFeatures, None, None]:
         """Segments in batches of `BATCH`: one by one, most of the processor would be idle."""
         with closing(through(sound.blocks())) as blocks:
             yield from segment_batches(stream or self._front_end.stream(), blocks, BATCH)
@@ -253,8 +260,8 @@ def load(path: str | Path, head: Head | None = None, keep: float = KEEP) -> Pred
     Raises:
         BundleError: The file is missing, damaged, foreign or of a newer version.
     """
-    bundle = ModelBundle.load(Path(path))
+    model = load_model(Path(path))
     try:
-        return Predictor(bundle, head, keep)
+        return Predictor(model, head, keep)
     except RecipeError as error:
         raise BundleError(f"{path}: its recipe cannot be computed ({error}); retrain the model") from None

@@ -14,14 +14,15 @@ from typing import Any, TextIO
 import numpy as np
 from jaxtyping import Float64
 
-from soundscene.bundle import Head, ModelBundle
 from soundscene.errors import SceneError
 from soundscene.extras import require
 from soundscene.files import atomic_path
+from soundscene.member import Member, NetworkMember
+from soundscene.model import Model
 from soundscene.scoring.decoding import Decoded, StickyScenes, change_probability, decode
 from soundscene.scoring.metrics import PROBABILITY_FLOOR
 from soundscene.texts import csv_cell, show
-from soundscene.types import Change, ScenePrediction, Span, Timeline
+from soundscene.types import Change, Head, ScenePrediction, Span, Timeline
 
 DEFAULT_STAY_S = 120.0  # chosen on rendered sound (0070)
 LONGEST_STAY_S = 1e9  # thirty years, as good as for ever
@@ -29,7 +30,7 @@ NEAR = 3  # segments to each side of a change within which it counts as detected
 COLUMNS = ("path", "start_s", "end_s", "scene", "probability", "change_probability")
 
 
-def timeline(prediction: ScenePrediction, bundle: ModelBundle, head: Head, stay_s: float = DEFAULT_STAY_S) -> Timeline:
+def timeline(prediction: ScenePrediction, model: Model, head: Head, stay_s: float = DEFAULT_STAY_S) -> Timeline:
     """Decode the segments of a prediction into spans of scenes.
 
     Posteriors are tempered by the head's temperature. A probability below 1e-15 counts as 1e-15, so that no single segment
@@ -38,19 +39,18 @@ def timeline(prediction: ScenePrediction, bundle: ModelBundle, head: Head, stay_
 
     Args:
         prediction: Prediction of a recording.
-        bundle: The model that made it.
+        model: The model that made it.
         head: The head that made it.
         stay_s: Expected stay in a scene, in seconds.
 
     Raises:
         SceneError: If the stay is too short or not finite.
     """
-    check_stay(bundle, stay_s)
+    check_stay(model, stay_s)
     start_s = np.array([segment.start_s for segment in prediction.segments], np.float64)
     end_s = np.array([segment.end_s for segment in prediction.segments], np.float64)
     posterior = np.stack([segment.posterior for segment in prediction.segments]).astype(np.float64)
-    model = _model(bundle, head, stay_s)
-    decoded = decode(np.log(np.maximum(posterior, PROBABILITY_FLOOR)), start_s, model)
+    decoded = decode(np.log(np.maximum(posterior, PROBABILITY_FLOOR)), start_s, _hidden_markov(model, head, stay_s))
     spans, changes = _spans(decoded, end_s, prediction.scenes)
     return Timeline(
         source=prediction.source,
@@ -67,17 +67,17 @@ def timeline(prediction: ScenePrediction, bundle: ModelBundle, head: Head, stay_
     )
 
 
-def check_stay(bundle: ModelBundle, stay_s: float) -> None:
+def check_stay(model: Model, stay_s: float) -> None:
     """Check an expected stay.
 
     Args:
-        bundle: The model.
+        model: The model.
         stay_s: Expected stay in a scene, in seconds.
 
     Raises:
         SceneError: If `timeline` would refuse it.
     """
-    segment_s, n = bundle.recipe.audio.segment_s, len(bundle.scenes)
+    segment_s, n = model.audio.segment_s, len(model.scenes)
     shortest_s = segment_s * n / (n - 1)
     if not shortest_s <= stay_s <= LONGEST_STAY_S:
         raise SceneError(
@@ -86,30 +86,41 @@ def check_stay(bundle: ModelBundle, stay_s: float) -> None:
         )
 
 
-def training_prior(bundle: ModelBundle, head: Head) -> Float64[np.ndarray, " scene"]:
-    """Compute the prior of each scene that a head was trained with.
+def training_prior(model: Model, head: Head) -> Float64[np.ndarray, " scene"]:
+    """Compute the prior of each scene that the posteriors of a head hold: of several members the product, as of posteriors.
 
-    It follows from the numbers of training recordings in the provenance, and is uniform if they are missing or do not match
-    the scenes. The SVM is trained on the recordings as they are. The softmax layer is trained on balanced draws, if the
-    recipe has them, or on pairs of different scenes, in which frequent scenes are rarer than in the corpus.
+    The prior of a member follows from the numbers of training recordings in the provenance, and is uniform if they are
+    missing or do not match the scenes. The SVM is trained on the recordings as they are. The softmax layer is trained on
+    balanced draws, if the recipe has them, or on pairs of different scenes, in which frequent scenes are rarer than in the
+    corpus.
 
     Args:
-        bundle: The model.
+        model: The model.
         head: "softmax" or "svm".
 
     Returns:
         Probability of each scene.
     """
-    n = len(bundle.scenes)
-    counts = bundle.provenance.get("recordings")
-    training = bundle.recipe.training
-    if not isinstance(counts, dict) or set(counts) != set(bundle.scenes) or not all(map(_is_count, counts.values())):
+    n = len(model.scenes)
+    counts = model.provenance.get("recordings")
+    if not isinstance(counts, dict) or set(counts) != set(model.scenes) or not all(map(_is_count, counts.values())):
         return np.full(n, 1 / n)
-    if head == "softmax" and training.balanced:
-        return np.full(n, 1 / n)
-    share = np.array([counts[scene] for scene in bundle.scenes], np.float64)
+    share = np.array([counts[scene] for scene in model.scenes], np.float64)
     share /= share.sum()
-    if head == "softmax" and training.mixing == "between-class":
+    priors = [_prior(member, head, share) for member in model.members]
+    if len(priors) == 1:
+        return priors[0]
+    fused = np.prod(np.stack(priors) * n, axis=0)
+    return fused / fused.sum()
+
+
+def _prior(member: Member, head: Head, share: Float64[np.ndarray, " scene"]) -> Float64[np.ndarray, " scene"]:
+    if head == "svm" or not isinstance(member, NetworkMember):  # a member without softmax layer votes by its SVM
+        return share
+    training = member.recipe.training
+    if training.balanced:
+        return np.full(len(share), 1 / len(share))
+    if training.mixing == "between-class":
         odds = share / (1 - share)
         # Half of the examples' labels come from the first of a pair, drawn by share. The second is drawn among all other
         # scenes: P(second = c) = sum over b != c of share_b share_c / (1 - share_b) = share_c (sum of odds - odds_c).
@@ -117,9 +128,9 @@ def training_prior(bundle: ModelBundle, head: Head) -> Float64[np.ndarray, " sce
     return share
 
 
-def _model(bundle: ModelBundle, head: Head, stay_s: float) -> StickyScenes:
-    prior = np.log(training_prior(bundle, head))
-    return StickyScenes(prior, stay_s, bundle.recipe.audio.segment_s, bundle.temperature[head])
+def _hidden_markov(model: Model, head: Head, stay_s: float) -> StickyScenes:
+    prior = np.log(training_prior(model, head))
+    return StickyScenes(prior, stay_s, model.audio.segment_s, model.temperature[head])
 
 
 def _is_count(value: Any) -> bool:

@@ -6,10 +6,10 @@ Order of axes is PyTorch's: channel x band x frame (the paper writes M x T x K f
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64, Shaped
 
 Samples = Float32[np.ndarray, " sample"]
 """Mono block at the recipe's rate, finite, nominally in [-1, 1]."""
@@ -17,23 +17,43 @@ Samples = Float32[np.ndarray, " sample"]
 Images = Float32[np.ndarray, "segment 2 band frame"]
 """Log spectrogram of each segment; channel 0 as recorded, channel 1 with the background noise subtracted."""
 
+Head = Literal["svm", "softmax"]
+"""Classifier of an embedding: the calibrated SVM or the softmax layer."""
+
 LogPosterior = Float64[np.ndarray, "*batch scene"]
 """Natural logarithms of probabilities; logsumexp over the last axis is 0."""
 
 
+Features = tuple[Float32[np.ndarray, "segment ..."], ...]
+"""Features of the same segments for each member of a model, in the order of the members."""
+
+
 @dataclass(frozen=True)
-class SegmentImages:
-    """Images of segments, from the front-end.
+class SegmentFeatures:
+    """Features of segments, from a front-end.
 
     Attributes:
-        images: Log spectrograms [segment, 2, band, frame].
+        features: For each member of a model [segment, ...]; log spectrograms [segment, 2, band, frame] for our networks.
         start_s: Start of each segment, seconds from the start of the recording.
         silent: Whether every sample of the segment is exactly zero (digital silence).
     """
 
-    images: Images
+    features: Features
     start_s: Float64[np.ndarray, " segment"]
     silent: Bool[np.ndarray, " segment"]
+
+    @property
+    def images(self) -> Images:
+        """Log spectrograms [segment, 2, band, frame] of the first member, or the only one."""
+        return self.features[0]
+
+    def take(self, chosen: Bool[np.ndarray, " segment"]) -> tuple[Float32[np.ndarray, "taken ..."], ...]:
+        """Return the features of some of the segments.
+
+        Args:
+            chosen: Which segments, [segment].
+        """
+        return take_features(self.features, chosen)
 
 
 @dataclass(frozen=True)
@@ -191,6 +211,19 @@ class Timeline:
     posterior: Float64[np.ndarray, "segment scene"]
     marginal: Float64[np.ndarray, "segment scene"]
     notes: tuple[str, ...] = ()
+
+
+def take_features(
+    features: Features, chosen: Shaped[np.ndarray, " chosen"] | slice
+) -> tuple[Float32[np.ndarray, "taken ..."], ...]:
+    """Return the features of some segments; members that share an array share the result.
+
+    Args:
+        features: For each member, [segment, ...].
+        chosen: Numbers of segments, whether each is chosen, or a slice.
+    """
+    distinct = {id(array): array[chosen] for array in {id(a): a for a in features}.values()}
+    return tuple(distinct[id(array)] for array in features)
 
 
 def is_unknown(unfamiliarity: float | None, threshold: float | None) -> bool:

@@ -21,28 +21,30 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 import soundscene
-from soundscene.bundle import BATCH, FORMAT, VERSION, ModelBundle, _digest
+from soundscene.bundle import FORMAT, VERSION, _digest, load_model, save_model
 from soundscene.errors import BundleError
+from soundscene.member import BATCH
+from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
 from soundscene.systems.neural import HEADS
-from tests.support.tiny import SCENES, TINY, blank_bundle
+from tests.support.tiny import SCENES, TINY, blank_bundle, only
 
 IMAGES = np.random.default_rng(0).normal(-6, 3, (BATCH + 3, 2, 64, 80)).astype(np.float32)
 
 
-def acquainted(kind: str) -> ModelBundle:
+def acquainted(kind: str) -> Model:
     """A blank model that has a notion of what is familiar; its numbers are those of float32, as training gives them."""
     draws = np.random.default_rng(1)
     mean, root = (draws.standard_normal((n, 8)).astype(np.float32).astype(np.float64) for n in (3, 8))
     gaussians = SceneGaussians(mean, (root @ root.T).astype(np.float32).astype(np.float64))
-    found = Familiarity("mahalanobis", np.array([0.5, 0.7, 1.1]), gaussians)
+    found = Familiarity("mahalanobis", np.array([0.5, 0.7, 1.1]), (gaussians,))
     return replace(blank_bundle(), familiarity=found if kind == "mahalanobis" else Familiarity("energy", np.array([-0.3])))
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    acquainted("mahalanobis").save(tmp_path / "m.safetensors")
+    save_model(acquainted("mahalanobis"), tmp_path / "m.safetensors")
     return tmp_path / "m.safetensors"
 
 
@@ -52,16 +54,16 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["att-crnn", "cnn"])
 def test_a_reloaded_model_predicts_bit_identically(tmp_path: Path, kind: str) -> None:
     bundle = blank_bundle(TINY.with_settings([f"network.kind={kind}", "training.seed=7"]))
-    bundle.save(tmp_path / "m.safetensors")
+    save_model(bundle, tmp_path / "m.safetensors")
     before = torch.get_rng_state()
-    again = ModelBundle.load(tmp_path / "m.safetensors")
+    again = load_model(tmp_path / "m.safetensors")
     assert torch.equal(torch.get_rng_state(), before)  # opening a model is nobody else's randomness
-    assert (again.recipe, again.scenes) == (bundle.recipe, bundle.scenes)
+    assert (only(again).recipe, again.scenes) == (only(bundle).recipe, bundle.scenes)
     assert (again.temperature, again.provenance) == (bundle.temperature, bundle.provenance)
-    assert not again.network.training
-    embeddings = bundle.embed(IMAGES)
-    assert embeddings.std() > 0.01  # it does listen
-    np.testing.assert_array_equal(again.embed(IMAGES), embeddings)
+    assert not only(again).network.training
+    embeddings = bundle.embed((IMAGES,))
+    assert embeddings[0].std() > 0.01  # it does listen
+    np.testing.assert_array_equal(again.embed((IMAGES,))[0], embeddings[0])
     for head in HEADS:
         posterior = bundle.classify(embeddings, head)
         np.testing.assert_allclose(np.exp(posterior).sum(axis=1), 1, rtol=1e-12)
@@ -70,12 +72,13 @@ def test_a_reloaded_model_predicts_bit_identically(tmp_path: Path, kind: str) ->
 
 def test_the_two_heads_are_the_layer_and_the_svm() -> None:
     bundle = blank_bundle()
-    embeddings = bundle.embed(IMAGES[:3])
-    logits = embeddings @ bundle.network.softmax.weight.detach().numpy().T + bundle.network.softmax.bias.detach().numpy()
+    embeddings = bundle.embed((IMAGES[:3],))
+    x = embeddings[0]
+    logits = x @ only(bundle).network.softmax.weight.detach().numpy().T + only(bundle).network.softmax.bias.detach().numpy()
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(np.exp(bundle.classify(embeddings, "softmax")), softmax, rtol=1e-5)
-    distance = embeddings @ bundle.svm.weight.numpy().T + bundle.svm.bias.numpy()
-    platt = 1 / (1 + np.exp(bundle.svm.slope.numpy() * distance + bundle.svm.offset.numpy()))
+    distance = x @ only(bundle).svm.weight.numpy().T + only(bundle).svm.bias.numpy()
+    platt = 1 / (1 + np.exp(only(bundle).svm.slope.numpy() * distance + only(bundle).svm.offset.numpy()))
     platt /= platt.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(np.exp(bundle.classify(embeddings, "svm")), platt, rtol=1e-5)
     assert np.abs(softmax - platt).max() > 0.01
@@ -83,17 +86,17 @@ def test_the_two_heads_are_the_layer_and_the_svm() -> None:
 
 def test_no_segment_gives_no_row() -> None:
     bundle = acquainted("mahalanobis")
-    assert bundle.classify(bundle.embed(IMAGES[:0]), "svm").shape == (0, 3)
-    assert bundle.unfamiliarity(bundle.embed(IMAGES[:0])).shape == (0,)
+    assert bundle.classify(bundle.embed((IMAGES[:0],)), "svm").shape == (0, 3)
+    assert bundle.unfamiliarity(bundle.embed((IMAGES[:0],))).shape == (0,)
 
 
 @pytest.mark.parametrize("kind", ["energy", "mahalanobis"])
 def test_what_is_familiar_comes_back_to_the_bit(tmp_path: Path, kind: str) -> None:
     bundle = acquainted(kind)
     one, two = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
-    bundle.save(one)
-    again = ModelBundle.load(one)
-    embeddings = bundle.embed(IMAGES)
+    save_model(bundle, one)
+    again = load_model(one)
+    embeddings = bundle.embed((IMAGES,))
     scores = bundle.unfamiliarity(embeddings)
     assert len(np.unique(scores)) == len(IMAGES)
     np.testing.assert_array_equal(again.unfamiliarity(embeddings), scores)
@@ -102,36 +105,36 @@ def test_what_is_familiar_comes_back_to_the_bit(tmp_path: Path, kind: str) -> No
     np.testing.assert_array_equal(
         again.familiarity.calibration_scores, bundle.familiarity.calibration_scores if bundle.familiarity else []
     )
-    again.save(two)
+    save_model(again, two)
     with safe_open(one, "pt") as first, safe_open(two, "pt") as second:  # safetensors writes metadata in any order
         assert first.metadata() == second.metadata()
 
 
 def test_a_model_without_held_out_scores_is_saved_too(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
-    replace(blank_bundle(), familiarity=Familiarity("energy", np.zeros(0))).save(path)
-    again = ModelBundle.load(path)
+    save_model(replace(blank_bundle(), familiarity=Familiarity("energy", np.zeros(0))), path)
+    again = load_model(path)
     assert again.familiarity is not None
     assert len(again.familiarity.calibration_scores) == 0
 
 
 def test_a_model_of_an_older_version_has_no_unknown_detection(tmp_path: Path) -> None:
-    blank_bundle().save(tmp_path / "m.safetensors")
+    save_model(blank_bundle(), tmp_path / "m.safetensors")
     with safe_open(tmp_path / "m.safetensors", "pt") as file:
         assert set(json.loads(file.metadata()["bundle"])) == {
             "version", "recipe", "scenes", "temperature", "provenance", "front_end",
         }  # fmt: skip
         assert {name.partition("/")[0] for name in file.keys()} == {"network", "svm"}  # noqa: SIM118
-    again = ModelBundle.load(tmp_path / "m.safetensors")
+    again = load_model(tmp_path / "m.safetensors")
     assert again.familiarity is None
     with pytest.raises(ValueError, match="unknown detection unavailable: the model was saved by an older version"):
-        again.unfamiliarity(again.embed(IMAGES[:1]))
+        again.unfamiliarity(again.embed((IMAGES[:1],)))
 
 
 def test_what_later_versions_may_add_is_passed_over(path: Path) -> None:
     """As readers of before pass over what is familiar, which is why it needed no new version."""
     more = crafted(path, lambda h: h | {"later": "anything"}, lambda t: t | {"later/tensor": torch.ones(2)})
-    assert ModelBundle.load(more).scenes == SCENES
+    assert load_model(more).scenes == SCENES
 
 
 def test_a_file_is_a_header_of_json_and_plain_numbers_to_its_last_byte(path: Path) -> None:
@@ -434,41 +437,41 @@ def test_a_stranger_cannot_ask_for_more_memory_than_the_file_has(path: Path) -> 
     many = told(path, {"scenes": [str(number) for number in range(10**5)]})
     started = time.process_time()
     with pytest.raises(BundleError, match=r"network/softmax.weight is 3 x 8, the recipe needs 100000 x 8"):
-        ModelBundle.load(many)
+        load_model(many)
     assert time.process_time() - started < 2
 
 
 def test_what_0_1_0_saved_rightly_is_loaded(path: Path) -> None:
     """A scene that the training lacked has offset +inf; half precision and later types of numbers are floats too."""
     absent = filled(path, "svm/offset", math.inf)
-    posterior = ModelBundle.load(absent).classify(np.ones((1, 8), np.float32), "svm")
+    posterior = load_model(absent).classify((np.ones((1, 8), np.float32),), "svm")
     assert posterior[0, 0] == -np.inf
     assert np.isfinite(posterior[0, 1:]).all()
     half = crafted(path, lambda h: h, lambda t: t | {"network/softmax.weight": t["network/softmax.weight"].bfloat16()})
-    assert ModelBundle.load(half).network.softmax.weight.dtype == torch.float32
+    assert only(load_model(half)).network.softmax.weight.dtype == torch.float32
     later = tensor(path, "later/x", torch.ones(3, dtype=torch.bfloat16))
-    assert ModelBundle.load(later).scenes == SCENES
+    assert load_model(later).scenes == SCENES
 
 
 def test_weights_that_overflow_are_an_error_and_no_prediction(path: Path) -> None:
     huge = crafted(path, lambda h: h, lambda t: t | {"network/softmax.weight": torch.full((3, 8), 9e14)})
-    bundle = ModelBundle.load(huge)
+    bundle = load_model(huge)
     with pytest.raises(BundleError, match="computes no finite posterior, because its weights are too large"):
-        bundle.classify(np.full((1, 8), 3e38, np.float32), "softmax")
+        bundle.classify((np.full((1, 8), 3e38, np.float32),), "softmax")
 
 
 @pytest.mark.parametrize(("make", "message"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_anything_else_is_refused_in_one_sentence(path: Path, make: Callable[[Path], Path], message: str) -> None:
     made = make(path)
     with pytest.raises(BundleError) as refusal:
-        ModelBundle.load(made)
+        load_model(made)
     said = str(refusal.value)
     assert re.fullmatch(re.escape(str(made)) + message.format(path=re.escape(str(made))), said), said
     assert "\n" not in said
 
 
 def test_crafted_files_are_refused_for_what_was_crafted_and_nothing_else(path: Path) -> None:
-    assert ModelBundle.load(crafted(path, lambda header: header)).scenes == SCENES
+    assert load_model(crafted(path, lambda header: header)).scenes == SCENES
 
 
 def test_no_bit_can_flip_unnoticed(path: Path) -> None:
@@ -479,9 +482,9 @@ def test_no_bit_can_flip_unnoticed(path: Path) -> None:
     for at in places:
         flipped(path, int(at), int(draws.integers(8)))
         with pytest.raises(BundleError):
-            ModelBundle.load(path)
+            load_model(path)
         path.write_bytes(whole)
-    ModelBundle.load(path)
+    load_model(path)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -495,7 +498,7 @@ def test_a_failure_in_the_middle_leaves_the_old_file_and_nothing_else(path: Path
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(BundleError) as refusal:
-        blank_bundle(scenes=("x", "y")).save(path)
+        save_model(blank_bundle(scenes=("x", "y")), path)
     assert str(refusal.value) == (
         f"{path}: cannot be written (No space left on device); is the folder there, writable, and not full?"
     )
@@ -509,23 +512,23 @@ def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(os, "replace", stop)
     with pytest.raises(KeyboardInterrupt):
-        blank_bundle().save(tmp_path / "m.safetensors")
+        save_model(blank_bundle(), tmp_path / "m.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BundleError, match=r"file/m\.safetensors: cannot be written \(.+\); is the folder there, writable"):
-        blank_bundle().save(tmp_path / "file" / "m.safetensors")
+        save_model(blank_bundle(), tmp_path / "file" / "m.safetensors")
     (tmp_path / "m").mkdir()
     with pytest.raises(BundleError, match=r"/m: cannot be written \(.*Is a directory"):
-        blank_bundle().save(tmp_path / "m")
+        save_model(blank_bundle(), tmp_path / "m")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "m"]
 
 
 def test_folders_are_made_and_an_old_model_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "m.safetensors"
-    blank_bundle().save(path)
-    blank_bundle(scenes=("x", "y")).save(path)
-    assert ModelBundle.load(path).scenes == ("x", "y")
+    save_model(blank_bundle(), path)
+    save_model(blank_bundle(scenes=("x", "y")), path)
+    assert load_model(path).scenes == ("x", "y")
     assert [p.name for p in path.parent.iterdir()] == [path.name]

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from soundscene.batch.folder import RUN, BatchConfig
 from soundscene.batch.run import run_batch
-from soundscene.bundle import ModelBundle
+from soundscene.bundle import load_model, save_model
 from soundscene.data.store import FeatureStore
 from soundscene.errors import BundleError, SceneError, TrainingError
 from soundscene.experiment.plan import Plan
@@ -29,12 +29,12 @@ from soundscene.systems.neural import images
 from soundscene.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from soundscene.types import Samples
 from tests.golden import wave
-from tests.support.tiny import RATE, TINY, blank_bundle, recording, write, write_corpus
+from tests.support.tiny import RATE, TINY, blank_bundle, only, recording, write, write_corpus
 from tests.test_bundle import crafted
 
 FIXTURES = Path(__file__).parent / "fixtures_0_1_0"
 NOTE = "sound follows digital silence, where soundscene 0.1, which trained this model, computed other images"
-OLD = replace(blank_bundle(), front_end=1)
+OLD = replace(blank_bundle(), members=(replace(only(blank_bundle()), front_end=1),))
 OPTIONS = RunOptions(1, 1, "cpu")
 DB = 10 / np.log(10)
 AFTER_SILENCE = np.tile(wave("white"), 2)
@@ -96,20 +96,20 @@ def test_images_after_silence_change() -> None:
 
 
 def test_a_model_says_which_front_end_it_was_trained_with(tmp_path: Path) -> None:
-    blank_bundle().save(tmp_path / "new.safetensors")
-    assert ModelBundle.load(tmp_path / "new.safetensors").front_end == FRONT_END == 2
-    OLD.save(tmp_path / "old.safetensors")
-    assert ModelBundle.load(tmp_path / "old.safetensors").front_end == 1
-    assert ModelBundle.load(FIXTURES / "models" / "att_crnn.safetensors").front_end == 1
+    save_model(blank_bundle(), tmp_path / "new.safetensors")
+    assert load_model(tmp_path / "new.safetensors").front_end == FRONT_END == 2
+    save_model(OLD, tmp_path / "old.safetensors")
+    assert load_model(tmp_path / "old.safetensors").front_end == 1
+    assert load_model(FIXTURES / "models" / "att_crnn.safetensors").front_end == 1
 
 
 @pytest.mark.parametrize("version", [3, 0, -1, 1.0, "2", None, True, [2]])
 def test_a_model_of_an_unknown_front_end_is_refused(tmp_path: Path, version: object) -> None:
     path = tmp_path / "m.safetensors"
-    blank_bundle().save(path)
+    save_model(blank_bundle(), path)
     path = crafted(path, lambda header: header | {"front_end": version})
     with pytest.raises(BundleError, match=re.escape(f"front_end is {version!r}, this soundscene knows 1 to 2")):
-        ModelBundle.load(path)
+        load_model(path)
 
 
 @pytest.mark.filterwarnings("ignore::soundscene.AudioWarning")
@@ -178,7 +178,7 @@ def test_an_experiment_is_finished_with_the_front_end_it_was_begun_with(tmp_path
     assert len(folders) == 2
     for name, version in (("run", FRONT_END), ("old", 1)):
         for path in (tmp_path / name / "models").iterdir():
-            assert ModelBundle.load(path).front_end == version
+            assert load_model(path).front_end == version
 
 
 def test_a_training_of_0_1_with_other_images_is_one_line(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_training_of_0_1_with_other_images_is_one_line(tmp_path: Path) -> None
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "old.safetensors"
-    OLD.save(path)
+    save_model(OLD, path)
     return path
 
 
@@ -225,7 +225,7 @@ def rows(out: Path) -> dict[str, dict[str, str]]:
 
 
 def test_rows_begun_with_0_1_are_finished_with_its_front_end(tmp_path: Path, model: Path, files: list[Path]) -> None:
-    predictor = Predictor(ModelBundle.load(model))
+    predictor = Predictor(load_model(model))
     config = config_of(model, predictor)
     assert config.front_end == FRONT_END
     whole, new = tmp_path / "whole", tmp_path / "new"
@@ -250,7 +250,7 @@ def test_rows_begun_with_0_1_are_finished_with_its_front_end(tmp_path: Path, mod
 def test_rows_of_an_unknown_front_end_are_refused(
     tmp_path: Path, model: Path, files: list[Path], version: object, message: str
 ) -> None:
-    predictor = Predictor(ModelBundle.load(model))
+    predictor = Predictor(load_model(model))
     config = config_of(model, predictor)
     (tmp_path / RUN).write_text(json.dumps(json.loads(config.to_json()) | {"front_end": version}))
     with pytest.raises(SceneError, match=message) as refusal:

@@ -25,7 +25,7 @@ from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import Familiarity
 from soundscene.signal.frontend import FrontEnd
 from soundscene.threads import one_blas_thread
-from tests.support.tiny import RATE, TINY, blank_bundle
+from tests.support.tiny import RATE, TINY, blank_bundle, only
 
 PREDICTOR = Predictor(blank_bundle())
 SHORT = Predictor(blank_bundle(TINY.with_settings(["audio.segment_s=0.5"])))  # four times as many segments of a sound
@@ -79,7 +79,7 @@ def fused(update: Update) -> np.ndarray:
 @pytest.mark.parametrize("head", ["svm", "softmax"])
 @pytest.mark.filterwarnings("ignore:array. sampled at 8000 Hz")
 def test_segments_and_the_prediction_are_those_of_predict(rate: int, head: str) -> None:
-    predictor = Predictor(SHORT.bundle, head)  # type: ignore[arg-type]
+    predictor = Predictor(SHORT.model, head)  # type: ignore[arg-type]
     samples = sound(3.3, rate)
     offline = predictor.predict((samples, rate))
     live = list(predictor.stream(cut(samples, [480]), rate, window_s=60.0))
@@ -94,12 +94,12 @@ def test_segments_and_the_prediction_are_those_of_predict(rate: int, head: str) 
 
 def test_images_are_those_of_a_file_bit_for_bit() -> None:
     """The network given the file's images one by one gives the live answers to the last bit."""
-    bundle = SHORT.bundle
+    bundle = SHORT.model
     samples = sound(3.3, 48000)
-    front_end = FrontEnd(bundle.recipe.audio, bundle.recipe.features)
+    front_end = FrontEnd(bundle.audio, only(bundle).recipe.features)
     with one_blas_thread():  # as in `listen`; with two threads a product rounds differently
-        images = front_end(gate_array(samples, 48000, bundle.recipe.audio)).images
-    rows = [np.exp(bundle.classify(bundle.embed(one[None]), SHORT.head))[0] for one in images]
+        images = front_end(gate_array(samples, 48000, bundle.audio)).images
+    rows = [np.exp(bundle.classify(bundle.embed((one[None],)), SHORT.head))[0] for one in images]
     live = list(SHORT.stream(cut(samples, [1000, 7]), 48000))
     np.testing.assert_array_equal([alone(u) for u in live], rows)
 
@@ -140,7 +140,7 @@ def test_the_window_holds_the_last_segments_and_forgets_the_rest() -> None:
     assert [u.n_segments for u in live] == [1, 2, 3, 3, 3, 3, 3, 3, 3, 3]
     logs = np.log([alone(u) for u in live])
     for i, update in enumerate(live):
-        expected = np.exp(temper(product(logs[max(0, i - 2) : i + 1]), SHORT.bundle.temperature[SHORT.head]))
+        expected = np.exp(temper(product(logs[max(0, i - 2) : i + 1]), SHORT.model.temperature[SHORT.head]))
         np.testing.assert_allclose(fused(update), expected, rtol=1e-12)
 
 
@@ -150,7 +150,7 @@ def test_overlapping_segments_count_as_much_as_they_are_new() -> None:
     assert [u.start_s for u in live] == pytest.approx((0.12 * np.arange(30)).tolist())
     assert live[-1].n_segments == 13  # starts from 2.04 to 3.48 s, because the window reaches from 1.98 to 3.98 s
     logs = np.log([alone(u) for u in live[-13:]]).sum(axis=0)
-    expected = logs * 0.12 / 0.5 / SHORT.bundle.temperature[SHORT.head]  # of each 0.5 s, 0.12 s are new
+    expected = logs * 0.12 / 0.5 / SHORT.model.temperature[SHORT.head]  # of each 0.5 s, 0.12 s are new
     np.testing.assert_allclose(fused(live[-1]), np.exp(expected) / np.exp(expected).sum(), rtol=1e-9)
 
 
@@ -162,7 +162,7 @@ def test_a_hop_longer_than_a_segment_leaves_sound_out() -> None:
     for update in sparse:
         np.testing.assert_array_equal(alone(update), dense[update.start_s])
     logs = np.log([alone(u) for u in sparse[:3]])
-    np.testing.assert_allclose(fused(sparse[2]), np.exp(temper(product(logs), SHORT.bundle.temperature[SHORT.head])), 1e-9)
+    np.testing.assert_allclose(fused(sparse[2]), np.exp(temper(product(logs), SHORT.model.temperature[SHORT.head])), 1e-9)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_silence_gives_updates_without_a_vote_and_empties_the_window() -> None:
     assert live[4].segment_posterior is None
     np.testing.assert_array_equal(fused(live[4]), fused(live[3]))  # what stands, stands
     np.testing.assert_allclose(
-        fused(live[5]), np.exp(temper(np.log(alone(live[3])), SHORT.bundle.temperature[SHORT.head])), rtol=1e-12
+        fused(live[5]), np.exp(temper(np.log(alone(live[3])), SHORT.model.temperature[SHORT.head])), rtol=1e-12
     )
 
 
@@ -206,10 +206,10 @@ def test_short_empty_and_silent_streams_are_no_errors() -> None:
 
 def test_unfamiliarity_is_the_mean_over_the_window_and_that_of_predict() -> None:
     held = np.linspace(0.0, 1e6, 40)  # 95 % of 40: the 39th
-    bundle = replace(SHORT.bundle, familiarity=Familiarity("energy", held))
+    bundle = replace(SHORT.model, familiarity=Familiarity("energy", held))
     samples = sound(2.0, RATE)
     live = list(Predictor(bundle).stream([samples], RATE, window_s=1.0))
-    segments = bundle.unfamiliarity(bundle.embed(FrontEnd(bundle.recipe.audio, bundle.recipe.features)(samples).images))
+    segments = bundle.unfamiliarity(bundle.embed((FrontEnd(bundle.audio, only(bundle).recipe.features)(samples).images,)))
     for i, update in enumerate(live):
         assert update.unfamiliarity == pytest.approx(segments[max(0, i - 1) : i + 1].mean(), rel=1e-5)
         assert (update.unfamiliarity_threshold, update.unknown) == (held[38], False)
@@ -273,7 +273,7 @@ def test_notes_come_once_they_are_known_and_do_not_change_with_every_peak() -> N
 def test_lost_sound_stays_on_the_clock_and_does_not_vote() -> None:
     heard = sound(1.0, RATE)[:, None]
     arrivals = [Arrival(heard, 0.0), Arrival(heard, 0.0, n_lost=4410), Arrival(heard[:4410], 0.0, n_lost=13230)]
-    live = list(listen(Listener(SHORT.bundle, SHORT.head, RATE), arrivals))
+    live = list(listen(Listener(SHORT.model, SHORT.head, RATE), arrivals))
     assert [u.start_s for u in live] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
     assert [u.lost_s for u in live] == pytest.approx([0, 0, 0.2, 0, 0.3, 0.3])
     assert [u.segment_posterior is None for u in live] == [False, False, True, False, True, True]
@@ -282,7 +282,7 @@ def test_lost_sound_stays_on_the_clock_and_does_not_vote() -> None:
 
 
 def test_losses_that_touch_are_added_up() -> None:
-    listener = Listener(SHORT.bundle, SHORT.head, RATE)
+    listener = Listener(SHORT.model, SHORT.head, RATE)
     heard = sound(1.0, RATE)[:, None]
     found = listener.push(heard[:2205]) + listener.lose(0) + listener.lose(2205) + listener.lose(4410)
     found += listener.push(heard)
@@ -294,7 +294,7 @@ def test_losses_that_touch_are_added_up() -> None:
 
 
 def test_latency_counts_from_the_arrival_and_delay_adds_what_was_waited_for() -> None:
-    listener = Listener(PREDICTOR.bundle, PREDICTOR.head, RATE)
+    listener = Listener(PREDICTOR.model, PREDICTOR.head, RATE)
     heard = sound(2.5, RATE)[:, None]
     began = time.perf_counter()
     (update,) = listener.push(heard, arrived=began - 5.0)
@@ -337,11 +337,11 @@ def test_blas_has_one_thread_while_listening_and_gets_the_others_back() -> None:
 
     before = threads()
     arrivals = array_arrivals([sound(1.2, RATE)])
-    with closing(listen(Listener(SHORT.bundle, SHORT.head, RATE), arrivals)) as updates:
+    with closing(listen(Listener(SHORT.model, SHORT.head, RATE), arrivals)) as updates:
         next(updates)
         assert set(threads()) == {1}
     assert threads() == before
 
 
 def test_warming_up_takes_any_rate_and_leaves_nothing() -> None:
-    warm_up(SHORT.bundle, SHORT.head, 8000)
+    warm_up(SHORT.model, SHORT.head, 8000)

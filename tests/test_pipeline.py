@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from soundscene import pipeline
-from soundscene.bundle import ModelBundle
+from soundscene.bundle import load_model
 from soundscene.data.corpus import read_corpus
 from soundscene.data.manifest import Manifest
 from soundscene.errors import BundleError, ManifestError
 from soundscene.pipeline import as_dict, evaluate_on_images, evaluate_on_manifest, train_on_manifest
 from soundscene.types import Recording
-from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, recording, write
+from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, only, recording, write
 
 THREE = TINY.with_settings(["training.epochs=3"])
 
@@ -55,8 +55,9 @@ def test_a_killed_training_resumes_to_the_same_bits(manifest: Path, tmp_path: Pa
     assert epochs == [2, 3]  # the first was not repeated
     assert not (tmp_path / "b/m.safetensors.run/checkpoint.safetensors").exists()
 
-    one, other = ModelBundle.load(undisturbed), ModelBundle.load(out)
-    for mine, yours in ((one.network, other.network), (one.svm, other.svm)):
+    one, other = load_model(undisturbed), load_model(out)
+    first, second = only(one), only(other)
+    for mine, yours in ((first.network, second.network), (first.svm, second.svm)):
         for (name, tensor), (_, twin) in zip(mine.state_dict().items(), yours.state_dict().items(), strict=True):
             assert torch.equal(tensor, twin), name
     assert one.temperature == other.temperature
@@ -82,7 +83,7 @@ def test_beside_the_model_lie_history_and_curves(manifest: Path, tmp_path: Path)
     assert bundle.provenance["manifest"] == "manifest.csv"
     assert bundle.provenance["test"] == "none: trained on all rows"
     assert len(bundle.provenance["trained_on"]) == 15
-    assert ModelBundle.load(out).provenance == bundle.provenance
+    assert load_model(out).provenance == bundle.provenance
 
 
 def test_without_a_held_out_part_the_history_has_no_validation(manifest: Path, tmp_path: Path) -> None:
@@ -149,13 +150,13 @@ def test_where_the_model_cannot_be_put_is_known_before_training(
 
 
 def test_scores_are_those_of_the_predictions(manifest: Path, model: Path) -> None:
-    bundle = ModelBundle.load(model)
+    bundle = load_model(model)
     found = evaluate_on_manifest(bundle, manifest, workers=1)
     rows = Manifest.read(manifest).recordings
-    corpus = read_corpus(rows, bundle.recipe)
+    corpus = read_corpus(rows, only(bundle).recipe)
     truth = np.array([SCENES.index(r.scene) for r in rows])
     for head, scores in found.scores.items():
-        segment = bundle.classify(bundle.embed(corpus.features), "svm" if head == "svm" else "softmax")  # one each: 2.2 s
+        segment = bundle.classify(bundle.embed((corpus.features,)), "svm" if head == "svm" else "softmax")  # one each: 2.2 s
         assert scores.segment.accuracy == scores.recording.accuracy == np.mean(segment.argmax(axis=1) == truth)
         right = segment[np.arange(15), truth]
         assert scores.recording.log_loss == pytest.approx(-right.mean(), rel=1e-5)
@@ -167,7 +168,7 @@ def test_scores_are_those_of_the_predictions(manifest: Path, model: Path) -> Non
 
 
 def test_recordings_of_the_training_are_counted(manifest: Path, model: Path) -> None:
-    bundle = ModelBundle.load(model)  # trained without fold 1
+    bundle = load_model(model)  # trained without fold 1
     unheard = evaluate_on_manifest(bundle, manifest, test="fold=1", workers=1)
     assert (unheard.n_recordings, unheard.n_trained_on) == (3, 0)
     everything = evaluate_on_manifest(bundle, manifest, workers=1)
@@ -186,18 +187,20 @@ def test_digital_silence_is_left_out_of_the_scores_with_a_note(manifest: Path, t
     silent = Recording(write(tmp_path / "late.wav", late), "rain", "late")
     slow = Recording(write(tmp_path / "slow.wav", recording("rain", 3.0, 9), 16000), "rain", "slow")
     bundle = blank_bundle()
-    found = evaluate_on_images(bundle, read_corpus([silent, slow, *Manifest.read(manifest).recordings[:2]], bundle.recipe))
+    found = evaluate_on_images(
+        bundle, read_corpus([silent, slow, *Manifest.read(manifest).recordings[:2]], only(bundle).recipe)
+    )
     assert found.n_recordings == found.scores["svm"].recording.n == 3
     assert found.notes[0].startswith("late.wav: 96% is digital silence")
     assert found.notes[1].startswith("slow.wav: sampled at 16000 Hz, below the recipe's 22050 Hz")
     assert found.notes[2:] == ("1 recordings of digital silence were left out",)
     with pytest.raises(ManifestError) as refusal:
-        evaluate_on_images(bundle, read_corpus([silent], bundle.recipe))
+        evaluate_on_images(bundle, read_corpus([silent], only(bundle).recipe))
     assert str(refusal.value) == "there is nothing to score: every segment of every recording is digital silence"
 
 
 def test_an_evaluation_survives_json(manifest: Path, model: Path) -> None:
-    found = evaluate_on_manifest(ModelBundle.load(model), manifest, test="fold=1", workers=1)
+    found = evaluate_on_manifest(load_model(model), manifest, test="fold=1", workers=1)
     plain = json.loads(json.dumps(as_dict(found)))
     assert set(plain) == {"scenes", "recordings", "trained_on", "heads", "notes"}
     assert set(plain["heads"]) == {"softmax", "svm"}

@@ -17,15 +17,17 @@ from scipy.special import logsumexp
 
 import soundscene
 from soundscene import predictor as predictor_module
-from soundscene.bundle import ModelBundle
+from soundscene.bundle import load_model, save_model
 from soundscene.data.corpus import Corpus, join_segments, read_corpus
 from soundscene.data.manifest import Manifest
 from soundscene.errors import AudioError, AudioWarning, SceneError
+from soundscene.member import NetworkMember
+from soundscene.model import Model
 from soundscene.predictor import Predictor
 from soundscene.systems.neural import HEADS, learn_familiarity, predict, train, unfamiliarity
 from soundscene.threads import one_blas_thread
 from soundscene.types import Recording, ScenePrediction
-from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, recording, write, write_corpus
+from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, only, recording, write, write_corpus
 
 
 def same(one: ScenePrediction, other: ScenePrediction) -> None:
@@ -85,11 +87,11 @@ def test_segments_follow_each_other_and_the_last_ends_with_the_recording(predict
 
 def test_the_head_can_be_chosen_and_is_the_recipes_otherwise(tmp_path: Path, street: Path) -> None:
     path = tmp_path / "m.safetensors"
-    blank_bundle().save(path)
+    save_model(blank_bundle(), path)
     svm, softmax = soundscene.load(path, "svm").predict(street), soundscene.load(str(path), "softmax").predict(street)
     assert np.abs(svm.posterior - softmax.posterior).max() > 0.01
     same(soundscene.load(path).predict(street), svm)
-    blank_bundle(TINY.with_settings(["calibration.head=softmax"])).save(path)
+    save_model(blank_bundle(TINY.with_settings(["calibration.head=softmax"])), path)
     same(soundscene.load(path).predict(street), softmax)
 
 
@@ -159,7 +161,7 @@ def test_a_broken_file_in_a_list_raises(predictor: Predictor, street: Path) -> N
 
 
 @pytest.fixture(scope="module")
-def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelBundle, Corpus]:
+def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Corpus]:
     """A small model that has learnt three rendered scenes, 21 recordings held out; and those."""
     settings = ["network.kind=cnn", "network.filters=[16,16,16]", "network.conv_dropout=0.0", "calibration.held_out=0.5"]
     recipe = TINY.with_settings([*settings, "training.epochs=25", "training.batch_size=20"])
@@ -167,12 +169,12 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelBundle, Corpus
     trained = train(recipe, corpus)
     held = corpus.take(trained.held)
     part = corpus.take([r for r in corpus.recordings if r not in trained.held])
-    embeddings = trained.bundle.embed(part.features[part.voting])
-    found = learn_familiarity(trained.bundle, embeddings, part, held, "mahalanobis")
-    return replace(trained.bundle, familiarity=found), held
+    embeddings = trained.model.embed((part.features[part.voting],))
+    found = learn_familiarity(trained.model, embeddings, part, held, "mahalanobis")
+    return replace(trained.model, familiarity=found), held
 
 
-def test_pure_tones_are_unknown_and_new_recordings_of_known_scenes_are_not(heard: tuple[ModelBundle, Corpus]) -> None:
+def test_pure_tones_are_unknown_and_new_recordings_of_known_scenes_are_not(heard: tuple[Model, Corpus]) -> None:
     predictor = Predictor(heard[0])
     assert predictor.why_unknown_unavailable is None
     known = [predictor.predict((recording(scene, 2.2, seed), RATE)) for scene in SCENES for seed in range(50, 56)]
@@ -186,14 +188,14 @@ def test_pure_tones_are_unknown_and_new_recordings_of_known_scenes_are_not(heard
 
 
 def test_the_score_is_the_mean_over_segments_that_vote_for_either_head_and_after_saving(
-    heard: tuple[ModelBundle, Corpus], street: Path, tmp_path: Path
+    heard: tuple[Model, Corpus], street: Path, tmp_path: Path
 ) -> None:
     bundle, _ = heard
-    bundle.save(tmp_path / "m.safetensors")
+    save_model(bundle, tmp_path / "m.safetensors")
     found = Predictor(bundle).predict(street)
     assert found.unfamiliarity is not None
-    corpus = read_corpus([Recording(street, "rain", "street")], bundle.recipe)
-    segment = bundle.unfamiliarity(bundle.embed(corpus.features))
+    corpus = read_corpus([Recording(street, "rain", "street")], only(bundle).recipe)
+    segment = bundle.unfamiliarity(bundle.embed((corpus.features,)))
     assert len(segment) == 4
     assert found.unfamiliarity == pytest.approx(segment.mean(), rel=1e-12)
     assert found.unfamiliarity == pytest.approx(unfamiliarity(bundle, corpus)[0], rel=1e-12)
@@ -204,14 +206,14 @@ def test_the_score_is_the_mean_over_segments_that_vote_for_either_head_and_after
     with pytest.warns(AudioWarning, match="silence"):
         silent = Predictor(bundle).predict((sound, RATE))
     outer = np.concatenate([p.images[~p.silent] for p in Predictor(bundle)._pieces(sound_of(sound, bundle))])
-    assert silent.unfamiliarity == pytest.approx(bundle.unfamiliarity(bundle.embed(outer)).mean(), rel=1e-4)
+    assert silent.unfamiliarity == pytest.approx(bundle.unfamiliarity(bundle.embed((outer,))).mean(), rel=1e-4)
 
 
-def sound_of(samples: np.ndarray, bundle: ModelBundle) -> predictor_module.AudioArray:
-    return predictor_module.AudioArray(samples, RATE, bundle.recipe.audio)
+def sound_of(samples: np.ndarray, bundle: Model) -> predictor_module.AudioArray:
+    return predictor_module.AudioArray(samples, RATE, bundle.audio)
 
 
-def test_the_threshold_is_that_of_the_share_to_keep(heard: tuple[ModelBundle, Corpus], street: Path) -> None:
+def test_the_threshold_is_that_of_the_share_to_keep(heard: tuple[Model, Corpus], street: Path) -> None:
     bundle, held = heard
     scores = np.sort(unfamiliarity(bundle, held))
     assert len(scores) == 21
@@ -346,9 +348,9 @@ def test_who_leaves_need_not_wait_for_an_endless_file(
 def test_threads_of_pytorch_are_as_before_and_make_no_difference(predictor: Predictor, files: list[Path]) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []
-    embed = ModelBundle.embed
+    embed = NetworkMember.embed
 
-    def spied(self: ModelBundle, images: np.ndarray) -> np.ndarray:
+    def spied(self: NetworkMember, images: np.ndarray) -> np.ndarray:
         seen.append(torch.get_num_threads())
         return embed(self, images)
 
@@ -356,7 +358,7 @@ def test_threads_of_pytorch_are_as_before_and_make_no_difference(predictor: Pred
         torch.set_num_threads(2)
         one_by_one = [predictor.predict(file) for file in (files[0], files[2], files[5])]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ModelBundle, "embed", spied)
+            patch.setattr(NetworkMember, "embed", spied)
             answers = predictor.predict_each([files[0], files[2], files[5]], 2)
             found = [next(answers)]
             assert torch.get_num_threads() == 2  # of the reader, at any time
@@ -382,9 +384,9 @@ def test_threads_of_pytorch_are_as_before_and_make_no_difference(predictor: Pred
 def test_training_path_and_prediction_path_have_the_same_images_and_predictions(
     manifest: Path, model: Path, street: Path
 ) -> None:
-    bundle = ModelBundle.load(model)
+    bundle = load_model(model)
     files = [street, manifest.parent / "office/0.wav", write(street.with_name("b.wav"), recording("office", 5.0, 3), 16000)]
-    corpus = read_corpus([Recording(file, "rain", file.name) for file in files], bundle.recipe, workers=2)
+    corpus = read_corpus([Recording(file, "rain", file.name) for file in files], only(bundle).recipe, workers=2)
     for head in HEADS:
         predictor = Predictor(bundle, head)
         together = predict(bundle, corpus, head)
@@ -398,7 +400,7 @@ def test_training_path_and_prediction_path_have_the_same_images_and_predictions(
             np.testing.assert_array_equal(np.exp(alone.segment), [s.posterior for s in found.segments])
             # in one batch with other recordings, matrix products may round differently
             np.testing.assert_allclose(np.exp(together.calibrated[number]), found.posterior, atol=1e-5)
-            sound = predictor_module.AudioFile(file, bundle.recipe.audio)
+            sound = predictor_module.AudioFile(file, bundle.audio)
             with one_blas_thread():  # as both paths have it; with two threads images differ by 1e-6
                 pieces = join_segments(list(predictor._pieces(sound)))
             np.testing.assert_array_equal(mine.features, pieces.images)
@@ -430,11 +432,11 @@ def test_ten_minutes_need_no_more_memory_than_one(tmp_path: Path, monkeypatch: p
     predictor = Predictor(blank_bundle(recipe))
     sizes = []
 
-    def spied(self: ModelBundle, images: np.ndarray) -> np.ndarray:
+    def spied(self: NetworkMember, images: np.ndarray) -> np.ndarray:
         sizes.append(images.nbytes)
         return np.zeros((len(images), 8), np.float32)  # what the network needs is not the question
 
-    monkeypatch.setattr(ModelBundle, "embed", spied)
+    monkeypatch.setattr(NetworkMember, "embed", spied)
     peaks = []
     for minutes in (1, 10):
         noise = (0.1 * np.random.default_rng(0).standard_normal(8000 * 60)).astype(np.float32)

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn, TextIO
 from xml.etree import ElementTree
@@ -20,8 +21,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
 from soundscene import timelines as lines
-from soundscene.bundle import ModelBundle
 from soundscene.errors import SceneError
+from soundscene.model import Model
 from soundscene.plotting.timeline_figure import draw_timeline, timeline_figure
 from soundscene.predictor import Predictor
 from soundscene.scoring.fusion import product, temper
@@ -141,9 +142,9 @@ def test_the_expected_stay_decides_how_long_a_scene_must_speak() -> None:
 # --- the prior of the training ----------------------------------------------------------------------------------------
 
 
-def trained_on(counts: object, *settings: str) -> ModelBundle:
+def trained_on(counts: object, *settings: str) -> Model:
     bundle = blank_bundle(TINY.with_settings(settings))
-    return ModelBundle(bundle.recipe, SCENES, bundle.network, bundle.svm, bundle.temperature, {"recordings": counts})
+    return replace(bundle, provenance={"recordings": counts})
 
 
 def test_the_prior_is_what_each_head_learnt_from() -> None:
@@ -258,7 +259,7 @@ def test_from_a_file_with_silence_to_spans(tmp_path: Path) -> None:
     predictor = Predictor(BUNDLE)
     with pytest.warns(UserWarning, match="did not vote"):
         answer = predictor.predict(write(tmp_path / "a.wav", samples))
-    line = timeline(answer, predictor.bundle, predictor.head, 20.0)
+    line = timeline(answer, predictor.model, predictor.head, 20.0)
     assert line.notes == answer.notes
     assert len(line.start_s) == 6 + 7  # the rest of 1.1 s is more than half a segment
     assert line.spans[0].start_s == 0

@@ -16,7 +16,6 @@ from typing import Any
 
 from soundscene.batch.rows import FORMS, Row, ShardFormat, read_paths, shard_bytes
 from soundscene.batch.sources import PathSet
-from soundscene.bundle import Head
 from soundscene.errors import SceneError
 from soundscene.jobs.lock import locked
 from soundscene.jobs.storage import Storage
@@ -24,6 +23,7 @@ from soundscene.predictor import Predictor
 from soundscene.recipe import FRONT_END
 from soundscene.texts import parse_json, short
 from soundscene.timelines import check_parquet
+from soundscene.types import Head
 
 RUN = "run.json"
 _SHARD = re.compile(rf"part-(\d{{5,}})(?:-[0-9a-f]+)?\.({'|'.join(FORMS)})")  # a cluster adds a digest

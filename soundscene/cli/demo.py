@@ -13,12 +13,13 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from soundscene.bundle import ModelBundle
+from soundscene.bundle import load_model, save_model
 from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest, scan
 from soundscene.data.splits import check_leakage, deal_folds
 from soundscene.errors import AudioError, ManifestError
 from soundscene.explanation.segment import attention_picture
+from soundscene.model import Model
 from soundscene.pipeline import evaluate_on_images
 from soundscene.predictor import load
 from soundscene.recipe import Recipe
@@ -97,14 +98,14 @@ def run_demo(
     for kind, name in NAMES.items():
         models[kind] = folder / f"{kind}.safetensors"
         out.print(f"training the {name}, {recipe.training.epochs} epochs ...")
-        bundle = _train(recipe.with_settings([f"network.kind={kind}"]), training, name, bar)
-        bundle.save(models[kind])
-        evaluations[kind] = evaluate_on_images(bundle, testing)
+        trained = _train(recipe.with_settings([f"network.kind={kind}"]), training, name, bar)
+        save_model(trained, models[kind])
+        evaluations[kind] = evaluate_on_images(trained, testing)
     out.print(_table(evaluations, split, testing, rendered=corpus is None))
     _predict(models["att-crnn"], split, out)
     picture = folder / "attention.png"
     sound = _correctly_classified(models["att-crnn"], testing)
-    attention_picture(ModelBundle.load(models["att-crnn"]), sound, picture)
+    attention_picture(load_model(models["att-crnn"]), sound, picture)
     seconds = time.perf_counter() - started
     out.print("\n" + show(f"Attention of the network: {picture} (of {sound.name})"))
     out.print(f"Try it: soundscene predict {models['att-crnn']} YOUR_FILES    ({seconds:.0f} s)", highlight=False)
@@ -145,13 +146,13 @@ def _is_rendered(folder: Path) -> bool:
     return folder.is_dir() and {entry.name for entry in folder.iterdir()} == {*SCENES, "manifest.csv"}
 
 
-def _train(recipe: Recipe, corpus: Corpus, name: str, bar: Bar) -> ModelBundle:
+def _train(recipe: Recipe, corpus: Corpus, name: str, bar: Bar) -> Model:
     with bar(f"training {name}") as training:
 
         def epoch(row: dict[str, float], network: Any) -> None:
             training(int(row["epoch"]), recipe.training.epochs, f"loss {row['loss']:.4f}")
 
-        return train(recipe, corpus, fabric=make_fabric("cpu"), on_epoch=epoch, provenance={"manifest": "demo"}).bundle
+        return train(recipe, corpus, fabric=make_fabric("cpu"), on_epoch=epoch, provenance={"manifest": "demo"}).model
 
 
 def _table(evaluations: dict[str, Evaluation], split: Split, testing: Corpus, rendered: bool) -> Table:

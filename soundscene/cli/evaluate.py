@@ -20,13 +20,13 @@ def evaluate(
     Scores are by segment and by recording, with the softmax layer and with the SVM.
     """
     require("evaluate", "train")
-    from soundscene.bundle import ModelBundle
+    from soundscene.bundle import load_model
     from soundscene.cli.tables import confusion_table, print_table, score_table
     from soundscene.pipeline import as_dict, evaluate_on_manifest
 
-    bundle = ModelBundle.load(model)
+    loaded = load_model(model)
     with bar("reading audio") as reading:
-        result = evaluate_on_manifest(bundle, manifest, test=test, workers=workers, read_progress=reading)
+        result = evaluate_on_manifest(loaded, manifest, test=test, workers=workers, read_progress=reading)
     for note in result.notes:
         tell(note)
     if result.n_trained_on:
@@ -38,16 +38,16 @@ def evaluate(
         print_json(as_dict(result))
         return
     print_table(score_table(result), sys.stdout)
-    print_table(confusion_table(result, bundle.recipe.calibration.head), sys.stdout)
+    print_table(confusion_table(result, loaded.head), sys.stdout)
 
 
 def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     """Show a model's scenes, recipe and provenance."""
     require("info", "torch")
-    from soundscene.bundle import ModelBundle
-    from soundscene.cli.tables import bundle_facts
+    from soundscene.bundle import load_model
+    from soundscene.cli.tables import model_facts
 
-    facts = bundle_facts(ModelBundle.load(model))
+    facts = model_facts(load_model(model))
     if as_json:
         print_json(facts)
         return

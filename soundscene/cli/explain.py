@@ -32,7 +32,7 @@ def explain(
     Attention is over time and features, attribution over frequency.
     """
     require("explain", "explain")
-    from soundscene.bundle import ModelBundle
+    from soundscene.bundle import load_model
     from soundscene.explanation.corpus import ATTRIBUTED
     from soundscene.explanation.recording import SEGMENTS
     from soundscene.explanation.write import SUFFIXES, explain_manifest, explain_recording
@@ -44,16 +44,16 @@ def explain(
         raise typer.BadParameter("--scene and --from are for an audio file; a manifest is averaged over all its scenes")
     if test and not is_manifest:
         raise typer.BadParameter("--test chooses rows of a manifest (.csv); leave it out for an audio file")
-    bundle = ModelBundle.load(model)
+    loaded = load_model(model)
     if is_manifest:
         with bar("explaining") as progress:
             means, notes = explain_manifest(
-                bundle, source, picture, test=test, head=head, most=segments or ATTRIBUTED, progress=progress
+                loaded, source, picture, test=test, head=head, most=segments or ATTRIBUTED, progress=progress
             )
         summary = f"{sum(m.recordings for m in means)} recordings of {len(means)} scenes"
     else:
         view, notes = explain_recording(
-            bundle, source, picture, head=head, scene=scene, from_s=from_s, most=segments or SEGMENTS
+            loaded, source, picture, head=head, scene=scene, from_s=from_s, most=segments or SEGMENTS
         )
         summary = f"{view.scenes[view.predicted]} {view.fused[-1, view.predicted]:.2f}"
     for note in notes:

@@ -61,22 +61,22 @@ def listen(
         raise typer.BadParameter("--device chooses a microphone and contradicts --stdin; give one of them")
     require("listen", "torch" if stdin and not devices else "live")
     from soundscene.audio.microphone import Microphone
-    from soundscene.bundle import ModelBundle
+    from soundscene.bundle import load_model
     from soundscene.cli.listen_run import device_of, open_pipe, print_inputs, run
     from soundscene.live import DEFAULT_WINDOW_S, Listener, warm_up
 
     if devices:
         print_inputs()
         return
-    bundle = ModelBundle.load(model)
-    head = head or bundle.recipe.calibration.head
+    loaded = load_model(model)
+    head = head or loaded.head
     window = DEFAULT_WINDOW_S if window is None else window
     if stdin:
         (source, sample_rate), name = open_pipe(rate, channels, sample_type), "stdin"
     else:
         source = Microphone(device_of(device), rate, channels)
         sample_rate, name = source.sample_rate, "microphone"
-    listener = Listener(bundle, head, sample_rate, hop, window, name)
-    warm_up(bundle, head, sample_rate)
-    hop_s = bundle.recipe.audio.segment_s if hop is None else hop
-    run(source, listener, form, bundle.scenes, hop_s, safe_csv)
+    listener = Listener(loaded, head, sample_rate, hop, window, name)
+    warm_up(loaded, head, sample_rate)
+    hop_s = loaded.audio.segment_s if hop is None else hop
+    run(source, listener, form, loaded.scenes, hop_s, safe_csv)

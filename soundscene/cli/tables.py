@@ -9,10 +9,11 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from soundscene.bundle import Head, ModelBundle
+from soundscene.member import networks_of
+from soundscene.model import Model
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.texts import csv_cell, show
-from soundscene.types import ScenePrediction
+from soundscene.types import Head, ScenePrediction
 
 WIDE = 100_000  # characters
 
@@ -57,16 +58,16 @@ def confusion_table(result: Evaluation, head: Head) -> Table:
     return table
 
 
-def bundle_facts(bundle: ModelBundle) -> dict[str, Any]:
+def model_facts(model: Model) -> dict[str, Any]:
     """Collect all facts of a model, except the hashes of its training recordings."""
-    provenance = {k: v for k, v in bundle.provenance.items() if k != "trained_on"}
-    familiarity = bundle.familiarity
-    n_parameters = sum(p.numel() for p in bundle.network.parameters())
+    provenance = {k: v for k, v in model.provenance.items() if k != "trained_on"}
+    familiarity = model.familiarity
+    networks = networks_of(model.members)
     return {
-        "scenes": list(bundle.scenes),
-        "head": bundle.recipe.calibration.head,
-        "parameters": n_parameters,
-        "temperature": bundle.temperature,
+        "scenes": list(model.scenes),
+        "head": model.head,
+        "parameters": sum(member.n_parameters for member in model.members),
+        "temperature": model.temperature,
         "familiarity": familiarity
         and {
             "score": familiarity.kind,
@@ -74,7 +75,7 @@ def bundle_facts(bundle: ModelBundle) -> dict[str, Any]:
             "threshold": familiarity.threshold(),
         },
         **provenance,
-        "recipe": bundle.recipe.to_dict(),
+        "recipe": networks[0].recipe.to_dict(),
     }
 
 

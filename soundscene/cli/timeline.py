@@ -49,7 +49,7 @@ def timeline(
 
     predictor = load(model, head)
     stay_s = timelines.DEFAULT_STAY_S if stay_s is None else stay_s
-    timelines.check_stay(predictor.bundle, stay_s)  # all checks come before what may take hours
+    timelines.check_stay(predictor.model, stay_s)  # all checks come before what may take hours
     if parquet:
         timelines.check_parquet(parquet)
     if picture:
@@ -57,7 +57,7 @@ def timeline(
         from soundscene.plotting.timeline_figure import SUFFIXES
 
         check_output(picture, SUFFIXES)
-    result = timelines.timeline(predictor.predict(file), predictor.bundle, predictor.head, stay_s)
+    result = timelines.timeline(predictor.predict(file), predictor.model, predictor.head, stay_s)
     for note in result.notes:
         tell(f"{result.source}: {note}")
     if form == "table":

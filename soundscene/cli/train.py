@@ -57,7 +57,7 @@ def train(
         def epoch(row: dict[str, float]) -> None:
             training(int(row["epoch"]), chosen.training.epochs, f"loss {row['loss']:.4f}")
 
-        bundle = train_on_manifest(
+        trained = train_on_manifest(
             manifest,
             model,
             chosen,
@@ -70,10 +70,10 @@ def train(
         )
     close(fabric)
     if first:
-        facts = bundle.provenance
+        facts = trained.provenance
         for note in facts["notes"]:
             tell(note)
         say(
-            f"{model}: {len(bundle.scenes)} scenes, {sum(facts['recordings'].values())} recordings trained on, "
+            f"{model}: {len(trained.scenes)} scenes, {sum(facts['recordings'].values())} recordings trained on, "
             f"{facts['held_out_recordings']} held out, epoch {facts['epoch']}, {facts['seconds']} s"
         )

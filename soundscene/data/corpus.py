@@ -16,15 +16,15 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from soundscene.audio.files import AudioFile
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.errors import AudioError, ManifestError, RecipeError, unexpected
-from soundscene.recipe import FRONT_END, Recipe
-from soundscene.signal.frontend import FrontEnd, join_segments
+from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
+from soundscene.signal.frontend import FeatureSource, FrontEnd, join_segments
 from soundscene.texts import fold_case, match_name, short
 from soundscene.threads import in_order
-from soundscene.types import Recording, SegmentImages
+from soundscene.types import Features, Recording, SegmentFeatures, take_features
 
 SHOWN = 10  # unreadable files named in one message
 
-_Images = tuple[SegmentImages, AudioFile, tuple[str, ...]]
+_Images = tuple[SegmentFeatures, AudioFile, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Corpus:
 
     Attributes:
         recordings: Rows of the manifest.
-        features: [segment, ...], the image [2, band, frame], or what another representation makes of a segment.
+        features: [segment, ...], the image [2, band, frame], or what another representation makes of a segment; of the
+            first member, where the corpus is read for a model of several.
         recording: [segment], index into `recordings`.
         start_s: [segment], seconds from the start of its recording.
         silent: [segment], true for digital silence.
@@ -41,6 +42,7 @@ class Corpus:
         content_hash: [recording], hash of the audio.
         duration_s: [recording], seconds.
         notes: [recording], what may harm a prediction.
+        further: Features of the same segments for the further members of a model, in their order.
     """
 
     recordings: tuple[Recording, ...]
@@ -52,6 +54,23 @@ class Corpus:
     content_hash: tuple[str, ...]
     duration_s: tuple[float, ...]
     notes: tuple[tuple[str, ...], ...]
+    further: Features = ()
+
+    def of_members(self, chosen: Bool[np.ndarray, " segment"]) -> tuple[Float32[np.ndarray, "taken ..."], ...]:
+        """Features of some segments for each member of a model.
+
+        Args:
+            chosen: Which segments, [segment].
+        """
+        return take_features((self.features, *self.further), chosen)
+
+    def of_member(self, number: int) -> "Corpus":
+        """The same with the features of one member only.
+
+        Args:
+            number: Of the member, from 0.
+        """
+        return replace(self, features=(self.features, *self.further)[number], further=())
 
     @property
     def voting(self) -> Bool[np.ndarray, " segment"]:
@@ -73,9 +92,11 @@ class Corpus:
         chosen = [place[r.path] for r in recordings]
         where = [np.flatnonzero(self.recording == i) for i in chosen]
         index = np.concatenate(where) if where else np.zeros(0, dtype=np.int64)
+        features, *further = take_features((self.features, *self.further), index)
         return Corpus(
             recordings=tuple(recordings),
-            features=self.features[index],
+            features=features,
+            further=tuple(further),
             recording=np.repeat(np.arange(len(chosen)), [len(w) for w in where]),
             start_s=self.start_s[index],
             silent=self.silent[index],
@@ -110,10 +131,37 @@ def read_corpus(
         ManifestError: Some recordings cannot be read; all are tried, and all of those are named. Or none can.
         RecipeError: The segment's length is no multiple of the hop, so segments of a prediction would be missing.
     """
+    front_end = front_end_of(recipe, segment_hop_s)
+    return read_features(recordings, recipe.audio, front_end, workers, progress, trained_with, skipped)
+
+
+def read_features(
+    recordings: Sequence[Recording],
+    audio: AudioRecipe,
+    front_end: FeatureSource,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+    trained_with: int = FRONT_END,
+    skipped: Callable[[str], None] | None = None,
+) -> Corpus:
+    """Read all recordings once, and compute what a front-end makes of them for one or several members of a model.
+
+    Args:
+        recordings: Rows of a manifest.
+        audio: Rate of the samples and segments.
+        front_end: What computes the features.
+        workers: As in `read_corpus`.
+        progress: As in `read_corpus`.
+        trained_with: As in `read_corpus`.
+        skipped: As in `read_corpus`.
+
+    Raises:
+        ManifestError: As `read_corpus` does.
+    """
     results: list[_Images] = []
     readable: list[Recording] = []
     unreadable: list[str] = []
-    work = partial(_attempt, recipe, front_end_of(recipe, segment_hop_s), trained_with)
+    work = partial(_attempt, audio, front_end, trained_with)
     with closing(in_order(work, recordings, workers)) as outcomes:  # Ctrl-C must not wait for thousands of files
         for done, (recording, outcome) in enumerate(zip(recordings, outcomes, strict=True), 1):
             if isinstance(outcome, str):
@@ -128,7 +176,7 @@ def read_corpus(
     else:
         for why in unreadable:
             skipped(why)
-    return _join(readable, results, recipe)
+    return _join(readable, results, audio)
 
 
 def recordings_of(manifest: Path, test: str | None, scenes: Sequence[str]) -> tuple[Recording, ...]:
@@ -175,53 +223,57 @@ def refuse_unreadable(unreadable: Sequence[str], n_recordings: int) -> None:
         )
 
 
-def front_end_of(recipe: Recipe, segment_hop_s: float | None = None, version: int = FRONT_END) -> FrontEnd:
-    """Build the front-end of a recipe.
+def front_end_of(
+    recipe: Recipe | Sequence[Recipe], segment_hop_s: float | None = None, version: int = FRONT_END
+) -> FrontEnd:
+    """Build the front-end of a recipe, or of several with the same audio.
 
     Args:
-        recipe: Audio and features.
+        recipe: Audio and features; or one for each member of a model.
         segment_hop_s: Seconds between starts of segments, by default their length.
         version: As in `FrontEnd`.
 
     Raises:
         RecipeError: The segment's length is no multiple of the hop.
     """
-    front_end = FrontEnd(recipe.audio, recipe.features, segment_hop_s, version)
-    if recipe.audio.segment_samples % front_end.segment_hop:
+    recipes = [recipe] if isinstance(recipe, Recipe) else list(recipe)
+    audio = recipes[0].audio
+    front_end = FrontEnd(audio, [one.features for one in recipes], segment_hop_s, version)
+    if audio.segment_samples % front_end.segment_hop:
         raise RecipeError(
             f"recipe value training.segment_hop_s: {segment_hop_s} s are {front_end.segment_hop} samples, which do not "
-            f"divide the {recipe.audio.segment_samples} of a segment; allowed are its half, its quarter, and so on"
+            f"divide the {audio.segment_samples} of a segment; allowed are its half, its quarter, and so on"
         )
     return front_end
 
 
 def read_segments(
-    recording: Recording, recipe: Recipe, front_end: FrontEnd, trained_with: int = FRONT_END
-) -> tuple[SegmentImages, AudioFile, tuple[str, ...]]:
-    """Compute the images of one recording.
+    recording: Recording, audio: AudioRecipe, front_end: FeatureSource, trained_with: int = FRONT_END
+) -> tuple[SegmentFeatures, AudioFile, tuple[str, ...]]:
+    """Compute the features of one recording.
 
     Args:
         recording: Row of a manifest.
-        recipe: Its audio settings.
-        front_end: Front-end of the recipe.
+        audio: Rate of the samples and segments.
+        front_end: What computes the features.
         trained_with: As in `read_corpus`.
 
     Returns:
-        The images, the file, which has duration and hash now, and what may harm a prediction.
+        The features, the file, which has duration and hash now, and what may harm a prediction.
 
     Raises:
         AudioError: The recording cannot be used.
     """
-    file = AudioFile(recording.path, recipe.audio)
+    file = AudioFile(recording.path, audio)
     stream = front_end.stream()
     pieces = [stream.push(block) for block in file.blocks()]
     pieces.append(stream.flush())
     return join_segments(pieces), file, (*file.notes, *stream.notes(trained_with))
 
 
-def _attempt(recipe: Recipe, front_end: FrontEnd, trained_with: int, recording: Recording) -> _Images | str:
+def _attempt(audio: AudioRecipe, front_end: FeatureSource, trained_with: int, recording: Recording) -> _Images | str:
     try:
-        return read_segments(recording, recipe, front_end, trained_with)
+        return read_segments(recording, audio, front_end, trained_with)
     except AudioError as error:
         return reason(recording, error)
     except Exception as error:
@@ -238,17 +290,16 @@ def reason(recording: Recording, error: AudioError) -> str:
     return f"line {recording.line}: {error}" if recording.line else str(error)
 
 
-def _join(recordings: Sequence[Recording], results: Sequence[_Images], recipe: Recipe) -> Corpus:
+def _join(recordings: Sequence[Recording], results: Sequence[_Images], audio: AudioRecipe) -> Corpus:
     segments = join_segments([r[0] for r in results])
     return Corpus(
         recordings=tuple(recordings),
-        features=segments.images,
+        features=segments.features[0],
+        further=segments.features[1:],
         recording=np.repeat(np.arange(len(results)), [len(r[0].start_s) for r in results]),
         start_s=segments.start_s,
         silent=segments.silent,
-        regular=np.concatenate(
-            [regular_segments(r[0].start_s, recipe.audio.segment_s, recipe.audio.last_piece) for r in results]
-        ),
+        regular=np.concatenate([regular_segments(r[0].start_s, audio.segment_s, audio.last_piece) for r in results]),
         content_hash=tuple(r[1].content_hash for r in results),
         duration_s=tuple(r[1].duration_s for r in results),
         notes=tuple(r[2] for r in results),

@@ -1,11 +1,11 @@
-"""The attention vectors of a model as numbers: weights over time, and over its recurrent features."""
+"""The attention vectors of a network as numbers: weights over time, and over its recurrent features."""
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
-from soundscene.bundle import BATCH, ModelBundle
 from soundscene.errors import BundleError
+from soundscene.member import BATCH, NetworkMember
 from soundscene.network.attention import Uniform
 from soundscene.network.models import AttCRNN
 
@@ -13,33 +13,28 @@ NO_ATTENTION = "this model is the CNN baseline, which pools by its maximum and h
 
 
 def attention(
-    bundle: ModelBundle, images: Float32[np.ndarray, "segment 2 band frame"]
+    member: NetworkMember, images: Float32[np.ndarray, "segment 2 band frame"]
 ) -> tuple[Float32[np.ndarray, "segment recurrent"], Float32[np.ndarray, "segment frame"]]:
     """Return spatial and temporal attention vectors, equations (4) and (5); each row sums to one.
 
     Args:
-        bundle: Model with attention.
+        member: One with attention.
         images: From the front-end.
 
     Raises:
         BundleError: A CNN baseline, which has no attention.
     """
-    if not isinstance(bundle.network, AttCRNN):
+    if not isinstance(member.network, AttCRNN):
         raise BundleError(NO_ATTENTION)
     with torch.inference_mode():
-        batches = [bundle.network.attend(batch) for batch in torch.from_numpy(images).split(BATCH)]
+        batches = [member.network.attend(batch) for batch in torch.from_numpy(images).split(BATCH)]
     spatial, temporal = (torch.cat(vectors).numpy() for vectors in zip(*batches, strict=True))
     return spatial, temporal
 
 
-def has_attention(bundle: ModelBundle) -> bool:
-    """Return whether the model has attention."""
-    return isinstance(bundle.network, AttCRNN)
-
-
-def learnt(bundle: ModelBundle) -> tuple[bool, bool]:
+def learnt(member: NetworkMember) -> tuple[bool, bool]:
     """Return whether spatial and temporal attention were learnt; others are uniform by the recipe (network.pooling)."""
-    if not isinstance(bundle.network, AttCRNN):
+    if not isinstance(member.network, AttCRNN):
         return False, False
-    pool = bundle.network.attention
+    pool = member.network.attention
     return not isinstance(pool.spatial, Uniform), not isinstance(pool.temporal, Uniform)

@@ -14,8 +14,9 @@ from captum.attr import IntegratedGradients
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
-from soundscene.bundle import Head, ModelBundle
+from soundscene.member import NetworkMember
 from soundscene.network.models import AttCRNN
+from soundscene.types import Head
 
 STEPS = 64  # Gauss-Legendre points on the path from the mean image to the segment's, at first
 MOST_STEPS = 512
@@ -40,16 +41,16 @@ class Attribution:
 
 
 def attribute(
-    bundle: ModelBundle, images: Float32[np.ndarray, "segment 2 band frame"], scene: int, head: Head, steps: int = STEPS
+    member: NetworkMember, images: Float32[np.ndarray, "segment 2 band frame"], scene: int, head: Head, steps: int = STEPS
 ) -> Attribution:
     """Attribute a scene's log posterior to the images of segments.
 
     The baseline is zero after standardisation: the mean image of the training part.
 
     Args:
-        bundle: Model to explain.
+        member: Whose log posterior is attributed.
         images: From the front-end.
-        scene: Its number in `bundle.scenes`.
+        scene: Its number in the model's scenes.
         head: Whose log posterior is attributed.
         steps: As in `integrate`.
 
@@ -58,11 +59,12 @@ def attribute(
 
     Source: Sundararajan, Taly and Yan 2017, equation (1) and proposition 1.
     """
-    if not 0 <= scene < len(bundle.scenes):
-        raise ValueError(f"scene number {scene}, the model has 0 to {len(bundle.scenes) - 1}")
+    n_scenes = member.network.softmax.out_features
+    if not 0 <= scene < n_scenes:
+        raise ValueError(f"scene number {scene}, the model has 0 to {n_scenes - 1}")
     with torch.no_grad():
-        standardised = bundle.network.standardise(torch.from_numpy(images))
-    return integrate(log_posterior_of(bundle, head, scene), standardised, steps)
+        standardised = member.network.standardise(torch.from_numpy(images))
+    return integrate(log_posterior_of(member, head, scene), standardised, steps)
 
 
 def integrate(
@@ -100,25 +102,25 @@ def integrate(
 
 
 def log_posterior_of(
-    bundle: ModelBundle, head: Head, scene: int
+    member: NetworkMember, head: Head, scene: int
 ) -> Callable[[Float[Tensor, "batch channel band frame"]], Float64[Tensor, " batch"]]:
     """Return the log posterior of a scene as a function of standardised images, with gradients.
 
-    `ModelBundle.classify` has none.
+    `NetworkMember.classify` has none.
 
     Args:
-        bundle: Model to explain.
+        member: Whose log posterior is attributed.
         head: Whose log posterior it is.
-        scene: Its number in `bundle.scenes`.
+        scene: Its number in the model's scenes.
     """
-    network = bundle.network
+    network = member.network
 
     def function(standardised: Float[Tensor, "batch channel band frame"]) -> Float64[Tensor, " batch"]:
         if isinstance(network, AttCRNN):
             embedding = network.attention(network.recur(standardised))
         else:
             embedding = network.pool(standardised)
-        logits = network.softmax(embedding) if head == "softmax" else bundle.svm(embedding)
+        logits = network.softmax(embedding) if head == "softmax" else member.svm(embedding)
         return torch.log_softmax(logits.double(), dim=-1)[:, scene]
 
     return function

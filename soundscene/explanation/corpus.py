@@ -8,13 +8,14 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 from soundscene.audio.files import AudioFile
-from soundscene.bundle import BATCH, Head, ModelBundle
 from soundscene.data.corpus import recordings_of, refuse_unreadable
 from soundscene.errors import AudioError, ManifestError
-from soundscene.explanation.attention import attention, has_attention
+from soundscene.explanation.attention import attention
 from soundscene.explanation.attribution import attribute
-from soundscene.signal.frontend import FrontEnd, segment_batches
-from soundscene.types import Images, Recording
+from soundscene.member import BATCH, NetworkMember, networks_of
+from soundscene.model import Model
+from soundscene.signal.frontend import segment_batches
+from soundscene.types import Head, Images, Recording
 
 ATTRIBUTED = 4  # segments of each recording, drawn at random: an integral costs far more than a prediction
 
@@ -96,7 +97,7 @@ class _SceneSums:
 
 
 def average(
-    bundle: ModelBundle,
+    model: Model,
     manifest: Path,
     *,
     test: str | None = None,
@@ -110,7 +111,7 @@ def average(
     silence is left out.
 
     Args:
-        bundle: Model to explain.
+        model: The model to explain.
         manifest: CSV file of the recordings.
         test: Rows to use, as "fold=1"; by default all.
         head: By default the recipe's.
@@ -121,13 +122,13 @@ def average(
         ManifestError: A scene that the model does not have, recordings that cannot be read (all are listed), or nothing but
             digital silence.
     """
-    recordings = recordings_of(manifest, test, bundle.scenes)
-    head = head or bundle.recipe.calibration.head
-    sums = {scene: _SceneSums() for scene in bundle.scenes}
+    recordings = recordings_of(manifest, test, model.scenes)
+    head = head or model.head
+    sums = {scene: _SceneSums() for scene in model.scenes}
     unreadable: list[str] = []
     for done, recording in enumerate(recordings, 1):
         try:
-            _add(bundle, recording, head, most, sums[recording.scene], only_read=bool(unreadable))
+            _add(model, recording, head, most, sums[recording.scene], only_read=bool(unreadable))
         except AudioError as error:
             unreadable.append(f"line {recording.line}: {error}")
         if progress:
@@ -139,9 +140,9 @@ def average(
     return means
 
 
-def _add(bundle: ModelBundle, recording: Recording, head: Head, most: int, sums: _SceneSums, only_read: bool) -> None:
+def _add(model: Model, recording: Recording, head: Head, most: int, sums: _SceneSums, only_read: bool) -> None:
     """Add one recording to the sums of its scene; with `only_read`, only check that it can be read."""
-    blocks = AudioFile(recording.path, bundle.recipe.audio).blocks()
+    blocks = AudioFile(recording.path, model.audio).blocks()
     if only_read:
         for _ in blocks:
             pass
@@ -149,10 +150,10 @@ def _add(bundle: ModelBundle, recording: Recording, head: Head, most: int, sums:
     draws = np.random.default_rng(0)
     chosen: list[Float32[np.ndarray, "2 band frame"]] = []
     n = 0
-    stream = FrontEnd(bundle.recipe.audio, bundle.recipe.features).stream()
+    stream = model.build_front_end().stream()
     for batch in segment_batches(stream, blocks, BATCH):
         images = batch.images[~batch.silent]
-        _add_attention(bundle, images, sums)
+        _add_attention(networks_of(model.members)[0], images, sums)
         for image in images:  # a sample without knowing how many will come (Vitter 1985, algorithm R)
             n += 1
             if len(chosen) < most:
@@ -162,16 +163,16 @@ def _add(bundle: ModelBundle, recording: Recording, head: Head, most: int, sums:
     sums.recordings += 1
     sums.segments += n
     if chosen:
-        attributed = attribute(bundle, np.stack(chosen), bundle.scenes.index(recording.scene), head)
+        attributed = attribute(networks_of(model.members)[0], np.stack(chosen), model.scenes.index(recording.scene), head)
         sums.by_band.add(attributed.values.sum(axis=3, dtype=np.float64))
         sums.gained.add(attributed.gained)
         sums.error = max(sums.error, float(np.abs(attributed.error).max()))
 
 
-def _add_attention(bundle: ModelBundle, images: Images, sums: _SceneSums) -> None:
-    if not (has_attention(bundle) and len(images)):
+def _add_attention(member: NetworkMember, images: Images, sums: _SceneSums) -> None:
+    if not (member.has_attention and len(images)):
         return
-    spatial, temporal = (vectors.astype(np.float64) for vectors in attention(bundle, images))
+    spatial, temporal = (vectors.astype(np.float64) for vectors in attention(member, images))
     sums.spatial.add(spatial * spatial.shape[1])
     sums.temporal.add(temporal * temporal.shape[1])
     sums.effective_share.add(effective_share(temporal))

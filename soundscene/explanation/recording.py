@@ -9,14 +9,15 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from soundscene.audio.files import AudioFile
-from soundscene.bundle import BATCH, Head, ModelBundle
 from soundscene.errors import AudioError, BundleError
-from soundscene.explanation.attention import attention, has_attention
+from soundscene.explanation.attention import attention
 from soundscene.explanation.attribution import Attribution, attribute
+from soundscene.member import BATCH, networks_of
+from soundscene.model import Model
 from soundscene.scoring.fusion import temper
-from soundscene.signal.frontend import FrontEnd, segment_batches
+from soundscene.signal.frontend import segment_batches
 from soundscene.texts import match_name, short
-from soundscene.types import Images, Samples, SegmentImages
+from soundscene.types import Head, Images, Samples, SegmentFeatures
 
 SEGMENTS = 15  # drawn unless more are asked for: 30 s
 
@@ -91,7 +92,7 @@ class RecordingView:
 
 
 def analyse_recording(
-    bundle: ModelBundle,
+    model: Model,
     sound: Path,
     *,
     head: Head | None = None,
@@ -104,7 +105,7 @@ def analyse_recording(
     Images are kept only of the segments drawn, so that a recording may last for hours.
 
     Args:
-        bundle: Model to explain.
+        model: The model to explain.
         sound: Audio file.
         head: By default the recipe's.
         scene: Whose log posterior is attributed, by default the predicted one.
@@ -118,10 +119,10 @@ def analyse_recording(
     """
     if most < 1 or from_s < 0:
         raise ValueError(f"{most} segments from {from_s} s: at least 1 and 0 are needed")
-    head = head or bundle.recipe.calibration.head
+    head = head or model.head
     if scene is not None:
-        _check_scene(bundle, scene)
-    audio = bundle.recipe.audio
+        _check_scene(model, scene)
+    audio = model.audio
     first_s = from_s // audio.segment_s * audio.segment_s
     file = AudioFile(sound, audio)
     wave = _Wave(audio.sample_rate, first_s - audio.segment_s, first_s + most * audio.segment_s)
@@ -129,11 +130,11 @@ def analyse_recording(
     starts: list[Float64[np.ndarray, " segment"]] = []
     silences: list[Bool[np.ndarray, " segment"]] = []
     kept: list[Images] = []
-    stream = FrontEnd(bundle.recipe.audio, bundle.recipe.features).stream()
+    stream = model.build_front_end().stream()
     for piece in segment_batches(stream, wave.through(file.blocks()), BATCH):
         inside = _inside(piece, from_s, audio.segment_s, most - sum(map(len, kept)))
         kept.append(piece.images[inside])
-        rows.append(_posterior(bundle, piece, head))
+        rows.append(_posterior(model, piece, head))
         starts.append(piece.start_s)
         silences.append(piece.silent)
     start_s, silent, log_posterior = np.concatenate(starts), np.concatenate(silences), np.concatenate(rows)
@@ -143,10 +144,11 @@ def analyse_recording(
     end_s = start_s + audio.segment_s
     if not len(images):
         raise AudioError(f"{sound}: nothing to draw from {from_s:g} s on, its last segment ends at {end_s[-1]:g} s")
-    fused = np.exp(temper(np.cumsum(log_posterior[~silent], axis=0), bundle.temperature[head]))
-    name = scene and match_name(scene, bundle.scenes)
-    attributed = bundle.scenes.index(name) if name else int(fused[-1].argmax())
-    spatial, temporal = attention(bundle, images) if has_attention(bundle) else (None, None)
+    fused = np.exp(temper(np.cumsum(log_posterior[~silent], axis=0), model.temperature[head]))
+    name = scene and match_name(scene, model.scenes)
+    attributed = model.scenes.index(name) if name else int(fused[-1].argmax())
+    member = networks_of(model.members)[0]
+    spatial, temporal = attention(member, images) if member.has_attention else (None, None)
     part = PlottedSegment(
         int(np.flatnonzero(end_s > from_s + 1e-6)[0]),
         wave.samples(),
@@ -154,32 +156,32 @@ def analyse_recording(
         images,
         spatial,
         temporal,
-        attribute(bundle, images, attributed, head),
+        attribute(member, images, attributed, head),
     )
     return RecordingView(
-        sound.name, file.duration_s, bundle.scenes, head, attributed, audio.segment_s,
-        start_s, silent, np.exp(log_posterior), end_s[~silent], fused, part, (*file.notes, *stream.notes(bundle.front_end)),
+        sound.name, file.duration_s, model.scenes, head, attributed, audio.segment_s,
+        start_s, silent, np.exp(log_posterior), end_s[~silent], fused, part, (*file.notes, *stream.notes(model.front_end)),
     )  # fmt: skip
 
 
-def _check_scene(bundle: ModelBundle, scene: str) -> None:
-    if match_name(scene, bundle.scenes) is None:
-        near = difflib.get_close_matches(short(scene), bundle.scenes, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(bundle.scenes)}"
+def _check_scene(model: Model, scene: str) -> None:
+    if match_name(scene, model.scenes) is None:
+        near = difflib.get_close_matches(short(scene), model.scenes, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(model.scenes)}"
         raise BundleError(f"this model has no scene {short(scene)!r}; {hint}")
 
 
-def _inside(piece: SegmentImages, from_s: float, segment_s: float, most: int) -> Bool[np.ndarray, " segment"]:
+def _inside(piece: SegmentFeatures, from_s: float, segment_s: float, most: int) -> Bool[np.ndarray, " segment"]:
     """Return which segments of a batch are drawn: the first `most` that end after the part begins."""
     inside = piece.start_s + segment_s > from_s + 1e-6
     return inside & (np.cumsum(inside) <= most)
 
 
-def _posterior(bundle: ModelBundle, piece: SegmentImages, head: Head) -> Float64[np.ndarray, "segment scene"]:
+def _posterior(model: Model, piece: SegmentFeatures, head: Head) -> Float64[np.ndarray, "segment scene"]:
     """Return log posteriors; NaN for digital silence."""
-    log_posterior = np.full((len(piece.start_s), len(bundle.scenes)), np.nan)
+    log_posterior = np.full((len(piece.start_s), len(model.scenes)), np.nan)
     voting = ~piece.silent
-    log_posterior[voting] = bundle.classify(bundle.embed(piece.images[voting]), head)
+    log_posterior[voting] = model.classify(model.embed(piece.take(voting)), head)
     return log_posterior
 
 

@@ -7,22 +7,23 @@ from jaxtyping import Float32
 from matplotlib.figure import Figure
 
 from soundscene.audio.files import AudioFile
-from soundscene.bundle import ModelBundle
 from soundscene.errors import AudioError
 from soundscene.explanation.attention import attention
 from soundscene.files import write_atomic
+from soundscene.member import NetworkMember, networks_of
+from soundscene.model import Model
 from soundscene.plotting.axes import band_centres_hz, hertz_axis, wrap_text
 from soundscene.plotting.style import CHANNELS, REFERENCE_GREY, styled
 from soundscene.plotting.svg import clean, render_png
-from soundscene.signal.frontend import FrontEnd, join_segments
-from soundscene.types import SegmentImages
+from soundscene.signal.frontend import join_segments
+from soundscene.types import SegmentFeatures, take_features
 
 
-def attention_picture(bundle: ModelBundle, sound: Path, out: Path, segment: int | None = None) -> int:
+def attention_picture(model: Model, sound: Path, out: Path, segment: int | None = None) -> int:
     """Draw one segment of a recording as PNG: both channels, temporal attention, spatial attention, their outer product.
 
     Args:
-        bundle: Model with attention.
+        model: A model with attention.
         sound: Audio file.
         out: File to write.
         segment: Its number from 0, by default the one in which temporal attention is farthest from uniform.
@@ -35,40 +36,41 @@ def attention_picture(bundle: ModelBundle, sound: Path, out: Path, segment: int 
         AudioError: No segment of that number.
         SceneError: `out` cannot be written.
     """
-    file = AudioFile(sound, bundle.recipe.audio)
-    stream = FrontEnd(bundle.recipe.audio, bundle.recipe.features).stream()
+    file = AudioFile(sound, model.audio)
+    stream = model.build_front_end().stream()
     segments = join_segments([*(stream.push(block) for block in file.blocks()), stream.flush()])
-    spatial, temporal = attention(bundle, segments.images)
+    member = networks_of(model.members)[0]
+    spatial, temporal = attention(member, segments.images)
     if segment is None:
         weight = temporal.astype(np.float64)
         entropy = -(weight * np.log(weight + 1e-300)).sum(axis=1) + np.where(segments.silent, np.inf, 0.0)
         segment = int(entropy.argmin())
     if not 0 <= segment < len(segments.start_s):
         raise AudioError(f"{sound}: segment {segment}, allowed are 0 to {len(segments.start_s) - 1}")
-    embedding = bundle.embed(segments.images[segment : segment + 1])
-    posterior = np.exp(bundle.classify(embedding, bundle.recipe.calibration.head)[0])
+    embedding = model.embed(take_features(segments.features, slice(segment, segment + 1)))
+    posterior = np.exp(model.classify(embedding, model.head)[0])
     best = int(posterior.argmax())
     start_s = segments.start_s[segment]
     title = (
-        f"{clean(sound.name)}, {start_s:.1f} s to {start_s + bundle.recipe.audio.segment_s:.1f} s: "
-        f"{clean(bundle.scenes[best])} {posterior[best]:.2f} by this segment alone"
+        f"{clean(sound.name)}, {start_s:.1f} s to {start_s + model.audio.segment_s:.1f} s: "
+        f"{clean(model.scenes[best])} {posterior[best]:.2f} by this segment alone"
     )
-    figure = _figure(bundle, segments, segment, spatial[segment], temporal[segment], title)
+    figure = _figure(member, segments, segment, spatial[segment], temporal[segment], title)
     write_atomic(out, render_png(figure)[0])
     return segment
 
 
 @styled
 def _figure(
-    bundle: ModelBundle,
-    segments: SegmentImages,
+    member: NetworkMember,
+    segments: SegmentFeatures,
     segment: int,
     spatial: Float32[np.ndarray, " recurrent"],
     temporal: Float32[np.ndarray, " frame"],
     title: str,
 ) -> Figure:
     start = segments.start_s[segment]
-    frame_s = bundle.recipe.features.hop / bundle.recipe.audio.sample_rate
+    frame_s = member.recipe.features.hop / member.recipe.audio.sample_rate
     n_bands, n_frames = segments.images.shape[2:]
     seconds = (start, start + n_frames * frame_s)
     figure = Figure(figsize=(10, 10), layout="constrained")
@@ -76,7 +78,7 @@ def _figure(
     figure.suptitle(wrap_text(title, 110), x=0.01, ha="left")
     decibels = segments.images[segment] * (10 / np.log(10))
     low, high = np.percentile(decibels, (2, 99.8))
-    centres = band_centres_hz(bundle.recipe)
+    centres = band_centres_hz(member.recipe)
     for channel in range(2):
         axis = axes[channel, 0]
         drawn = axis.imshow(
@@ -85,7 +87,7 @@ def _figure(
         )  # fmt: skip
         hertz_axis(axis, centres)
         axis.grid(visible=False)  # it would lie over an image of imshow
-        axis.set_title(f"log-{bundle.recipe.features.kind}, {CHANNELS[channel]}")
+        axis.set_title(f"log-{member.recipe.features.kind}, {CHANNELS[channel]}")
         figure.colorbar(drawn, cax=axes[channel, 1], label="dB")
     _draw_attention(axes, spatial, temporal, seconds, frame_s)
     return figure

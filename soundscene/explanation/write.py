@@ -5,16 +5,18 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from soundscene.bundle import Head, ModelBundle
 from soundscene.explanation.attention import learnt
 from soundscene.explanation.corpus import ATTRIBUTED, SceneMeans, average
 from soundscene.explanation.corpus_figure import corpus_figure, corpus_table
 from soundscene.explanation.recording import SEGMENTS, RecordingView, analyse_recording
 from soundscene.explanation.recording_figure import completeness, headline, recording_figure, remarks
 from soundscene.files import write_atomic
+from soundscene.member import networks_of
+from soundscene.model import Model
 from soundscene.plotting.axes import band_centres_hz
 from soundscene.plotting.page import Picture, Section, Table, page
 from soundscene.plotting.svg import check_output, clean, render_file, render_svg
+from soundscene.types import Head
 
 SUFFIXES = (".png", ".svg", ".html")
 
@@ -41,7 +43,7 @@ _FUSED = (
 
 
 def explain_recording(
-    bundle: ModelBundle,
+    model: Model,
     sound: Path,
     out: Path,
     *,
@@ -53,7 +55,7 @@ def explain_recording(
     """Draw how a model classifies a recording as PNG, SVG or an HTML page, by the suffix of `out`.
 
     Args:
-        bundle: Model to explain.
+        model: The model to explain.
         sound: Audio file.
         out: File to write.
         head: By default the recipe's.
@@ -68,10 +70,11 @@ def explain_recording(
         SceneError: Of any kind. An output that cannot be written is refused before anything is computed.
     """
     suffix = check_output(out, SUFFIXES)
-    view = analyse_recording(bundle, sound, head=head, scene=scene, from_s=from_s, most=most)
-    features, sample_rate = bundle.recipe.features, bundle.recipe.audio.sample_rate
-    centres_hz = band_centres_hz(bundle.recipe)
-    figure = recording_figure(view, centres_hz, features.kind, sample_rate, features.hop, learnt(bundle))
+    view = analyse_recording(model, sound, head=head, scene=scene, from_s=from_s, most=most)
+    member = networks_of(model.members)[0]
+    features, sample_rate = member.recipe.features, member.recipe.audio.sample_rate
+    centres_hz = band_centres_hz(member.recipe)
+    figure = recording_figure(view, centres_hz, features.kind, sample_rate, features.hop, learnt(member))
     notes = (*view.notes, *remarks(view), completeness(view))
     columns = ("scene", "fused", *(f"from {start:g} s" for start in view.start_s[view.drawn]))
     rows = tuple(
@@ -86,7 +89,7 @@ def explain_recording(
 
 
 def explain_manifest(
-    bundle: ModelBundle,
+    model: Model,
     manifest: Path,
     out: Path,
     *,
@@ -98,7 +101,7 @@ def explain_manifest(
     """Draw average attention and attribution for each scene of a manifest as PNG, SVG or an HTML page.
 
     Args:
-        bundle: Model to explain.
+        model: The model to explain.
         manifest: CSV file of the recordings.
         out: File to write; its suffix chooses the format.
         test: Rows to use, as "fold=1"; by default all.
@@ -113,13 +116,14 @@ def explain_manifest(
         SceneError: As `explain_recording` and `average` do.
     """
     suffix = check_output(out, SUFFIXES)
-    means = average(bundle, manifest, test=test, head=head, most=most, progress=progress)
+    means = average(model, manifest, test=test, head=head, most=most, progress=progress)
     title = (
         f"{clean(manifest.name)}: {sum(m.recordings for m in means)} recordings, {sum(m.segments for m in means)} segments"
     )
     attended = means[0].temporal is not None
-    centres_hz = band_centres_hz(bundle.recipe)
-    frame_s = bundle.recipe.features.hop / bundle.recipe.audio.sample_rate
+    recipe = networks_of(model.members)[0].recipe
+    centres_hz = band_centres_hz(recipe)
+    frame_s = recipe.features.hop / recipe.audio.sample_rate
     figure = corpus_figure(means, title, centres_hz, frame_s)
     notes = [f"integrated gradients: sums are complete within {max(m.error for m in means):.2g} nats"]
     n_attributed = sum(m.by_band.n for m in means)

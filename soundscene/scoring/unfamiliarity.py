@@ -5,6 +5,7 @@ one unusual second does not make a recording unknown. A threshold comes from rec
 from training.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Literal
@@ -85,27 +86,34 @@ class Familiarity:
     Attributes:
         kind: Which score.
         calibration_scores: [recording], ascending: scores of recordings of known scenes that were held out from training.
-        gaussians: Embeddings of the training segments by scene, for "mahalanobis" only; their values are float32, as stored.
+        gaussians: Embeddings of the training segments by scene, of each member of the model, for "mahalanobis" only; their
+            values are float32, as stored.
     """
 
     kind: Kind
     calibration_scores: Float64[np.ndarray, " recording"]
-    gaussians: SceneGaussians | None = None
+    gaussians: tuple[SceneGaussians, ...] = ()
 
     def score(
-        self, embeddings: Float[np.ndarray, "segment feature"], logits: Float[np.ndarray, "segment scene"]
+        self,
+        embeddings: Sequence[Float[np.ndarray, "segment _"]],
+        logits: Sequence[Float[np.ndarray, "segment scene"]],
     ) -> Float64[np.ndarray, " segment"]:
-        """Score segments by their embeddings or logits, whichever the kind needs.
+        """Score segments by their embeddings or logits, whichever the kind needs: the mean over the members' scores.
 
         Args:
-            embeddings: [segment, feature].
-            logits: [segment, scene], of the softmax layer.
+            embeddings: [segment, feature] of each member.
+            logits: [segment, scene] of the softmax layer of each member that has one.
 
         Returns:
             [segment], larger is less familiar. Energy is in nats, and its level depends on the network. Mahalanobis averages
             at most 1 / (1 - SHRINKAGE) over the training segments.
         """
-        return self.gaussians.distance(embeddings) if self.gaussians else energy_score(logits)
+        if self.kind == "mahalanobis":
+            scores = [g.distance(x) for g, x in zip(self.gaussians, embeddings, strict=True)]
+        else:
+            scores = [energy_score(x) for x in logits]
+        return np.mean(scores, axis=0)
 
     def threshold(self, keep: float = KEEP) -> float | None:
         """Return the score above which a recording is unknown, or None where too few recordings were held out.

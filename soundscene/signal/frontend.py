@@ -1,28 +1,61 @@
 """Samples -> images: the one composition that training, prediction and streams all use."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from soundscene.errors import AudioError, RecipeError
 from soundscene.recipe import FRONT_END, AudioRecipe, FeatureRecipe
-from soundscene.signal.features import LogSpectrogram
+from soundscene.signal.features import LogSpectrograms
 from soundscene.signal.memory import keep_freed_memory
 from soundscene.signal.noise import TwoChannelStream
 from soundscene.signal.segments import SegmentStream, Starts, Waves
-from soundscene.types import Samples, SegmentImages
+from soundscene.types import Samples, SegmentFeatures, take_features
 
+_SAME_START_S = 1e-3  # members at another rate may round the start of a segment
 _BLOCK = 1 << 17  # samples worked on at a time (6 s): what a push takes beside its images does not grow with its size
+
+
+@runtime_checkable
+class FeatureStream(Protocol):
+    """What turns the samples of one recording into features of its segments, block by block.
+
+    The grid of segments is that of `SegmentStream` at the rate of the samples. A member of a model that needs another rate,
+    or no noise-subtracted channel, brings a stream of its own; `JoinedFrontEnd` lets it run beside the others.
+    """
+
+    def push(self, samples: Samples) -> SegmentFeatures:
+        """Return the features of the segments that these samples complete; a stream may hold some back."""
+        ...
+
+    def flush(self) -> SegmentFeatures:
+        """Return the features of the rest, the last segment among them."""
+        ...
+
+    def notes(self, trained_with: int) -> tuple[str, ...]:
+        """Return why a prediction may be worse, as far as the stream knows; see `FrontEndStream.notes`."""
+        ...
+
+
+@runtime_checkable
+class FeatureSource(Protocol):
+    """What makes a stream for each recording."""
+
+    def stream(self) -> FeatureStream:
+        """Return a new stream for one recording."""
+        ...
 
 
 class FrontEnd:
     """Compute two-channel log spectrograms of segments from mono samples (sections 2.1 and 4.2 of the paper).
 
-    A whole recording is one push and a flush, so files, microphones and arrays take the same path.
+    A whole recording is one push and a flush, so files, microphones and arrays take the same path. Several feature recipes
+    share everything before their filters, and each has the bits of its own front-end.
 
     Args:
         audio: Sample rate, segments and noise frames.
-        features: Filters, window and hop.
+        features: Filters, window and hop; or one for each member of a model.
         segment_hop_s: Seconds from one segment's start to the next; by default segments do not overlap.
         version: Of the images, see `recipe.FRONT_END`; an earlier one only to finish what was begun with it.
 
@@ -33,7 +66,7 @@ class FrontEnd:
     def __init__(
         self,
         audio: AudioRecipe,
-        features: FeatureRecipe,
+        features: FeatureRecipe | Sequence[FeatureRecipe],
         segment_hop_s: float | None = None,
         version: int = FRONT_END,
     ) -> None:
@@ -42,12 +75,12 @@ class FrontEnd:
             raise RecipeError(f"segments every {segment_hop_s} s: must be at least one sample at {audio.sample_rate} Hz")
         keep_freed_memory()
         self.audio = audio
-        self.features = features
         self.segment_hop = hop
         self.version = version
-        self.log_spectrogram = LogSpectrogram(audio, features)
+        recipes = (features,) if isinstance(features, FeatureRecipe) else tuple(features)
+        self.log_spectrograms = LogSpectrograms(audio, recipes)
 
-    def __call__(self, samples: Samples) -> SegmentImages:
+    def __call__(self, samples: Samples) -> SegmentFeatures:
         """Compute the images of a whole recording; none if it is shorter than one segment."""
         stream = self.stream()
         return join_segments([stream.push(samples), stream.flush()])
@@ -63,7 +96,7 @@ class FrontEndStream:
     def __init__(self, front_end: FrontEnd) -> None:
         audio = front_end.audio
         self._sample_rate = audio.sample_rate
-        self._log_spectrogram = front_end.log_spectrogram
+        self._log_spectrograms = front_end.log_spectrograms
         self._version = front_end.version
         self._two_channels = TwoChannelStream(
             audio.sample_rate, audio.noise_window, audio.noise_hop, mean_square=front_end.version < 2
@@ -73,7 +106,7 @@ class FrontEndStream:
         self._flushed = False
         self._nothing = self._images(np.empty((0, 2, audio.segment_samples), np.float32), np.empty(0))
 
-    def push(self, samples: Samples) -> SegmentImages:
+    def push(self, samples: Samples) -> SegmentFeatures:
         """Return the images of the segments that these samples complete.
 
         Raises:
@@ -93,7 +126,7 @@ class FrontEndStream:
                 pieces.append(self._images(waves, start_s))
         return join_segments(pieces) if pieces else self._nothing
 
-    def flush(self) -> SegmentImages:
+    def flush(self) -> SegmentFeatures:
         """Return the images of the rest, the last segment among them; the stream cannot be used afterwards."""
         self._open()
         self._flushed = True
@@ -114,8 +147,8 @@ class FrontEndStream:
             "prediction may differ; retrain the model",
         )
 
-    def _images(self, waves: Waves, start_s: Starts) -> SegmentImages:
-        return SegmentImages(self._log_spectrogram(waves), start_s, np.asarray(~waves[:, 0].any(axis=1)))
+    def _images(self, waves: Waves, start_s: Starts) -> SegmentFeatures:
+        return SegmentFeatures(self._log_spectrograms(waves), start_s, np.asarray(~waves[:, 0].any(axis=1)))
 
     def _check(self, block: Samples) -> None:
         finite = np.isfinite(block)
@@ -131,7 +164,67 @@ class FrontEndStream:
             raise RuntimeError("this stream was flushed; take a new one from FrontEnd.stream() for each recording")
 
 
-def segment_batches(stream: FrontEndStream, blocks: Iterable[Samples], size: int) -> Iterator[SegmentImages]:
+class JoinedFrontEnd:
+    """Let several front-ends receive the same samples, and join their features segment by segment.
+
+    Args:
+        sources: Front-ends on one grid of segments; start times and silence are those of the first.
+        order: For each member of the model, its place among the features of all sources, one after the other.
+    """
+
+    def __init__(self, sources: Sequence[FeatureSource], order: Sequence[int]) -> None:
+        self._sources = tuple(sources)
+        self._order = tuple(order)
+
+    def stream(self) -> "JoinedStream":
+        """Return a new stream for one recording."""
+        return JoinedStream([source.stream() for source in self._sources], self._order)
+
+
+class JoinedStream:
+    """Features of the segments that all streams have completed; what one has ahead of the others waits."""
+
+    def __init__(self, streams: Sequence[FeatureStream], order: Sequence[int]) -> None:
+        self._streams = tuple(streams)
+        self._order = tuple(order)
+        self._waiting: list[SegmentFeatures] | None = None
+
+    def push(self, samples: Samples) -> SegmentFeatures:
+        """Return the features of the segments that every stream has completed by now."""
+        return self._join(lambda stream: stream.push(samples))
+
+    def flush(self) -> SegmentFeatures:
+        """Return the features of the rest.
+
+        Raises:
+            RuntimeError: The streams have cut the recording into different segments.
+        """
+        rest = self._join(lambda stream: stream.flush())
+        if self._waiting and any(len(piece.start_s) for piece in self._waiting):
+            raise RuntimeError("the front-ends of this model do not agree on the segments of the recording")
+        return rest
+
+    def notes(self, trained_with: int) -> tuple[str, ...]:
+        """Return the notes of all streams, each once."""
+        return tuple(dict.fromkeys(note for stream in self._streams for note in stream.notes(trained_with)))
+
+    def _join(self, step: Callable[[FeatureStream], SegmentFeatures]) -> SegmentFeatures:
+        new = [step(stream) for stream in self._streams]
+        held = [join_segments(pair) for pair in zip(self._waiting, new, strict=True)] if self._waiting else new
+        n = min(len(piece.start_s) for piece in held)
+        starts = held[0].start_s[:n]
+        if any(np.abs(piece.start_s[:n] - starts).max(initial=0) > _SAME_START_S for piece in held):
+            raise RuntimeError("the front-ends of this model do not agree on the segments of the recording")
+        self._waiting = [_part(piece, slice(n, None)) for piece in held]
+        everything = [array for piece in held for array in take_features(piece.features, slice(n))]
+        return SegmentFeatures(tuple(everything[place] for place in self._order), starts, held[0].silent[:n])
+
+
+def _part(piece: SegmentFeatures, chosen: slice) -> SegmentFeatures:
+    return SegmentFeatures(take_features(piece.features, chosen), piece.start_s[chosen], piece.silent[chosen])
+
+
+def segment_batches(stream: FeatureStream, blocks: Iterable[Samples], size: int) -> Iterator[SegmentFeatures]:
     """Yield the segments of a recording in batches, in constant memory.
 
     Args:
@@ -139,7 +232,7 @@ def segment_batches(stream: FrontEndStream, blocks: Iterable[Samples], size: int
         blocks: Mono samples at the recipe's rate, in blocks of any size.
         size: Segments in a batch, or up to one block's segments more. The last batch may be smaller, or empty.
     """
-    waiting: list[SegmentImages] = []
+    waiting: list[SegmentFeatures] = []
     for block in blocks:
         waiting.append(stream.push(block))
         if sum(len(piece.start_s) for piece in waiting) >= size:
@@ -148,12 +241,18 @@ def segment_batches(stream: FrontEndStream, blocks: Iterable[Samples], size: int
     yield join_segments([*waiting, stream.flush()])
 
 
-def join_segments(pieces: Sequence[SegmentImages]) -> SegmentImages:
+def join_segments(pieces: Sequence[SegmentFeatures]) -> SegmentFeatures:
     """Concatenate segments, of one recording or of several, in their order."""
     if len(pieces) == 1:
         return pieces[0]
-    return SegmentImages(
-        np.concatenate([piece.images for piece in pieces]),
+    by_member = list(zip(*(piece.features for piece in pieces), strict=True))
+    joined = {key: np.concatenate(key_arrays) for key, key_arrays in {_ids(a): a for a in by_member}.items()}
+    return SegmentFeatures(
+        tuple(joined[_ids(arrays)] for arrays in by_member),  # members that share arrays go on sharing
         np.concatenate([piece.start_s for piece in pieces]),
         np.concatenate([piece.silent for piece in pieces]),
     )
+
+
+def _ids(arrays: Iterable[np.ndarray]) -> tuple[int, ...]:
+    return tuple(map(id, arrays))

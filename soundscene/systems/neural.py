@@ -1,9 +1,9 @@
-"""The neural systems: train Att-CRNN or the CNN baseline to a bundle, and predict a corpus with a bundle."""
+"""The neural systems: train one or several Att-CRNNs and CNN baselines to a model, and predict a corpus with a model."""
 
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -16,11 +16,13 @@ import torch
 from jaxtyping import Bool, Float32, Float64
 from lightning_fabric import Fabric
 
-from soundscene.bundle import Head, ModelBundle
+from soundscene.bundle import save_model
 from soundscene.data.corpus import Corpus, front_end_of, read_segments, regular_segments
 from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
 from soundscene.errors import BundleError, RecipeError, TrainingError
+from soundscene.member import NetworkMember, name_of, networks_of
+from soundscene.model import Model
 from soundscene.network.models import Network, check_bands
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
@@ -30,9 +32,13 @@ from soundscene.systems.system import FitContext, Fitted, PredictFunction, Syste
 from soundscene.threads import one_blas_thread
 from soundscene.training.calibrate import fit_svm
 from soundscene.training.fit import EpochCallback, LabelledImages, fit
-from soundscene.types import Recording
+from soundscene.types import Head, Recording
 
 HEADS: tuple[Head, ...] = ("softmax", "svm")
+
+
+MemberCallback = Callable[[str, dict[str, float], Network], None]
+"""Called after each epoch with the name of the member, its row of the history and its network in evaluation mode."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +46,31 @@ class TrainedModel:
     """Result of a training.
 
     Attributes:
-        bundle: The trained model.
-        history: One row per epoch.
-        held: Recordings held out from the training of network and SVM.
+        model: The trained model.
+        history: One row per epoch, of each member after the other.
+        held: Recordings held out from the training of networks and SVMs.
     """
 
-    bundle: ModelBundle
-    history: list[dict[str, float]]
+    model: Model
+    history: list[dict[str, Any]]
     held: tuple[Recording, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainedMember:
+    """Result of the training of one member.
+
+    Attributes:
+        member: The member, whose network is where it was trained.
+        embeddings: Of the voting segments that it was trained on.
+        history: One row per epoch.
+        facts: Epoch, seconds and notes.
+    """
+
+    member: NetworkMember
+    embeddings: Float32[np.ndarray, "segment embedding"]
+    history: list[dict[str, float]]
+    facts: dict[str, Any]
 
 
 def train(
@@ -60,11 +83,7 @@ def train(
     provenance: Mapping[str, Any] | None = None,
     front_end: int = FRONT_END,
 ) -> TrainedModel:
-    """Train network, SVM, temperatures and unknown detection on the training part of a corpus.
-
-    Groups are held out first (`calibration.held_out` of each scene's groups). The network and the SVM never see them. They
-    choose the epoch, if the recipe asks for the best one, and fit one temperature for each head. Their scores of
-    unfamiliarity are the reference for known scenes.
+    """Train a model of one network.
 
     Args:
         recipe: Network, training and calibration settings.
@@ -72,8 +91,49 @@ def train(
         fabric: Device, precision and processes.
         checkpoint: File that is written after every epoch, and resumed from if it exists.
         on_epoch: Called after each epoch.
-        provenance: Facts to store in the bundle beside those of the training.
+        provenance: Facts to store in the model beside those of the training.
         front_end: Version of the front-end that made the images of the corpus.
+
+    Raises:
+        TrainingError: As `train_members` does.
+        RecipeError: As `train_members` does.
+    """
+    return train_members(
+        {name_of(recipe): recipe},
+        corpus,
+        fabric=fabric,
+        checkpoint=lambda name: checkpoint,
+        on_epoch=(lambda name, row, network: on_epoch(row, network)) if on_epoch else None,
+        provenance=provenance,
+        front_end=front_end,
+    )
+
+
+def train_members(
+    recipes: Mapping[str, Recipe],
+    corpus: Corpus,
+    *,
+    fabric: Fabric | None = None,
+    checkpoint: Callable[[str], Path | None] = lambda name: None,
+    on_epoch: MemberCallback | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    front_end: int = FRONT_END,
+) -> TrainedModel:
+    """Train the members of a model one after the other, then what belongs to all of them.
+
+    Groups are held out first (`calibration.held_out` of each scene's groups, drawn with the first member's seed). No network
+    and no SVM ever sees them. They choose the epoch, if the recipe asks for the best one, and fit one temperature for each
+    head of the fused model. Their scores of unfamiliarity are the reference for known scenes.
+
+    Args:
+        recipes: Of each member, by its name.
+        corpus: Training part, read with `training.segment_hop_s`, with the features of each member.
+        fabric: Device, precision and processes.
+        checkpoint: File of a member that is written after every epoch, and resumed from if it exists. That of a finished
+            member resumes to its end.
+        on_epoch: Called after each epoch.
+        provenance: Facts to store in the model beside those of the training.
+        front_end: Version of the front-end that made the features of the corpus.
 
     Raises:
         TrainingError: If the corpus has one scene, a scene is digital silence throughout, or no group can be held out to
@@ -82,79 +142,134 @@ def train(
     """
     started = time.perf_counter()
     scenes = tuple(sorted({r.scene for r in corpus.recordings}))
-    _check(recipe, scenes)
-    draws = np.random.default_rng(recipe.training.seed)
-    kept, held, notes = hold_out(corpus.recordings, recipe.calibration.held_out, draws)
+    for recipe in recipes.values():
+        _check(recipe, scenes)
+    first = next(iter(recipes.values()))
+    draws = np.random.default_rng(first.training.seed)
+    kept, held, notes = hold_out(corpus.recordings, first.calibration.held_out, draws)
     part, held_part = corpus.take(kept), corpus.take(held)
-    if recipe.training.keep == "best" and not held_part.voting.any():
+    if any(recipe.training.keep == "best" for recipe in recipes.values()) and not held_part.voting.any():
         raise TrainingError('training.keep = "best": no group can be held out to choose the epoch by; keep the last epoch')
     _check_audible(part, scenes)
+    trained = [
+        _train_member(
+            name,
+            recipe,
+            part.of_member(number),
+            held_part.of_member(number),
+            scenes,
+            fabric=fabric,
+            checkpoint=checkpoint(name),
+            on_epoch=partial(on_epoch, name) if on_epoch else None,
+            front_end=front_end,
+        )
+        for number, (name, recipe) in enumerate(recipes.items())
+    ]
+    model = Model(scenes, tuple(one.member for one in trained), dict.fromkeys(HEADS, 1.0))
+    model = calibrate(model, [one.embeddings for one in trained], part, held_part)
+    facts = {
+        **(provenance or {}),
+        **_facts(trained, notes, part),
+        "seconds": round(time.perf_counter() - started, 1),
+        "held_out_recordings": len(held),
+    }
+    for one in trained:
+        one.member.network.to("cpu")
+    history = [row if len(trained) == 1 else {"member": one.member.name, **row} for one in trained for row in one.history]
+    return TrainedModel(replace(model, provenance=facts), history, held)
 
+
+def _train_member(
+    name: str,
+    recipe: Recipe,
+    part: Corpus,
+    held: Corpus,
+    scenes: tuple[str, ...],
+    *,
+    fabric: Fabric | None,
+    checkpoint: Path | None,
+    on_epoch: EpochCallback | None,
+    front_end: int,
+) -> TrainedMember:
+    started = time.perf_counter()
     # Network (section 3). Without a held-out part it keeps the last epoch.
     fitted = fit(
         recipe,
         _labelled(part, ~part.silent, scenes),
         len(scenes),
         fabric=fabric,
-        validation=_labelled(held_part, held_part.voting, scenes) if held_part.voting.any() else None,
+        validation=_labelled(held, held.voting, scenes) if held.voting.any() else None,
         epoch_size=int(part.voting.sum()),
         checkpoint=checkpoint,
         on_epoch=on_epoch,
     )
-
-    # SVM on the embeddings of unmixed segments (section 2.4), then what only held-out recordings can tell.
+    # SVM on the embeddings of unmixed segments (section 2.4).
     untrained_svm = CalibratedSVM(fitted.network.softmax.in_features, len(scenes))
-    bundle = ModelBundle(recipe, scenes, fitted.network, untrained_svm, dict.fromkeys(HEADS, 1.0), front_end=front_end)
-    embeddings = bundle.embed(part.features[part.voting])
-    svm, svm_notes = _fit_head(recipe, embeddings, part, scenes)
-    bundle = replace(bundle, svm=svm)
-    temperature = {head: _temperature(bundle, held_part, head) for head in HEADS}
-    familiarity = learn_familiarity(bundle, embeddings, part, held_part)
-    facts = {
-        "epoch": fitted.epoch,
-        "seconds": round(time.perf_counter() - started, 1),
+    member = NetworkMember(name, recipe, fitted.network, untrained_svm, front_end)
+    embeddings = member.embed(part.features[part.voting])
+    svm, notes = _fit_head(recipe, embeddings, part, scenes)
+    facts = {"epoch": fitted.epoch, "seconds": round(time.perf_counter() - started, 1), "notes": [*notes]}
+    return TrainedMember(replace(member, svm=svm), embeddings, fitted.history, facts)
+
+
+def _facts(trained: Sequence[TrainedMember], notes: Sequence[str], part: Corpus) -> dict[str, Any]:
+    """Collect the provenance of a training; the facts of each member apart, if there are several."""
+    if len(trained) == 1:
+        facts = {"epoch": trained[0].facts["epoch"], "notes": [*notes, *trained[0].facts["notes"]]}
+    else:
+        of_members = [f"{one.member.name}: {note}" for one in trained for note in one.facts["notes"]]
+        apart = {one.member.name: {k: v for k, v in one.facts.items() if k != "notes"} for one in trained}
+        facts = {"members": apart, "notes": [*notes, *of_members]}
+    return facts | {
         "recordings": dict(Counter(r.scene for r in part.recordings)),
         "segments": int(part.voting.sum()),
         "silent_segments_left_out": int((part.regular & part.silent).sum()),
-        "held_out_recordings": len(held),
-        "notes": [*notes, *svm_notes],
-        "device": str(fitted.network.softmax.weight.device),
+        "device": str(trained[0].member.network.softmax.weight.device),
         "versions": {name: version(name) for name in ("soundscene", "torch", "numpy", "scikit-learn")},
     }
-    fitted.network.to("cpu")
-    facts = {**(provenance or {}), **facts}
-    return TrainedModel(
-        replace(bundle, temperature=temperature, provenance=facts, familiarity=familiarity), fitted.history, held
-    )
 
 
-def predict(bundle: ModelBundle, corpus: Corpus, head: Head) -> SystemPredictions:
+def predict(model: Model, corpus: Corpus, head: Head) -> SystemPredictions:
     """Predict all voting segments and all recordings of a corpus.
 
     Args:
-        bundle: The model.
-        corpus: Images of recordings.
+        model: The model.
+        corpus: Features of recordings, for each member.
         head: "softmax" or "svm".
 
     Raises:
-        TrainingError: If the network gives NaN, because its training has diverged.
+        TrainingError: If a network gives NaN, because its training has diverged.
     """
     voting = corpus.voting
     recording_of = corpus.recording[voting]
     try:
-        segment = bundle.classify(bundle.embed(corpus.features[voting]), head)
+        segment = model.classify(model.embed(corpus.of_members(voting)), head)
     except BundleError:  # the posterior is not finite
+        rate = max((m.recipe.training.learning_rate for m in networks_of(model.members)), default=0.0)
         raise TrainingError(
-            f"the network predicts NaN: the training has diverged; the learning rate "
-            f"{bundle.recipe.training.learning_rate:g} may be too high, try a tenth of it (--set training.learning_rate=...)"
+            f"the network predicts NaN: the training has diverged; the learning rate {rate:g} may be too high, try a tenth "
+            "of it (--set training.learning_rate=...)"
         ) from None
     recording = product_by_recording(segment, recording_of, len(corpus.recordings))
-    return SystemPredictions(segment, recording_of, recording, temper(recording, bundle.temperature[head]))
+    return SystemPredictions(segment, recording_of, recording, temper(recording, model.temperature[head]))
+
+
+def calibrate(model: Model, embeddings: Sequence[Float32[np.ndarray, "segment _"]], part: Corpus, held: Corpus) -> Model:
+    """Fit what belongs to the fused model: a temperature for each head, and unknown detection.
+
+    Args:
+        model: Trained members; temperatures and familiarity do not count.
+        embeddings: Of the voting segments of `part`, by each member.
+        part: Corpus that trained the members.
+        held: Recordings of known scenes that no member was trained on.
+    """
+    temperature = {head: _temperature(model, held, head) for head in HEADS}
+    return replace(model, temperature=temperature, familiarity=learn_familiarity(model, embeddings, part, held))
 
 
 def learn_familiarity(
-    bundle: ModelBundle,
-    embeddings: Float32[np.ndarray, "segment embedding"],
+    model: Model,
+    embeddings: Sequence[Float32[np.ndarray, "segment _"]],
     part: Corpus,
     held: Corpus,
     kind: Kind = CHOSEN,
@@ -162,35 +277,38 @@ def learn_familiarity(
     """Fit what a model needs to detect unknown scenes.
 
     Args:
-        bundle: The trained model.
-        embeddings: Embeddings of the voting segments of `part`.
-        part: Corpus that trained the network.
-        held: Recordings of known scenes that it was not trained on. Those of digital silence do not count.
+        model: The trained model.
+        embeddings: Of the voting segments of `part`, by each member.
+        part: Corpus that trained the members.
+        held: Recordings of known scenes that no member was trained on. Those of digital silence do not count.
         kind: Which score.
     """
-    gaussians = None
+    gaussians = []
     if kind == "mahalanobis":
-        with one_blas_thread():  # as in prediction, so that the result does not depend on the number of cores
-            exact = fit_gaussians(embeddings, part.labels(bundle.scenes)[part.voting], len(bundle.scenes))
-        # Rounded to the float32 that a bundle stores, so that a saved and loaded model gives the same scores to the bit.
-        gaussians = SceneGaussians(*(x.astype(np.float32).astype(np.float64) for x in (exact.mean, exact.precision)))
-    unreferenced = Familiarity(kind, np.zeros(0), gaussians)  # can score, but has no scores of known scenes yet
-    scores = unfamiliarity(replace(bundle, familiarity=unreferenced), held)
+        labels = part.labels(model.scenes)[part.voting]
+        for of_member in embeddings:
+            with one_blas_thread():  # as in prediction, so that the result does not depend on the number of cores
+                exact = fit_gaussians(of_member, labels, len(model.scenes))
+            # Rounded to the float32 that a file stores, so that a saved and loaded model gives the same scores to the bit.
+            stored = (x.astype(np.float32).astype(np.float64) for x in (exact.mean, exact.precision))
+            gaussians.append(SceneGaussians(*stored))
+    unreferenced = Familiarity(kind, np.zeros(0), tuple(gaussians))  # can score, but has no scores of known scenes yet
+    scores = unfamiliarity(replace(model, familiarity=unreferenced), held)
     return replace(unreferenced, calibration_scores=np.sort(scores[~np.isnan(scores)]))
 
 
-def unfamiliarity(bundle: ModelBundle, corpus: Corpus) -> Float64[np.ndarray, " recording"]:
+def unfamiliarity(model: Model, corpus: Corpus) -> Float64[np.ndarray, " recording"]:
     """Compute the unfamiliarity of all recordings of a corpus, as in prediction.
 
     Args:
-        bundle: A model with `familiarity`.
-        corpus: Images of recordings.
+        model: A model with `familiarity`.
+        corpus: Features of recordings, for each member.
 
     Returns:
         A score per recording, NaN where all is digital silence.
     """
     with one_blas_thread():
-        segment = bundle.unfamiliarity(bundle.embed(corpus.features[corpus.voting]))
+        segment = model.unfamiliarity(model.embed(corpus.of_members(corpus.voting)))
     return by_recording(segment, corpus.recording[corpus.voting], len(corpus.recordings))
 
 
@@ -237,12 +355,12 @@ def _fit_head(
     )
 
 
-def _temperature(bundle: ModelBundle, held: Corpus, head: Head) -> float:
-    """Fit the temperature of a head to recordings that neither network nor SVM was trained on; 1 without any."""
+def _temperature(model: Model, held: Corpus, head: Head) -> float:
+    """Fit the temperature of a head to recordings that neither networks nor SVMs were trained on; 1 without any."""
     if not held.voting.any():
         return 1.0
-    truth = np.array([bundle.scenes.index(r.scene) for r in held.recordings])
-    return fit_temperature(predict(bundle, held, head).recording, truth)
+    truth = np.array([model.scenes.index(r.scene) for r in held.recordings])
+    return fit_temperature(predict(model, held, head).recording, truth)
 
 
 def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) -> System:
@@ -283,7 +401,7 @@ def images(recipe: Recipe, front_end: int = FRONT_END) -> Representation:
 
 def _extract(recipe: Recipe, version: int, recording: Recording) -> Extract:
     front_end = front_end_of(recipe, recipe.training.segment_hop_s, version)
-    segments, file, notes = read_segments(recording, recipe, front_end)
+    segments, file, notes = read_segments(recording, recipe.audio, front_end)
     regular = regular_segments(segments.start_s, recipe.audio.segment_s, recipe.audio.last_piece)
     return Extract(
         segments.images,
@@ -303,7 +421,7 @@ def _fit_system(recipe: Recipe, front_end: int, corpus: Corpus, context: FitCont
     def observe(row: dict[str, float], network: Network) -> None:
         if context.observer:
             untrained_svm = CalibratedSVM(network.softmax.in_features, len(scenes))
-            so_far = ModelBundle(recipe, scenes, network, untrained_svm, {"softmax": 1.0})
+            so_far = Model(scenes, (NetworkMember(name_of(recipe), recipe, network, untrained_svm),), {"softmax": 1.0})
             context.observer(row, lambda test: {"softmax": predict(so_far, test, "softmax")})
 
     trained = train(
@@ -314,14 +432,14 @@ def _fit_system(recipe: Recipe, front_end: int, corpus: Corpus, context: FitCont
         on_epoch=observe,
         front_end=front_end,
     )
-    bundle = trained.bundle
-    predict_heads: PredictFunction = lambda test: {head: predict(bundle, test, head) for head in HEADS}  # noqa: E731
+    model = trained.model
+    predict_heads: PredictFunction = lambda test: {head: predict(model, test, head) for head in HEADS}  # noqa: E731
     return Fitted(
         predict_heads,
-        bundle.provenance["epoch"],
+        model.provenance["epoch"],
         trained.history,
-        lambda test: bundle.embed(test.features[test.voting]),
+        lambda test: model.members[0].embed(test.features[test.voting]),
         trained.held,
-        tuple(bundle.provenance["notes"]),
-        bundle.save,
+        tuple(model.provenance["notes"]),
+        partial(save_model, model),
     )

@@ -15,6 +15,7 @@ from torch import nn
 from benchmarks import comparison, peers, speed, speed_network, speed_sound, speed_whole
 from benchmarks.comparison import Comparison, Measured, MissingError, Row, Settings, alternate, run
 from benchmarks.plain import PlainAttCRNN, multiply_accumulates, plain_name, take
+from soundscene.bundle import save_model
 from soundscene.recipe import Recipe
 from tests.support.tiny import TINY
 
@@ -257,7 +258,7 @@ def test_rows_of_sound(measure: speed_sound.Measure, settings: Settings) -> None
 
 def test_folder_is_predicted_and_its_memory_taken(settings: Settings) -> None:
     model, folder = settings.folder / "tiny.safetensors", settings.folder / "recordings"
-    speed_network.random_bundle(TINY).save(model)
+    save_model(speed_network.random_bundle(TINY), model)
     folder.mkdir()
     for number in range(3):
         speed_sound.write_flac(folder / f"{number}.flac", 2.2, number)
@@ -269,7 +270,7 @@ def test_folder_is_predicted_and_its_memory_taken(settings: Settings) -> None:
 
 def test_folder_says_which_recording_is_broken(settings: Settings) -> None:
     model, folder = settings.folder / "tiny.safetensors", settings.folder / "recordings"
-    speed_network.random_bundle(TINY).save(model)
+    save_model(speed_network.random_bundle(TINY), model)
     folder.mkdir()
     speed_sound.write_flac(folder / "0.flac", 2.2)
     (folder / "1.flac").write_bytes(b"")

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from soundscene import predictor as predictor_module
 from soundscene import recipe as recipe_module
-from soundscene.bundle import ModelBundle
+from soundscene.bundle import load_model
 from soundscene.cli import terminal as terminal_module
 from soundscene.cli.app import app, main
 from soundscene.cli.tables import PredictionPrinter
@@ -30,7 +30,7 @@ from soundscene.data.manifest import Manifest
 from soundscene.experiment import request as request_module
 from soundscene.predictor import Predictor
 from tests.support.command_line import TINY_SET, run
-from tests.support.tiny import RATE, SCENES, TINY, recording, text, write
+from tests.support.tiny import RATE, SCENES, TINY, only, recording, text, write
 
 # --- from end to end --------------------------------------------------------------------------------------------------
 
@@ -88,7 +88,7 @@ def test_info_json_has_the_documented_keys(model: Path, capfd: pytest.CaptureFix
     wanted = {"scenes", "head", "parameters", "temperature", "recipe", "manifest", "test", "epoch", "seconds", "recordings"}
     wanted |= {"segments", "silent_segments_left_out", "held_out_recordings", "notes", "device", "versions", "familiarity"}
     assert set(found) == wanted
-    assert found["parameters"] == sum(p.numel() for p in ModelBundle.load(model).network.parameters())
+    assert found["parameters"] == sum(p.numel() for p in only(load_model(model)).network.parameters())
     assert found["recipe"] == json.loads(json.dumps(TINY.to_dict()))
 
 
@@ -99,7 +99,7 @@ def test_predict_json_and_csv_say_what_the_predictor_says(
     model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     sound = write(tmp_path / "a.wav", recording("rain", 5.2, 9))
-    answer = Predictor(ModelBundle.load(model), "softmax").predict(sound)
+    answer = Predictor(load_model(model), "softmax").predict(sound)
     assert run("predict", model, sound, "--json", "--segments", "--head", "softmax") == 0
     found = json.loads(capfd.readouterr().out)
     assert set(found) == {"predictions", "errors"}
@@ -301,7 +301,7 @@ def test_a_reader_that_has_read_enough_is_no_error(
 def test_predictions_printed_as_csv_are_not_kept(model: Path, tmp_path: Path) -> None:
     with (tmp_path / "a.csv").open("w") as stream:
         printer = PredictionPrinter("csv", True, stream, SCENES)
-        answer = Predictor(ModelBundle.load(model)).predict((recording("rain", 2.2, 0), RATE))
+        answer = Predictor(load_model(model)).predict((recording("rain", 2.2, 0), RATE))
         gone = weakref.ref(answer)
         printer.add(answer)
         assert len((tmp_path / "a.csv").read_text().splitlines()) == 3  # already there

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from soundscene.bundle import ModelBundle
+from soundscene.bundle import load_model
 from soundscene.cli import demo
 from soundscene.cli.demo import DemoResult, run_demo
 from soundscene.data.manifest import Manifest
 from soundscene.errors import ManifestError, TrainingError
 from soundscene.render.scenes import SCENES as RENDERED
 from soundscene.systems.neural import HEADS
-from tests.support.tiny import RATE, SCENES, TINY, write
+from tests.support.tiny import RATE, SCENES, TINY, only, write
 
 ONE_EPOCH = TINY.with_settings(["training.epochs=1"])
 
@@ -63,8 +63,8 @@ def test_rendered_sound_is_called_synthetic_and_everything_is_left_in_the_folder
         assert (loss, error) == (f"{scores.calibrated.log_loss:.2f}", f"{scores.calibrated.calibration_error:.2f}")
     assert found.model == folder / "att-crnn.safetensors"
     for kind in ("att-crnn", "cnn"):
-        bundle = ModelBundle.load(folder / f"{kind}.safetensors")
-        assert bundle.recipe.network.kind == kind
+        bundle = load_model(folder / f"{kind}.safetensors")
+        assert only(bundle).recipe.network.kind == kind
         assert bundle.scenes == tuple(sorted(RENDERED))
     assert found.picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert str(found.picture) in text
@@ -101,7 +101,7 @@ def test_a_users_folder_is_split_by_seeded_folds_and_nothing_is_called_synthetic
     for evaluation in found.evaluations.values():
         for head in HEADS:
             assert evaluation.scores[head].recording.confusion.sum(axis=1).tolist() == [1, 1, 1]  # one of each scene
-    assert ModelBundle.load(found.model).scenes == SCENES
+    assert load_model(found.model).scenes == SCENES
     assert sorted(own.rglob("*")) == before
 
 

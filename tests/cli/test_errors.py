@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save
 
+from soundscene.bundle import save_model
 from tests.support.command_line import TINY_SET, run
 from tests.support.tiny import blank_bundle, text
 from tests.test_bundle import told
@@ -32,7 +33,7 @@ def newer(model: Path, folder: Path) -> Path:
 
 def two_scenes(folder: Path) -> Path:
     path = folder / "two.safetensors"
-    blank_bundle(scenes=("office", "rain")).save(path)
+    save_model(blank_bundle(scenes=("office", "rain")), path)
     return path
 
 

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 import soundscene
+from soundscene.bundle import save_model
 from soundscene.cli.listen_screen import Screen
 from soundscene.texts import show
 from tests.support.command_line import run
@@ -36,7 +37,7 @@ LIVE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("stranger") / "m.safetensors"
-    blank_bundle(TINY, SCENES).save(path)
+    save_model(blank_bundle(TINY, SCENES), path)
     return path
 
 

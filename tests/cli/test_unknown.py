@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soundscene.bundle import ModelBundle
+from soundscene.bundle import load_model, save_model
 from soundscene.scoring.unfamiliarity import Familiarity
 from tests.support.command_line import run
 from tests.support.tiny import RATE, recording, write
@@ -24,10 +24,10 @@ def with_threshold(model: Path, out: Path, sounds: list[Path], n_held: int = 40)
     """The model with a threshold between the scores of two sounds: the second is unknown, or the first is."""
     from soundscene.predictor import Predictor
 
-    bundle = replace(ModelBundle.load(model), familiarity=Familiarity("energy", np.zeros(n_held)))
+    bundle = replace(load_model(model), familiarity=Familiarity("energy", np.zeros(n_held)))
     scores = [Predictor(bundle).predict(sound).unfamiliarity or 0.0 for sound in sounds]
     middle = float(np.mean(scores))
-    replace(bundle, familiarity=Familiarity("energy", np.full(n_held, middle))).save(out)
+    save_model(replace(bundle, familiarity=Familiarity("energy", np.full(n_held, middle))), out)
     return sounds[int(np.argmax(scores))]
 
 

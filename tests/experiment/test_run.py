@@ -84,18 +84,18 @@ def test_a_result_is_what_training_and_predicting_by_hand_give(
     trained = train(recipe, training)
     results, _ = RunFolder(out).read_results(outcome.plan)
     (found,) = [r for r in results if (r.system, r.split) == ("cnn-mel", "part=2")]
-    truth = [trained.bundle.scenes.index(r.scene) for r in testing.recordings]
+    truth = [trained.model.scenes.index(r.scene) for r in testing.recordings]
     assert found.truth.tolist() == truth
     assert found.recordings == tuple(str(r.path.relative_to(manifest.parent)) for r in split.test)
     assert found.held_recordings == tuple(str(r.path.relative_to(manifest.parent)) for r in trained.held)
     for head in HEADS:
-        said = predict(trained.bundle, testing, head)
+        said = predict(trained.model, testing, head)
         np.testing.assert_array_equal(found.heads[head].segment, said.segment.astype(np.float32))
         np.testing.assert_array_equal(found.heads[head].calibrated, said.calibrated)
-        held = predict(trained.bundle, training.take(trained.held), head).recording
+        held = predict(trained.model, training.take(trained.held), head).recording
         np.testing.assert_array_equal(found.heads[head].held, held)
     assert found.start_s.tolist() == [0.0] * 3
-    last = predict(replace(trained.bundle, temperature={"softmax": 1.0}), testing, "softmax").segment.argmax(axis=1) == truth
+    last = predict(replace(trained.model, temperature={"softmax": 1.0}), testing, "softmax").segment.argmax(axis=1) == truth
     assert found.history[-1]["test_accuracy"] == last.mean()
     assert [row["loss"] for row in found.history] == [row["loss"] for row in trained.history]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from soundscene.explanation.attribution import attribute, integrate, log_posterior_of
-from tests.support.tiny import TINY, blank_bundle
+from tests.support.tiny import TINY, blank_bundle, only
 
 IMAGES = np.random.default_rng(0).normal(-6, 3, (3, 2, 64, 80)).astype(np.float32)
 DRAWS = torch.Generator().manual_seed(3)
@@ -35,10 +35,10 @@ def test_of_a_square_each_value_gets_its_own_square_and_of_a_product_each_factor
 @pytest.mark.parametrize("kind", ["att-crnn", "cnn"])
 def test_it_explains_the_log_posterior_that_the_model_predicts(head: Literal["svm", "softmax"], kind: str) -> None:
     bundle = blank_bundle(TINY.with_settings([f"network.kind={kind}"]))
-    mean = bundle.network.standardise.mean.expand(2, 64, 80).numpy()[None]
-    log_posterior = bundle.classify(bundle.embed(np.concatenate([IMAGES, mean])), head)
+    mean = only(bundle).network.standardise.mean.expand(2, 64, 80).numpy()[None]
+    log_posterior = bundle.classify(bundle.embed((np.concatenate([IMAGES, mean]),)), head)
     for scene in range(3):
-        found = attribute(bundle, IMAGES, scene, head)
+        found = attribute(only(bundle), IMAGES, scene, head)
         assert found.values.shape == (3, 2, 64, 80)
         gained = log_posterior[:3, scene] - log_posterior[3, scene]
         np.testing.assert_allclose(found.gained, gained, atol=2e-5)
@@ -50,10 +50,10 @@ def test_it_explains_the_log_posterior_that_the_model_predicts(head: Literal["sv
 
 def test_values_at_the_clamp_and_of_a_channel_that_is_not_read() -> None:
     bundle = blank_bundle(TINY.with_settings(["network.noise_subtracted=false"]))
-    assert attribute(bundle, IMAGES, 0, "softmax", 4).values.shape == (3, 1, 64, 80)
+    assert attribute(only(bundle), IMAGES, 0, "softmax", 4).values.shape == (3, 1, 64, 80)
     far = IMAGES.copy()
     far[0] = 1e6  # cut to +6 deviations before the way to it begins, so that completeness does not break there
-    found = attribute(bundle, far, 0, "softmax")
+    found = attribute(only(bundle), far, 0, "softmax")
     assert np.isfinite(found.values).all()
     assert np.abs(found.error).max() < 0.02
 
@@ -61,9 +61,9 @@ def test_values_at_the_clamp_and_of_a_channel_that_is_not_read() -> None:
 def test_an_unknown_scene_is_a_programming_error_and_the_model_is_left_as_it_was() -> None:
     bundle = blank_bundle()
     with pytest.raises(ValueError, match="scene number 3, the model has 0 to 2"):
-        attribute(bundle, IMAGES, 3, "svm")
-    before = {name: t.clone() for name, t in bundle.network.state_dict().items()}
-    attribute(bundle, IMAGES[:1], 0, "svm", 4)
-    assert all(torch.equal(before[name], t) for name, t in bundle.network.state_dict().items())
-    assert all(p.grad is None for p in bundle.network.parameters())
-    assert log_posterior_of(bundle, "svm", 1)(torch.zeros(2, 2, 64, 80)).shape == (2,)
+        attribute(only(bundle), IMAGES, 3, "svm")
+    before = {name: t.clone() for name, t in only(bundle).network.state_dict().items()}
+    attribute(only(bundle), IMAGES[:1], 0, "svm", 4)
+    assert all(torch.equal(before[name], t) for name, t in only(bundle).network.state_dict().items())
+    assert all(p.grad is None for p in only(bundle).network.parameters())
+    assert log_posterior_of(only(bundle), "svm", 1)(torch.zeros(2, 2, 64, 80)).shape == (2,)

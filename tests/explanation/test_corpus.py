@@ -12,7 +12,7 @@ from soundscene.errors import ManifestError
 from soundscene.explanation.attention import attention
 from soundscene.explanation.attribution import attribute
 from soundscene.explanation.corpus import _Sums, average, effective_share
-from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, recording, text, write
+from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, only, recording, text, write
 
 
 def test_averages_are_those_of_all_segments_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +33,7 @@ def test_averages_are_those_of_all_segments_at_once(tmp_path: Path, monkeypatch:
         of = np.array([corpus.recordings[i].scene == means.scene for i in corpus.recording]) & corpus.voting
         images = corpus.features[of]
         assert (means.recordings, means.segments) == (n_recordings, int(of.sum()))
-        spatial, temporal = attention(bundle, images)
+        spatial, temporal = attention(only(bundle), images)
         assert means.temporal is not None
         assert means.spatial is not None
         assert means.effective_share is not None
@@ -42,7 +42,7 @@ def test_averages_are_those_of_all_segments_at_once(tmp_path: Path, monkeypatch:
         np.testing.assert_allclose(means.spatial.mean, spatial.mean(axis=0) * 8, rtol=1e-5)
         assert means.temporal.mean.mean() == pytest.approx(1, abs=1e-5)  # each segment's weights sum to one
         np.testing.assert_allclose(means.effective_share.mean, effective_share(temporal).mean(), rtol=1e-6)
-        found = attribute(bundle, images, SCENES.index(means.scene), "svm")
+        found = attribute(only(bundle), images, SCENES.index(means.scene), "svm")
         np.testing.assert_allclose(means.by_band.mean, found.values.sum(axis=3).mean(axis=0), atol=2e-5)
         np.testing.assert_allclose(means.by_band.deviation, found.values.sum(axis=3).std(axis=0), atol=2e-5)
         np.testing.assert_allclose(means.gained.mean, found.gained.mean(), atol=1e-5)

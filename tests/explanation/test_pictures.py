@@ -17,7 +17,7 @@ from soundscene.explanation.segment import attention_picture
 from soundscene.explanation.write import explain_manifest, explain_recording
 from soundscene.network.models import AttCRNN
 from soundscene.signal.frontend import FrontEnd
-from tests.support.tiny import RATE, TINY, blank_bundle, recording, write
+from tests.support.tiny import RATE, TINY, blank_bundle, only, recording, write
 
 LONG = "a scene whose name is much longer than anybody would expect $x$ & <b>bold</b>"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -153,8 +153,9 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_read(tmp_path: P
 @pytest.mark.parametrize("kind", ["mel", "gammatone"])
 def test_a_picture_is_a_png_of_the_segment_that_attention_is_choosiest_in(tmp_path: Path, kind: str) -> None:
     bundle = blank_bundle(TINY.with_settings([f"features.kind={kind}"]))
-    assert isinstance(bundle.network, AttCRNN)
-    for parameter in bundle.network.attention.temporal.parameters():
+    network = only(bundle).network
+    assert isinstance(network, AttCRNN)
+    for parameter in network.attention.temporal.parameters():
         parameter.data.mul_(30)  # untrained attention is uniform, and every segment a tie
     samples = recording("rain", 6.2, 0).copy()
     samples[4 * RATE : 6 * RATE] = 0
@@ -167,10 +168,10 @@ def test_a_picture_is_a_png_of_the_segment_that_attention_is_choosiest_in(tmp_pa
     assert len(data) > 20_000
     assert int.from_bytes(data[16:20]) == int.from_bytes(data[20:24]) == 1200  # pixels
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", sound.name]
-    images = FrontEnd(bundle.recipe.audio, bundle.recipe.features)(
+    images = FrontEnd(bundle.audio, only(bundle).recipe.features)(
         np.round(samples * 32768).astype(np.float32) / 32768
     ).images
-    temporal = attention(bundle, images)[1].astype(np.float64)
+    temporal = attention(only(bundle), images)[1].astype(np.float64)
     entropy = -(temporal * np.log(temporal + 1e-300)).sum(axis=1)
     assert abs(entropy[0] - entropy[1]) > 1e-3
     assert drawn == int(np.argmin(entropy[:2]))  # the third is digital silence

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from soundscene import bundle as bundle_module
 from soundscene.audio.files import AudioFile
 from soundscene.errors import AudioError, AudioWarning, BundleError
 from soundscene.explanation.attention import attention
 from soundscene.explanation.attribution import attribute
 from soundscene.explanation.recording import analyse_recording
 from soundscene.explanation.recording_figure import time_axis
+from soundscene.member import NetworkMember
 from soundscene.predictor import Predictor
 from soundscene.signal.frontend import FrontEnd
 from soundscene.types import ScenePrediction
-from tests.support.tiny import RATE, TINY, blank_bundle, recording, write
+from tests.support.tiny import RATE, TINY, blank_bundle, only, recording, write
 
 HOP_S = TINY.features.hop / RATE
 
@@ -50,17 +50,17 @@ def test_the_last_prediction_is_that_of_predict_and_every_other_what_it_would_ha
 
 def test_the_part_drawn_is_the_segments_it_says(tmp_path: Path) -> None:
     bundle, sound = blank_bundle(), gapped(tmp_path)
-    images = FrontEnd(bundle.recipe.audio, bundle.recipe.features)(np.concatenate(list(_blocks(sound)))).images
+    images = FrontEnd(bundle.audio, only(bundle).recipe.features)(np.concatenate(list(_blocks(sound)))).images
     view = analyse_recording(bundle, sound, from_s=5.0, most=2, scene="office")
     part = view.part
     assert (view.drawn, view.scenes[view.attributed]) == (slice(2, 4), "office")
     np.testing.assert_array_equal(part.images, images[2:4])
-    spatial, temporal = attention(bundle, images[2:4])
+    spatial, temporal = attention(only(bundle), images[2:4])
     assert part.spatial is not None
     assert part.temporal is not None
     np.testing.assert_allclose(part.spatial, spatial, atol=1e-6)
     np.testing.assert_allclose(part.temporal, temporal, atol=1e-6)
-    np.testing.assert_array_equal(part.attribution.values, attribute(bundle, images[2:4], 1, "svm").values)
+    np.testing.assert_array_equal(part.attribution.values, attribute(only(bundle), images[2:4], 1, "svm").values)
     whole = np.concatenate(list(_blocks(sound)))
     first = round(part.samples_from_s * RATE)
     np.testing.assert_array_equal(part.samples, whole[first : 8 * RATE])
@@ -91,13 +91,13 @@ def test_images_of_a_long_recording_are_not_kept_and_it_is_embedded_in_batches(
 ) -> None:
     monkeypatch.setattr("soundscene.explanation.recording.BATCH", 4)
     sizes = []
-    embed = bundle_module.ModelBundle.embed
+    embed = NetworkMember.embed
 
-    def spied(self: bundle_module.ModelBundle, images: np.ndarray) -> np.ndarray:
+    def spied(self: NetworkMember, images: np.ndarray) -> np.ndarray:
         sizes.append(len(images))
         return embed(self, images)
 
-    monkeypatch.setattr(bundle_module.ModelBundle, "embed", spied)
+    monkeypatch.setattr(NetworkMember, "embed", spied)
     view = analyse_recording(blank_bundle(), write(tmp_path / "a.wav", recording("rain", 40.0, 0)), most=3)
     assert len(view.start_s) == 20
     assert len(view.part.images) == len(view.part.attribution.values) == 3

@@ -77,9 +77,9 @@ def test_familiarity_scores_by_its_kind_and_needs_enough_held_recordings(draws):
     embeddings, logits = draws.standard_normal((6, 4)), draws.standard_normal((6, 3))
     held = np.arange(19.0)
     gaussians = fit_gaussians(draws.standard_normal((30, 4)), np.arange(30) % 3, 3)
-    np.testing.assert_array_equal(Familiarity("energy", held).score(embeddings, logits), energy_score(logits))
+    np.testing.assert_array_equal(Familiarity("energy", held).score([embeddings], [logits]), energy_score(logits))
     np.testing.assert_array_equal(
-        Familiarity("mahalanobis", held, gaussians).score(embeddings, logits), gaussians.distance(embeddings)
+        Familiarity("mahalanobis", held, (gaussians,)).score([embeddings], [logits]), gaussians.distance(embeddings)
     )
     assert Familiarity("energy", held).threshold() == 18  # nineteen known ones: the largest
     assert Familiarity("energy", held).threshold(0.9) == 17

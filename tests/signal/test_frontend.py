@@ -10,14 +10,14 @@ from soundscene.recipe import AudioRecipe, FeatureRecipe
 from soundscene.signal.features import LogSpectrogram
 from soundscene.signal.frontend import FrontEnd, join_segments
 from soundscene.signal.noise import two_channels
-from soundscene.types import SegmentImages
+from soundscene.types import SegmentFeatures
 from tests.golden import RATE, wave
 
 SHORT = AudioRecipe(segment_s=0.1, noise_window=128, noise_hop=64)  # many segments from few samples
 SMALL = FeatureRecipe(window=220, hop=110, n_fft=256, n_bands=12)
 
 
-def in_blocks(front_end: FrontEnd, samples: np.ndarray, blocks: list[int]) -> SegmentImages:
+def in_blocks(front_end: FrontEnd, samples: np.ndarray, blocks: list[int]) -> SegmentFeatures:
     stream, at, pieces = front_end.stream(), 0, []
     for n in [*blocks, len(samples)]:
         pieces.append(stream.push(samples[at : at + n]))
@@ -26,7 +26,7 @@ def in_blocks(front_end: FrontEnd, samples: np.ndarray, blocks: list[int]) -> Se
     return join_segments(pieces)
 
 
-def assert_identical(a: SegmentImages, b: SegmentImages) -> None:
+def assert_identical(a: SegmentFeatures, b: SegmentFeatures) -> None:
     np.testing.assert_array_equal(a.images, b.images)
     np.testing.assert_array_equal(a.start_s, b.start_s)
     np.testing.assert_array_equal(a.silent, b.silent)

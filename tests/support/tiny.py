@@ -1,12 +1,14 @@
 """A tiny recipe, tiny models, and rendered recordings to go with them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
 
-from soundscene.bundle import ModelBundle
+from soundscene.member import NetworkMember, name_of, networks_of
+from soundscene.model import Model
 from soundscene.network.models import build_network
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
@@ -25,11 +27,11 @@ SETTINGS = (
 TINY = Recipe.small().with_settings(SETTINGS)
 
 
-def blank_bundle(recipe: Recipe = TINY, scenes: tuple[str, ...] = SCENES) -> ModelBundle:
+def blank_bundle(recipe: Recipe = TINY, scenes: tuple[str, ...] = SCENES, name: str | None = None, seed: int = 1) -> Model:
     """An untrained model that listens all the same: random weights, standardisation as for real sound."""
-    draws = torch.Generator().manual_seed(1)
+    draws = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
+        torch.manual_seed(seed)
         network = build_network(recipe, len(scenes))
     network.standardise.fit(3 * torch.randn(8, 2, recipe.features.n_bands, 8, generator=draws) - 6)
     svm = CalibratedSVM(network.softmax.in_features, len(scenes))
@@ -37,7 +39,23 @@ def blank_bundle(recipe: Recipe = TINY, scenes: tuple[str, ...] = SCENES) -> Mod
     svm.slope.fill_(-2.0)
     svm.offset.copy_(torch.randn(len(scenes), generator=draws, dtype=torch.float64))
     provenance = {"manifest": "none", "notes": ["never trained"], "trained_on": ["00ff"]}
-    return ModelBundle(recipe, scenes, network.eval(), svm.eval(), {"softmax": 0.8, "svm": 1.3}, provenance)
+    member = NetworkMember(name or name_of(recipe), recipe, network.eval(), svm.eval())
+    return Model(scenes, (member,), {"softmax": 0.8, "svm": 1.3}, provenance)
+
+
+def blank_pair(recipe: Recipe = TINY, scenes: tuple[str, ...] = SCENES) -> Model:
+    """An untrained model of two members, on mel and on gammatone bands."""
+    members = [
+        only(blank_bundle(recipe.with_settings([f"features.kind={kind}"]), scenes, seed=seed))
+        for seed, kind in enumerate(("mel", "gammatone"), 1)
+    ]
+    return replace(blank_bundle(recipe, scenes), members=tuple(members))
+
+
+def only(model: Model) -> NetworkMember:
+    """The member of a model of one network."""
+    (member,) = networks_of(model.members)
+    return member
 
 
 def recording(scene: str, seconds: float, seed: int) -> np.ndarray:

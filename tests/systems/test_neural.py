@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
+from soundscene.bundle import load_model
 from soundscene.data.corpus import Corpus
 from soundscene.errors import RecipeError, TrainingError
 from soundscene.scoring.unfamiliarity import fit_gaussians
@@ -16,6 +17,7 @@ from soundscene.systems import neural
 from soundscene.systems.neural import HEADS, learn_familiarity, predict, train, unfamiliarity
 from soundscene.systems.system import FitContext
 from soundscene.types import Recording
+from tests.support.tiny import only
 from tests.training.toys import TINY
 
 SCENES = ("bus", "cafe", "park")
@@ -78,7 +80,7 @@ class Spy:
 
 def test_held_out_groups_are_seen_by_neither_network_nor_svm(monkeypatch: pytest.MonkeyPatch) -> None:
     spy, corpus = Spy(monkeypatch), toy_corpus(per_group=2)
-    bundle = train(RECIPE, corpus).bundle
+    bundle = train(RECIPE, corpus).model
     shown, held = set(spy.training.astype(int)), set(spy.validation.astype(int))
     assert not shown & held
     assert shown | held == set(range(24))
@@ -101,14 +103,14 @@ def test_the_seed_decides_who_is_held_out(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_nobody_is_held_out_where_the_recipe_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     spy = Spy(monkeypatch)
-    bundle = train(RECIPE.with_settings(["calibration.held_out=0"]), toy_corpus()).bundle
+    bundle = train(RECIPE.with_settings(["calibration.held_out=0"]), toy_corpus()).model
     assert set(spy.training) == set(range(24))
     assert bundle.provenance["held_out_recordings"] == len(spy.validation) == 0
     assert bundle.temperature == {"softmax": 1.0, "svm": 1.0}
 
 
 def test_a_temperature_is_fitted_for_each_head_on_what_was_held_out() -> None:
-    bundle = train(RECIPE, toy_corpus()).bundle
+    bundle = train(RECIPE, toy_corpus()).model
     assert set(bundle.temperature) == set(HEADS)
     assert all(value != 1 for value in bundle.temperature.values())
 
@@ -119,7 +121,7 @@ def test_silent_segments_train_nothing_and_additional_ones_train_the_network_onl
     silent[::8] = True  # the first segment of every second recording
     regular[1::2] = False
     corpus = replace(corpus, silent=silent, regular=regular)
-    bundle = train(RECIPE.with_settings(["calibration.held_out=0"]), corpus).bundle
+    bundle = train(RECIPE.with_settings(["calibration.held_out=0"]), corpus).model
     assert len(spy.training) == 24 * 4 - 12
     assert spy.epoch_size == len(spy.svm_groups) == bundle.provenance["segments"] == 24 * 2 - 12
     assert bundle.provenance["silent_segments_left_out"] == 12
@@ -132,7 +134,7 @@ def test_the_best_epoch_is_the_one_of_lowest_loss_on_what_was_held_out() -> None
     losses = [row["validation_log_loss"] for row in found.history]
     assert len(losses) == 4
     assert seen == found.history
-    assert found.bundle.provenance["epoch"] == 1 + int(np.argmin(losses))
+    assert found.model.provenance["epoch"] == 1 + int(np.argmin(losses))
 
 
 def test_what_was_learnt_is_in_the_bundle_with_its_provenance() -> None:
@@ -145,8 +147,8 @@ def test_what_was_learnt_is_in_the_bundle_with_its_provenance() -> None:
         "network.recurrent_dropout=0.0",
     ]
     recipe = RECIPE.with_settings(settings)
-    bundle = train(recipe, corpus, provenance={"manifest": "toy.csv"}).bundle
-    assert (bundle.recipe, bundle.provenance["manifest"], bundle.provenance["epoch"]) == (recipe, "toy.csv", 20)
+    bundle = train(recipe, corpus, provenance={"manifest": "toy.csv"}).model
+    assert (only(bundle).recipe, bundle.provenance["manifest"], bundle.provenance["epoch"]) == (recipe, "toy.csv", 20)
     assert set(bundle.provenance["versions"]) == {"soundscene", "torch", "numpy", "scikit-learn"}
     truth = np.array([SCENES.index(r.scene) for r in corpus.recordings])
     for head in HEADS:
@@ -177,23 +179,23 @@ def test_what_is_familiar_is_learnt_from_what_trained_and_measured_on_what_was_h
     silent[:2] = silent[7] = True
     corpus = replace(corpus, silent=silent)
     trained = train(RECIPE, corpus)
-    bundle, held = trained.bundle, corpus.take(trained.held)
+    bundle, held = trained.model, corpus.take(trained.held)
     part = corpus.take([r for r in corpus.recordings if r not in trained.held])
-    embeddings = bundle.embed(part.features[part.voting])
+    embeddings = bundle.embed((part.features[part.voting],))
     found = learn_familiarity(bundle, embeddings, part, held, kind)
     bundle = replace(bundle, familiarity=found)
     if found.gaussians:
-        exact = fit_gaussians(embeddings, part.labels(SCENES)[part.voting], 3)
-        np.testing.assert_allclose(found.gaussians.mean, exact.mean, rtol=1e-7)
-        np.testing.assert_allclose(found.gaussians.precision, exact.precision, rtol=1e-7)
-        np.testing.assert_array_equal(found.gaussians.precision.astype(np.float32), found.gaussians.precision)
+        exact = fit_gaussians(embeddings[0], part.labels(SCENES)[part.voting], 3)
+        np.testing.assert_allclose(found.gaussians[0].mean, exact.mean, rtol=1e-7)
+        np.testing.assert_allclose(found.gaussians[0].precision, exact.precision, rtol=1e-7)
+        np.testing.assert_array_equal(found.gaussians[0].precision.astype(np.float32), found.gaussians[0].precision)
     by_hand = []
     for recording in held.recordings:
         alone = held.take([recording])
         if alone.voting.any():
-            by_hand.append(bundle.unfamiliarity(bundle.embed(alone.features[alone.voting])).mean())
+            by_hand.append(bundle.unfamiliarity(bundle.embed((alone.features[alone.voting],))).mean())
     np.testing.assert_allclose(found.calibration_scores, np.sort(by_hand), rtol=1e-4)  # other batches round differently
-    if kind == neural.CHOSEN and (in_bundle := trained.bundle.familiarity):
+    if kind == neural.CHOSEN and (in_bundle := trained.model.familiarity):
         np.testing.assert_array_equal(in_bundle.calibration_scores, found.calibration_scores)
 
 
@@ -203,11 +205,11 @@ def test_a_scene_left_out_is_less_familiar_than_known_ones() -> None:
     known = without(corpus, "cafe")
     trained = train(LEARNT, known)
     part = known.take([r for r in known.recordings if r not in trained.held])
-    embeddings = trained.bundle.embed(part.features[part.voting])
-    found = learn_familiarity(trained.bundle, embeddings, part, known.take(trained.held), "mahalanobis")
+    embeddings = trained.model.embed((part.features[part.voting],))
+    found = learn_familiarity(trained.model, embeddings, part, known.take(trained.held), "mahalanobis")
     threshold = found.threshold()
     assert threshold is not None
-    scores = unfamiliarity(replace(trained.bundle, familiarity=found), corpus)
+    scores = unfamiliarity(replace(trained.model, familiarity=found), corpus)
     strange = np.array([r.scene == "cafe" for r in corpus.recordings])
     assert (scores[strange] > threshold).mean() > 0.9
     assert (scores[~strange] > threshold).mean() < 0.1
@@ -217,7 +219,7 @@ def test_silence_has_no_unfamiliarity_and_without_held_recordings_nothing_is_ref
     corpus = toy_corpus()
     silent = corpus.silent.copy()
     silent[:2] = True
-    bundle = train(RECIPE.with_settings(["calibration.held_out=0"]), corpus).bundle
+    bundle = train(RECIPE.with_settings(["calibration.held_out=0"]), corpus).model
     scores = unfamiliarity(bundle, replace(corpus, silent=silent))
     assert np.isnan(scores[0])
     assert np.isfinite(scores[1:]).all()
@@ -232,13 +234,13 @@ def test_silence_has_no_unfamiliarity_and_without_held_recordings_nothing_is_ref
 @pytest.mark.parametrize("balanced", ["true", "false"])
 def test_a_scene_may_be_ten_times_rarer(balanced: str) -> None:
     found = train(RECIPE.with_settings([f"training.balanced={balanced}"]), toy_corpus((20, 20, 2)))
-    assert found.bundle.provenance["recordings"]["park"] == 1
+    assert found.model.provenance["recordings"]["park"] == 1
     assert np.isfinite([row["loss"] for row in found.history]).all()
 
 
 def test_scenes_of_one_group_each_train_with_notes() -> None:
     corpus = toy_corpus((3, 3, 3), per_group=3)
-    bundle = train(RECIPE, corpus).bundle
+    bundle = train(RECIPE, corpus).model
     assert bundle.provenance["held_out_recordings"] == 0
     assert bundle.temperature == {"softmax": 1.0, "svm": 1.0}
     assert bundle.provenance["notes"] == [
@@ -254,11 +256,11 @@ def test_predictions_are_products_over_the_voting_segments_of_each_recording() -
     silent = corpus.silent.copy()
     silent[4] = True
     corpus = replace(corpus, silent=silent)
-    bundle = replace(train(RECIPE, toy_corpus()).bundle, temperature={"softmax": 2.0, "svm": 3.0})
+    bundle = replace(train(RECIPE, toy_corpus()).model, temperature={"softmax": 2.0, "svm": 3.0})
     for head, temperature in bundle.temperature.items():
         predictions = predict(bundle, corpus, "svm" if head == "svm" else "softmax")
         assert predictions.recording_of.tolist() == [0, 0, 0, 1, 1, *np.repeat([2, 3, 4, 5], 3)]
-        segments = bundle.classify(bundle.embed(corpus.features[3:6:2]), "svm" if head == "svm" else "softmax")
+        segments = bundle.classify(bundle.embed((corpus.features[3:6:2],)), "svm" if head == "svm" else "softmax")
         total = segments.sum(axis=0)
         np.testing.assert_allclose(predictions.recording[1], total - logsumexp(total), atol=1e-5)
         cooled = predictions.recording[1] / temperature
@@ -324,13 +326,13 @@ def test_as_a_system_it_gives_what_training_and_predicting_give(tmp_path: Path) 
     assert [row["loss"] for row in fitted.history] == [row["loss"] for row in direct.history]
     for head in HEADS:
         for name in ("segment", "recording_of", "recording", "calibrated"):
-            expected = getattr(predict(direct.bundle, corpus, head), name)
+            expected = getattr(predict(direct.model, corpus, head), name)
             np.testing.assert_array_equal(getattr(fitted.predict(corpus)[head], name), expected)
     assert fitted.embed is not None
     assert fitted.embed(corpus).shape == (48, 2 * RECIPE.network.hidden)
     assert fitted.save is not None
     fitted.save(tmp_path / "model")
-    assert neural.ModelBundle.load(tmp_path / "model").scenes == SCENES
+    assert load_model(tmp_path / "model").scenes == SCENES
 
 
 def test_what_the_images_depend_on_is_in_the_key_and_nothing_else() -> None:

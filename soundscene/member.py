@@ -1,0 +1,183 @@
+"""A member of a model: a front-end, what embeds its features, and the heads that classify the embeddings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from soundscene.errors import BundleError
+from soundscene.network.models import AttCRNN, Network
+from soundscene.network.svm import CalibratedSVM
+from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
+from soundscene.signal.frontend import FeatureSource, FrontEnd
+from soundscene.types import Head, LogPosterior
+
+BATCH = 64  # segments computed at once in prediction
+DEVICE_BATCH = 512  # on a GPU
+
+
+@runtime_checkable
+class Member(Protocol):
+    """What a model asks of a member.
+
+    All members of a model receive the same mono samples, at the rate of the first member, and give features for the same
+    segments. A member of another rate resamples them itself, in its own `FeatureSource`.
+
+    Attributes:
+        name: Different for each member of a model.
+        front_end: Version of the front-end that made its training features.
+        heads: The classifiers that it has. Where it lacks the one asked for, the model takes its first.
+        n_parameters: Number of its weights, those of the SVM not counted.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def front_end(self) -> int: ...  # noqa: D102
+
+    @property
+    def heads(self) -> tuple[Head, ...]: ...  # noqa: D102
+
+    @property
+    def n_parameters(self) -> int: ...  # noqa: D102
+
+    @property
+    def audio(self) -> AudioRecipe:
+        """Its sample rate and segments. All members of a model have the same segment_s and last_piece."""
+        ...
+
+    @property
+    def default_head(self) -> Head:
+        """The classifier that its recipe prefers."""
+        ...
+
+    def source(self, audio: AudioRecipe, segment_hop_s: float | None, version: int) -> FeatureSource:
+        """Return what makes its features of mono samples.
+
+        Args:
+            audio: Of the model: rate of the samples that it will receive, and the grid of segments.
+            segment_hop_s: Seconds between starts of segments, by default their length.
+            version: Of the front-end, see `recipe.FRONT_END`.
+        """
+        ...
+
+    def embed(self, features: Float32[np.ndarray, "segment ..."]) -> Float32[np.ndarray, "segment embedding"]:
+        """Compute the embeddings of its features."""
+        ...
+
+    def classify(self, embeddings: Float32[np.ndarray, "segment embedding"], head: Head) -> LogPosterior:
+        """Classify embeddings by one of its heads: log posterior [segment, scene]."""
+        ...
+
+
+@dataclass(frozen=True)
+class NetworkMember:
+    """A network of the paper on its images, with both heads.
+
+    Attributes:
+        name: Such as "att-crnn-mel".
+        recipe: Settings it was trained with.
+        network: The network, in evaluation mode.
+        svm: The calibrated SVM on its embeddings.
+        front_end: Version of the front-end that made its training images. Predictions use `recipe.FRONT_END`.
+    """
+
+    name: str
+    recipe: Recipe
+    network: Network
+    svm: CalibratedSVM
+    front_end: int = FRONT_END
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The SVM and the softmax layer."""
+        return ("svm", "softmax")
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of the network's weights."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    @property
+    def audio(self) -> AudioRecipe:
+        """Sample rate, segments and noise frames."""
+        return self.recipe.audio
+
+    @property
+    def default_head(self) -> Head:
+        """The recipe's choice."""
+        return self.recipe.calibration.head
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether it is an Att-CRNN; the CNN baseline has no attention."""
+        return isinstance(self.network, AttCRNN)
+
+    def source(self, audio: AudioRecipe, segment_hop_s: float | None = None, version: int = FRONT_END) -> FrontEnd:
+        """Return its front-end. A model lets members of one audio recipe share it.
+
+        Args:
+            audio: Of the model.
+            segment_hop_s: Seconds between starts of segments, by default their length.
+            version: Of the front-end, see `recipe.FRONT_END`.
+
+        Raises:
+            BundleError: The model has another audio recipe.
+        """
+        if audio != self.audio:
+            raise BundleError(f"member {self.name} has another audio recipe than the model; members of a model share it")
+        return FrontEnd(audio, self.recipe.features, segment_hop_s, version)
+
+    @torch.inference_mode()
+    def embed(self, features: Float32[np.ndarray, "segment 2 band frame"]) -> Float32[np.ndarray, "segment embedding"]:
+        """Compute the embeddings of images from the front-end."""
+        device = self.network.softmax.weight.device
+        pieces = torch.from_numpy(np.ascontiguousarray(features)).split(BATCH if device.type == "cpu" else DEVICE_BATCH)
+        rows = [self.network.embed(piece.to(device).contiguous(memory_format=torch.channels_last)) for piece in pieces]
+        width = self.network.softmax.in_features
+        return torch.cat(rows).float().cpu().numpy() if rows else np.zeros((0, width), np.float32)
+
+    @torch.inference_mode()
+    def classify(self, embeddings: Float32[np.ndarray, "segment embedding"], head: Head) -> LogPosterior:
+        """Classify embeddings by the softmax layer or the calibrated SVM.
+
+        Args:
+            embeddings: From `embed`.
+            head: "softmax" or "svm".
+
+        Returns:
+            Log posterior [segment, scene].
+
+        Raises:
+            BundleError: If weights are so large that the posterior is not a number.
+        """
+        x = torch.from_numpy(embeddings).to(self.network.softmax.weight.device)
+        logits = self.network.softmax(x) if head == "softmax" else self.svm(x)
+        log_posterior = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
+        if np.isnan(log_posterior).any():  # of finite weights so large that products overflow
+            raise BundleError("the model computes no finite posterior, because its weights are too large; retrain the model")
+        return log_posterior
+
+    @torch.inference_mode()
+    def logits(self, embeddings: Float32[np.ndarray, "segment embedding"]) -> Float32[np.ndarray, "segment scene"]:
+        """Compute the logits of the softmax layer.
+
+        Args:
+            embeddings: From `embed`.
+        """
+        x = torch.from_numpy(embeddings).to(self.network.softmax.weight.device)
+        return self.network.softmax(x).float().cpu().numpy()
+
+
+def networks_of(members: Sequence[Member]) -> list[NetworkMember]:
+    """Return the members that are networks of the paper, in their order."""
+    return [member for member in members if isinstance(member, NetworkMember)]
+
+
+def name_of(recipe: Recipe) -> str:
+    """Return the name of the system that a recipe trains, such as "att-crnn-mel"."""
+    return f"{recipe.network.kind}-{recipe.features.kind}"

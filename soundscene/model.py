@@ -1,0 +1,167 @@
+"""A trained model: one or more members, fused by the product rule, with one temperature and one score of unfamiliarity."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from soundscene.member import Member, NetworkMember, networks_of
+from soundscene.recipe import FRONT_END, AudioRecipe
+from soundscene.scoring.fusion import fuse_systems
+from soundscene.scoring.unfamiliarity import Familiarity
+from soundscene.signal.frontend import FrontEnd, JoinedFrontEnd
+from soundscene.types import Features, Head, LogPosterior
+
+MOST_MEMBERS = 16
+Embeddings = tuple[Float32[np.ndarray, "segment _"], ...]
+"""Embeddings of the same segments by each member."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model.
+
+    Attributes:
+        scenes: Names in the order of every posterior.
+        members: One or more, on one grid of segments.
+        temperature: Of each head, for posteriors of recordings by all members; 1 if none was fitted.
+        provenance: Versions, corpus, split, epoch, notes.
+        familiarity: Reference for unknown detection; None in a model that was saved by an older version.
+
+    Raises:
+        ValueError: There is no member or there are too many, two have one name, or their segments differ.
+    """
+
+    scenes: tuple[str, ...]
+    members: tuple[Member, ...]
+    temperature: dict[str, float]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    familiarity: Familiarity | None = None
+
+    def __post_init__(self) -> None:
+        names = [member.name for member in self.members]
+        if not 1 <= len(names) <= MOST_MEMBERS:
+            raise ValueError(f"a model of {len(names)} members; allowed are 1 to {MOST_MEMBERS}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"members are {', '.join(names)}, expected different names")
+        for member in self.members:
+            if (member.audio.segment_s, member.audio.last_piece) != (self.audio.segment_s, self.audio.last_piece):
+                raise ValueError(f"members {names[0]} and {member.name} differ in audio.segment_s or audio.last_piece")
+        for network in networks_of(self.members)[1:]:
+            if network.audio != (first := networks_of(self.members)[0]).audio:
+                raise ValueError(f"members {first.name} and {network.name} differ in their audio recipe, which they share")
+
+    @property
+    def audio(self) -> AudioRecipe:
+        """Rate of the samples that all members receive, and the grid of segments: those of the first member."""
+        return self.members[0].audio
+
+    @property
+    def head(self) -> Head:
+        """Classifier that predicts by default: the choice of the first member's recipe."""
+        return self.members[0].default_head
+
+    @property
+    def front_end(self) -> int:
+        """Oldest version of the front-end that made training images of a member."""
+        return min(member.front_end for member in self.members)
+
+    def build_front_end(self, segment_hop_s: float | None = None, version: int = FRONT_END) -> FrontEnd | JoinedFrontEnd:
+        """Build what turns mono samples into the features of all members.
+
+        The networks share decoding, noise tracking, segments and, with the same STFT, power spectra. Any other member has a
+        front-end of its own beside them.
+
+        Args:
+            segment_hop_s: Seconds between starts of segments, by default their length.
+            version: Of the front-end, see `recipe.FRONT_END`.
+
+        Raises:
+            RecipeError: The features do not fit the audio.
+        """
+        networks = networks_of(self.members)
+        others = [member for member in self.members if not isinstance(member, NetworkMember)]
+        features = [member.recipe.features for member in networks]
+        shared = [FrontEnd(networks[0].audio, features, segment_hop_s, version)] if networks else []
+        if not others:
+            return shared[0]
+        columns = [member.name for member in (*networks, *others)]
+        sources = [*shared, *(member.source(self.audio, segment_hop_s, version) for member in others)]
+        return JoinedFrontEnd(sources, [columns.index(member.name) for member in self.members])
+
+    def embed(self, features: Features) -> Embeddings:
+        """Compute the embeddings of each member.
+
+        Args:
+            features: From the front-end, one array for each member.
+        """
+        return tuple(member.embed(array) for member, array in zip(self.members, features, strict=True))
+
+    def classify(self, embeddings: Embeddings, head: Head) -> LogPosterior:
+        """Classify segments: the product rule over members, with equal weights.
+
+        A member without the head votes by the one that it has.
+
+        Args:
+            embeddings: From `embed`.
+            head: "softmax" or "svm".
+
+        Returns:
+            Log posterior [segment, scene].
+
+        Raises:
+            BundleError: If weights are so large that the posterior is not a number.
+        """
+        return fuse_members(self.classify_each(embeddings, head))
+
+    def classify_each(self, embeddings: Embeddings, head: Head) -> list[LogPosterior]:
+        """Classify segments by each member alone.
+
+        Args:
+            embeddings: From `embed`.
+            head: "softmax" or "svm".
+
+        Returns:
+            Log posterior [segment, scene] of each member.
+
+        Raises:
+            BundleError: As `classify` does.
+        """
+        return [
+            member.classify(x, head if head in member.heads else member.heads[0])
+            for member, x in zip(self.members, embeddings, strict=True)
+        ]
+
+    def unfamiliarity(self, embeddings: Embeddings) -> Float64[np.ndarray, " segment"]:
+        """Score how unlike the training each segment is. Larger is less familiar; a recording is the mean of its segments.
+
+        Raises:
+            ValueError: If the model has no `familiarity`.
+        """
+        if self.familiarity is None:
+            raise ValueError("unknown detection unavailable: the model was saved by an older version; retrain it")
+        logits = [m.logits(x) for m, x in zip(self.members, embeddings, strict=True) if isinstance(m, NetworkMember)]
+        return self.familiarity.score(embeddings, logits)
+
+    def lacking(self, head: Head) -> str | None:
+        """Say which members lack a head, in one line; None where every member has it.
+
+        Args:
+            head: "softmax" or "svm".
+        """
+        without = [member for member in self.members if head not in member.heads]
+        if not without:
+            return None
+        names = ", ".join(member.name for member in without)
+        return f"{names}: no {head} head, votes by its {without[0].heads[0]} head"
+
+
+def fuse_members(log_posteriors: Sequence[LogPosterior]) -> LogPosterior:
+    """Fuse the posteriors of members for the same segments: the product rule in logs, with equal weights.
+
+    Args:
+        log_posteriors: [segment, scene] of each member. That of a single member is returned as it is.
+    """
+    return log_posteriors[0] if len(log_posteriors) == 1 else fuse_systems(log_posteriors)
