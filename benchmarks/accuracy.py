@@ -34,7 +34,8 @@ from soundscene.pipeline import as_dict, evaluate_on_images
 from soundscene.recipe import Recipe
 from soundscene.scoring.intervals import paired_difference
 from soundscene.signal.frontend import FrontEnd
-from soundscene.systems.neural import HEADS, predict, train
+from soundscene.systems.calibration import HEADS, predict
+from soundscene.systems.neural import train
 
 VARIANTS = {"-10 dB": (0.1**0.5, 22050), "+10 dB": (10**0.5, 22050), "16 kHz": (1.0, 16000), "8 kHz": (1.0, 8000)}
 SHARES = ("segment accuracy", "recording accuracy", "macro F1")

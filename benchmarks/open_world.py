@@ -23,7 +23,8 @@ from soundscene.data.manifest import Manifest, parse_test
 from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.scoring.unfamiliarity import KEEP, Kind, auroc, probability_score, threshold_that_keeps
-from soundscene.systems.neural import learn_familiarity, predict, train, unfamiliarity
+from soundscene.systems.calibration import learn_familiarity, predict, unfamiliarity
+from soundscene.systems.neural import train
 
 Score = Literal["probability"] | Kind
 SCORES: tuple[Score, ...] = ("probability", *get_args(Kind))

@@ -45,7 +45,8 @@ from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.scoring.intervals import Interval, paired_difference
 from soundscene.scoring.metrics import CALIBRATION_BINS, PROBABILITY_FLOOR, expected_calibration_error
-from soundscene.systems.neural import HEADS, predict, train
+from soundscene.systems.calibration import HEADS, predict
+from soundscene.systems.neural import train
 from soundscene.types import Recording, Split
 
 DRAWS = 1000

@@ -25,7 +25,7 @@ from soundscene.recipe import Recipe
 from soundscene.signal.frontend import join_segments
 from soundscene.systems.neural import images
 from soundscene.threads import in_order
-from soundscene.types import Recording, SegmentImages
+from soundscene.types import Recording, SegmentFeatures
 
 Mono = Float32[np.ndarray, " sample"]
 Sound = tuple[Mono, int]
@@ -174,7 +174,7 @@ def shifted_corpus(recordings: Sequence[Recording], recipe: Recipe, name: str, c
     if not path.exists():
         front_end = front_end_of(recipe)
 
-        def work(recording: Recording) -> tuple[SegmentImages, AudioArray]:
+        def work(recording: Recording) -> tuple[SegmentFeatures, AudioArray]:
             samples, rate = shifted(recording, name, path.parent)
             sound = AudioArray(samples, rate, recipe.audio, f"{recording.path.name} ({name})")
             stream = front_end.stream()

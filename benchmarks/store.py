@@ -28,7 +28,8 @@ from soundscene.member import networks_of
 from soundscene.recipe import Recipe
 from soundscene.render.corpus import render_recording
 from soundscene.render.scenes import SCENES
-from soundscene.systems.neural import HEADS, images, predict
+from soundscene.systems.calibration import HEADS, predict
+from soundscene.systems.neural import images
 
 RATE = 22050
 TAKES = 6  # different recordings of each rendered scene

@@ -32,7 +32,8 @@ from soundscene.recipe import Recipe
 from soundscene.render.corpus import render_corpus, render_recording
 from soundscene.render.scenes import SCENES
 from soundscene.signal.frontend import FrontEnd
-from soundscene.systems.neural import HEADS, train
+from soundscene.systems.calibration import HEADS
+from soundscene.systems.neural import train
 from soundscene.timelines import DEFAULT_STAY_S
 from soundscene.training.device import make_fabric
 from soundscene.types import Head, Samples

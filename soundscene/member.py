@@ -26,24 +26,27 @@ class Member(Protocol):
     All members of a model receive the same mono samples, at the rate of the first member, and give features for the same
     segments. A member of another rate resamples them itself, in its own `FeatureSource`.
 
-    Attributes:
-        name: Different for each member of a model.
-        front_end: Version of the front-end that made its training features.
-        heads: The classifiers that it has. Where it lacks the one asked for, the model takes its first.
-        n_parameters: Number of its weights, those of the SVM not counted.
     """
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str:
+        """Name, different for each member of a model."""
+        ...
 
     @property
-    def front_end(self) -> int: ...  # noqa: D102
+    def front_end(self) -> int:
+        """Version of the front-end that made its training features."""
+        ...
 
     @property
-    def heads(self) -> tuple[Head, ...]: ...  # noqa: D102
+    def heads(self) -> tuple[Head, ...]:
+        """The classifiers that it has. Where it lacks the one asked for, the model takes its first."""
+        ...
 
     @property
-    def n_parameters(self) -> int: ...  # noqa: D102
+    def n_parameters(self) -> int:
+        """Number of its weights, those of the SVM not counted."""
+        ...
 
     @property
     def audio(self) -> AudioRecipe:
@@ -70,7 +73,15 @@ class Member(Protocol):
         ...
 
     def classify(self, embeddings: Float32[np.ndarray, "segment embedding"], head: Head) -> LogPosterior:
-        """Classify embeddings by one of its heads: log posterior [segment, scene]."""
+        """Classify embeddings by one of its heads.
+
+        Args:
+            embeddings: From `embed`.
+            head: One of `heads`.
+
+        Returns:
+            Log posterior [segment, scene].
+        """
         ...
 
 

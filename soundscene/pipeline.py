@@ -28,7 +28,8 @@ from soundscene.network.models import Network, check_bands
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation, HeadScores
 from soundscene.scoring.metrics import Metrics, evaluate
-from soundscene.systems.neural import HEADS, TrainedModel, predict, train
+from soundscene.systems.calibration import HEADS, predict
+from soundscene.systems.neural import TrainedModel, train
 from soundscene.types import Split
 
 Progress = Callable[[int, int], None]

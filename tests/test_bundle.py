@@ -27,7 +27,7 @@ from soundscene.member import BATCH
 from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
-from soundscene.systems.neural import HEADS
+from soundscene.systems.calibration import HEADS
 from tests.support.tiny import SCENES, TINY, blank_bundle, only
 
 IMAGES = np.random.default_rng(0).normal(-6, 3, (BATCH + 3, 2, 64, 80)).astype(np.float32)

@@ -26,7 +26,8 @@ from soundscene.recipe import Recipe
 from soundscene.render.corpus import render_corpus
 from soundscene.render.scenes import SCENES
 from soundscene.scoring.evaluation import Evaluation
-from soundscene.systems.neural import HEADS, train
+from soundscene.systems.calibration import HEADS
+from soundscene.systems.neural import train
 from soundscene.texts import show
 from soundscene.training.device import make_fabric
 from soundscene.types import Split

@@ -135,7 +135,12 @@ class PowerFrames:
     def power(
         self, segment: Float32[np.ndarray, "2 sample"], buffer: Float32[np.ndarray, "2 frame tap"]
     ) -> Float32[np.ndarray, "2 frame bin"]:
-        """Compute |X|^2 of all frames."""
+        """Compute |X|^2 of all frames.
+
+        Args:
+            segment: Both channels.
+            buffer: From `buffer`; may be used again.
+        """
         for channel, samples in enumerate(segment):
             parts = (samples[self._before], samples[self._inside], samples[self._after])
             cut_frames(np.concatenate(parts), self._window, self._hop, buffer[channel])

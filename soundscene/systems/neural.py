@@ -13,29 +13,24 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32
 from lightning_fabric import Fabric
 
 from soundscene.bundle import save_model
 from soundscene.data.corpus import Corpus, front_end_of, read_segments, regular_segments
 from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
-from soundscene.errors import BundleError, RecipeError, TrainingError
-from soundscene.member import NetworkMember, name_of, networks_of
+from soundscene.errors import RecipeError, TrainingError
+from soundscene.member import NetworkMember, name_of
 from soundscene.model import Model
 from soundscene.network.models import Network, check_bands
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
-from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
-from soundscene.scoring.unfamiliarity import CHOSEN, Familiarity, Kind, SceneGaussians, by_recording, fit_gaussians
-from soundscene.systems.system import FitContext, Fitted, PredictFunction, System, SystemPredictions
-from soundscene.threads import one_blas_thread
+from soundscene.systems.calibration import HEADS, calibrate, predict
+from soundscene.systems.system import FitContext, Fitted, PredictFunction, System
 from soundscene.training.calibrate import fit_svm
 from soundscene.training.fit import EpochCallback, LabelledImages, fit
-from soundscene.types import Head, Recording
-
-HEADS: tuple[Head, ...] = ("softmax", "svm")
-
+from soundscene.types import Recording
 
 MemberCallback = Callable[[str, dict[str, float], Network], None]
 """Called after each epoch with the name of the member, its row of the history and its network in evaluation mode."""
@@ -229,89 +224,6 @@ def _facts(trained: Sequence[TrainedMember], notes: Sequence[str], part: Corpus)
     }
 
 
-def predict(model: Model, corpus: Corpus, head: Head) -> SystemPredictions:
-    """Predict all voting segments and all recordings of a corpus.
-
-    Args:
-        model: The model.
-        corpus: Features of recordings, for each member.
-        head: "softmax" or "svm".
-
-    Raises:
-        TrainingError: If a network gives NaN, because its training has diverged.
-    """
-    voting = corpus.voting
-    recording_of = corpus.recording[voting]
-    try:
-        segment = model.classify(model.embed(corpus.of_members(voting)), head)
-    except BundleError:  # the posterior is not finite
-        rate = max((m.recipe.training.learning_rate for m in networks_of(model.members)), default=0.0)
-        raise TrainingError(
-            f"the network predicts NaN: the training has diverged; the learning rate {rate:g} may be too high, try a tenth "
-            "of it (--set training.learning_rate=...)"
-        ) from None
-    recording = product_by_recording(segment, recording_of, len(corpus.recordings))
-    return SystemPredictions(segment, recording_of, recording, temper(recording, model.temperature[head]))
-
-
-def calibrate(model: Model, embeddings: Sequence[Float32[np.ndarray, "segment _"]], part: Corpus, held: Corpus) -> Model:
-    """Fit what belongs to the fused model: a temperature for each head, and unknown detection.
-
-    Args:
-        model: Trained members; temperatures and familiarity do not count.
-        embeddings: Of the voting segments of `part`, by each member.
-        part: Corpus that trained the members.
-        held: Recordings of known scenes that no member was trained on.
-    """
-    temperature = {head: _temperature(model, held, head) for head in HEADS}
-    return replace(model, temperature=temperature, familiarity=learn_familiarity(model, embeddings, part, held))
-
-
-def learn_familiarity(
-    model: Model,
-    embeddings: Sequence[Float32[np.ndarray, "segment _"]],
-    part: Corpus,
-    held: Corpus,
-    kind: Kind = CHOSEN,
-) -> Familiarity:
-    """Fit what a model needs to detect unknown scenes.
-
-    Args:
-        model: The trained model.
-        embeddings: Of the voting segments of `part`, by each member.
-        part: Corpus that trained the members.
-        held: Recordings of known scenes that no member was trained on. Those of digital silence do not count.
-        kind: Which score.
-    """
-    gaussians = []
-    if kind == "mahalanobis":
-        labels = part.labels(model.scenes)[part.voting]
-        for of_member in embeddings:
-            with one_blas_thread():  # as in prediction, so that the result does not depend on the number of cores
-                exact = fit_gaussians(of_member, labels, len(model.scenes))
-            # Rounded to the float32 that a file stores, so that a saved and loaded model gives the same scores to the bit.
-            stored = (x.astype(np.float32).astype(np.float64) for x in (exact.mean, exact.precision))
-            gaussians.append(SceneGaussians(*stored))
-    unreferenced = Familiarity(kind, np.zeros(0), tuple(gaussians))  # can score, but has no scores of known scenes yet
-    scores = unfamiliarity(replace(model, familiarity=unreferenced), held)
-    return replace(unreferenced, calibration_scores=np.sort(scores[~np.isnan(scores)]))
-
-
-def unfamiliarity(model: Model, corpus: Corpus) -> Float64[np.ndarray, " recording"]:
-    """Compute the unfamiliarity of all recordings of a corpus, as in prediction.
-
-    Args:
-        model: A model with `familiarity`.
-        corpus: Features of recordings, for each member.
-
-    Returns:
-        A score per recording, NaN where all is digital silence.
-    """
-    with one_blas_thread():
-        segment = model.unfamiliarity(model.embed(corpus.of_members(corpus.voting)))
-    return by_recording(segment, corpus.recording[corpus.voting], len(corpus.recordings))
-
-
 def _check(recipe: Recipe, scenes: Sequence[str]) -> None:
     if len(scenes) < 2:
         raise TrainingError(
@@ -353,14 +265,6 @@ def _fit_head(
         choices.platt_folds,
         recipe.training.seed,
     )
-
-
-def _temperature(model: Model, held: Corpus, head: Head) -> float:
-    """Fit the temperature of a head to recordings that neither networks nor SVMs were trained on; 1 without any."""
-    if not held.voting.any():
-        return 1.0
-    truth = np.array([model.scenes.index(r.scene) for r in held.recordings])
-    return fit_temperature(predict(model, held, head).recording, truth)
 
 
 def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) -> System:

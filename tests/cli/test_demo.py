@@ -17,7 +17,7 @@ from soundscene.cli.demo import DemoResult, run_demo
 from soundscene.data.manifest import Manifest
 from soundscene.errors import ManifestError, TrainingError
 from soundscene.render.scenes import SCENES as RENDERED
-from soundscene.systems.neural import HEADS
+from soundscene.systems.calibration import HEADS
 from tests.support.tiny import RATE, SCENES, TINY, only, write
 
 ONE_EPOCH = TINY.with_settings(["training.epochs=1"])

@@ -22,8 +22,9 @@ from soundscene.experiment.run import ExperimentResult, RunCallbacks, RunOptions
 from soundscene.experiment.task import read_parts, run_task
 from soundscene.predictor import load
 from soundscene.recipe import Recipe
+from soundscene.systems.calibration import HEADS, predict
 from soundscene.systems.catalogue import SystemSpec
-from soundscene.systems.neural import HEADS, predict, train
+from soundscene.systems.neural import train
 from tests.support.tiny import TINY, text, write_corpus
 
 FABRIC = Fabric(accelerator="cpu", devices=1)

@@ -30,7 +30,7 @@ def test_attention_vectors_are_distributions_of_the_networks_own() -> None:
     with torch.inference_mode():
         z = network.recur(network.standardise(torch.from_numpy(IMAGES))).numpy()
     mask = temporal[:, :, None] * spatial[:, None, :]
-    np.testing.assert_allclose(np.tanh(mask * 80 * 8 * z).mean(axis=1), bundle.embed((IMAGES,)), atol=1e-5)
+    np.testing.assert_allclose(np.tanh(mask * 80 * 8 * z).mean(axis=1), bundle.embed((IMAGES,))[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("onset_s", [0.3, 0.9, 1.5])

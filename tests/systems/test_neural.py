@@ -12,9 +12,10 @@ from scipy.special import logsumexp
 from soundscene.bundle import load_model
 from soundscene.data.corpus import Corpus
 from soundscene.errors import RecipeError, TrainingError
-from soundscene.scoring.unfamiliarity import fit_gaussians
+from soundscene.scoring.unfamiliarity import CHOSEN, fit_gaussians
 from soundscene.systems import neural
-from soundscene.systems.neural import HEADS, learn_familiarity, predict, train, unfamiliarity
+from soundscene.systems.calibration import HEADS, learn_familiarity, predict, unfamiliarity
+from soundscene.systems.neural import train
 from soundscene.systems.system import FitContext
 from soundscene.types import Recording
 from tests.support.tiny import only
@@ -195,7 +196,7 @@ def test_what_is_familiar_is_learnt_from_what_trained_and_measured_on_what_was_h
         if alone.voting.any():
             by_hand.append(bundle.unfamiliarity(bundle.embed((alone.features[alone.voting],))).mean())
     np.testing.assert_allclose(found.calibration_scores, np.sort(by_hand), rtol=1e-4)  # other batches round differently
-    if kind == neural.CHOSEN and (in_bundle := trained.model.familiarity):
+    if kind == CHOSEN and (in_bundle := trained.model.familiarity):
         np.testing.assert_array_equal(in_bundle.calibration_scores, found.calibration_scores)
 
 
