@@ -114,6 +114,26 @@ class TrainingRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError('training.patience needs training.keep = "best", because the last epoch has no competitor')
 
 
+Decibels = Annotated[float, Meta(ge=-100, le=100)]
+
+
+class AugmentationRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How training images vary as devices, codecs and places do; the paper has none of it. Shares are of the examples."""
+
+    level_db: tuple[Decibels, Decibels] = (0.0, 0.0)  # random level, uniform between the two
+    tilt_db: Annotated[float, Meta(ge=0, le=100)] = 0.0  # largest difference of the lowest and the highest band, either way
+    response_db: Annotated[float, Meta(ge=0, le=100)] = 0.0  # deviation of a random smooth response, in half of the examples
+    low_pass: Share = 0.0  # above a random edge hardly anything is left
+    codec: Share = 0.0  # bands far below the loudest are gone
+    background: Share = 0.0  # stationary noise
+    clipping: Share = 0.0  # loud frames limited and distorted
+    mix_statistics: Share = 0.0  # Freq-MixStyle: mean and deviation of bands mixed over the batch
+
+    def __post_init__(self) -> None:
+        if self.level_db[0] > self.level_db[1]:
+            raise ValueError(f"augmentation.level_db: lowest before highest, got {self.level_db[0]:g}, {self.level_db[1]:g}")
+
+
 class CalibrationRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Section 2.4 and the temperature of a recording's posterior."""
 
@@ -130,6 +150,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     features: FeatureRecipe = FeatureRecipe()
     network: NetworkRecipe = NetworkRecipe()
     training: TrainingRecipe = TrainingRecipe()
+    augmentation: AugmentationRecipe = AugmentationRecipe()
     calibration: CalibrationRecipe = CalibrationRecipe()
 
     def __post_init__(self) -> None:
@@ -202,7 +223,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         So hashes of a recipe stay those of 0.1.0.
         """
-        return {
+        kept = {
             section: {
                 name: value
                 for name, value in values.items()
@@ -210,6 +231,7 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             }
             for section, values in self.to_dict().items()
         }
+        return {section: values for section, values in kept.items() if values}
 
     @classmethod
     def load(cls, name_or_path: str) -> "Recipe":
@@ -279,11 +301,21 @@ STORED: dict[str, dict[str, Any]] = {
         "patience": 0,
         "seed": 0,
     },
+    "augmentation": {
+        "level_db": (0.0, 0.0),
+        "tilt_db": 0.0,
+        "response_db": 0.0,
+        "low_pass": 0.0,
+        "codec": 0.0,
+        "background": 0.0,
+        "clipping": 0.0,
+        "mix_statistics": 0.0,
+    },
     "calibration": {"head": "svm", "svm_c": 0.1, "platt_folds": 5, "held_out": 0.1},
 }
 """What a key means that a stored recipe lacks: 0.1.0's default, or, for a key that came later, what 0.1.0 did."""
 
-ADDED: frozenset[str] = frozenset()
+ADDED: frozenset[str] = frozenset(f"augmentation.{name}" for name in STORED["augmentation"])
 """Keys as "section.name" that 0.1.0 did not have."""
 
 

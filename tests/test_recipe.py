@@ -5,6 +5,7 @@ import pytest
 
 from soundscene.errors import RecipeError
 from soundscene.recipe import STORED, Recipe
+from soundscene.training.augment import any_of
 
 
 def refused(*settings):
@@ -49,6 +50,8 @@ def test_the_paper_as_printed():
     assert not training.balanced
     assert (training.gain_db, training.mask_bands, training.mask_frames) == (0, 0, 0)
     assert (training.keep, training.patience, calibration.held_out) == ("last", 0, 0)
+    assert not any_of(paper.augmentation)
+    assert paper.augmentation.mix_statistics == 0
 
 
 def differences(one, other):
@@ -108,11 +111,15 @@ def test_a_key_that_a_stored_recipe_lacks_means_what_0_1_0_did(monkeypatch):
 
 
 def test_a_stored_recipe_gains_no_key_before_it_matters(monkeypatch):
-    assert Recipe.small().to_stored() == Recipe.small().to_dict(), "hashes are those of 0.1.0"
+    plain = Recipe.from_stored({})
+    assert plain.to_stored() == {name: values for name, values in STORED.items() if name != "augmentation"}, "as in 0.1.0"
+    loud = plain.with_settings(["augmentation.clipping=0.5"])
+    assert loud.to_stored()["augmentation"] == {"clipping": 0.5}
+    assert Recipe.from_stored(loud.to_stored()) == loud
     monkeypatch.setattr("soundscene.recipe.ADDED", frozenset({"network.pooling"}))
     assert "pooling" not in Recipe().to_stored()["network"]
     mean = Recipe().with_settings(["network.pooling=mean"])
-    assert mean.to_stored() == mean.to_dict()
+    assert mean.to_stored()["network"] == mean.to_dict()["network"]
     assert Recipe.from_stored(Recipe.small().to_stored()) == Recipe.small()
 
 

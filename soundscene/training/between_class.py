@@ -131,7 +131,7 @@ def kl_divergence(targets: Float[Tensor, "batch scene"], logits: Float[Tensor, "
     return (torch.xlogy(targets, targets) - targets * log_posterior).sum(dim=-1).mean()
 
 
-def augment(
+def gain_and_masks(
     images: Float[Tensor, "batch channel band frame"],
     gain_db: float,
     mask_bands: int,

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from soundscene.network.blocks import Standardise
 from soundscene.network.models import Network
 from soundscene.recipe import Recipe
-from soundscene.training.between_class import Pairs, augment, kl_divergence, mix_images, mix_labels
+from soundscene.training.augment import augment, mix_statistics
+from soundscene.training.between_class import Pairs, gain_and_masks, kl_divergence, mix_images, mix_labels
 
 WARM_UP = 3  # runs before a capture: libraries choose their algorithms, Adam makes its moments
 
@@ -208,6 +209,8 @@ class Step:
         capture: Capture | None = None,
     ) -> None:
         self._choices = recipe.training
+        self._augmentation = recipe.augmentation
+        self._floor = recipe.features.floor
         self._fabric = fabric
         self._model = model
         self._optimiser = optimiser
@@ -271,11 +274,12 @@ class Step:
     def _example(
         self, segments: Int64[Tensor, " batch"], noise: torch.Generator
     ) -> Float[Tensor, "batch channel band frame"]:
-        """Return standardised images of segments, with gain and masks of the recipe."""
+        """Return standardised images of segments, augmented as the recipe says."""
         choices, standardise = self._choices, self._standardise
-        images = standardise(self._training.images[segments])
+        images = augment(self._training.images[segments], self._augmentation, self._floor)
+        images = mix_statistics(standardise(images), self._augmentation.mix_statistics)
         inverse = standardise.inverse_deviation
-        return augment(images, choices.gain_db, choices.mask_bands, choices.mask_frames, inverse, noise)
+        return gain_and_masks(images, choices.gain_db, choices.mask_bands, choices.mask_frames, inverse, noise)
 
     def _autocast(self) -> AbstractContextManager[object]:
         """Return the context of the training's precision, which Fabric enters for a marked method under DDP only.

@@ -4,7 +4,7 @@ import torch
 from scipy.stats import chisquare, kstest
 
 from soundscene.errors import TrainingError
-from soundscene.training.between_class import augment, draw_pairs, kl_divergence, mix_images, mix_labels, no_mixing
+from soundscene.training.between_class import draw_pairs, gain_and_masks, kl_divergence, mix_images, mix_labels, no_mixing
 
 SCENES = torch.tensor([3] * 4 + [7] * 10 + [9] * 6)[torch.randperm(20, generator=torch.Generator().manual_seed(5))]
 
@@ -161,13 +161,13 @@ def test_gradient_of_the_loss_is_posterior_minus_target():
 
 def augmented(images, gain_db=0.0, mask_bands=0, mask_frames=0, deviation=1.0, seed=0):
     inverse = torch.full((2, images.shape[2], 1), 1 / deviation)
-    return augment(images, gain_db, mask_bands, mask_frames, inverse, seeded(seed))
+    return gain_and_masks(images, gain_db, mask_bands, mask_frames, inverse, seeded(seed))
 
 
 def test_nothing_asked_for_changes_nothing_and_draws_nothing():
     images, generator = torch.randn(3, 2, 8, 6, generator=seeded()), seeded(1)
     before = generator.get_state()
-    assert augment(images, 0.0, 0, 0, torch.ones(2, 8, 1), generator) is images
+    assert gain_and_masks(images, 0.0, 0, 0, torch.ones(2, 8, 1), generator) is images
     assert torch.equal(generator.get_state(), before)
 
 
@@ -176,7 +176,7 @@ def test_a_gain_is_the_same_step_of_log_power_over_the_deviation_everywhere():
     raw = torch.rand(400, 2, 3, 4, generator=seeded()).double() + 1  # power
     deviation = torch.tensor([[1.0, 2, 4], [3, 5, 7]], dtype=torch.float64)[..., None]
     standardised = raw.log() / deviation
-    louder = augment(standardised, 6.0, 0, 0, 1 / deviation, seeded(1))
+    louder = gain_and_masks(standardised, 6.0, 0, 0, 1 / deviation, seeded(1))
     gain_db = 10 * torch.log10((louder * deviation).exp() / raw)
     per_image = gain_db[:, 0, 0, 0]
     torch.testing.assert_close(gain_db, per_image[:, None, None, None].expand_as(gain_db), rtol=1e-6, atol=1e-6)
