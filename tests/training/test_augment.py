@@ -93,11 +93,11 @@ def test_gain_and_response_of_an_image_are_those_of_the_sound():
 
 
 def test_a_low_pass_ends_above_its_edge_and_spares_what_is_below():
-    one = images(200)
+    one = images(200) + 25  # so that nothing reaches the floor
     change = ((varied(one, low_pass=0.999) - one) / DB).mean((1, 3))
     assert change[:, :26].abs().max() < 1e-3
     assert (change[:, -1] < -5).float().mean() > 0.8
-    assert (change[:, 30:].diff(dim=1) < 8).float().mean() > 0.99  # the higher, the less is left, up to the floor
+    assert (change.diff(dim=1) < 1e-3).all()  # the higher, the less is left
 
 
 def test_a_codec_takes_weak_high_bands_only():
