@@ -63,7 +63,7 @@ def save_model(model: Model, path: Path) -> None:
     if len(networks) < len(model.members):
         raise BundleError(f"{path}: a member of an unknown kind cannot be written")
     if len(networks) == 1:
-        parts |= {"version": 1, "recipe": networks[0].recipe.to_dict(), "front_end": networks[0].front_end}
+        parts |= {"version": 1, "recipe": networks[0].recipe.to_stored(), "front_end": networks[0].front_end}
         tensors |= _network_tensors(networks[0])
     else:
         parts |= {"version": 2, "members": [_stored(member) for member in networks]}
@@ -114,7 +114,7 @@ def load_model(path: Path) -> Model:
 
 
 def _stored(member: NetworkMember) -> dict[str, Any]:
-    return {"name": member.name, "kind": NETWORK, "recipe": member.recipe.to_dict(), "front_end": member.front_end}
+    return {"name": member.name, "kind": NETWORK, "recipe": member.recipe.to_stored(), "front_end": member.front_end}
 
 
 def _network_tensors(member: NetworkMember) -> dict[str, Tensor]:

@@ -85,6 +85,7 @@ class NetworkRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     recurrent_dropout: Share = 0.1
     attention_scale: Literal["printed", "mean-preserving"] = "mean-preserving"
     pooling: Literal["spatio-temporal", "temporal", "spatial", "mean"] = "spatio-temporal"  # the others for comparison
+    global_pooling: Literal["max", "mean"] = "max"  # of the CNN baseline, over bands and frames; 4.4 prints max
     noise_subtracted: bool = True  # whether the network sees channel 1, the recording without its background noise
 
 
@@ -120,13 +121,13 @@ Decibels = Annotated[float, Meta(ge=-100, le=100)]
 class AugmentationRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How training images vary as devices, codecs and places do; the paper has none of it. Shares are of the examples."""
 
-    level_db: tuple[Decibels, Decibels] = (0.0, 0.0)  # random level, uniform between the two
-    tilt_db: Annotated[float, Meta(ge=0, le=100)] = 0.0  # largest difference of the lowest and the highest band, either way
-    response_db: Annotated[float, Meta(ge=0, le=100)] = 0.0  # deviation of a random smooth response, in half of the examples
-    low_pass: Share = 0.0  # above a random edge hardly anything is left
-    codec: Share = 0.0  # bands far below the loudest are gone
-    background: Share = 0.0  # stationary noise
-    clipping: Share = 0.0  # loud frames limited and distorted
+    level_db: tuple[Decibels, Decibels] = (-30.0, 20.0)  # random level, uniform between the two
+    tilt_db: Annotated[float, Meta(ge=0, le=100)] = 14.0  # largest difference of lowest and highest band, either way
+    response_db: Annotated[float, Meta(ge=0, le=100)] = 4.0  # deviation of a random smooth response, in half of the examples
+    low_pass: Share = 0.5  # above a random edge hardly anything is left
+    codec: Share = 0.5  # bands far below the loudest are gone
+    background: Share = 0.25  # stationary noise
+    clipping: Share = 0.25  # loud frames limited and distorted
     mix_statistics: Share = 0.0  # Freq-MixStyle: mean and deviation of bands mixed over the batch
 
     def __post_init__(self) -> None:
@@ -162,7 +163,11 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @classmethod
     def paper(cls) -> "Recipe":
         """Return the recipe of the paper as printed."""
-        return cls(network=NetworkRecipe(attention_scale="printed"), calibration=CalibrationRecipe(held_out=0.0))
+        return cls(
+            network=NetworkRecipe(attention_scale="printed"),
+            augmentation=AugmentationRecipe(**STORED["augmentation"]),
+            calibration=CalibrationRecipe(held_out=0.0),
+        )
 
     @classmethod
     def small(cls) -> "Recipe":
@@ -175,12 +180,17 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def with_settings(self, settings: Iterable[str]) -> "Recipe":
         """Return a copy with `key=value` settings applied, such as "training.epochs=30"; strings need no quotes.
 
+        "augmentation=off" sets all of that section to what varies nothing.
+
         Raises:
             RecipeError: A key is unknown, in which case the message names the nearest, or a value is out of range.
         """
         tree = msgspec.to_builtins(self)
         for setting in settings:
             key, equals, text = setting.partition("=")
+            if (key.strip(), text.strip()) == ("augmentation", "off"):
+                tree["augmentation"] = dict(STORED["augmentation"])
+                continue
             section, dot, name = key.strip().partition(".")
             if not equals or not dot:
                 raise RecipeError(f"--set {short(setting)!r}: expected section.key=value, for example training.epochs=30")
@@ -284,6 +294,7 @@ STORED: dict[str, dict[str, Any]] = {
         "recurrent_dropout": 0.1,
         "attention_scale": "mean-preserving",
         "pooling": "spatio-temporal",
+        "global_pooling": "max",
         "noise_subtracted": True,
     },
     "training": {
@@ -315,7 +326,7 @@ STORED: dict[str, dict[str, Any]] = {
 }
 """What a key means that a stored recipe lacks: 0.1.0's default, or, for a key that came later, what 0.1.0 did."""
 
-ADDED: frozenset[str] = frozenset(f"augmentation.{name}" for name in STORED["augmentation"])
+ADDED: frozenset[str] = frozenset({"network.global_pooling", *(f"augmentation.{name}" for name in STORED["augmentation"])})
 """Keys as "section.name" that 0.1.0 did not have."""
 
 

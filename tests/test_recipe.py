@@ -4,7 +4,7 @@ import time
 import pytest
 
 from soundscene.errors import RecipeError
-from soundscene.recipe import STORED, Recipe
+from soundscene.recipe import ADDED, STORED, Recipe
 from soundscene.training.augment import any_of
 
 
@@ -64,10 +64,13 @@ def differences(one, other):
 
 
 def test_the_default_differs_from_the_paper_only_where_a_decision_page_says_so():
+    augmented = {key: values for key, values in differences(Recipe.paper(), Recipe()).items() if "augmentation" in key}
     assert differences(Recipe.paper(), Recipe()) == {
         "network.attention_scale": ("printed", "mean-preserving"),  # docs/decisions/0003
         "calibration.held_out": (0.0, 0.1),  # docs/decisions/0031
+        **augmented,  # docs/decisions/0100
     }
+    assert {key.partition(".")[2]: paper for key, (paper, _) in augmented.items()}.items() <= STORED["augmentation"].items()
 
 
 def test_small_is_narrower_and_shorter_and_otherwise_the_default():
@@ -102,7 +105,7 @@ def test_a_key_that_a_stored_recipe_lacks_means_what_0_1_0_did(monkeypatch):
     changed["training"]["epochs"] = 7  # as if the default of today were another one
     monkeypatch.setattr("soundscene.recipe.STORED", changed)
     assert Recipe.from_stored({"network": {"hidden": 8}}) == Recipe().with_settings(
-        ["training.epochs=7", "network.hidden=8"]
+        ["training.epochs=7", "network.hidden=8", "augmentation=off"]
     )
     assert Recipe.from_stored({"training": {"epochs": 3}}).training.epochs == 3
     for tree in ({"training": 3}, {"network": {"hiden": 3}}, {"net": {}}):
@@ -110,15 +113,15 @@ def test_a_key_that_a_stored_recipe_lacks_means_what_0_1_0_did(monkeypatch):
             Recipe.from_stored(tree)
 
 
-def test_a_stored_recipe_gains_no_key_before_it_matters(monkeypatch):
+def test_a_stored_recipe_gains_no_key_before_it_matters():
     plain = Recipe.from_stored({})
-    assert plain.to_stored() == {name: values for name, values in STORED.items() if name != "augmentation"}, "as in 0.1.0"
+    old = {section: {k: v for k, v in values.items() if f"{section}.{k}" not in ADDED} for section, values in STORED.items()}
+    assert plain.to_stored() == {section: values for section, values in old.items() if values}, "as in 0.1.0"
     loud = plain.with_settings(["augmentation.clipping=0.5"])
     assert loud.to_stored()["augmentation"] == {"clipping": 0.5}
     assert Recipe.from_stored(loud.to_stored()) == loud
-    monkeypatch.setattr("soundscene.recipe.ADDED", frozenset({"network.pooling"}))
-    assert "pooling" not in Recipe().to_stored()["network"]
-    mean = Recipe().with_settings(["network.pooling=mean"])
+    assert "global_pooling" not in plain.to_stored()["network"]
+    mean = plain.with_settings(["network.global_pooling=mean"])
     assert mean.to_stored()["network"] == mean.to_dict()["network"]
     assert Recipe.from_stored(Recipe.small().to_stored()) == Recipe.small()
 
@@ -126,6 +129,15 @@ def test_a_stored_recipe_gains_no_key_before_it_matters(monkeypatch):
 def test_missing_keys_take_the_default():
     assert Recipe.from_dict({"training": {"epochs": 3}}) == Recipe().with_settings(["training.epochs=3"])
     assert Recipe.from_dict({}) == Recipe()
+
+
+def test_augmentation_can_be_turned_off_as_a_whole():
+    loud = Recipe().with_settings(["augmentation.clipping=0.5", "augmentation.level_db=[-30, 20]"])
+    assert loud.augmentation.level_db == (-30, 20)
+    quiet = loud.with_settings(["augmentation=off", "training.epochs=3"])
+    assert quiet.augmentation == Recipe.paper().augmentation
+    assert quiet.training.epochs == 3
+    assert "lowest before highest" in refused("augmentation.level_db=[20, -30]")
 
 
 # --set ----------------------------------------------------------------------------------------------------------------
@@ -176,7 +188,7 @@ def test_a_setting_of_another_form_is_refused(setting):
         ("trainig.epochs", "did you mean 'training.epochs'?"),
         ("network.dropout", "did you mean 'network.conv_dropout'?"),
         ("audio.hidden", "did you mean 'network.hidden'?"),
-        ("foo.bar", "sections are audio, features, network, training, calibration"),
+        ("foo.bar", "sections are audio, features, network, training, augmentation, calibration"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(key, hint):
@@ -223,6 +235,7 @@ def test_patience_with_the_best_epoch_is_allowed():
 
 WIDE = {  # extreme, and allowed: small shares, any seed, and rates that end in a loss that is not finite
     *((name, "1e-300") for name in ("last_piece", "conv_dropout", "recurrent_dropout", "held_out", "low_hz", "gain_db")),
+    *((name, "1e-300") for name in STORED["augmentation"] if name != "level_db"),
     *(("seed", "100000000"), ("learning_rate", "100000000"), ("learning_rate", "99999999999999999999")),
 }
 HUGE = ("-1", "1e300", "1e-300", "100000000", "99999999999999999999", "nan", "inf", "9" * 5000, "[" * 5000, "x" * 10**6)

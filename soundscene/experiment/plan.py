@@ -174,7 +174,7 @@ class Plan:
         Raises:
             TrainingError: Anything else differs, which the message names.
         """
-        plan = _spelt_as(earlier, self)
+        plan = _without_augmentation(_spelt_as(earlier, self)) if earlier.front_end < 2 else _spelt_as(earlier, self)
         recipes = earlier.base_recipe().to_dict(), plan.base_recipe().to_dict()
         for name in ("recordings", "splits", "recipe", "precision"):
             before, now = recipes if name == "recipe" else (getattr(earlier, name), getattr(plan, name))
@@ -190,6 +190,19 @@ class Plan:
         systems = tuple(dict.fromkeys((*earlier.systems, *plan.systems)))
         joined = replace(plan, systems=systems, seeds=tuple(sorted({*earlier.seeds, *plan.seeds})))
         return joined.with_front_end(earlier.front_end)
+
+
+def _without_augmentation(plan: Plan) -> Plan:
+    """Return the plan as soundscene 0.1, which had no augmentation, would have made it, unless it asks for another one."""
+    recipe = plan.base_recipe()
+    if recipe.augmentation != Recipe().augmentation:
+        return plan
+    return replace(plan, recipe=_plain(recipe.with_settings(["augmentation=off"])))
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as it comes back from a file: lists, not tuples."""
+    return json.loads(json.dumps(recipe.to_stored()))
 
 
 def make_plan(
@@ -226,10 +239,9 @@ def make_plan(
         name: (tuple(row[r.path] for r in split.train), tuple(row[r.path] for r in split.test))
         for name, split in splits.items()
     }
-    plain = json.loads(json.dumps(recipe.to_dict()))  # as it comes back from the file: lists, not tuples
     rows = tuple((os.path.relpath(r.path, root), r.scene, r.group) for r in recordings)
     seeds = (recipe.training.seed,)
-    plan = Plan(corpus, str(root.resolve()), rows, "once", "", numbered, plain, tuple(systems), seeds, threads=1)
+    plan = Plan(corpus, str(root.resolve()), rows, "once", "", numbered, _plain(recipe), tuple(systems), seeds, threads=1)
     return plan.with_front_end(FRONT_END)
 
 

@@ -61,7 +61,9 @@ class AttCRNN(nn.Module):
 
 
 class CNNBaseline(nn.Module):
-    """CNN baseline: the convolutional stack and global max pooling over the remaining bands and frames (section 4.4).
+    """CNN baseline: the convolutional stack and global pooling over the remaining bands and frames (section 4.4).
+
+    The paper pools the maximum. The mean is there for comparison (docs/decisions/0101).
 
     Args:
         recipe: Sizes of images and layers.
@@ -76,14 +78,16 @@ class CNNBaseline(nn.Module):
         sizes = recipe.network
         self.standardise = Standardise(recipe.features.n_bands, recipe.features.clamp, n_channels(recipe))
         self.convolutions = ConvStack(sizes.filters, sizes.conv_dropout, n_channels(recipe))
+        self.mean = sizes.global_pooling == "mean"
         self.softmax = nn.Linear(sizes.filters[-1], n_scenes)
 
     def pool(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch embedding"]:
-        """Return the largest value of each filter over bands and frames."""
-        return self.convolutions.maps(standardised).amax(dim=(2, 3))
+        """Return the largest value of each filter over bands and frames, or its mean if the recipe says so."""
+        maps = self.convolutions.maps(standardised)
+        return maps.mean(dim=(2, 3)) if self.mean else maps.amax(dim=(2, 3))
 
     def embed(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch embedding"]:
-        """Return the globally max-pooled feature vector."""
+        """Return the globally pooled feature vector."""
         return self.pool(self.standardise(images))
 
     def from_standardised(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch scene"]:

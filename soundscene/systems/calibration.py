@@ -8,12 +8,13 @@ from jaxtyping import Float32, Float64
 
 from soundscene.data.corpus import Corpus
 from soundscene.errors import BundleError, TrainingError
-from soundscene.member import networks_of
+from soundscene.member import NetworkMember, networks_of
 from soundscene.model import Model
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
 from soundscene.scoring.unfamiliarity import CHOSEN, Familiarity, Kind, SceneGaussians, by_recording, fit_gaussians
 from soundscene.systems.system import SystemPredictions
 from soundscene.threads import one_blas_thread
+from soundscene.training.augment import any_of, augmented_pieces
 from soundscene.types import Head
 
 HEADS: tuple[Head, ...] = ("softmax", "svm")
@@ -103,8 +104,30 @@ def unfamiliarity(model: Model, corpus: Corpus) -> Float64[np.ndarray, " recordi
 
 
 def _temperature(model: Model, held: Corpus, head: Head) -> float:
-    """Fit the temperature of a head to recordings that neither networks nor SVMs were trained on; 1 without any."""
+    """Fit the temperature of a head to recordings that neither networks nor SVMs were trained on; 1 without any.
+
+    An augmented copy of them counts as well, so that the probabilities hold for other devices too (docs/decisions/0102).
+    """
     if not held.voting.any():
         return 1.0
     truth = np.array([model.scenes.index(r.scene) for r in held.recordings])
-    return fit_temperature(predict(model, held, head).recording, truth)
+    copies = [held]
+    if any(any_of(member.recipe.augmentation) for member in networks_of(model.members)):
+        copies.append(_augmented(model, held))
+    log_posterior = np.concatenate([predict(model, copy, head).recording for copy in copies])
+    return fit_temperature(log_posterior, np.tile(truth, len(copies)))
+
+
+def _augmented(model: Model, corpus: Corpus) -> Corpus:
+    """Return a corpus with augmented images: the same draws for each member, where their images have one size.
+
+    A member that does not read images keeps its features.
+    """
+    seed = networks_of(model.members)[0].recipe.training.seed
+    features = []
+    for member, images in zip(model.members, (corpus.features, *corpus.further), strict=True):
+        if isinstance(member, NetworkMember):
+            recipe = member.recipe
+            images = np.concatenate([*augmented_pieces(images, recipe.augmentation, recipe.features.floor, seed)])
+        features.append(images)
+    return replace(corpus, features=features[0], further=tuple(features[1:]))

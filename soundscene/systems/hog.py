@@ -97,7 +97,7 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) ->
         "scikit-image": version("scikit-image"),
     }
     representation = Representation("hog", json.dumps(facts, sort_keys=True), partial(_extract, recipe, choices))
-    return System(name, title, representation, recipe.to_dict() | {"hog": asdict(choices)}, partial(_fit, recipe, choices))
+    return System(name, title, representation, recipe.to_stored() | {"hog": asdict(choices)}, partial(_fit, recipe, choices))
 
 
 def constant_q_image(samples: Samples, sample_rate: int, choices: HogSettings) -> Float[np.ndarray, "band frame"]:

@@ -140,7 +140,7 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) ->
     }
     representation = Representation("mfcc", json.dumps(facts, sort_keys=True), partial(_extract, recipe.audio, choices))
     return System(
-        name, title, representation, recipe.to_dict() | {"mfcc_dnn": asdict(choices)}, partial(_fit, recipe, choices)
+        name, title, representation, recipe.to_stored() | {"mfcc_dnn": asdict(choices)}, partial(_fit, recipe, choices)
     )
 
 

@@ -28,6 +28,7 @@ from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.systems.calibration import HEADS, calibrate, predict
 from soundscene.systems.system import FitContext, Fitted, PredictFunction, System
+from soundscene.training.augment import any_of, augmented_pieces
 from soundscene.training.calibrate import fit_svm
 from soundscene.training.fit import EpochCallback, LabelledImages, fit
 from soundscene.types import Recording
@@ -198,11 +199,14 @@ def _train_member(
         checkpoint=checkpoint,
         on_epoch=on_epoch,
     )
-    # SVM on the embeddings of unmixed segments (section 2.4).
+    # SVM on the embeddings of unmixed segments (section 2.4), and of an augmented copy of them, so that its probabilities
+    # hold for other devices too (docs/decisions/0102).
     untrained_svm = CalibratedSVM(fitted.network.softmax.in_features, len(scenes))
     member = NetworkMember(name, recipe, fitted.network, untrained_svm, front_end)
-    embeddings = member.embed(part.features[part.voting])
-    svm, notes = _fit_head(recipe, embeddings, part, scenes)
+    images = part.features[part.voting]
+    embeddings = member.embed(images)
+    copies = [embeddings, _embed_copy(member, images)] if any_of(recipe.augmentation) else [embeddings]
+    svm, notes = _fit_head(recipe, copies, part, scenes)
     facts = {"epoch": fitted.epoch, "seconds": round(time.perf_counter() - started, 1), "notes": [*notes]}
     return TrainedMember(replace(member, svm=svm), embeddings, fitted.history, facts)
 
@@ -250,16 +254,28 @@ def _check_audible(corpus: Corpus, scenes: Sequence[str]) -> None:
         )
 
 
+def _embed_copy(
+    member: NetworkMember, images: Float32[np.ndarray, "segment 2 band frame"]
+) -> Float32[np.ndarray, "segment embedding"]:
+    """Embed an augmented copy of images."""
+    recipe = member.recipe
+    pieces = augmented_pieces(images, recipe.augmentation, recipe.features.floor, recipe.training.seed)
+    return np.concatenate([member.embed(piece) for piece in pieces])
+
+
 def _fit_head(
-    recipe: Recipe, embeddings: Float32[np.ndarray, "segment embedding"], part: Corpus, scenes: Sequence[str]
+    recipe: Recipe, copies: Sequence[Float32[np.ndarray, "segment embedding"]], part: Corpus, scenes: Sequence[str]
 ) -> tuple[CalibratedSVM, tuple[str, ...]]:
-    """Fit SVM and Platt's sigmoids to the embeddings of the regular, unmixed segments of the training part (section 2.4)."""
+    """Fit SVM and Platt's sigmoids to the embeddings of the regular, unmixed segments of the training part (section 2.4).
+
+    A copy of a segment stays in the group of its recording, so that no fold has one of the two on each side.
+    """
     choices = recipe.calibration
     groups = [part.recordings[i].group for i in part.recording[part.voting]]
     return fit_svm(
-        embeddings,
-        part.labels(scenes)[part.voting],
-        groups,
+        np.concatenate(copies),
+        np.tile(part.labels(scenes)[part.voting], len(copies)),
+        groups * len(copies),
         len(scenes),
         choices.svm_c,
         choices.platt_folds,
@@ -280,7 +296,7 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) ->
         RecipeError: If no network can be built for the recipe's images.
     """
     check_bands(recipe)
-    return System(name, title, images(recipe, front_end), recipe.to_dict(), partial(_fit_system, recipe, front_end))
+    return System(name, title, images(recipe, front_end), recipe.to_stored(), partial(_fit_system, recipe, front_end))
 
 
 def images(recipe: Recipe, front_end: int = FRONT_END) -> Representation:

@@ -10,7 +10,9 @@ the draws, and an epoch that is repeated after a resume draws the same.
 """
 
 import math
+from collections.abc import Iterator
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +22,7 @@ from soundscene.recipe import AugmentationRecipe
 
 DB = math.log(10) / 10  # of log power in one decibel
 KNOTS = 5  # of a random frequency response, evenly spaced over the bands
+PIECE = 1024  # images of a copy in memory at a time
 DULLEST = 0.55  # of the bands are below the lowest edge of a low-pass: 2.6 kHz of 11 kHz in mel
 
 Image = Float[Tensor, "batch channel band frame"]
@@ -51,6 +54,22 @@ def any_of(choices: AugmentationRecipe) -> bool:
     """Tell whether `augment` would change anything."""
     shares = (choices.low_pass, choices.codec, choices.background, choices.clipping)
     return any((*choices.level_db, choices.tilt_db, choices.response_db, *shares))
+
+
+def augmented_pieces(images: np.ndarray, choices: AugmentationRecipe, floor: float, seed: int) -> Iterator[np.ndarray]:
+    """Yield an augmented copy of images in pieces, the same for the same seed: what calibration sees beside the originals.
+
+    Args:
+        images: Log power from the front-end [segment, 2, band, frame].
+        choices: What to vary, and how much.
+        floor: Power below which the front-end cuts the logarithm.
+        seed: Seed of all draws; PyTorch's generator is left as it was.
+    """
+    for number, at in enumerate(range(0, len(images), PIECE)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
+            piece = augment(torch.from_numpy(np.ascontiguousarray(images[at : at + PIECE])), choices, floor)
+        yield piece.numpy()
 
 
 def mix_statistics(standardised: Image, share: float) -> Image:

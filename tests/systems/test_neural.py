@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import logsumexp
 
 from soundscene.bundle import load_model
 from soundscene.data.corpus import Corpus
 from soundscene.errors import RecipeError, TrainingError
 from soundscene.scoring.unfamiliarity import CHOSEN, fit_gaussians
-from soundscene.systems import neural
+from soundscene.systems import calibration, neural
 from soundscene.systems.calibration import HEADS, learn_familiarity, predict, unfamiliarity
 from soundscene.systems.neural import train
 from soundscene.systems.system import FitContext
@@ -114,6 +115,22 @@ def test_a_temperature_is_fitted_for_each_head_on_what_was_held_out() -> None:
     bundle = train(RECIPE, toy_corpus()).model
     assert set(bundle.temperature) == set(HEADS)
     assert all(value != 1 for value in bundle.temperature.values())
+
+
+def test_svm_and_temperature_see_an_augmented_copy_in_the_group_of_its_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy, recipe = Spy(monkeypatch), RECIPE.with_settings(["augmentation.level_db=[-20, 20]"])
+    first = train(recipe, toy_corpus())
+    n = first.model.provenance["segments"]
+    assert len(spy.svm_groups) == 2 * n
+    assert spy.svm_groups[:n] == spy.svm_groups[n:]
+    counted: list[int] = []
+    monkeypatch.setattr(
+        calibration, "fit_temperature", lambda log_posterior, truth: counted.append(len(log_posterior)) or 1.5
+    )
+    again = train(recipe, toy_corpus())
+    assert counted == 2 * [2 * len(again.held)]
+    same = (only(model.model).svm.state_dict() for model in (first, again))
+    assert all(torch.equal(*pair) for pair in zip(*(state.values() for state in same), strict=True)), "the copy is seeded"
 
 
 def test_silent_segments_train_nothing_and_additional_ones_train_the_network_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +328,7 @@ def test_as_a_system_it_gives_what_training_and_predicting_give(tmp_path: Path) 
     seen: list[tuple[float, set[str]]] = []
     recipe = RECIPE.with_settings(["training.seed=3"])
     system = neural.system(RECIPE, "att-crnn-mel", "Att-CRNN (log-mel)")
-    assert (system.name, system.title, system.choices) == ("att-crnn-mel", "Att-CRNN (log-mel)", RECIPE.to_dict())
+    assert (system.name, system.title, system.choices) == ("att-crnn-mel", "Att-CRNN (log-mel)", RECIPE.to_stored())
 
     def observe(row: dict[str, float], so_far: Any) -> None:
         predictions = so_far(corpus)

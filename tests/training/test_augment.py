@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from scipy.signal import firwin2, lfilter
 
-from soundscene.recipe import AugmentationRecipe, Recipe
+from soundscene.recipe import Recipe
 from soundscene.signal.frontend import FrontEnd
 from soundscene.training.augment import DB, _beta, any_of, augment, mix_statistics
 
@@ -21,13 +22,17 @@ def images(n=64, seed=0):
 
 def varied(one=None, seed=0, **choices):
     torch.manual_seed(seed)
-    return augment(images() if one is None else one, AugmentationRecipe(**choices), FLOOR)
+    return augment(images() if one is None else one, only(**choices), FLOOR)
+
+
+def only(**choices):
+    return replace(Recipe.paper().augmentation, **choices)
 
 
 def test_nothing_is_drawn_where_nothing_is_asked():
     torch.manual_seed(3)
     before, one = torch.get_rng_state(), images()
-    assert augment(one, AugmentationRecipe(), FLOOR) is one
+    assert augment(one, only(), FLOOR) is one
     assert mix_statistics(one, 0.0) is one
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -47,7 +52,7 @@ ALL = [
 def test_each_kind_repeats_with_the_seed_and_leaves_its_input_alone(choices):
     one = images()
     kept = one.clone()
-    assert any_of(AugmentationRecipe(**choices))
+    assert any_of(only(**choices))
     first = varied(one, **choices)
     assert torch.equal(one, kept)
     assert torch.equal(first, varied(one, **choices))

@@ -15,6 +15,7 @@ TINY = Recipe.small().with_settings(
         "training.epochs=4",
         "training.learning_rate=0.01",
         "training.schedule=constant",
+        "augmentation=off",
     ]
 )
 N_SCENES = 3
