@@ -148,7 +148,7 @@ def test_a_file_is_a_header_of_json_and_plain_numbers_to_its_last_byte(path: Pat
     told = json.loads(metadata["bundle"])
     assert told["version"] == 1  # which 0.1 reads
     assert told["scenes"] == list(SCENES)
-    assert Recipe.from_dict(told["recipe"]) == TINY
+    assert Recipe.from_stored(told["recipe"]) == TINY
     assert told["provenance"]["notes"] == ["never trained"]
 
 
