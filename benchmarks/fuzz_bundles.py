@@ -1,4 +1,4 @@
-"""Load and use 1,000 mutated models with a valid checksum, under 2 GB: refused or right, under 2 s of CPU and 200 MB."""
+"""Load and use 1,000 mutated models of both formats, checksum valid, under 2 GB: refused or right, in 2 s and 200 MB."""
 
 import argparse
 import json
@@ -42,7 +42,7 @@ def seeds() -> list[tuple[Header, Tensors]]:
     from soundscene.network.svm import CalibratedSVM
     from soundscene.recipe import Recipe
 
-    found = []
+    found: list[tuple[Header, Tensors]] = []
     for settings in ([], ["network.kind=cnn", "features.kind=gammatone"], ["network.pooling=temporal"]):
         recipe = Recipe.small().with_settings(settings)
         torch.manual_seed(0)
@@ -65,7 +65,20 @@ def seeds() -> list[tuple[Header, Tensors]]:
             "front_end": 2,
         }
         found.append((json.loads(json.dumps(header)), {name: t.contiguous() for name, t in tensors.items()}))
-    return found
+    return [*found, _pair(found[0], found[1])]
+
+
+def _pair(*models: tuple[Header, Tensors]) -> tuple[Header, Tensors]:
+    """The members of models of one network, in format 2."""
+    header = {key: value for key, value in models[0][0].items() if key not in ("recipe", "front_end")} | {"version": 2}
+    header["members"] = [
+        {"name": f"member {number}", "kind": "network", "recipe": one["recipe"], "front_end": one["front_end"]}
+        for number, (one, _) in enumerate(models)
+    ]
+    tensors = {"familiarity/held": models[0][1]["familiarity/held"]}
+    for number, (_, of_member) in enumerate(models):
+        tensors |= {f"members/{number}/{name}": t for name, t in of_member.items() if name != "familiarity/held"}
+    return header, tensors
 
 
 def mutated(seed: int, case: int, models: list[tuple[Header, Tensors]]) -> tuple[str, Tensors, str, bool]:
@@ -76,11 +89,12 @@ def mutated(seed: int, case: int, models: list[tuple[Header, Tensors]]) -> tuple
     kind = ("value", "value", "value", "tensor", "tensor", "header", "scenes", "text")[draw.integers(8)]
     what, must = "", False
     if kind == "value":
-        what = change_recipe(header["recipe"], draw)
+        what = change_recipe(_member_of(header, draw)["recipe"], draw)
     elif kind == "tensor":
         what, must = _tensor(tensors, draw)
     elif kind == "header":
-        what = _header(header, draw)
+        within = "members" in header and draw.random() < 0.4
+        what = _header(_member_of(header, draw) if within else header, draw)
     elif kind == "scenes":
         what = _scenes(header, draw)
     text = json.dumps(header)
@@ -193,12 +207,18 @@ def _tensor(tensors: Tensors, draw: np.random.Generator) -> tuple[str, bool]:
     value = (math.nan, math.inf, -math.inf, -1.0, 0.0, 1e30, 3e38)[draw.integers(7)]
     tensors[name] = old.clone()
     tensors[name].view(-1)[int(draw.integers(old.numel()))] = value
-    must = not math.isfinite(value) and not (name == "svm/offset" and value == math.inf)
+    must = not math.isfinite(value) and not (name.endswith("svm/offset") and value == math.inf)
     return f"{name} with {value}", must or (name.endswith("running_var") and value < 0)
 
 
+def _member_of(header: Header, draw: np.random.Generator) -> Header:
+    """The header itself, or, in format 2, one of its members."""
+    members = header.get("members")
+    return members[draw.integers(len(members))] if members else header
+
+
 def _header(header: Header, draw: np.random.Generator) -> str:
-    keys = ["version", "temperature", "provenance", "familiarity", "front_end", "scenes", "recipe"]
+    keys = sorted(header)
     key = keys[draw.integers(len(keys))]
     values = (*NUMBERS, *OTHERS)
     value = values[draw.integers(len(values))]

@@ -127,7 +127,8 @@ def _members(header: dict[str, Any], tensors: dict[str, Tensor], n_scenes: int) 
         return (_network_member(header, tensors, n_scenes, None),)
     stored = header["members"]
     if not isinstance(stored, list) or not 1 <= len(stored) <= MOST_MEMBERS:
-        raise ValueError(f"members are {short(repr(stored))}, expected a list of 1 to {MOST_MEMBERS}")
+        what = f"{len(stored)}" if isinstance(stored, list) else short(repr(stored))
+        raise ValueError(f"members are {what}, expected a list of 1 to {MOST_MEMBERS}")
     members = []
     for number, one in enumerate(stored):
         if not isinstance(one, dict):

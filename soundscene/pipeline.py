@@ -4,8 +4,9 @@ import csv
 import glob
 import io
 import os
+import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -17,52 +18,55 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from soundscene.audio.files import content_hash
 from soundscene.audio.trial import Trial
 from soundscene.bundle import save_model
-from soundscene.data.corpus import Corpus, read_corpus, read_features, reason, recordings_of, refuse_unreadable
+from soundscene.data.corpus import Corpus, front_end_of, read_features, reason, recordings_of, refuse_unreadable
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.data.splits import check_leakage
 from soundscene.errors import AudioError, BundleError, ManifestError, TrainingError
 from soundscene.files import write_atomic
 from soundscene.jobs.lock import locked
+from soundscene.member import name_of
 from soundscene.model import Model
 from soundscene.network.models import Network, check_bands
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation, HeadScores
 from soundscene.scoring.metrics import Metrics, evaluate
 from soundscene.systems.calibration import HEADS, predict
-from soundscene.systems.neural import TrainedModel, train
+from soundscene.systems.neural import TrainedModel, train_members
 from soundscene.types import Split
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
-HASH_DIGITS = 16  # of each training recording, kept in the bundle, so that an evaluation can detect training recordings
+_LONGEST_FOLDER_NAME = 200  # characters
+HASH_DIGITS = 16  # of each training recording, kept in the model, so that an evaluation can detect training recordings
 
 
 def train_on_manifest(
     manifest: Path,
     out: Path,
-    recipe: Recipe,
+    recipe: Recipe | Mapping[str, Recipe],
     *,
     test: str | None = None,
     fabric: Fabric | None = None,
     workers: int = 2,
     read_progress: Progress | None = None,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
     skipped: Callable[[str], None] | None = None,
 ) -> Model:
     """Train on a manifest and save the model.
 
-    The folder `out`.run holds a checkpoint from which a second call resumes, history.csv and TensorBoard's events.
+    The folder `out`.run holds a checkpoint from which a second call resumes, history.csv and TensorBoard's events. Several
+    members have a folder each in it. Those that are finished are not trained again.
 
     Args:
         manifest: CSV with a row per recording.
         out: File of the model.
-        recipe: Settings of audio, features, network, training and calibration.
+        recipe: Settings of audio, features, network, training and calibration; or those of each member, by name.
         test: Rows to leave out, as "fold=1". By default all rows are trained on.
         fabric: Device, precision and processes.
         workers: Threads that read sound.
         read_progress: Called after each recording that was read.
-        on_epoch: Called after each epoch with its row of the history.
+        on_epoch: Called after each epoch with its row of the history; of several members, with the name under "member".
         skipped: Called with why a recording cannot be used, which is then left out. By default that is an error.
 
     Raises:
@@ -71,53 +75,74 @@ def train_on_manifest(
     fabric = fabric or Fabric(devices=1)
     run = out.with_name(f"{out.name}.run")
     _check_writable(out, run)
-    check_bands(recipe)
+    recipes = {name_of(recipe): recipe} if isinstance(recipe, Recipe) else dict(recipe)
+    for one in recipes.values():
+        check_bands(one)
     listed = Manifest.read(manifest)
     split = listed.split(*parse_test(test)) if test else Split(listed.recordings, ())
     with _locked(out, run) if fabric.global_rank == 0 else nullcontext(False) as killed:
         if fabric.broadcast(killed):
             split = _without_crashes(split, run / "crashed", skipped)
-        hop_s = recipe.training.segment_hop_s
-        corpus = read_corpus(split.train, recipe, hop_s, workers, read_progress, skipped=skipped)
+        first = next(iter(recipes.values()))
+        front_end = front_end_of(list(recipes.values()), first.training.segment_hop_s)
+        corpus = read_features(split.train, first.audio, front_end, workers, read_progress, skipped=skipped)
         _check_scenes(split, corpus)
         _guard(split, corpus)
         with _one_line(run):
-            return _train(out, run, recipe, corpus, manifest, test, fabric, on_epoch)
+            return _train(out, run, recipes, corpus, manifest, test, fabric, on_epoch)
 
 
 def _train(
     out: Path,
     run: Path,
-    recipe: Recipe,
+    recipes: Mapping[str, Recipe],
     corpus: Corpus,
     manifest: Path,
     test: str | None,
     fabric: Fabric,
-    on_epoch: Callable[[dict[str, float]], None] | None,
+    on_epoch: Callable[[dict[str, Any]], None] | None,
 ) -> Model:
     """Train on a corpus and save the model, its history and TensorBoard's events."""
-    checkpoint = run / "checkpoint.safetensors"
+    folders = {name: run if len(recipes) == 1 else run / _folder_name(name) for name in recipes}
     provenance = {
         "manifest": manifest.name,
         "test": test or "none: trained on all rows",
         "trained_on": sorted(h[:HASH_DIGITS] for h in corpus.content_hash),
     }
-    log = TensorBoardLogger(run, name="", version="tensorboard") if fabric.global_rank == 0 else None
+    logs = {
+        name: TensorBoardLogger(folder, name="", version="tensorboard")
+        for name, folder in folders.items()
+        if fabric.global_rank == 0
+    }
 
-    def log_epoch(row: dict[str, float], network: Network) -> None:
-        if log:
-            log.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=int(row["epoch"]))
+    def log_epoch(name: str, row: dict[str, float], network: Network) -> None:
+        if name in logs:
+            logs[name].log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=int(row["epoch"]))
         if on_epoch:
-            on_epoch(row)
+            on_epoch(row if len(recipes) == 1 else {"member": name, **row})
 
-    result = train(recipe, corpus, fabric=fabric, checkpoint=checkpoint, on_epoch=log_epoch, provenance=provenance)
-    if log:
-        log.finalize("success")
+    result = train_members(
+        recipes,
+        corpus,
+        fabric=fabric,
+        checkpoint=lambda name: folders[name] / "checkpoint.safetensors",
+        on_epoch=log_epoch,
+        provenance=provenance,
+    )
+    if fabric.global_rank == 0:
+        for log in logs.values():
+            log.finalize("success")
         _write_history(run / "history.csv", result)
         save_model(result.model, out)
-        checkpoint.unlink(missing_ok=True)  # the model is complete
+        for folder in folders.values():
+            (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # the model is complete
     fabric.barrier()
     return result.model
+
+
+def _folder_name(member: str) -> str:
+    """Return the name of a member's folder; settings in its name may hold what no folder may be named."""
+    return re.sub(r"[^\w.+=@-]+", "_", member)[:_LONGEST_FOLDER_NAME]
 
 
 @contextmanager
@@ -161,7 +186,7 @@ def _check_writable(out: Path, run: Path) -> None:
 def _locked(out: Path, run: Path) -> Iterator[bool]:
     """Keep other trainings of the same model out, and remove the unfinished files of killed ones; yield as `locked`."""
     with locked(run / "lock") as killed:
-        for unfinished in (*out.parent.glob(f"{glob.escape(out.name)}.*.tmp"), *run.glob("*.tmp")):
+        for unfinished in (*out.parent.glob(f"{glob.escape(out.name)}.*.tmp"), *run.glob("*.tmp"), *run.glob("*/*.tmp")):
             with suppress(OSError):
                 unfinished.unlink()
         yield killed or (run / "crashed").exists()
@@ -208,7 +233,8 @@ def _guard(split: Split, corpus: Corpus) -> None:
 
 def _write_history(path: Path, result: TrainedModel) -> None:
     text = io.StringIO()
-    table = csv.DictWriter(text, fieldnames=list(result.history[0]))
+    names = dict.fromkeys(name for row in result.history for name in row)  # one member may have a validation part
+    table = csv.DictWriter(text, fieldnames=list(names))
     table.writeheader()
     table.writerows(result.history)
     write_atomic(path, text.getvalue().encode(), TrainingError)

@@ -23,12 +23,12 @@ from safetensors.torch import save
 import soundscene
 from soundscene.bundle import FORMAT, VERSION, _digest, load_model, save_model
 from soundscene.errors import BundleError
-from soundscene.member import BATCH
+from soundscene.member import BATCH, networks_of
 from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
 from soundscene.systems.calibration import HEADS
-from tests.support.tiny import SCENES, TINY, blank_bundle, only
+from tests.support.tiny import SCENES, TINY, blank_bundle, blank_pair, only
 
 IMAGES = np.random.default_rng(0).normal(-6, 3, (BATCH + 3, 2, 64, 80)).astype(np.float32)
 
@@ -485,6 +485,140 @@ def test_no_bit_can_flip_unnoticed(path: Path) -> None:
             load_model(path)
         path.write_bytes(whole)
     load_model(path)
+
+
+# --- several members --------------------------------------------------------------------------------------------------
+
+
+def known_pair() -> Model:
+    draws = np.random.default_rng(2)
+    means = [draws.standard_normal((3, 8)).astype(np.float32).astype(np.float64) for _ in range(2)]
+    gaussians = tuple(SceneGaussians(mean, np.eye(8)) for mean in means)
+    return replace(blank_pair(), familiarity=Familiarity("mahalanobis", np.array([0.5, 0.7, 1.1]), gaussians))
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    save_model(known_pair(), tmp_path / "pair.safetensors")
+    return tmp_path / "pair.safetensors"
+
+
+def test_members_come_back_to_the_bit(pair: Path, tmp_path: Path) -> None:
+    model, again = known_pair(), load_model(pair)
+    assert [member.name for member in again.members] == ["att-crnn-mel", "att-crnn-gammatone"]
+    assert [m.recipe for m in networks_of(again.members)] == [m.recipe for m in networks_of(model.members)]
+    assert (again.scenes, again.temperature, again.provenance) == (model.scenes, model.temperature, model.provenance)
+    embeddings = model.embed((IMAGES, IMAGES))
+    for mine, theirs in zip(embeddings, again.embed((IMAGES, IMAGES)), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    for head in HEADS:
+        np.testing.assert_array_equal(model.classify(embeddings, head), again.classify(embeddings, head))
+    np.testing.assert_array_equal(model.unfamiliarity(embeddings), again.unfamiliarity(embeddings))
+    save_model(again, tmp_path / "again.safetensors")
+    with safe_open(pair, "pt") as first, safe_open(tmp_path / "again.safetensors", "pt") as second:
+        assert first.metadata() == second.metadata()
+        assert json.loads(first.metadata()["bundle"])["version"] == 2
+
+
+def of_member(path: Path, number: int, change: dict[str, Any]) -> Path:
+    def changed(header: dict[str, Any]) -> dict[str, Any]:
+        members = [one | change if n == number else one for n, one in enumerate(header["members"])]
+        return header | {"members": members}
+
+    return crafted(path, changed)
+
+
+def with_recipe(path: Path, number: int, section: str, change: dict[str, Any]) -> Path:
+    def changed(header: dict[str, Any]) -> dict[str, Any]:
+        recipe = header["members"][number]["recipe"]
+        header["members"][number]["recipe"] = recipe | {section: recipe[section] | change}
+        return header
+
+    return crafted(path, changed)
+
+
+MEMBERS_REFUSED: list[tuple[str, Callable[[Path], Path], str]] = [
+    ("no list", lambda p: told(p, {"members": {"a": 1}}), r"members are \{'a': 1\}, expected a list of 1 to 16"),
+    ("none", lambda p: told(p, {"members": []}), "members are 0, expected a list of 1 to 16"),
+    (
+        "too many",
+        lambda p: crafted(p, lambda h: h | {"members": h["members"][:1] * 17}),
+        "members are 17, expected a list",
+    ),
+    ("a text", lambda p: told(p, {"members": ["a", "b"]}), "member 0 is 'a', expected names with values"),
+    ("twice", lambda p: of_member(p, 1, {"name": "att-crnn-mel"}), "att-crnn-mel, att-crnn-mel, expected different names"),
+    ("a number", lambda p: of_member(p, 0, {"name": 3}), "a member is named 3, expected 1 to "),
+    ("no name", lambda p: of_member(p, 0, {"name": ""}), "a member is named '', expected 1 to "),
+    ("long", lambda p: of_member(p, 0, {"name": "x" * 10**6}), "a member is named 'xxx"),
+    ("escape", lambda p: of_member(p, 0, {"name": "a\x1b[31m"}), "a member is named 'a.x1b"),
+    ("half a letter", lambda p: of_member(p, 0, {"name": "\ud800"}), "a member is named "),
+    ("kind", lambda p: of_member(p, 1, {"kind": "oracle"}), "att-crnn-gammatone: of kind 'oracle', expected network"),
+    ("front-end", lambda p: of_member(p, 1, {"front_end": 9}), "member att-crnn-gammatone: front_end is 9"),
+    ("recipe", lambda p: of_member(p, 1, {"recipe": []}), "member att-crnn-gammatone: recipe: expected sections"),
+    ("wide", lambda p: with_recipe(p, 1, "network", {"hidden": 8}), "gammatone: network/.+ is .+, the recipe needs"),
+    ("huge", lambda p: with_recipe(p, 0, "network", {"filters": [4, 4096, 4096]}), "member att-crnn-mel: .+"),
+    ("segment_s", lambda p: with_recipe(p, 1, "audio", {"segment_s": 1.9}), "differ in audio.segment_s|the recipe needs"),
+    (
+        "last_piece",
+        lambda p: with_recipe(p, 1, "audio", {"last_piece": 0.9}),
+        "differ in audio.segment_s or audio.last_piece",
+    ),
+    ("noise", lambda p: with_recipe(p, 1, "audio", {"noise_window": 32, "noise_hop": 16}), "differ in their audio recipe"),
+    ("a layer less", lambda p: tensor(p, "members/1/svm/bias", None), "member att-crnn-gammatone: svm/bias is missing"),
+    ("a layer more", lambda p: tensor(p, "members/1/svm/x", torch.ones(1)), "gammatone: svm/x belongs to no layer"),
+    ("a third", lambda p: tensor(p, "members/2/svm/bias", torch.ones(3)), "members/2/svm/bias belongs to no member"),
+    ("scenes", lambda p: told(p, {"scenes": ["a", "b"]}), "network/softmax.weight is 3 x 8, the recipe needs 2 x 8"),
+    (
+        "no mean",
+        lambda p: tensor(p, "members/1/familiarity/mean", None),
+        "member 1: familiarity has precision of other",
+    ),
+    ("held twice", lambda p: tensor(p, "members/0/familiarity/held", torch.ones(3)), "member 0: familiarity has held, mean"),
+    (
+        "held",
+        lambda p: tensor(p, "familiarity/held", torch.tensor([2.0, 1.0])),
+        "familiarity/held is not in ascending order",
+    ),
+    ("mean", lambda p: tensor(p, "familiarity/mean", torch.zeros(3, 8)), "familiarity has held, mean of other sizes"),
+    (
+        "not a precision",
+        lambda p: tensor(p, "members/1/familiarity/precision", -torch.eye(8)),
+        "familiarity/precision is not positive on its diagonal",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), [row[1:] for row in MEMBERS_REFUSED], ids=[row[0] for row in MEMBERS_REFUSED])
+def test_members_of_strangers_are_refused_in_one_sentence(pair: Path, make: Callable[[Path], Path], message: str) -> None:
+    made = make(pair)
+    with pytest.raises(BundleError, match=message) as refusal:
+        load_model(made)
+    said = str(refusal.value)
+    assert said.startswith(f"{made}: {AGREE} (")
+    assert said.endswith(AGAIN)
+    assert "\n" not in said
+    assert "\x1b" not in said
+
+
+def test_what_a_member_lacks_is_named(pair: Path) -> None:
+    def lacking(header: dict[str, Any], key: str) -> dict[str, Any]:
+        return header | {"members": [{n: v for n, v in one.items() if n != key} for one in header["members"]]}
+
+    for key in ("name", "kind", "recipe"):
+        with pytest.raises(BundleError, match=f"its header lacks '{key}'; retrain the model"):
+            load_model(
+                crafted(
+                    pair,
+                    lambda h, k=key: h | {"members": [{n: v for n, v in one.items() if n != k} for one in h["members"]]},
+                )
+            )
+        save_model(known_pair(), pair)
+
+
+def test_weights_of_a_member_that_are_no_numbers_are_refused_with_its_name(pair: Path) -> None:
+    made = filled(pair, "members/1/network/softmax.weight", math.nan)
+    with pytest.raises(BundleError, match=r"member att-crnn-gammatone: network/softmax\.weight holds values that are not"):
+        load_model(made)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

@@ -3,19 +3,24 @@
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from soundscene import pipeline
 from soundscene.bundle import load_model
 from soundscene.data.corpus import read_corpus
 from soundscene.data.manifest import Manifest
 from soundscene.errors import BundleError, ManifestError
+from soundscene.member import networks_of
 from soundscene.pipeline import as_dict, evaluate_on_images, evaluate_on_manifest, train_on_manifest
+from soundscene.predictor import Predictor
+from soundscene.systems.catalogue import members
 from soundscene.types import Recording
 from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, only, recording, write
 
@@ -65,6 +70,75 @@ def test_a_killed_training_resumes_to_the_same_bits(manifest: Path, tmp_path: Pa
     assert one.provenance | clocks == other.provenance | clocks  # all but the time it took
 
 
+TWO = ["cnn-mel", "cnn-gammatone@1"]
+
+
+def test_a_killed_training_of_several_members_resumes_member_by_member(manifest: Path, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill_at(member: str, epoch: int) -> Callable[[dict[str, Any]], None]:
+        def killer(row: dict[str, Any]) -> None:
+            if (row["member"], row["epoch"]) == (member, epoch):
+                raise Killed
+
+        return killer
+
+    recipes = members(TWO, THREE)
+    undisturbed, out = tmp_path / "a" / "m.safetensors", tmp_path / "b" / "m.safetensors"
+    train_on_manifest(manifest, undisturbed, recipes, test="fold=1", workers=1)
+    for name in TWO:
+        with pytest.raises(Killed):
+            train_on_manifest(manifest, out, recipes, test="fold=1", workers=1, on_epoch=kill_at(name, 2))
+    epochs = []
+    run = tmp_path / "b" / "m.safetensors.run"
+    train_on_manifest(
+        manifest, out, recipes, test="fold=1", workers=1, on_epoch=lambda r: epochs.append((r["member"], r["epoch"]))
+    )
+    assert epochs == [("cnn-gammatone@1", 2), ("cnn-gammatone@1", 3)]  # nothing was repeated
+    assert not list(run.rglob("checkpoint.safetensors"))
+    assert [row.split(",")[:2] for row in (run / "history.csv").read_text().split()][3:5] == [
+        ["cnn-mel", "3.0"],
+        ["cnn-gammatone@1", "1.0"],
+    ]
+    assert all(list((run / name / "tensorboard").iterdir()) for name in TWO)
+    with safe_open(undisturbed, "pt") as one, safe_open(out, "pt") as other:
+        names = sorted(one.keys())
+        assert names == sorted(other.keys())
+        for name in names:
+            assert torch.equal(one.get_tensor(name), other.get_tensor(name)), name
+    first, second = load_model(undisturbed), load_model(out)
+    assert [member.name for member in second.members] == TWO
+    assert first.temperature == second.temperature
+    facts = [{k: v for k, v in model.provenance.items() if k not in ("seconds", "members")} for model in (first, second)]
+    assert facts[0] == facts[1]
+    assert {name: f["epoch"] for name, f in second.provenance["members"].items()} == dict.fromkeys(TWO, 3)
+
+
+def test_members_are_trained_on_their_own_images_with_the_same_groups_held_out(manifest: Path, tmp_path: Path) -> None:
+    """The networks are those of single trainings with the same recordings held out; the sound is read once."""
+    once = THREE.with_settings(["training.epochs=1"])
+    recipes = members(["cnn-mel", "cnn-gammatone"], once)
+    read = []
+    both = train_on_manifest(
+        manifest, tmp_path / "m", recipes, test="fold=1", workers=1, read_progress=lambda done, n: read.append((done, n))
+    )
+    assert read == [(n, 12) for n in range(1, 13)]
+    for member, recipe in zip(networks_of(both.members), recipes.values(), strict=True):
+        alone = only(train_on_manifest(manifest, tmp_path / member.name, recipe, test="fold=1", workers=1))
+        assert member.recipe == alone.recipe == recipe
+        for mine, theirs in ((member.network, alone.network), (member.svm, alone.svm)):
+            for (name, tensor), (_, twin) in zip(mine.state_dict().items(), theirs.state_dict().items(), strict=True):
+                assert torch.equal(tensor, twin), name
+    assert both.familiarity is not None
+    assert len(both.familiarity.calibration_scores) == both.provenance["held_out_recordings"] == 3
+    found = evaluate_on_manifest(both, manifest, test="fold=1", workers=1)
+    assert found.n_recordings == 3
+    direct = Predictor(load_model(tmp_path / "m")).predict(manifest.parent / "rain" / "0.wav")
+    assert found.scores["svm"].calibrated.n == 3
+    assert direct.scenes == both.scenes
+
+
 def test_beside_the_model_lie_history_and_curves(manifest: Path, tmp_path: Path) -> None:
     seen, read = [], []
     out = tmp_path / "m.safetensors"
@@ -99,7 +173,7 @@ def test_the_same_sound_under_another_name_in_the_test_part_is_refused(
 ) -> None:
     shutil.copy(corpus.parent / "office/3.wav", corpus.parent / "office/copy.wav")  # 3 is of fold 4
     corpus.write_text(corpus.read_text() + "office/copy.wav,office,1\n")
-    monkeypatch.setattr(pipeline, "train", nobody)
+    monkeypatch.setattr(pipeline, "train_members", nobody)
     with pytest.raises(ManifestError) as refusal:
         train_on_manifest(corpus, tmp_path / "m", TINY, test="fold=1", workers=1)
     assert str(refusal.value) == (
@@ -123,7 +197,7 @@ def test_broken_training_files_are_all_named_before_anything_is_trained(
 ) -> None:
     for name in ("rain/1.wav", "office/4.wav"):
         (corpus.parent / name).write_text("no sound")
-    monkeypatch.setattr(pipeline, "train", nobody)
+    monkeypatch.setattr(pipeline, "train_members", nobody)
     with pytest.raises(ManifestError, match=r"^2 of 12 recordings .*: line 11: .*office/4\.wav: .*; line 13: .*rain/1\.wav"):
         train_on_manifest(corpus, tmp_path / "m", TINY, test="fold=1", workers=1)
 

@@ -51,6 +51,7 @@ def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(facts)
         return
-    sections = {f"recipe.{name}": values for name, values in facts.pop("recipe").items()}
+    members = {f"member {member.pop('name')}": member for member in facts.pop("members")}
+    sections = members | {f"recipe.{name}": values for name, values in facts.pop("recipe").items()}
     for key, value in (facts | sections).items():
         say(f"{key:<26}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")

@@ -9,7 +9,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from soundscene.member import networks_of
+from soundscene.member import name_of, networks_of
 from soundscene.model import Model
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.texts import csv_cell, show
@@ -60,9 +60,8 @@ def confusion_table(result: Evaluation, head: Head) -> Table:
 
 def model_facts(model: Model) -> dict[str, Any]:
     """Collect all facts of a model, except the hashes of its training recordings."""
-    provenance = {k: v for k, v in model.provenance.items() if k != "trained_on"}
+    provenance = {k: v for k, v in model.provenance.items() if k not in ("trained_on", "members")}
     familiarity = model.familiarity
-    networks = networks_of(model.members)
     return {
         "scenes": list(model.scenes),
         "head": model.head,
@@ -75,8 +74,36 @@ def model_facts(model: Model) -> dict[str, Any]:
             "threshold": familiarity.threshold(),
         },
         **provenance,
-        "recipe": networks[0].recipe.to_dict(),
+        "members": _member_facts(model),
+        "recipe": networks_of(model.members)[0].recipe.to_dict(),
     }
+
+
+def _member_facts(model: Model) -> list[dict[str, Any]]:
+    """Collect what differs from member to member: of the recipe, the values that are not those of the first."""
+    networks = networks_of(model.members)
+    first = networks[0].recipe.to_dict()
+    trained = model.provenance.get("members")
+    facts = []
+    for member in networks:
+        tensors = [*member.network.state_dict().values(), *member.svm.state_dict().values()]
+        own = trained.get(member.name) if isinstance(trained, dict) else None
+        facts.append(
+            {
+                "name": member.name,
+                "system": name_of(member.recipe),
+                "parameters": member.n_parameters,
+                "bytes": sum(t.numel() * t.element_size() for t in tensors),
+                "recipe": {
+                    f"{section}.{key}": value
+                    for section, values in member.recipe.to_dict().items()
+                    for key, value in values.items()
+                    if value != first[section][key]
+                },
+                **(own if isinstance(own, dict) else {}),
+            }
+        )
+    return facts
 
 
 UNKNOWN = "unknown"  # in place of a scene

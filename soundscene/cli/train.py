@@ -1,7 +1,9 @@
 """`soundscene train`: a model from a manifest."""
 
+from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,11 +20,21 @@ from soundscene.cli.options import (
 from soundscene.cli.terminal import bar, busy_note, say, tell
 from soundscene.extras import require
 
+if TYPE_CHECKING:
+    from soundscene.recipe import Recipe
+
 
 def train(
     manifest: ManifestArgument,
     model: Annotated[Path, typer.Option("--out", metavar="MODEL", help="Model file (.safetensors) to write.")],
     test: TestOption = None,
+    systems: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Members of the model, comma-separated; NAME@SEED for another seed. Default: the recipe's network.",
+        ),
+    ] = None,
     recipe: RecipeOption = "small",
     settings: SetOption = None,
     skip_broken: Annotated[
@@ -41,39 +53,60 @@ def train(
         ),
     ] = CORES,
 ) -> None:
-    """Train a model from a manifest. Rerun the same command to resume."""
+    """Train a model from a manifest. Rerun the same command to resume.
+
+    With --systems att-crnn-mel,att-crnn-gammatone the model fuses several networks.
+    """
     require("train", "train")
+    from soundscene.member import name_of
     from soundscene.pipeline import train_on_manifest
     from soundscene.recipe import Recipe
+    from soundscene.systems.catalogue import members, split_names
     from soundscene.training.device import close, make_fabric
 
     chosen = Recipe.load(recipe).with_settings(settings or [])
+    recipes = {name_of(chosen): chosen} if systems is None else members(split_names(systems), chosen)
     fabric = make_fabric(device, precision)
     first = fabric.global_rank == 0  # of the processes that torchrun may have started, one prints
     if first and (busy := busy_note()):
         tell(busy)
     with bar("reading audio", first) as reading, bar("training", first) as training:
-
-        def epoch(row: dict[str, float]) -> None:
-            training(int(row["epoch"]), chosen.training.epochs, f"loss {row['loss']:.4f}")
-
         trained = train_on_manifest(
             manifest,
             model,
-            chosen,
+            recipes,
             test=test,
             fabric=fabric,
             workers=workers,
             read_progress=reading,
-            on_epoch=epoch,
+            on_epoch=_epoch_progress(recipes, training),
             skipped=(tell if first else lambda why: None) if skip_broken else None,
         )
     close(fabric)
     if first:
-        facts = trained.provenance
-        for note in facts["notes"]:
+        for note in trained.provenance["notes"]:
             tell(note)
-        say(
-            f"{model}: {len(trained.scenes)} scenes, {sum(facts['recordings'].values())} recordings trained on, "
-            f"{facts['held_out_recordings']} held out, epoch {facts['epoch']}, {facts['seconds']} s"
-        )
+        say(f"{model}: {len(trained.scenes)} scenes, {_summary(trained.provenance)}")
+
+
+def _epoch_progress(recipes: "dict[str, Recipe]", progress: Callable[..., None]) -> Callable[[dict[str, Any]], None]:
+    """Show the epochs of all members as one bar."""
+    begun = dict(zip(recipes, accumulate([0, *(r.training.epochs for r in recipes.values())]), strict=False))
+    total = sum(r.training.epochs for r in recipes.values())
+
+    def epoch(row: dict[str, Any]) -> None:
+        member = row.get("member", next(iter(recipes)))
+        of_member = f"{member}, " if len(recipes) > 1 else ""
+        progress(begun[member] + int(row["epoch"]), total, f"{of_member}loss {row['loss']:.4f}")
+
+    return epoch
+
+
+def _summary(facts: dict[str, Any]) -> str:
+    """Recordings, epochs and seconds of a training."""
+    epochs = f"epoch {facts.get('epoch')}"
+    if "members" in facts:
+        of_members = ", ".join(f"{name}: epoch {own['epoch']}" for name, own in facts["members"].items())
+        epochs = f"{len(facts['members'])} members ({of_members})"
+    n_trained, n_held = sum(facts["recordings"].values()), facts["held_out_recordings"]
+    return f"{n_trained} recordings trained on, {n_held} held out, {epochs}, {facts['seconds']} s"

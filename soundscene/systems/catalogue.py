@@ -1,7 +1,7 @@
 """The systems that an experiment can name, and the paper's ablations as variants of one of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,59 @@ def specs(names: Sequence[str], ablate: str | None = None) -> tuple[SystemSpec, 
             for name, (title, setting) in ABLATIONS.items()
         ]
     return tuple(dict.fromkeys(chosen))
+
+
+def members(names: Sequence[str], recipe: Recipe) -> dict[str, Recipe]:
+    """Look up the members of a model by name.
+
+    A name is that of a neural system, with settings if need be, and @SEED for another seed of its training:
+    "att-crnn-mel", "att-crnn-mel@1", "cnn-mel:network.hidden=64@1".
+
+    Args:
+        names: Names of systems, all different.
+        recipe: The recipe that they start from.
+
+    Returns:
+        The recipe of each member by its name, in the order given.
+
+    Raises:
+        RecipeError: A name is unknown, given twice or no neural system, a seed is no number, or members differ in what they
+            share.
+    """
+    from soundscene.model import MOST_MEMBERS  # needs PyTorch
+
+    if len(names) > MOST_MEMBERS:
+        raise RecipeError(f"{len(names)} systems for one model: allowed are 1 to {MOST_MEMBERS}")
+    found: dict[str, Recipe] = {}
+    for name in names:
+        plain, at, seed = name.partition("@")
+        spec = _named(plain)
+        if spec.module != "neural":
+            neural = ", ".join(spec.name for spec in SYSTEMS if spec.module == "neural")
+            raise RecipeError(f"system {short(plain)!r} cannot be a member of a model; allowed are {neural}")
+        if at and not (seed.isascii() and seed.isdigit()):
+            raise RecipeError(f"system {short(name)!r}: expected a seed after @, a whole number, as in {spec.name}@1")
+        settings = (*spec.settings, f"training.seed={int(seed)}") if at else spec.settings
+        of_member = f"{spec.name}@{int(seed)}" if at else spec.name
+        if of_member in found:
+            raise RecipeError(f"system {short(name)!r} is given twice; give the second another seed, as in {spec.name}@1")
+        found[of_member] = recipe.with_settings(settings)
+    _check_shared(found)
+    return found
+
+
+def _check_shared(recipes: Mapping[str, Recipe]) -> None:
+    """Refuse members that differ in what all members of a model share."""
+    first, *others = recipes
+    trees = {name: one.to_dict() for name, one in recipes.items()}
+    shared = [(section, key) for section in ("audio", "calibration") for key in trees[first][section]]
+    for name in others:
+        for section, key in (*shared, ("training", "segment_hop_s")):
+            if trees[name][section][key] != trees[first][section][key]:
+                raise RecipeError(
+                    f"systems {short(first)} and {short(name)} differ in {section}.{key}, which members of a model share; "
+                    "set it for all of them by --set"
+                )
 
 
 def split_names(text: str) -> list[str]:

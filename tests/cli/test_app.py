@@ -87,7 +87,8 @@ def test_info_json_has_the_documented_keys(model: Path, capfd: pytest.CaptureFix
     found = json.loads(capfd.readouterr().out)
     wanted = {"scenes", "head", "parameters", "temperature", "recipe", "manifest", "test", "epoch", "seconds", "recordings"}
     wanted |= {"segments", "silent_segments_left_out", "held_out_recordings", "notes", "device", "versions", "familiarity"}
-    assert set(found) == wanted
+    assert set(found) == wanted | {"members"}
+    assert [member["name"] for member in found["members"]] == ["att-crnn-mel"]
     assert found["parameters"] == sum(p.numel() for p in only(load_model(model)).network.parameters())
     assert found["recipe"] == json.loads(json.dumps(TINY.to_dict()))
 
