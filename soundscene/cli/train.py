@@ -13,7 +13,6 @@ from soundscene.cli.options import (
     DeviceOption,
     ManifestArgument,
     PrecisionOption,
-    RecipeOption,
     SetOption,
     TestOption,
 )
@@ -35,7 +34,14 @@ def train(
             help="Members of the model, comma-separated; NAME@SEED for another seed. Default: the recipe's network.",
         ),
     ] = None,
-    recipe: RecipeOption = "small",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="small, default, paper, or a TOML file. Default: small, but 60 epochs; with --systems: small.",
+        ),
+    ] = None,
     settings: SetOption = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out unreadable recordings, with a note for each.")
@@ -61,13 +67,18 @@ def train(
     from soundscene.member import name_of
     from soundscene.pipeline import train_on_manifest
     from soundscene.recipe import Recipe
-    from soundscene.systems.catalogue import members, split_names
+    from soundscene.systems.catalogue import DEFAULT_NOTE, default_members, members, split_names
     from soundscene.training.device import close, make_fabric
 
-    chosen = Recipe.load(recipe).with_settings(settings or [])
-    recipes = {name_of(chosen): chosen} if systems is None else members(split_names(systems), chosen)
+    if systems is None and recipe is None:
+        recipes = default_members(settings or [])
+    else:
+        chosen = Recipe.load(recipe or "small").with_settings(settings or [])
+        recipes = {name_of(chosen): chosen} if systems is None else members(split_names(systems), chosen)
     fabric = make_fabric(device, precision)
     first = fabric.global_rank == 0  # of the processes that torchrun may have started, one prints
+    if first and systems is None and recipe is None and not settings:
+        tell(DEFAULT_NOTE)
     if first and (busy := busy_note()):
         tell(busy)
     with bar("reading audio", first) as reading, bar("training", first) as training:

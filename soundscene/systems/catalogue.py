@@ -44,6 +44,15 @@ SYSTEMS = (
     SystemSpec("mfcc-dnn", "MFCC + DNN", "mfcc_dnn"),
 )
 
+# Best on ESC-10 among what takes at most three times as long as Recipe.small() (docs/decisions/0101).
+DEFAULT_SETTINGS = ("training.epochs=60", "calibration.head=softmax")  # and training segments that overlap by half
+DEFAULT_NOTE = (
+    "system: att-crnn-mel, 60 epochs, the best on ESC-10 within three times the time of --recipe small; "
+    "with twice the time: --systems att-crnn-mel,att-crnn-gammatone --set training.epochs=60 "
+    "--set training.segment_hop_s=1"
+)
+"""What `train` says where it chose."""
+
 ABLATIONS = {
     "no-mixing": ("no between-class training", "training.mixing=none"),
     "one-channel": ("no noise-subtracted channel", "network.noise_subtracted=false"),
@@ -112,6 +121,23 @@ def members(names: Sequence[str], recipe: Recipe) -> dict[str, Recipe]:
         found[of_member] = recipe.with_settings(settings)
     _check_shared(found)
     return found
+
+
+def default_members(settings: Sequence[str] = ()) -> dict[str, Recipe]:
+    """Return the members that `train` trains without being told which: docs/decisions/0101-the-default-of-train.md.
+
+    Args:
+        settings: On top of the default.
+
+    Raises:
+        RecipeError: A setting is unknown or out of range.
+    """
+    from soundscene.member import name_of  # needs PyTorch
+
+    recipe = Recipe.small().with_settings((*DEFAULT_SETTINGS, *settings))
+    if not any(setting.partition("=")[0].strip() == "training.segment_hop_s" for setting in settings):
+        recipe = recipe.with_settings([f"training.segment_hop_s={recipe.audio.segment_s / 2}"])
+    return {name_of(recipe): recipe}
 
 
 def _check_shared(recipes: Mapping[str, Recipe]) -> None:

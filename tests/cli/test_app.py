@@ -244,7 +244,7 @@ def test_ctrl_c_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setattr(predictor_module, "load", stop)
     monkeypatch.setattr(recipe_module.Recipe, "load", stop)
     sound = text(tmp_path / "a.wav", "")
-    for words in (("experiment", "m.csv"), ("predict", "m", sound, "--out", "rows"), ("train", "m.csv", "--out", "m")):
+    for words in (("experiment", "m.csv"), ("predict", "m", sound, "--out", "rows"), ("train", "m.csv", "--out", "m", "--recipe", "small")):
         assert run(*words) == 130
         assert capfd.readouterr().err == "soundscene: Interrupted. Rerun the same command to resume.\n"
     assert run("predict", "m", sound) == 130
@@ -340,6 +340,7 @@ def test_no_command_has_more_options_than_it_needs_and_each_is_explained() -> No
     commands = group.commands  # type: ignore[attr-defined]
     assert set(commands) == {
         "scan",
+        "backbone",
         "train",
         "evaluate",
         "predict",

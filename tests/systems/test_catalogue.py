@@ -3,7 +3,8 @@
 import pytest
 
 from soundscene.errors import RecipeError
-from soundscene.systems.catalogue import members, split_names
+from soundscene.recipe import Recipe
+from soundscene.systems.catalogue import default_members, members, split_names
 from tests.support.tiny import TINY
 
 
@@ -39,3 +40,21 @@ def test_what_cannot_be_members_is_refused_in_one_line(names: str, message: str)
         members(split_names(names), TINY)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_the_default_of_train_is_small_for_longer_with_overlapping_segments():
+    (found,) = default_members().items()
+    small = Recipe.small().to_dict()
+    changed = {
+        f"{section}.{key}": value
+        for section, values in found[1].to_dict().items()
+        for key, value in values.items()
+        if value != small[section][key]
+    }
+    assert found[0] == "att-crnn-mel"
+    assert changed == {"training.epochs": 60, "training.segment_hop_s": 1.0, "calibration.head": "softmax"}
+    (short,) = default_members(["audio.segment_s=0.5", "training.epochs=3"]).values()
+    assert (short.training.segment_hop_s, short.training.epochs) == (0.25, 3)
+    (given,) = default_members(["training.segment_hop_s=2", "network.kind=cnn"]).items()
+    assert given[0] == "cnn-mel"
+    assert given[1].training.segment_hop_s == 2
