@@ -31,7 +31,7 @@ from soundscene.data.splits import check_leakage
 from soundscene.member import networks_of
 from soundscene.model import Model
 from soundscene.pipeline import as_dict, evaluate_on_images
-from soundscene.recipe import Recipe
+from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.intervals import paired_difference
 from soundscene.signal.frontend import FrontEnd
 from soundscene.systems.calibration import HEADS, predict
@@ -147,7 +147,7 @@ def robust(bundle: Model, test: Corpus, gain: float, rate: int) -> dict[str, flo
 def cached_images(manifest: Manifest, recipe: Recipe, out: Path) -> Corpus:
     """Images of the whole corpus, kept as arrays in RESULTS so that processes that share the folder decode once."""
     out.mkdir(parents=True, exist_ok=True)
-    path = out / "images.npz"
+    path = out / ("images.npz" if FRONT_END == 1 else f"images-{FRONT_END}.npz")  # other versions make other images
     if path.exists():
         held = np.load(path)
         texts = json.loads(str(held["texts"]))
@@ -157,7 +157,7 @@ def cached_images(manifest: Manifest, recipe: Recipe, out: Path) -> Corpus:
         )  # fmt: skip
     corpus = read_corpus(manifest.recordings, recipe, recipe.training.segment_hop_s)
     texts = {"hash": corpus.content_hash, "duration": corpus.duration_s, "notes": corpus.notes}
-    atomic_path = out / f"images.{os.getpid()}.tmp.npz"
+    atomic_path = out / f"{path.stem}.{os.getpid()}.tmp.npz"
     np.savez(
         atomic_path, images=corpus.features, recording=corpus.recording, start_s=corpus.start_s, silent=corpus.silent,
         regular=corpus.regular, texts=np.array(json.dumps(texts)),

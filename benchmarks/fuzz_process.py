@@ -14,7 +14,8 @@ from typing import Any, Literal
 from soundscene.errors import SceneError
 
 Kind = Literal["fine", "refused", "foreign", "crash", "hang"]
-START_S = 120.0  # until a child has imported what it needs
+START_S = 600.0  # until a child has imported what it needs
+_STALLED = 60  # times the limit in wall-clock time, after which a case that uses no CPU hangs too
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Outcome:
         case: Its number.
         kind: "fine", "refused" (one of our errors), "foreign" (another exception), "crash" (the process ended), "hang".
         detail: What the case returned, the error's text, or the last line of the traceback with its place.
-        seconds: Time it took.
+        seconds: CPU time that it took.
         memory_mb: Resident memory of the child afterwards, 0 where that is unknown.
         peak_mb: Largest resident memory of the child so far.
     """
@@ -48,7 +49,8 @@ def run_cases(
             by its number and returns a text.
         arguments: For the factory; they must be picklable.
         cases: Numbers of the cases.
-        limit_s: Seconds after which a case counts as hanging, and its process is killed.
+        limit_s: Seconds of CPU time, children included, after which a case counts as hanging, and its process is killed. A
+            busy machine makes no case hang; one that waits for nothing is given a minute for each second.
         memory_gb: Limit of the child's address space, where the system knows one.
 
     Yields:
@@ -82,12 +84,14 @@ class _Child:
         started = time.perf_counter()
         self._pipe.send(case)
         try:
-            if self._pipe.poll(limit_s):
-                return Outcome(case, *self._pipe.recv())
+            used = _cpu_s(self._process.pid)
+            while time.perf_counter() - started < _STALLED * limit_s and _cpu_s(self._process.pid) - used < limit_s:
+                if self._pipe.poll(limit_s / 5):
+                    return Outcome(case, *self._pipe.recv())
         except EOFError:
             self._process.join(10)
             return Outcome(case, "crash", f"exit code {self._process.exitcode}", time.perf_counter() - started)
-        return Outcome(case, "hang", f"not finished after {limit_s:g} s", time.perf_counter() - started)
+        return Outcome(case, "hang", f"not finished after {limit_s:g} s of CPU time", time.perf_counter() - started)
 
     def close(self) -> None:
         self._pipe.close()
@@ -95,6 +99,17 @@ class _Child:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+
+def _cpu_s(process: int | None) -> float:
+    """CPU time of a process and of its children, living and ended; a clock where there is no /proc."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as file:
+            own = sum(map(int, file.read().rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+        with open(f"/proc/{process}/task/{process}/children", encoding="ascii") as file:
+            return own + sum(_cpu_s(int(child)) for child in file.read().split())
+    except (OSError, ValueError, IndexError):
+        return time.perf_counter() if process is None or os.name != "posix" else 0.0
 
 
 def _serve(pipe: Connection, factory: str, arguments: tuple[Any, ...], memory_gb: float | None) -> None:
@@ -110,9 +125,9 @@ def _serve(pipe: Connection, factory: str, arguments: tuple[Any, ...], memory_gb
             case = pipe.recv()
         except EOFError:
             return
-        started = time.perf_counter()
+        used = _cpu_s(os.getpid())
         kind, detail = _attempt(run, case)
-        pipe.send((kind, detail, time.perf_counter() - started, *_memory_mb()))
+        pipe.send((kind, detail, _cpu_s(os.getpid()) - used, *_memory_mb()))
 
 
 def _attempt(run: Callable[[int], str], case: int) -> tuple[Kind, str]:

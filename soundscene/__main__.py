@@ -3,6 +3,7 @@
 import os
 import sys
 
+from soundscene.audio.quiet import silence_decoders
 from soundscene.cli import signals
 
 
@@ -10,6 +11,7 @@ def main() -> None:
     """Run the command line; an interruption while it is being imported is no traceback."""
     signals.install()
     _open_closed_streams()
+    silence_decoders()
     _wait_passively_if_busy()
     try:
         from soundscene.cli.app import command

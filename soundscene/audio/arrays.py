@@ -91,10 +91,46 @@ def as_channels(samples: Shaped[np.ndarray, "..."], name: str) -> Shaped[np.ndar
     return samples
 
 
+def narrow(samples: Shaped[np.ndarray, "sample channel"], name: str, rate: int, n_before: int) -> Shaped[np.ndarray, "..."]:
+    """Convert samples in double precision to single, where single precision holds them.
+
+    Args:
+        samples: [sample, channel].
+        name: Source, for messages.
+        rate: Sample rate, Hz.
+        n_before: Samples before these.
+
+    Raises:
+        AudioError: A finite sample is beyond single precision.
+    """
+    narrowed = to_float32(samples)
+    if np.isinf(narrowed).any():
+        beyond = np.argwhere(np.isinf(narrowed) & np.isfinite(samples))
+        if len(beyond):
+            sample, channel = (int(number) for number in beyond[0])
+            raise beyond_scale(name, float(samples[sample, channel]), (n_before + sample) / rate, channel)
+    return narrowed
+
+
+def beyond_scale(name: str, value: float, second: float, channel: int) -> AudioError:
+    """Return the error of a sample that is finite and too large.
+
+    Args:
+        name: Source.
+        value: The sample.
+        second: Its time.
+        channel: Its channel, from 0.
+    """
+    return AudioError(
+        f"{name}: holds {value:g} at {second:.3f} s (channel {channel + 1}), samples are expected within -1 to 1; is the "
+        "file damaged?"
+    )
+
+
 def to_float32(samples: Shaped[np.ndarray, "channel sample"]) -> Float32[np.ndarray, "channel sample"]:
     """Floats as they are, integers divided by their full scale into [-1, 1); 8-bit ones may be unsigned, as in WAV."""
     if samples.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and the gate names it
+        with np.errstate(over="ignore", invalid="ignore"):  # a float64 beyond float32 becomes inf, which is refused
             return samples.astype(np.float32)
     full_scale = np.float32(2 ** (8 * samples.dtype.itemsize - 1))
     offset = full_scale if samples.dtype.kind == "u" else np.float32(0)

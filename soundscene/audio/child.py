@@ -51,10 +51,10 @@ class _Child:
             self._poll = select.poll()
             self._poll.register(self._replies, select.POLLIN)
 
-    def ask(self, path: str) -> None:
-        """Ask for a file."""
+    def ask(self, path: str, start: int, end: int | None) -> None:
+        """Ask for a part of a file."""
         try:
-            self._requests.write(json.dumps(path).encode() + b"\n")
+            self._requests.write(json.dumps([path, start, end]).encode() + b"\n")
         except OSError:
             raise _LostError("ended before it") from None
 
@@ -137,11 +137,13 @@ class _Idle:
 _IDLE = _Idle()
 
 
-def messages(path: Path) -> Generator[Message, None, None]:
-    """Decode a file in a child process.
+def messages(path: Path, start: int = 0, end: int | None = None) -> Generator[Message, None, None]:
+    """Decode a file, or a part of one, in a child process.
 
     Args:
         path: Of the file.
+        start: The first byte of the part.
+        end: The byte behind its last; None: the end of the file.
 
     Yields:
         What `audio.ffmpeg.decode` yields, samples as arrays [sample, channel]; the last message is an "end" or an error.
@@ -152,7 +154,7 @@ def messages(path: Path) -> Generator[Message, None, None]:
     child = _start(path)
     whole = False
     try:
-        child.ask(os.path.abspath(path))
+        child.ask(os.path.abspath(path), start, end)
         while not whole:
             facts, samples = child.message()
             whole = facts["kind"] not in ("opened", "block")

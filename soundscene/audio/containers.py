@@ -34,6 +34,8 @@ class Part:
         before: What to note at its start, with {s} for the second.
         after: What to note at its end, with {s} for the second.
         lost: What to note if the decoder gets the whole file, and steps over what is missing before the part.
+        exact: Whether `n_frames` are all there is, though the decoder would go on.
+        foreign: Whether only FFmpeg reads it.
     """
 
     start: int = 0
@@ -45,6 +47,8 @@ class Part:
     before: str = ""
     after: str = ""
     lost: str = ""
+    exact: bool = False
+    foreign: bool = False
 
     @property
     def whole(self) -> bool:
@@ -57,11 +61,11 @@ class Contents:
     """Hold what a file consists of.
 
     Attributes:
-        parts: What libsndfile decodes, in order.
+        parts: What decoders read, in order.
         fault: Why the file cannot be complete, or empty.
         notes: What is odd about the file, though it can be read.
         next_start: Where another file begins that was joined to this one; None: nowhere.
-        goes_on_s: Second behind which FFmpeg should find more, in a file that was joined; 0: nothing of the kind is known.
+        end: Where what was recognised ends, and a file of another format may begin; None: not before the end of the file.
         searched: Whether no other file can stand in the middle of this one.
     """
 
@@ -69,7 +73,7 @@ class Contents:
     fault: str = ""
     notes: tuple[str, ...] = ()
     next_start: int | None = None
-    goes_on_s: float = 0.0
+    end: int | None = None
     searched: bool = True
 
 
@@ -122,6 +126,11 @@ class Window:
         return self._position
 
 
+def unread(n_bytes: int) -> str:
+    """Return what to note of bytes at the end of a part that no decoder reads; {s} stands for the second."""
+    return f"{n_bytes} bytes behind {{s}} are no sound that can be read; left out"
+
+
 def not_audio(head: bytes) -> str:
     """Name what a file with these first bytes is, where it is certainly not audio; else empty."""
     for start, name in _NOT_AUDIO.items():
@@ -162,6 +171,21 @@ def after_id3(file: BinaryIO, start: int = 0) -> int:
     return start + 10 + (a << 21 | b << 14 | c << 7 | d) + (10 if head[5] & 0x10 else 0)
 
 
+def after_tag(file: BinaryIO, position: int) -> int:
+    """Return the position behind a tag that stands between two joined files, or the position itself.
+
+    Args:
+        file: The file.
+        position: Where the tag may begin.
+    """
+    head = at(file, position, 32)
+    if head[:3] == b"TAG":
+        return position + 128
+    if head[:8] == b"APETAGEX" and len(head) == 32:
+        return position + 32 + struct.unpack("<I", head[12:16])[0]
+    return after_id3(file, position)
+
+
 def before_tags(file: BinaryIO, end: int, start: int = 0) -> int:
     """Return where the sound ends before the tags (ID3v1, APE, Lyrics3) that stand at the end of a file.
 
@@ -182,6 +206,19 @@ def before_tags(file: BinaryIO, end: int, start: int = 0) -> int:
         else:
             break
     return max(start, end)
+
+
+def unknown_bytes(file: BinaryIO, end: int, size: int) -> int:
+    """Return how many bytes behind the end of what was recognised are neither tags nor zeros.
+
+    Args:
+        file: The file.
+        end: The byte behind what was recognised.
+        size: Length of the file in bytes.
+    """
+    while (behind := after_tag(file, end)) > end:
+        end = min(behind, size)
+    return max(0, before_zeros(file, before_tags(file, size, end), end) - end)
 
 
 def before_zeros(file: BinaryIO, end: int, start: int = 0) -> int:

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import BinaryIO
 
-from soundscene.audio import flac, headers, moving, mpeg, ogg, riff
-from soundscene.audio.containers import Contents, after_id3, at
+from soundscene.audio import flac, headers, moving, mpeg, ogg, riff, stated
+from soundscene.audio.coded import CODED
+from soundscene.audio.containers import Contents, after_id3, after_tag, at
+from soundscene.audio.starts import begins_sound
 
 _READERS: list[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int, int], Contents]]] = [
     (riff.is_wave, riff.wave),
@@ -19,13 +21,14 @@ _READERS: list[tuple[Callable[[bytes], bool], Callable[[BinaryIO, int, int], Con
     (headers.is_au, headers.au),
     (headers.is_caf, headers.caf),
     (riff.is_w64, riff.w64),
-    (headers.is_other, headers.other),
+    (stated.is_stated, stated.stated),
     (ogg.is_ogg, ogg.ogg),
     (mpeg.is_mpeg, mpeg.mpeg),
     (moving.is_mp4, moving.mp4),
     (moving.is_avi, moving.avi),
     (moving.is_matroska, moving.matroska),
     (mpeg.is_adts, mpeg.adts),
+    *CODED,
 ]
 
 
@@ -39,11 +42,21 @@ def read_contents(file: BinaryIO, thorough: bool = True) -> Contents:
     size = file.seek(0, os.SEEK_END)
     try:
         contents = _read(file, size, after_id3(file), thorough)
-        while contents.next_start is not None:
-            contents = _joined(contents, _read(file, size, contents.next_start, thorough))
+        while (start := _next_start(file, size, contents)) is not None:
+            contents = _joined(contents, _read(file, size, start, thorough), start)
         return contents
     except (struct.error, IndexError):  # the header itself ends too early: the decoder refuses it in its own words
         return Contents()
+
+
+def _next_start(file: BinaryIO, size: int, contents: Contents) -> int | None:
+    """Return where a file begins that was joined to these, whatever its format."""
+    if contents.next_start is not None or contents.end is None or contents.fault:
+        return contents.next_start
+    start = contents.end
+    while (behind := after_tag(file, start)) > start:
+        start = behind
+    return start if begins_sound(file, start, size) else None
 
 
 def _read(file: BinaryIO, size: int, start: int, thorough: bool) -> Contents:
@@ -63,8 +76,16 @@ def _without_tag(start: int, contents: Contents) -> Contents:
     return replace(contents, parts=(replace(contents.parts[0], start=start),))
 
 
-def _joined(first: Contents, second: Contents) -> Contents:
+def _joined(first: Contents, second: Contents, start: int) -> Contents:
+    """Join the parts of two files, of which the second begins at a position."""
+    last = first.parts[-1]
     if second.fault:
-        last = replace(first.parts[-1], after="a second recording was joined at {s}; it is incomplete and left out")
-        return replace(first, parts=(*first.parts[:-1], last), next_start=None)
-    return replace(first, parts=first.parts + second.parts, notes=first.notes + second.notes, next_start=second.next_start)
+        last = replace(
+            last, end=last.end or start, after="a second recording was joined at {s}; it is incomplete and left out"
+        )
+        return replace(first, parts=(*first.parts[:-1], last), next_start=None, end=None)
+    if first.end is not None:
+        last = replace(last, end=last.end or start, after="")
+    notes = first.notes + second.notes
+    parts = (*first.parts[:-1], last, *second.parts)
+    return replace(first, parts=parts, notes=notes, next_start=second.next_start, end=second.end)

@@ -8,30 +8,26 @@ at one rate, and sound that is missing between them becomes silence, with a note
 import os
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import soundfile
 
-from soundscene.audio.child import Message, messages
+from soundscene.audio.arrays import narrow
 from soundscene.audio.containers import Contents, Part, Window, not_audio
 from soundscene.audio.contents import read_contents
-from soundscene.audio.timing import Blocks, Resampler, SampleClock, at_rate
+from soundscene.audio.foreign import foreign_blocks, open_foreign, undecodable
+from soundscene.audio.quiet import quiet
+from soundscene.audio.timing import Blocks, SampleClock, at_rate
 from soundscene.errors import AudioError
-from soundscene.extras import install
 from soundscene.files import url_hint
 
 _BLOCK_VALUES = 1 << 16  # samples times channels, of two or more, that are decoded at once
 _OPENING = threading.Lock()  # libsndfile keeps why a file was refused in one place for all threads
-_AV_SLACK_S = 0.5  # containers state durations with the codec's padding, or without
-_AV_REST = 4096  # bytes behind the last packet that tags explain
-_PADDING_S = 0.1  # by which the frames of a file may be counted wrong
-_GAP_S = 0.05  # time stamps of live recordings vary by less
+_GAP_S = 0.05  # by which the samples of an OGG may be fewer than its time stamps say
+_UNKNOWN = "not readable as WAV, FLAC, OGG, MP3 or AIFF"
 
 
 @dataclass(frozen=True)
@@ -80,13 +76,17 @@ def open_decoder(path: Path, stack: ExitStack) -> Decoder:
     part, *others = contents.parts
     try:
         if others or part.span_s is not None:
-            return _open_parts(path, file, (part, *others), notes)
+            return _open_parts(path, file, contents.parts, notes)
+        if part.foreign and not not_audio(head):
+            return _open_foreign(path, part, stack, _UNKNOWN, notes, contents)
         sound = stack.enter_context(_open_soundfile(file, part, alone=True))
     except soundfile.LibsndfileError as error:
         if what := not_audio(head):
             raise AudioError(f"{path}: is not an audio file but {what}") from None
-        why = f"not readable as WAV, FLAC, OGG, MP3 or AIFF ({error.error_string.rstrip('.')})"
-        return _open_av(path, stack, why, contents, notes)
+        why = f"{_UNKNOWN} ({error.error_string.rstrip('.')})"
+        notes.extend(part.lost for part in contents.parts if part.lost)
+        whole = Part(after=contents.parts[-1].after)
+        return _open_foreign(path, whole if others else part, stack, why, notes, contents)
     clock = SampleClock(sound.samplerate, notes)
     blocks = _soundfile_blocks(path, sound, part, notes)
     if not contents.searched and part.whole:
@@ -94,9 +94,22 @@ def open_decoder(path: Path, stack: ExitStack) -> Decoder:
     return Decoder(sound.samplerate, _holds_float(sound), clock.place(part, blocks), notes)
 
 
+def _open_foreign(path: Path, part: Part, stack: ExitStack, why: str, notes: list[str], contents: Contents) -> Decoder:
+    opened = open_foreign(path, part, stack, why, notes)
+    clock = SampleClock(opened.rate, notes)
+    blocks = foreign_blocks(path, opened, clock, part, _seconds(contents.parts))
+    return Decoder(clock.rate, False, clock.end(part, blocks), notes)
+
+
+def _seconds(parts: tuple[Part, ...]) -> float:
+    """Return what the frames of a file last, if that is known of all its parts, else zero."""
+    known = all(part.n_frames and part.rate for part in parts)
+    return sum((part.n_frames or 0) / part.rate for part in parts) if known else 0.0
+
+
 def _open_soundfile(file: BinaryIO, part: Part, alone: bool = False) -> soundfile.SoundFile:
     """By the number of the open file: calling Python back for every 8 KB costs a tenth, half beside another busy thread."""
-    with _OPENING:
+    with _OPENING, quiet(True):
         # Elsewhere a number means nothing to another C library; and beside windows it would move the file under them.
         if os.name == "posix" and part.whole and alone:
             os.lseek(file.fileno(), 0, os.SEEK_SET)
@@ -122,10 +135,6 @@ def _open_bytes(path: Path) -> BinaryIO:
         raise AudioError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from None
 
 
-def _undecodable(path: Path, seconds: float, why: str) -> AudioError:
-    return AudioError(f"{path}: cannot be decoded beyond {seconds:.2f} s ({why}); it is truncated or damaged")
-
-
 def _holds_float(sound: soundfile.SoundFile) -> bool:
     return sound.subtype in ("FLOAT", "DOUBLE")
 
@@ -139,20 +148,24 @@ def _soundfile_blocks(path: Path, sound: soundfile.SoundFile, part: Part, notes:
     sound.seekable = lambda: False
     promised = part.n_frames
     n_read, why = 0, f"the header promises {(promised or 0) / sound.samplerate:.2f} s"
-    exact = promised if sound.format == "FLAC" else None  # libFLAC fails at what stands behind the last frame
+    # libFLAC fails at what stands behind the last frame, and other decoders take it for samples.
+    exact = promised if part.exact or sound.format == "FLAC" else None
+    mp3, doubles = sound.format == "MP3", sound.subtype == "DOUBLE"
+    kind = "float64" if doubles else "float32"
     while exact is None or n_read < exact:
         n = block_samples(sound.channels) if exact is None else min(block_samples(sound.channels), exact - n_read)
         try:
-            block = sound.read(n, dtype="float32", always_2d=True)
+            with quiet(mp3):
+                block = sound.read(n, dtype=kind, always_2d=True)
         except soundfile.LibsndfileError as error:
             why = why if promised else error.error_string.rstrip(". ")
-            raise _undecodable(path, n_read / sound.samplerate, why) from None
+            raise undecodable(path, n_read / sound.samplerate, why) from None
         if not len(block):
             break
+        yield narrow(block, str(path), sound.samplerate, n_read) if doubles else block
         n_read += len(block)
-        yield block
     if promised is not None and n_read < promised:
-        raise _undecodable(path, n_read / sound.samplerate, why)
+        raise undecodable(path, n_read / sound.samplerate, why)
     missing_s = (sound.frames - n_read) / sound.samplerate
     if sound.format == "OGG" and missing_s > _GAP_S:  # of continuous pages, whose times are not
         notes.append(
@@ -188,10 +201,14 @@ def _open_parts(path: Path, file: BinaryIO, parts: tuple[Part, ...], notes: list
     rate, holds_float, error = max(part.rate for part in parts), False, None
     for part in parts:
         try:
+            if part.foreign:
+                with ExitStack() as stack:
+                    rate = max(rate, open_foreign(path, part, stack, _UNKNOWN, []).rate)
+                break
             with _open_soundfile(file, part) as sound:
                 rate, holds_float = max(rate, sound.samplerate), _holds_float(sound)
                 break
-        except soundfile.LibsndfileError as refused:
+        except (soundfile.LibsndfileError, AudioError) as refused:
             error = error or refused
     else:
         assert error is not None
@@ -204,6 +221,10 @@ def _part_blocks(path: Path, file: BinaryIO, parts: tuple[Part, ...], clock: Sam
     error, due_s = None, 0.0  # where the part before should have ended
     for part in parts:
         try:
+            if part.foreign:
+                yield from _foreign_part(path, part, clock)
+                due_s = clock.now_s
+                continue
             with _open_soundfile(file, part) as sound:
                 if part.span_s is not None:
                     due_s += part.span_s
@@ -216,97 +237,19 @@ def _part_blocks(path: Path, file: BinaryIO, parts: tuple[Part, ...], clock: Sam
                 yield from clock.place(part, blocks)
                 due_s = clock.now_s
         except (soundfile.LibsndfileError, AudioError) as refused:
-            error = error or refused
+            try:
+                if isinstance(refused, AudioError) or part.prefix:
+                    raise refused
+                yield from _foreign_part(path, part, clock)
+                continue
+            except (soundfile.LibsndfileError, AudioError):
+                error = error or refused
             clock.notes.append(f"a part of the file at {clock.now_s:.2f} s cannot be decoded to its end; left out")
     if not clock.n and error is not None:
-        raise error if isinstance(error, AudioError) else _undecodable(path, 0.0, str(error).rstrip(". "))
+        raise error if isinstance(error, AudioError) else undecodable(path, 0.0, str(error).rstrip(". "))
 
 
-# --- FFmpeg -----------------------------------------------------------------------------------------------------------
-
-
-def _open_av(path: Path, stack: ExitStack, why: str, contents: Contents, notes: list[str]) -> Decoder:
-    """Decode with PyAV (FFmpeg's libraries) in a child process; `why` says what kept libsndfile from it."""
-    if find_spec("av") is None:  # an extra
-        raise AudioError(f"{path}: {why}; if it is m4a, video or another format that FFmpeg knows, {install('av')}")
-    decoded = stack.enter_context(closing(messages(path)))
-    facts, _ = next(decoded)
-    match facts["kind"]:
-        case "foreign":
-            raise AudioError(f"{path}: {why}, and FFmpeg does not know it either; it is damaged or not an audio file")
-        case "no audio":
-            raise AudioError(f"{path}: contains no audio, only {facts['why']}")
-        case "no decoder":
-            raise AudioError(
-                f"{path}: its audio is of a kind that FFmpeg has no decoder for; is it protected, or damaged? Convert it to "
-                "WAV or FLAC with the program that made it"
-            )
-        case "undecodable":
-            raise _undecodable(path, 0.0, facts["why"])
-    if facts["n_tracks"] > 1:
-        notes.append(f"it has {facts['n_tracks']} audio tracks; the first that can be decoded is read")
-    notes.extend(part.lost for part in contents.parts if part.lost)
-    first = next(decoded)  # its rate may be twice that of the header (AAC)
-    clock = SampleClock(first[0].get("rate", facts["rate"]), notes)
-    return Decoder(
-        clock.rate,
-        False,
-        _av_blocks(
-            path,
-            chain([first], decoded),
-            clock,
-            facts | {"goes_on_s": contents.goes_on_s, "held_s": _seconds(contents.parts)},
-        ),
-        notes,
-    )
-
-
-def _seconds(parts: tuple[Part, ...]) -> float:
-    """Return what the frames of a file last, if that is known of all its parts, else zero."""
-    known = all(part.n_frames and part.rate for part in parts)
-    return sum((part.n_frames or 0) / part.rate for part in parts) if known else 0.0
-
-
-def _av_blocks(path: Path, decoded: Iterator[Message], clock: SampleClock, opened: dict[str, Any]) -> Blocks:
-    """Place the blocks by their time stamps, and compare their end with what the container states."""
-    due_s, first_s, rate = None, None, clock.rate  # the time stamp that continues the block before; that of the first
-    resample: Resampler | None = None
-    rest = 0
-    for facts, samples in decoded:
-        if facts["kind"] == "undecodable":
-            if not 0 < opened["held_s"] <= clock.now_s + _PADDING_S:
-                raise _undecodable(path, clock.now_s, facts["why"])
-            clock.notes.append(f"bytes behind {clock.now_s:.2f} s are no sound that can be read; left out")
-        rest = facts.get("rest", 0)
-        if facts["kind"] != "block":
-            continue
-        time_s, rate = facts["time_s"], facts["rate"]
-        if resample is not None and resample.setup != (rate, samples.shape[1]):
-            yield from clock.count(resample.flush())
-            resample = None
-        if time_s is not None and due_s is not None and time_s - due_s > _GAP_S:
-            if resample is not None:
-                yield from clock.count(resample.flush())
-                resample = None
-            yield from clock.gap(time_s - due_s, samples.shape[1])
-        due_s = (due_s or 0.0) if time_s is None else time_s
-        first_s = due_s if first_s is None else first_s
-        due_s += len(samples) / rate
-        if rate != clock.rate:
-            resample = resample or Resampler(rate, clock.rate, samples.shape[1])
-            samples = resample.push(samples)
-        yield from clock.count(iter([samples]))
-    yield from clock.count(resample.flush()) if resample is not None else ()
-    if clock.now_s < opened["promised_s"] - _AV_SLACK_S:
-        raise _undecodable(path, clock.now_s, f"the header promises {opened['promised_s']:.2f} s")
-    clock.notes.extend(_end_notes(clock.now_s, max(due_s or 0.0, clock.now_s), rest, opened))
-
-
-def _end_notes(now_s: float, due_s: float, rest: int, opened: dict[str, Any]) -> Iterator[str]:
-    """Note what a container holds, or states, behind the end of what was decoded."""
-    if due_s < opened["container_s"] - _AV_SLACK_S:
-        yield f"its sound ends at {now_s:.2f} s, its container states {opened['container_s']:.2f} s; was it cut?"
-    if opened["goes_on_s"] and now_s < opened["goes_on_s"] + _AV_SLACK_S:
-        yield f"a second recording that was joined behind {opened['goes_on_s']:.2f} s is not read"
-    if rest > _AV_REST:
-        yield f"{rest} bytes behind {now_s:.2f} s are no sound that can be read; left out"
+def _foreign_part(path: Path, part: Part, clock: SampleClock) -> Blocks:
+    with ExitStack() as stack:
+        opened = open_foreign(path, part, stack, _UNKNOWN, clock.notes)
+        yield from clock.end(part, foreign_blocks(path, opened, clock, part, _seconds((part,))))

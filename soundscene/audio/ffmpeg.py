@@ -5,6 +5,7 @@ two parts (`SIZES`), facts as JSON, and samples. `decode` says which messages a 
 This module imports nothing of soundscene, so that a child starts quickly.
 """
 
+import io
 import json
 import os
 import queue
@@ -17,7 +18,12 @@ from typing import Any, BinaryIO
 
 SIZES = struct.Struct("<II")  # bytes of the facts, bytes of the samples
 _BLOCK_BYTES = 1 << 18  # of samples that are sent together
-_MEASURED = ("mov,", "matroska", "avi", "asf", "wav", "w64", "caf", "aiff", "ogg")  # or with an index behind the packets
+_LAST = 1 << 20  # bytes at the end of a file
+_FROM_ZERO = ("mov,", "matroska", "avi", "flv", "asf")
+_MEASURED = (  # by other means, or with an index behind the packets
+    *("mov,", "matroska", "avi", "asf", "wav", "w64", "caf", "aiff", "ogg", "flv", "tta", "wv", "aac", "ac3", "eac3", "amr"),
+    *("mpegts", "spdif"),
+)
 _STATED = (  # formats, by FFmpeg's names, whose header states a length
     *(
         "mov,mp4,m4a,3gp,3g2,mj2",
@@ -40,15 +46,66 @@ _STATED = (  # formats, by FFmpeg's names, whose header states a length
 Facts = dict[str, Any]
 
 
-def decode(path: str) -> Iterator[tuple[Facts, bytes | bytearray]]:
+class Slice(io.RawIOBase):
+    """A part of a file that reads as a file of its own.
+
+    Args:
+        path: Of the file.
+        start: The first byte.
+        end: The byte behind the last; None: the end of the file.
+    """
+
+    def __init__(self, path: str, start: int, end: int | None) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115 (closed with this)
+        size = os.path.getsize(path)
+        self._start, self._end = start, size if end is None else min(end, size)
+        self._file.seek(start)
+
+    def read(self, size: int = -1) -> bytes:
+        """Read at most so many bytes, all that are left for -1."""
+        left = max(0, self._end - self._file.tell())
+        return self._file.read(left if size < 0 else min(size, left))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a position and return it.
+
+        Args:
+            offset: Bytes.
+            whence: From where they count, as in `io`.
+        """
+        base = {os.SEEK_SET: self._start, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._end}[whence]
+        return self._file.seek(max(self._start, base + offset)) - self._start
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._file.tell() - self._start
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
+def decode(path: str, start: int = 0, end: int | None = None) -> Iterator[tuple[Facts, bytes | bytearray]]:
     """Decode the first audio track of a file that has a decoder.
 
     Args:
         path: Of the file.
+        start: The first byte of the part that is decoded.
+        end: The byte behind its last; None: the end of the file.
 
     Yields:
         First {"kind": "opened", "rate": Hz, "n_tracks": audio tracks, "promised_s": seconds that the container states of the
-        track, or 0, "container_s": the same of the whole file}. Then blocks,
+        track, or 0, "container_s": the same of the whole file, "from_zero": whether its time stamps begin at zero}.
+        Then blocks,
         {"kind": "block", "rate": Hz, "channels": n, "time_s": time stamp of the first sample or None} with the samples as
         float32, channels interleaved. Rate and channels may change from block to block; a block continues where the one
         before ended, unless its time stamp says otherwise. At the end {"kind": "end", "rest": bytes behind what was read, 0
@@ -59,8 +116,9 @@ def decode(path: str) -> Iterator[tuple[Facts, bytes | bytearray]]:
     from av.error import FFmpegError
 
     try:  # a name such as "http:a.m4a" is a file's, and a playlist must not open others
-        container = av.open(f"file:{path}", metadata_errors="ignore", options={"protocol_whitelist": "file"})
-    except (FFmpegError, ValueError):
+        source: Any = Slice(path, start, end) if start or end is not None else f"file:{path}"
+        container: Any = av.open(source, metadata_errors="ignore", options={"protocol_whitelist": "file"})
+    except (FFmpegError, ValueError, OSError):
         yield {"kind": "foreign", "why": ""}, b""
         return
     with container:
@@ -76,16 +134,26 @@ def decode(path: str) -> Iterator[tuple[Facts, bytes | bytearray]]:
         opened = {"kind": "opened", "rate": int(stream.codec_context.sample_rate), "n_tracks": len(container.streams.audio)}
         opened["promised_s"] = promised_s if stated else 0.0
         opened["container_s"] = (container.duration or 0) / av.time_base if stated else 0.0
+        opened["from_zero"] = container.format.name.startswith(_FROM_ZERO)
         yield opened, b""
-        end: Facts = {"kind": "end", "rest": 0}
+        finish: Facts = {"kind": "end", "rest": 0}
         try:
-            yield from _joined(_frames(container, stream, end))
+            yield from _joined(_frames(container, stream, finish))
         except FFmpegError as error:
             yield {"kind": "undecodable", "why": error.strerror or "FFmpeg gave no reason"}, b""
             return
-        if not container.format.name.startswith(_MEASURED):
-            end["rest"] = max(0, os.path.getsize(path) - end["position"]) if end.get("position") else 0
-    yield end, b""
+        if not container.format.name.startswith(_MEASURED) and finish.get("position"):
+            finish["rest"] = _rest(path, start + finish["position"], end)
+    yield finish, b""
+
+
+def _rest(path: str, position: int, end: int | None) -> int:
+    """Bytes behind a position, without zeros at the end."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END) if end is None else end
+        place = max(position, size - _LAST)
+        file.seek(place)
+        return max(0, place - position) + len(file.read(max(0, size - place)).rstrip(b"\0"))
 
 
 def _frames(container: Any, stream: Any, end: Facts) -> Iterator[tuple[Facts, memoryview]]:
@@ -151,10 +219,10 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     """Decode the files whose paths come in, until no more can come.
 
     Args:
-        requests: Lines, each a path as JSON.
+        requests: Lines, each a path, the first byte and the end of a part as JSON.
         replies: Receives the messages.
     """
-    paths: queue.SimpleQueue[str] = queue.SimpleQueue()
+    paths: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
 
     def read() -> None:
         for line in requests:
@@ -163,9 +231,9 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
 
     threading.Thread(target=read, daemon=True).start()
     while True:
-        path = paths.get()
+        request = paths.get()
         try:
-            for facts, samples in decode(path):
+            for facts, samples in decode(*request):
                 _send(replies, facts, samples)
         except Exception as error:
             _send(replies, {"kind": "undecodable", "why": f"{type(error).__name__}: {error}"}, b"")

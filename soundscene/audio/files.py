@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
-from soundscene.audio.arrays import ArrayLike, RateLike, as_array, as_channels, as_rate, to_float32
+from soundscene.audio.arrays import ArrayLike, RateLike, as_array, as_channels, as_rate, narrow, to_float32
 from soundscene.audio.decoders import block_samples, open_decoder
 from soundscene.audio.gate import AudioSummary, Gate
 from soundscene.audio.timing import Blocks
@@ -181,9 +181,15 @@ def _through(gate: Gate, native: Blocks) -> _Reader:
 def _array_blocks(samples: Shaped[np.ndarray, "channel sample"], sample_rate: int, audio: AudioRecipe, name: str) -> _Reader:
     gate = Gate(name, sample_rate, audio, samples.dtype.kind == "f")
     n = block_samples(len(samples))
-    pieces = (samples[:, start : start + n] for start in range(0, samples.shape[1], n))
-    # C order as from a decoder, so that the mean over channels rounds alike
-    return (yield from _through(gate, (np.ascontiguousarray(to_float32(piece).T) for piece in pieces)))
+    doubles = samples.dtype == np.float64
+
+    def blocks() -> Blocks:
+        for start in range(0, samples.shape[1], n):
+            piece = samples[:, start : start + n]
+            # C order as from a decoder, so that the mean over channels rounds alike
+            yield np.ascontiguousarray(narrow(piece.T, name, sample_rate, start) if doubles else to_float32(piece).T)
+
+    return (yield from _through(gate, blocks()))
 
 
 def _file_blocks(path: Path, audio: AudioRecipe | None) -> _Reader:

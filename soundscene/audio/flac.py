@@ -4,11 +4,12 @@ import struct
 from typing import BinaryIO
 
 from soundscene.audio.containers import Contents, Part, after_id3, at, before_tags, before_zeros, find
+from soundscene.audio.starts import begins_sound
 
 _STREAMINFO = (b"\0\0\0\x22", b"\x80\0\0\x22")  # behind "fLaC" at the start of a file: a block of 34 bytes
 _NEAR_END = 1 << 17  # bytes that a decoder may hold in its buffers
 _TAIL = 1 << 16  # bytes in which the last frame is looked for first
-_MOST_ZEROS = 8  # that a frame may end with
+_LONGEST = 1 << 18  # bytes of a frame that are searched
 _SIZES = {1: 192, **{n: 576 << n - 2 for n in range(2, 6)}, **{n: 256 << n - 8 for n in range(8, 16)}}
 
 
@@ -36,7 +37,7 @@ def flac(file: BinaryIO, size: int, start: int, thorough: bool = False) -> Conte
         if parts[0].prefix and not searched:  # more than its header states: what is joined to it may be longer
             return flac(file, size, start, thorough=True)
         if following is None:
-            return Contents(tuple(parts), searched=searched)
+            return Contents(tuple(parts), searched=searched, end=_end(file, parts[-1], size))
         start, searched = following, True
 
 
@@ -57,15 +58,29 @@ def _part(file: BinaryIO, start: int, first: int, end: int, size: int) -> Part:
     untagged = before_tags(file, end, first)
     sound_end = before_zeros(file, untagged, first)
     held, frame = _last_frame(file, first, sound_end, head[8:26], fewest == most)
-    exact = _frame_end(file, frame, sound_end, untagged) if frame >= 0 else None
-    after = "bytes behind {s} are no sound that can be read; left out" if frame >= 0 and exact is None else ""
-    end = untagged if exact is None else exact
+    after = ""
+    if frame >= 0 and _is_whole(at(file, frame, sound_end - frame)):
+        end = min(sound_end + 2, untagged)  # the checksum itself may end with zeros
+    else:
+        end = untagged
+        after = "bytes behind {s} are no sound that can be read; left out" if frame >= 0 else ""
     if stated and held > stated:
         unknown = head[:21] + bytes([head[21] & 0xF0]) + bytes(4) + head[26:]
         ends_s, holds_s = stated / max(1, rate), held / max(1, rate)
         note = f"its header ends at {ends_s:.2f} s, the file holds {holds_s:.2f} s; all of it is read"
         return Part(first, end, unknown, rate, held, before=note, after=after)
     return Part(start, None if end == size else end, rate=rate, n_frames=stated or held or None, after=after)
+
+
+def _end(file: BinaryIO, part: Part, size: int) -> int | None:
+    """Return where the last part ends, if a file of another format begins there."""
+    if not part.after:
+        return None
+    first = part.start if part.prefix else _first_frame(file, part.start, size)
+    head = part.prefix or at(file, part.start, first - part.start)
+    fewest, most = struct.unpack(">HH", head[8:12])
+    _, frame = _last_frame(file, first, size, head[8:26], fewest == most)
+    return _frame_end(file, frame, size) if frame >= 0 else None
 
 
 def _first_frame(file: BinaryIO, start: int, size: int) -> int:
@@ -162,16 +177,29 @@ def _crc8(data: bytes) -> int:
     return value
 
 
-def _frame_end(file: BinaryIO, start: int, least: int, most: int) -> int | None:
-    """Return the end of the frame at a position by its checksum; None where other bytes follow.
+def _is_whole(data: bytes) -> bool:
+    """Tell whether bytes are a whole frame, by the checksum at their end: a multiple of x^16 + x^15 + x^2 + 1.
 
-    The checksum itself may end with zeros, which change nothing of the sum: up to two that follow are left to the decoder.
+    That is (x + 1)(x^15 + x + 1), and modulo the second factor x^(15 * 2^k) = x^(2^k) + 1, so that long numbers fold
+    together in some steps where a table takes one for each byte. Zeros behind the frame change nothing.
     """
-    value = 0
-    for byte in at(file, start, least - start):
-        value = (value << 8 & 0xFFFF) ^ _CRC16[value >> 8 ^ byte]
-    for n, byte in enumerate(at(file, least, min(_MOST_ZEROS, most - least)) + b"\0"):
-        if not value:
-            return min(least + n + 2, most)
+    value = int.from_bytes(data, "big")
+    if value.bit_count() & 1:  # modulo x + 1
+        return False
+    for k in range(max(0, (value.bit_length() // 15).bit_length()), -1, -1):
+        while high := value >> (15 << k):
+            value = value & ((1 << (15 << k)) - 1) ^ high ^ high << (1 << k)
+    return not value
+
+
+def _frame_end(file: BinaryIO, start: int, end: int) -> int | None:
+    """Return where the frame at a position ends, other bytes behind it, or None.
+
+    The checksum fits by chance at one of 65536 positions, so another file must begin there.
+    """
+    value, data = 0, at(file, start, min(end - start, _LONGEST))
+    for n, byte in enumerate(data):
+        if not value and n > 10 and begins_sound(file, start + n, end):
+            return start + n
         value = (value << 8 & 0xFFFF) ^ _CRC16[value >> 8 ^ byte]
     return None

@@ -11,6 +11,7 @@ import numpy as np
 import soxr
 from jaxtyping import Bool, Float32, Shaped
 
+from soundscene.audio.arrays import beyond_scale
 from soundscene.audio.evidence import Mixer, SignalMeter, mean_of_channels
 from soundscene.errors import AudioError
 from soundscene.recipe import AudioRecipe
@@ -116,13 +117,14 @@ class Intake:
 
     def _refuse_values(self, block: Float32[np.ndarray, "sample channel"]) -> None:
         bad = ~np.isfinite(block)
-        must = "samples must be finite; did the program that wrote it divide by zero?"
-        if not bad.any():
-            bad, must = np.abs(block) > LOUDEST, "samples are expected within -1 to 1; is the file damaged?"
-        sample, channel = np.argwhere(bad)[0]
+        finite = not bad.any()
+        sample, channel = (int(number) for number in np.argwhere(np.abs(block) > LOUDEST if finite else bad)[0])
+        value, second = block[sample, channel], (self.n_in + sample) / self._rate
+        if finite:
+            raise beyond_scale(self._name, float(value), second, channel)
         raise AudioError(
-            f"{self._name}: holds {block[sample, channel]:g} at {(self.n_in + sample) / self._rate:.3f} s "
-            f"(channel {channel + 1}), {must}"
+            f"{self._name}: holds {value:g} at {second:.3f} s (channel {channel + 1}), samples must be finite; did the "
+            "program that wrote it divide by zero?"
         )
 
 

@@ -1,10 +1,10 @@
-"""AU and CAF, and of NIST, VOC, AVR and 8SVX whether they are complete."""
+"""AU and CAF."""
 
 import struct
 from typing import BinaryIO
 
 from soundscene.audio.containers import Contents, Part, at
-from soundscene.audio.measured import MOST, SampleBytes, chunks_of, contents_of, is_name, is_piped, measure
+from soundscene.audio.measured import MOST, SampleBytes, contents_of, is_name, is_piped, measure
 
 _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # of a sample, by encoding
 
@@ -17,18 +17,6 @@ def is_au(magic: bytes) -> bool:
 def is_caf(magic: bytes) -> bool:
     """Tell a CAF file by its first bytes."""
     return magic[:4] == b"caff"
-
-
-def is_other(magic: bytes) -> bool:
-    """Tell a NIST, VOC, AVR or 8SVX file by its first bytes."""
-    return magic[:7] == b"NIST_1A" or magic[:12] == b"Creative Voi" or magic[:4] == b"2BIT" or _is_svx(magic)
-
-
-def _is_svx(magic: bytes) -> bool:
-    return magic[:4] == b"FORM" and magic[8:12] in (b"8SVX", b"16SV")
-
-
-# --- AU, CAF, and the rest --------------------------------------------------------------------------------------------
 
 
 def au(file: BinaryIO, size: int, start: int) -> Contents:
@@ -87,36 +75,3 @@ def caf(file: BinaryIO, size: int, start: int) -> Contents:
     header = at(file, start, 8) + struct.pack(">4sq", b"desc", 32) + description
     header += struct.pack(">4sqI", b"data", measured.end - first + 4, 0)
     return contents_of(start, samples, measured, header if block else b"")
-
-
-def other(file: BinaryIO, size: int, start: int) -> Contents:
-    """Measure a NIST, VOC, AVR or 8SVX file as far as their decoder does not: whether less is there than is stated.
-
-    Args:
-        file: The file.
-        size: Its length in bytes.
-        start: Its first byte, behind a tag.
-    """
-    head = at(file, start, 1024)
-    if head[:4] == b"NIST":
-        fields = [line.split() for line in head.decode("ascii", "replace").splitlines()]
-        values = {field[0]: field[2] for field in fields if len(field) > 2 and field[1] == "-i" and field[2].isdigit()}
-        names = ("sample_count", "channel_count", "sample_n_bytes")
-        if not all(name in values for name in names):
-            return Contents()
-        count, channels, width = (int(values[name]) for name in names)
-        promised, held = count * channels * width, size - int(head[8:16])
-    elif head[:4] == b"2BIT":
-        stereo, bits = struct.unpack(">hh", head[12:16])
-        (count,) = struct.unpack(">I", head[26:30])
-        promised, held = count * (2 if stereo else 1) * (bits // 8), size - 128
-    elif head[:4] == b"FORM":
-        body = next(((p, n) for name, p, n in chunks_of(file, size, ">", start + 12) if name == b"BODY"), None)
-        promised, held = (body[1], size - body[0]) if body else (0, 0)
-    else:
-        position, promised, held = start + struct.unpack("<H", head[20:22])[0], 0, 0
-        if at(file, position, 1) in (b"\x01", b"\x09"):
-            promised, held = int.from_bytes(at(file, position + 1, 3), "little"), size - position - 4
-    if promised > held:
-        return Contents(fault=f"the header promises {promised} bytes of samples, the file holds {held}")
-    return Contents()

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from soundscene.audio.containers import Contents, Part, at, before_tags, before_zeros
+from soundscene.audio.containers import Contents, Part, at, before_tags, before_zeros, unread
+from soundscene.audio.starts import begins_sound
 
 MOST = 0xFFFFFFFF  # bytes that a size of four bytes can state
 _PIPED = (0x7FFFF000, 0x7FFFFFFF)  # sizes that programs writing to a pipe leave: SoX, GStreamer
@@ -23,16 +24,6 @@ _TAIL = 64  # unknown bytes behind the samples that are not worth a word
 def is_piped(promised: int) -> bool:
     """Tell whether a size of four bytes means: to the end of the file."""
     return promised in _PIPED or promised >= _PIPED_FROM
-
-
-def begins_file(magic: bytes) -> bool:
-    """Tell whether 16 bytes begin a file of those that are measured here."""
-    return (
-        (magic[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and magic[8:12] == b"WAVE")
-        or (magic[:4] == b"FORM" and magic[8:12] in (b"AIFF", b"AIFC"))
-        or magic[:4] in (b".snd", b"dns.")
-        or magic[:6] in (b"caff\0\1", b"riff\x2e\x91")
-    )
 
 
 @dataclass(frozen=True)
@@ -114,7 +105,7 @@ def _surplus(file: BinaryIO, size: int, samples: SampleBytes, chunks_end: int) -
     untagged = before_tags(file, size, chunks_end)
     end = before_zeros(file, untagged, chunks_end)
     for start in (chunks_end, chunks_end + 1):  # with a pad byte or without
-        if begins_file(at(file, start, 16)):
+        if begins_sound(file, start, size):
             return Measured(stated, wrong=True, next_start=start)
     if end - chunks_end <= _TAIL:
         n_zeros = untagged - end
@@ -122,7 +113,7 @@ def _surplus(file: BinaryIO, size: int, samples: SampleBytes, chunks_end: int) -
     if (
         chunks_end - stated > 1 or not samples.block or not samples.byte_rate
     ):  # other chunks stand between: what these bytes are is unknown
-        return Measured(stated, after=f"{end - chunks_end} bytes of unknown content behind its end at {{s}} left out")
+        return Measured(stated, after=unread(end - chunks_end))
     ends_s, longer_s = samples.promised / samples.byte_rate, (end - stated) / samples.byte_rate
     end = samples.start + -(-(end - samples.start) // samples.block) * samples.block  # zeros may end the last sample
     note = f"its header ends at {ends_s:.2f} s, the file goes on for {longer_s:.2f} s; all of it is read"
@@ -144,7 +135,7 @@ def contents_of(start: int, samples: SampleBytes, measured: Measured, prefix: by
     if measured.fault:
         return Contents(fault=measured.fault)
     n_frames = (measured.end - samples.start) // samples.block if samples.block else None
-    part = Part(rate=samples.rate, n_frames=n_frames, after=measured.after)
+    part = Part(rate=samples.rate, n_frames=n_frames, after=measured.after, exact=bool(samples.block))
     if measured.wrong and prefix:
         part = replace(part, start=samples.start, end=measured.end, prefix=prefix)
     elif start or measured.next_start is not None:
@@ -191,7 +182,7 @@ def chunks_end(file: BinaryIO, size: int, order: str, position: int) -> int:
     if position & 1 and not is_name(at(file, position, 4)):
         position = min(position + 1, size)
     for name, content, length in chunks_of(file, size, order, position):
-        if not is_name(name) or begins_file(at(file, content - 8, 16)) or content + length > size + 1:
+        if not is_name(name) or begins_sound(file, content - 8, size) or content + length > size + 1:
             return content - 8
         position = content + length
     return min(position, size)

@@ -4,9 +4,11 @@ FFmpeg decodes what is there and says nothing of an end that is missing, or of a
 """
 
 import struct
+from dataclasses import replace
+from itertools import pairwise
 from typing import BinaryIO
 
-from soundscene.audio.containers import Contents, at, before_zeros
+from soundscene.audio.containers import Contents, Part, at, unknown_bytes, unread
 
 _BOXES = {
     *(b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"uuid", b"moof", b"mfra", b"sidx", b"styp", b"meta", b"pnot"),
@@ -42,46 +44,70 @@ def avi(file: BinaryIO, size: int, start: int) -> Contents:
         size: Its length in bytes.
         start: Its first chunk.
     """
-    while is_avi(at(file, start, 12)):
-        (length,) = struct.unpack("<I", at(file, start + 4, 4))
+    parts, first, position = list[Part](), start, start
+    while is_avi(magic := at(file, position, 12)):
+        if magic[8:12] == b"AVI " and position > first:
+            parts.append(Part(first, position, foreign=True))
+            first = position
+        (length,) = struct.unpack("<I", magic[4:8])
         if not 0 < length < 0x7F000000:  # never completed
-            return Contents(notes=("its header was never completed (was the recorder stopped?)",))
-        start += 8 + length + (length & 1)
-        if start > size + 1:
-            return Contents(notes=(f"it lacks {start - size} bytes; the file was cut, or a part is missing",))
-    return Contents()
+            return Contents((Part(foreign=True),), notes=("its header was never completed (was the recorder stopped?)",))
+        position += 8 + length + (length & 1)
+        if position > size + 1:
+            after = f"it lacks {position - size} bytes; it was cut at {{s}}, or a part before is missing"
+            return Contents((*parts, Part(first, foreign=True, after=after)))
+    return _to_end(file, size, (*parts, Part(first, foreign=True)), position)
 
 
 def mp4(file: BinaryIO, size: int, start: int) -> Contents:
-    """Walk the boxes of an MP4 file.
+    """Walk the boxes of an MP4 file, or of several that were joined.
 
     Args:
         file: The file.
         size: Its length in bytes.
         start: Its first box.
     """
-    position, n_movies, notes = start, 0, list[str]()
+    parts, first, position, after, n_indices = list[Part](), start, start, "", 0
     while position + 8 <= size:
         length, name = struct.unpack(">I4s", at(file, position, 8))
         if name not in _BOXES:
-            if before_zeros(file, size, position) - position > _TAIL:
-                notes.append(f"its boxes end at byte {position} of {size}; what follows is not read")
             break
         if length == 1:
             length = struct.unpack(">Q", at(file, position + 8, 8))[0]
         elif length == 0:  # to the end of the file
             length = size - position
-        n_movies += name == b"moov"
         if length < 8:
-            notes.append(f"it is damaged at byte {position} of {size}")
+            after = "it is damaged behind {s}"
             break
+        if name == b"ftyp" and n_indices:
+            parts.append(Part(first, position, foreign=True))
+            first, n_indices = position, 0
+        if name == b"moov" and n_indices:
+            after = "a second recording behind {s} is not read"
+        n_indices += name == b"moov"
         if position + length > size:
             missing = position + length - size
-            notes.append(f"its last box ({name.decode('ascii')}) lacks {missing} bytes; the file was cut at its end")
+            after = f"its last box ({name.decode('ascii')}) lacks {missing} bytes; it was cut at {{s}}"
         position += length
-    if n_movies > 1:
-        notes.append(f"it holds {n_movies} recordings that were joined; only the first is read")
-    return Contents(notes=tuple(notes))
+    if not n_indices and not parts:
+        return Contents(fault="its index (moov), which may stand at the end, is missing")
+    if not n_indices:
+        parts[-1] = replace(parts[-1], after="a second recording was joined at {s}; it is incomplete and left out")
+        return Contents(tuple(parts))
+    last = Part(first, foreign=True, after=after)
+    return Contents((*parts, last)) if after else _to_end(file, size, (*parts, last), position)
+
+
+def _to_end(file: BinaryIO, size: int, parts: tuple[Part, ...], end: int) -> Contents:
+    """Compare the end of what was recognised with that of the file; tags and zeros may stand behind it."""
+    end = min(end, size)
+    n_bytes = unknown_bytes(file, end, size)
+    if n_bytes > _TAIL:
+        last = replace(parts[-1], end=end, after=unread(n_bytes))
+        return Contents((*parts[:-1], last), end=end)
+    if end < size:
+        parts = (*parts[:-1], replace(parts[-1], end=end))
+    return Contents(parts)
 
 
 def matroska(file: BinaryIO, size: int, start: int) -> Contents:
@@ -94,10 +120,15 @@ def matroska(file: BinaryIO, size: int, start: int) -> Contents:
     """
     walk = _Walk(file, size)
     try:
-        walk.file_level(start)
+        end = walk.file_level(start)
     except _DamagedError as damage:
-        walk.notes.append(str(damage))
-    return Contents(notes=tuple(walk.notes), goes_on_s=walk.goes_on_s)
+        walk.starts.append(size)
+        parts = [Part(a, b, foreign=True) for a, b in pairwise(walk.starts)]
+        return Contents((*parts[:-1], replace(parts[-1], end=None, after=str(damage))))
+    parts = [Part(a, b, foreign=True) for a, b in pairwise([*walk.starts, end])]
+    if walk.lacks:
+        return Contents((*parts[:-1], replace(parts[-1], after=walk.lacks)))
+    return _to_end(file, size, (*parts[:-1], replace(parts[-1], end=None)), end)
 
 
 class _DamagedError(Exception):
@@ -111,34 +142,40 @@ class _Walk:
         self._file, self._size = file, size
         self._cluster = self._block = 0
         self._tick_s = 1e-3
-        self.goes_on_s = 0.0  # a second recording that was joined; FFmpeg reads it, unless its tracks are others
-        self.notes = list[str]()
+        self._before_s = 0.0  # length of the recordings before, where files were joined
+        self.starts = list[int]()  # of the recordings
+        self.lacks = ""  # what to note at the end
 
-    def file_level(self, position: int) -> None:
-        """Walk EBML headers and segments; more than one of each where files were joined."""
+    def file_level(self, position: int) -> int:
+        """Walk EBML headers and segments, more than one of each where files were joined; return where they end."""
         n_segments = 0
         while position < self._size:
-            name, content, length = self._element(position)
+            if (name := self._name(position)) not in (_SEGMENT, _EBML, 0xEC, 0xBF):
+                break
+            _, content, length = self._element(position)
+            if name == _EBML and n_segments == len(self.starts):
+                self.starts.append(position)
             if name == _SEGMENT:
                 n_segments += 1
-                if n_segments > 1:
-                    self.goes_on_s += self._block * self._tick_s
+                self._before_s += self._block * self._tick_s
+                self._cluster = self._block = 0
                 position = self._segment(content, None if length is None else content + length)
-            elif name in (_EBML, 0xEC, 0xBF) and length is not None:
-                position = content + length
-            elif before_zeros(self._file, self._size, position) - position > _TAIL:
+            elif length is None:
                 raise self._damage(position)
             else:
-                return
+                position = content + length
+        return position
 
     def _segment(self, position: int, end: int | None) -> int:
         if end is not None and end > self._size:
-            self.notes.append(f"it lacks {end - self._size} bytes; the file was cut, or a part is missing")
+            self.lacks = f"it lacks {end - self._size} bytes; it was cut at {{s}}, or a part before is missing"
         stop = self._size if end is None else min(end, self._size)
         while position < stop:
-            name, content, length = self._element(position)
-            if name == _EBML and end is None:
+            if end is None and self._name(position) == _EBML:
                 return position
+            if end is None and at(self._file, position, 4) == bytes(4):
+                return position
+            name, content, length = self._element(position)
             if name not in _LEVEL_1:
                 raise self._damage(position)
             if name == _CLUSTER:
@@ -181,6 +218,12 @@ class _Walk:
             raise _DamagedError(f"it ends within an element, at about {self._seconds()}; the file was cut at its end")
         return content + length
 
+    def _name(self, position: int) -> int:
+        """Return the name of the element at a position, zero where there is none."""
+        head = at(self._file, position, 4)
+        n = 9 - head[0].bit_length() if head else 9
+        return int.from_bytes(head[:n], "big") if n <= 4 else 0
+
     def _element(self, position: int) -> tuple[int, int, int | None]:
         """Return the name, the position of the content and its length, None where that is unknown."""
         head = at(self._file, position, 12)
@@ -197,4 +240,4 @@ class _Walk:
         return _DamagedError(f"it is damaged at about {self._seconds()} (byte {position}); sound may be missing there")
 
     def _seconds(self) -> str:
-        return f"{self._block * self._tick_s:.2f} s"
+        return f"{self._before_s + self._block * self._tick_s:.2f} s"

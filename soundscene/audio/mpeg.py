@@ -5,14 +5,16 @@ Files are joined, cut and damaged, and their rate changes; libsndfile reads the 
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import BinaryIO
 
-from soundscene.audio.containers import Contents, Part, after_id3, at, before_tags, before_zeros, find
+from soundscene.audio.containers import Contents, Part, after_tag, at, before_tags, before_zeros, find, unknown_bytes, unread
 
 _SLACK = 4  # frames: the encoder's delay and padding, which players cut, and the header's own frame
+_VBRI = 36  # bytes of a frame before Fraunhofer's length header
 _SEARCH = 1 << 17  # bytes in which the next frame is looked for at once
+_ID3V1 = 128  # bytes
 _TAIL = 64  # unknown bytes at the end that are not worth a word
 _KBITS = {  # by whether it is MPEG 1, and layer
     (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -123,9 +125,19 @@ def mpeg(file: BinaryIO, size: int, start: int) -> Contents:
     stated, n_bytes = _stated(first)
     if alone and n_bytes > size - start + first.frame.length:  # some count the header's own frame, some do not
         return Contents(fault=f"the header promises {n_bytes} bytes of samples, the file holds {size - start}")
-    if len(runs) == 1 and (stated > first.n + _SLACK or (stated >= first.n - _SLACK and not _after(first, end))):
-        return Contents((Part(rate=first.frame.rate, n_frames=max(0, stated - _SLACK) * first.frame.samples or None),))
-    return Contents(tuple(_part(file, run, end) for run in runs))
+    vbri = _is_vbri(first.tag)  # which libmpg123 does not heed
+    if len(runs) == 1 and vbri and stated > first.n + _SLACK:
+        return Contents(fault=f"the header promises {stated} frames, the file holds {first.n}")
+    if (
+        len(runs) == 1
+        and not vbri
+        and (stated > first.n + _SLACK or (stated >= first.n - _SLACK and not _after(first, end)))
+    ):
+        part = Part(rate=first.frame.rate, n_frames=max(0, stated - _SLACK) * first.frame.samples or None)
+        # A tag of another length, and zeros, make libmpg123 doubt the length header.
+        return Contents((part if size - first.end in (0, _ID3V1) else replace(part, start=start, end=first.end),))
+    parts = tuple(_part(file, run, end) for run in runs)
+    return Contents(parts, end=runs[-1].end if runs[-1].rest > _TAIL else None)
 
 
 def _runs(file: BinaryIO, start: int, end: int) -> Iterator[_Run]:
@@ -135,7 +147,7 @@ def _runs(file: BinaryIO, start: int, end: int) -> Iterator[_Run]:
     while position + 4 <= end:
         frame = _frame(at(file, position, 4))
         if frame is None or (run and not _alike(frame, run.frame) and not _confirmed(file, position, frame)):
-            behind_tag = _after_tag(file, position)
+            behind_tag = after_tag(file, position)
             fresh = behind_tag if behind_tag > position else _next_frame(file, run.last + 4 if run else position + 1, end)
             if fresh is None:
                 break
@@ -181,23 +193,13 @@ def _next_frame(file: BinaryIO, start: int, end: int) -> int | None:
     return None
 
 
-def _after_tag(file: BinaryIO, position: int) -> int:
-    """Return the position behind a tag that stands between two joined files, or the position itself."""
-    head = at(file, position, 32)
-    if head[:3] == b"TAG":
-        return position + 128
-    if head[:8] == b"APETAGEX" and len(head) == 32:
-        return position + 32 + struct.unpack("<I", head[12:16])[0]
-    return after_id3(file, position)
-
-
 def _tagged(file: BinaryIO, start: int, end: int) -> set[int]:
     """Return where a frame would begin that holds a length header, for each place where the name of one stands."""
     found = set[int]()
-    for name in (b"Xing", b"Info"):
+    for name, behind in ((b"Xing", (13, 21, 36)), (b"Info", (13, 21, 36)), (b"VBRI", (_VBRI,))):
         place = start
         while (place := find(file, name, place, end)) >= 0:
-            found.update(place - 4 - side for side in (9, 17, 32))
+            found.update(place - n for n in behind)
             place += 4
     return found
 
@@ -205,13 +207,20 @@ def _tagged(file: BinaryIO, start: int, end: int) -> set[int]:
 def _tag(file: BinaryIO, position: int, frame: _Frame) -> bytes:
     """Return the bytes of a frame that holds a length header, or none."""
     data = at(file, position, frame.length)
-    return data if data[4 + frame.side : 8 + frame.side] in (b"Xing", b"Info") else b""
+    return data if data[4 + frame.side : 8 + frame.side] in (b"Xing", b"Info") or _is_vbri(data) else b""
+
+
+def _is_vbri(tag: bytes) -> bool:
+    return tag[_VBRI : _VBRI + 4] == b"VBRI" and len(tag) >= _VBRI + 18
 
 
 def _stated(run: _Run) -> tuple[int, int]:
     """Return the frames and the bytes that the length header of a run states, zero where it states none."""
     if not run.tag:
         return 0, 0
+    if _is_vbri(run.tag):
+        n_bytes, n_frames = struct.unpack(">2I", run.tag[_VBRI + 10 : _VBRI + 18])
+        return n_frames, n_bytes
     place = 8 + run.frame.side
     (flags,) = struct.unpack(">I", run.tag[place : place + 4])
     counts = list(struct.unpack(">2I", run.tag[place + 4 : place + 12]))
@@ -224,7 +233,7 @@ def _part(file: BinaryIO, run: _Run, end: int) -> Part:
     before = f"{run.skipped} bytes at {{s}} are missing or damaged; left out" if run.skipped else ""
     n_frames = max(0, run.n - _SLACK) * run.frame.samples or None
     start, prefix = run.start, b""
-    if abs(_stated(run)[0] - run.n) > (_SLACK if run.tag else -1) and run.frame.kind[1] == 3:
+    if abs(_stated(run)[0] - run.n) > (_SLACK if run.tag and not _is_vbri(run.tag) else -1) and run.frame.kind[1] == 3:
         start += len(run.tag)
         prefix = _length_header(run, at(file, run.start, 4), run.end - start)
     return Part(start, min(run.end, end), prefix, run.frame.rate, n_frames, before=before, after=_after(run, end))
@@ -233,12 +242,12 @@ def _part(file: BinaryIO, run: _Run, end: int) -> Part:
 def _after(run: _Run, end: int) -> str:
     if run.end > end:
         return "its last frame is incomplete; it was cut at {s}"
-    return f"{run.rest} bytes behind {{s}} are no sound that can be read; left out" if run.rest > _TAIL else ""
+    return unread(run.rest) if run.rest > _TAIL else ""
 
 
 def _length_header(run: _Run, head: bytes, n_bytes: int) -> bytes:
     """Make the frame that states the length of a run: that of its encoder, corrected, or a plain one."""
-    if run.tag:
+    if run.tag and not _is_vbri(run.tag):
         place, data = 8 + run.frame.side, run.tag
         (flags,) = struct.unpack(">I", data[place : place + 4])
         counts = [run.n] * (flags & 1) + [n_bytes + len(data)] * (flags >> 1 & 1)
@@ -259,8 +268,8 @@ def adts(file: BinaryIO, size: int, start: int) -> Contents:
         size: Its length in bytes.
         start: Its first frame.
     """
-    end, position, n, notes = before_tags(file, size, start), start, 0, list[str]()
-    rate = 0
+    end = before_tags(file, size, start)
+    position, n, notes, rate, after = start, 0, list[str](), 0, ""
     while position + 7 <= end:
         head = at(file, position, 7)
         length = adts_length(head)
@@ -268,16 +277,28 @@ def adts(file: BinaryIO, size: int, start: int) -> Contents:
             rate = _ADTS_RATES[min(head[2] >> 2 & 15, len(_ADTS_RATES) - 1)]
             n, position = n + 1, position + length
             continue
-        if (behind := _after_tag(file, position)) > position:
+        if (behind := after_tag(file, position)) > position:
             position = behind
             continue
-        following = find(file, b"\xff", position + 1, end)
-        while following >= 0 and not is_adts(at(file, following, 7)):
-            following = find(file, b"\xff", following + 1, end)
-        notes.append(f"bytes at {n * 1024 / max(1, rate):.2f} s are missing or damaged")
-        if following < 0:
+        following = _next_adts(file, position + 1, end)
+        if following is None:
             break
+        notes.append(f"bytes at {n * 1024 / max(1, rate):.2f} s are missing or damaged")
         position = following
+    rest = unknown_bytes(file, min(position, size), size)
     if position > end:
-        notes.append(f"its last frame is incomplete; it was cut at {n * 1024 / max(1, rate):.2f} s")
-    return Contents((Part(rate=rate, n_frames=n * 1024),), notes=tuple(dict.fromkeys(notes[:3])))
+        after = "its last frame is incomplete; it was cut at {s}"
+    elif rest > _TAIL:
+        after = unread(rest)
+    part = Part(start, position if position < size else None, rate=rate, n_frames=n * 1024, after=after, foreign=True)
+    return Contents((part,), notes=tuple(dict.fromkeys(notes[:3])), end=position if rest > _TAIL else None)
+
+
+def _next_adts(file: BinaryIO, start: int, end: int) -> int | None:
+    """Return the position of the next frame that is followed by one."""
+    while (start := find(file, b"\xff", start, end)) >= 0:
+        head = at(file, start, 7)
+        if len(head) == 7 and is_adts(head) and is_adts(at(file, start + max(1, adts_length(head)), 7)):
+            return start
+        start += 1
+    return None

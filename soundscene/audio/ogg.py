@@ -9,12 +9,15 @@ import zlib
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
-from soundscene.audio.containers import Contents, Part, at, find
+from soundscene.audio.containers import Contents, Part, at, find, unknown_bytes, unread
+from soundscene.audio.starts import begins_sound
 
 _HEAD = 27  # bytes of a page before its table of segments
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _LATE_S = 10.0  # a stream that begins later than this was not recorded from its beginning
 _OPUS_HZ = 48000  # of the positions, whatever the rate of the input
+_GAP_S = 0.05  # by which a page may claim more than its packets hold
+_TAIL = 64  # unknown bytes at the end that are not worth a word
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class _Page:
     position: int
     stream: int
     number: int
+    table: bytes  # lengths of its segments; those below 255 end a packet
 
 
 @dataclass
@@ -36,12 +40,14 @@ class _Stream:
     rate: int
     position_hz: int
     skip: int
+    longest: int  # samples that a packet gives at most; 0: unknown, -1: as each packet says (Opus)
     header_end: int = 0
     runs: list[list[_Page]] = field(default_factory=list)
     ended: bool = False
     in_header: bool = True
     late: bool = False  # the pages behind the header are missing
     next_number: int = 1
+    position: int = 0  # of the last page that states one
 
 
 def is_ogg(magic: bytes) -> bool:
@@ -61,13 +67,12 @@ def ogg(file: BinaryIO, size: int, start: int) -> Contents:
         One part for each chained stream, more where pages are missing.
     """
     streams, chosen, position, in_headers = list[_Stream](), 0, start, False
-    damaged, end, rest = False, start, 0
+    damaged, end = False, start
     while position < size:
         page = _page(file, position, size)
         if page is None:
             following = find(file, b"OggS", position + 1, size)
-            if following < 0:
-                rest = size - position
+            if following < 0 or (at(file, position, 4) != b"OggS" and begins_sound(file, position, size)):
                 break
             damaged, position = True, following
             continue
@@ -82,10 +87,11 @@ def ogg(file: BinaryIO, size: int, start: int) -> Contents:
             continue
         in_headers = False
         if streams and page.stream == chosen:
-            _add(streams[-1], page)
+            _add(file, streams[-1], page)
     if not streams:
         return Contents()
-    fault = _fault(file, size, end, rest)
+    rest = unknown_bytes(file, end, size)
+    fault = _fault(file, size, end)
     if (
         len(streams) == 1
         and not damaged
@@ -94,8 +100,14 @@ def ogg(file: BinaryIO, size: int, start: int) -> Contents:
         and not streams[0].late
         and not fault
     ):
-        return _plain(streams[0], size, end)
-    return Contents(fault=fault) if fault else _parts(file, streams)
+        parts = (Part(rate=streams[0].rate) if end == size and not start else Part(start, end, rate=streams[0].rate),)
+    else:
+        parts = _parts(file, streams)
+    if fault:
+        return Contents(fault=fault)
+    if rest > _TAIL:
+        parts = (*parts[:-1], replace(parts[-1], after=parts[-1].after or unread(rest)))
+    return Contents(parts, end=end if rest > _TAIL else None)
 
 
 def _page(file: BinaryIO, start: int, size: int) -> _Page | None:
@@ -114,7 +126,7 @@ def _page(file: BinaryIO, start: int, size: int) -> _Page | None:
     if int.from_bytes(found.to_bytes(4, "little").translate(_REVERSED), "big") != checksum:
         return None
     flags = head[5]
-    return _Page(start, start + len(whole), bool(flags & 2), bool(flags & 4), position, stream, number)
+    return _Page(start, start + len(whole), bool(flags & 2), bool(flags & 4), position, stream, number, table)
 
 
 def _stream(file: BinaryIO, page: _Page) -> _Stream | None:
@@ -123,21 +135,22 @@ def _stream(file: BinaryIO, page: _Page) -> _Stream | None:
     body = body[_HEAD + body[26] :]
     if body[:7] == b"\x01vorbis" and len(body) >= 16:
         (rate,) = struct.unpack("<I", body[12:16])
-        return _Stream(page.start, rate, rate, 0, page.end, next_number=page.number + 1)
+        longest = 1 << (body[28] >> 4) - 1 if len(body) > 28 and body[28] >> 4 else 0
+        return _Stream(page.start, rate, rate, 0, longest, page.end, next_number=page.number + 1)
     if body[:8] == b"OpusHead" and len(body) >= 16:
         skip, rate = struct.unpack("<HI", body[10:16])
-        return _Stream(page.start, rate, _OPUS_HZ, skip, page.end, next_number=page.number + 1)
+        return _Stream(page.start, rate, _OPUS_HZ, skip, -1, page.end, next_number=page.number + 1)
     if body[:5] == b"\x7fFLAC" and len(body) >= 35:
         rate = int.from_bytes(body[27:30], "big") >> 4
-        return _Stream(page.start, rate, rate, 0, page.end, next_number=page.number + 1)
+        return _Stream(page.start, rate, rate, 0, 0, page.end, next_number=page.number + 1)
     if body[:8] == b"Speex   " and len(body) >= 40:
         (rate,) = struct.unpack("<I", body[36:40])
-        return _Stream(page.start, rate, rate, 0, page.end, next_number=page.number + 1)
+        return _Stream(page.start, rate, rate, 0, 0, page.end, next_number=page.number + 1)
     return None
 
 
-def _add(stream: _Stream, page: _Page) -> None:
-    """Add a page to the header or to the last run, or begin a run where pages before it are missing."""
+def _add(file: BinaryIO, stream: _Stream, page: _Page) -> None:
+    """Add a page to the header or to the last run, or begin a run where sound before it is missing."""
     if stream.runs and stream.runs[-1][-1].number == page.number and stream.runs[-1][-1].position == page.position:
         return  # the same page twice
     follows = page.number == stream.next_number
@@ -146,29 +159,55 @@ def _add(stream: _Stream, page: _Page) -> None:
     if stream.in_header and page.position == 0 and follows:
         stream.header_end = page.end
         return
+    follows = follows and not _jumps(file, stream, page)
     if not stream.runs or not follows:
         stream.late = stream.late or not (stream.runs or follows)
         stream.runs.append([])
     stream.in_header = False
     stream.runs[-1].append(page)
+    if page.position >= 0:
+        stream.position = page.position
 
 
-def _fault(file: BinaryIO, size: int, end: int, rest: int) -> str:
+def _jumps(file: BinaryIO, stream: _Stream, page: _Page) -> bool:
+    """Tell whether the time of a page is later than its packets explain."""
+    more = page.position - stream.position
+    if page.position < 0 or not stream.longest or more <= _GAP_S * stream.position_hz:
+        return False
+    if stream.longest > 0:
+        most = stream.longest * sum(length < 255 for length in page.table)
+    else:
+        most = _opus_samples(at(file, page.end - sum(page.table), sum(page.table)), page.table)
+    return more > most + _GAP_S * stream.position_hz
+
+
+def _opus_samples(body: bytes, table: bytes) -> int:
+    """Return the samples at 48 kHz of the packets of a page, by the first bytes of each (RFC 6716, section 3.1)."""
+    n, place, begins = 0, 0, True
+    for length in table:
+        if begins and length:
+            config, code = body[place] >> 3, body[place] & 3
+            if config < 16:
+                samples = (480, 960, 1920, 2880)[config & 3] if config < 12 else (480, 960)[config & 1]
+            else:
+                samples = 120 << (config & 3)
+            n += samples * ((body[place + 1] & 63 if length > 1 else 0) if code == 3 else 1 + (code > 0))
+        begins = length < 255
+        place += length
+    return n
+
+
+def _fault(file: BinaryIO, size: int, end: int) -> str:
     """Say why the end of the file cannot be complete, or nothing: tags and zeros may stand there, or a damaged page."""
-    head = at(file, size - rest, _HEAD + 255)
-    if size - rest < end or not rest or not b"OggS".startswith(head[:4]):
+    head, rest = at(file, end, _HEAD + 255), size - end
+    if not rest or not b"OggS".startswith(head[:4]):
         return ""
     n = head[26] if len(head) >= _HEAD else 255
     whole = len(head) >= _HEAD + n and rest >= _HEAD + n + sum(head[_HEAD : _HEAD + n])
     return "" if whole else "its last OGG page is incomplete"
 
 
-def _plain(stream: _Stream, size: int, end: int) -> Contents:
-    part = Part(rate=stream.rate) if end == size and not stream.start else Part(stream.start, end, rate=stream.rate)
-    return Contents((part,))
-
-
-def _parts(file: BinaryIO, streams: list[_Stream]) -> Contents:
+def _parts(file: BinaryIO, streams: list[_Stream]) -> tuple[Part, ...]:
     """Make a part of each run: the first of a stream with its header, the others with the header before them."""
     parts = list[Part]()
     for i, stream in enumerate(streams):
@@ -192,4 +231,4 @@ def _parts(file: BinaryIO, streams: list[_Stream]) -> Contents:
             after = f"its OGG stream {i + 1} of {len(streams)} has no end; sound may be missing from {{s}} on"
             own[-1] = replace(own[-1], after=after)
         parts.extend(own)
-    return Contents(tuple(parts)) if parts else Contents()
+    return tuple(parts) or (Part(),)

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 from soundscene.audio import mpeg
 from soundscene.audio.containers import not_audio
-from soundscene.audio.measured import begins_file, is_name, is_piped
+from soundscene.audio.measured import is_name, is_piped
 from soundscene.audio.pcm import MOST_CHANNELS, SampleType
+from soundscene.audio.starts import begins_file
 from soundscene.errors import AudioError
 
 _HEAD = 64  # bytes by which a format is told

@@ -52,15 +52,16 @@ def wave(file: BinaryIO, size: int, start: int) -> Contents:
     unknown = is_piped(promised)
     if magic in (b"RF64", b"BW64") and (big := chunks.get(b"ds64")):
         promised = struct.unpack("<Q", at(file, big[0] + 8, 8))[0] if promised == 0xFFFFFFFF else promised
-        unknown = promised in (0, (1 << 64) - 1) and size > position
+        unknown = promised in (0, MOST, (1 << 64) - 1) and size > position
     elif promised == 0 and riff_size + 8 != size - start:  # a completed header of no samples may be followed by chunks
         unknown = True
     unknown = unknown and not (promised and promised == size - position)
-    form = at(file, *chunks[b"fmt "]) if b"fmt " in chunks else b""
+    form = _whole_bytes(at(file, *chunks[b"fmt "]) if b"fmt " in chunks else b"", order)
     samples = _wave_samples(form, order, position, promised, unknown)
     known_end = chunks_end(file, size, order, position + promised)
     measured = measure(file, size, samples, known_end)
-    if (position - start) & 1:  # a chunk lacks its pad byte: the samples are found here, but not by libsndfile
+    # A chunk lacks its pad byte, or samples have more bytes than bits: libsndfile would read them elsewhere.
+    if (position - start) & 1 or (b"fmt " in chunks and form != at(file, *chunks[b"fmt "])):
         measured = replace(measured, wrong=True)
     contents = contents_of(start, samples, measured, _wave_header(form, order, measured.end - position))
     more = [] if measured.wrong or contents.fault else _more_data(file, size, order, samples, known_end)
@@ -76,6 +77,18 @@ def _more_data(file: BinaryIO, size: int, order: str, samples: SampleBytes, end:
     position = samples.start + samples.promised
     position += position & 1
     return [(p, min(n, size - p)) for name, p, n in chunks_of(file, end, order, position) if name == b"data" and n > 64]
+
+
+def _whole_bytes(form: bytes, order: str) -> bytes:
+    """Correct the bits of integers that fill more bytes than they need, as 24 bits in 4 bytes: the upper ones count."""
+    if len(form) < 26:
+        return form
+    tag, channels, rate, byte_rate, block, bits = struct.unpack(f"{order}HHIIHH", form[:16])
+    kind = struct.unpack(f"{order}H", form[24:26])[0] if tag == 0xFFFE else tag
+    width = block // channels if channels and block % channels == 0 else 0
+    if kind != 1 or not 2 <= width <= 4 or not 8 < bits <= 8 * (width - 1):
+        return form
+    return struct.pack(f"{order}HHIIHH", tag, channels, rate, byte_rate, block, 8 * width) + form[16:]
 
 
 def _wave_samples(form: bytes, order: str, position: int, promised: int, unknown: bool) -> SampleBytes:

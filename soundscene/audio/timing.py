@@ -49,7 +49,16 @@ class SampleClock:
         """
         if part.before:
             self.notes.append(part.before.format(s=f"{self.now_s:.2f} s"))
-        yield from self.count(blocks)
+        yield from self.end(part, self.count(blocks))
+
+    def end(self, part: Part, blocks: Blocks) -> Blocks:
+        """Pass on the blocks of a part that are counted already, and note what its container says of its end.
+
+        Args:
+            part: Of the file.
+            blocks: Its blocks.
+        """
+        yield from blocks
         if part.after:
             self.notes.append(part.after.format(s=f"{self.now_s:.2f} s"))
 

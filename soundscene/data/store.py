@@ -25,6 +25,7 @@ from filelock import FileLock
 from jaxtyping import Bool, Float32, Float64
 from threadpoolctl import threadpool_limits
 
+from soundscene.audio.quiet import silence_decoders
 from soundscene.data.corpus import Corpus, reason
 from soundscene.errors import AudioError, ManifestError, TrainingError, unexpected
 from soundscene.texts import parse_json, short
@@ -258,6 +259,7 @@ def _alone(work: "_Extraction", recording: Recording) -> Extract | str:
 def _begin() -> None:
     """A process that reads sound: one thread, because those of BLAS that wait for each other cost ten times more."""
     threadpool_limits(1)
+    silence_decoders()
     end_with_parent()
 
 

@@ -104,6 +104,7 @@ def average(
     head: Head | None = None,
     most: int = ATTRIBUTED,
     progress: Callable[[int, int], None] | None = None,
+    notes: list[str] | None = None,
 ) -> tuple[SceneMeans, ...]:
     """Average attention and attribution over the recordings of each scene.
 
@@ -117,6 +118,7 @@ def average(
         head: By default the recipe's.
         most: Segments of each recording that are attributed, drawn with a fixed seed.
         progress: Called with recordings done and recordings in total.
+        notes: Receives what is odd about the recordings.
 
     Raises:
         ManifestError: A scene that the model does not have, recordings that cannot be read (all are listed), or nothing but
@@ -128,7 +130,9 @@ def average(
     unreadable: list[str] = []
     for done, recording in enumerate(recordings, 1):
         try:
-            _add(model, recording, head, most, sums[recording.scene], only_read=bool(unreadable))
+            odd = _add(model, recording, head, most, sums[recording.scene], only_read=bool(unreadable))
+            if notes is not None:
+                notes.extend(f"line {recording.line}: {recording.path}: {note}" for note in odd)
         except AudioError as error:
             unreadable.append(f"line {recording.line}: {error}")
         if progress:
@@ -140,13 +144,14 @@ def average(
     return means
 
 
-def _add(model: Model, recording: Recording, head: Head, most: int, sums: _SceneSums, only_read: bool) -> None:
-    """Add one recording to the sums of its scene; with `only_read`, only check that it can be read."""
-    blocks = AudioFile(recording.path, model.audio).blocks()
+def _add(model: Model, recording: Recording, head: Head, most: int, sums: _SceneSums, only_read: bool) -> tuple[str, ...]:
+    """Add one recording to the sums of its scene, and return its notes; with `only_read`, only check that it can be read."""
+    file = AudioFile(recording.path, model.audio)
+    blocks = file.blocks()
     if only_read:
         for _ in blocks:
             pass
-        return
+        return ()
     draws = np.random.default_rng(0)
     chosen: list[Float32[np.ndarray, "2 band frame"]] = []
     n = 0
@@ -167,6 +172,7 @@ def _add(model: Model, recording: Recording, head: Head, most: int, sums: _Scene
         sums.by_band.add(attributed.values.sum(axis=3, dtype=np.float64))
         sums.gained.add(attributed.gained)
         sums.error = max(sums.error, float(np.abs(attributed.error).max()))
+    return file.notes
 
 
 def _add_attention(member: NetworkMember, images: Images, sums: _SceneSums) -> None:

@@ -116,7 +116,8 @@ def explain_manifest(
         SceneError: As `explain_recording` and `average` do.
     """
     suffix = check_output(out, SUFFIXES)
-    means = average(model, manifest, test=test, head=head, most=most, progress=progress)
+    odd = list[str]()
+    means = average(model, manifest, test=test, head=head, most=most, progress=progress, notes=odd)
     title = (
         f"{clean(manifest.name)}: {sum(m.recordings for m in means)} recordings, {sum(m.segments for m in means)} segments"
     )
@@ -134,6 +135,7 @@ def explain_manifest(
         notes.append(f"rows with {test} only")
     lead = "Means over segments, with their standard deviation as a grey band. Scenes are the manifest's, not predicted."
     terms = (_ATTENTION, _SPATIAL, _ATTRIBUTION) if attended else (_ATTRIBUTION,)
+    notes[:0] = odd
     render_notes = _write(out, suffix, figure, title, (lead, *notes), corpus_table(means, centres_hz), terms)
     return means, (*notes, *render_notes)
 

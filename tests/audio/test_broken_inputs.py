@@ -129,8 +129,7 @@ FILES: list[tuple[str, Callable[[Path], Path], str]] = [
     (
         "M4A cut, index lost",
         lambda p: cut(aac(p / "a.m4a"), 0.6),
-        ": not readable as WAV, FLAC, OGG, MP3 or AIFF (Format not recognised), and FFmpeg does not know it either; "
-        "it is damaged or not an audio file",
+        ": is truncated: its index (moov), which may stand at the end, is missing; copy or export it again",
     ),
     (
         "M4A cut, index kept",
@@ -208,7 +207,7 @@ def test_m4a_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(AudioError) as error:
         read_samples(path, RECIPE)
     assert str(error.value) == (
-        f"{path}: not readable as WAV, FLAC, OGG, MP3 or AIFF (Format not recognised); if it is m4a, video or another "
+        f"{path}: not readable as WAV, FLAC, OGG, MP3 or AIFF; if it is m4a, video or another "
         'format that FFmpeg knows, pip install "soundscene[av]"'
     )
 
@@ -244,7 +243,7 @@ ARRAYS: list[tuple[str, np.ndarray, int, str]] = [
         "beyond float32",
         np.r_[noise()[:, 0].astype(np.float64), 1e300],
         RATE,
-        ": holds inf at 3.000 s (channel 1), samples must be finite; did the program that wrote it divide by zero?",
+        ": holds 1e+300 at 3.000 s (channel 1), samples are expected within -1 to 1; is the file damaged?",
     ),
     (
         "kHz",

@@ -59,7 +59,17 @@ MANIFESTS: list[tuple[str, str | bytes, str]] = [
     (
         "UTF-16",
         "path,scene\n".encode("utf-16"),
-        ', line 1: byte 0xff is not UTF-8; save the file as UTF-8 (in spreadsheet programs: "CSV UTF-8")',
+        ': is UTF-16; save the file as UTF-8 (in spreadsheet programs: "CSV UTF-8")',
+    ),
+    (
+        "UTF-16 without a mark",
+        "path,scene\na.wav,Caf\u00e9\n".encode("utf-16-le"),
+        ': is UTF-16 without a byte order mark; save the file as UTF-8 (in spreadsheet programs: "CSV UTF-8")',
+    ),
+    (
+        "UTF-32 without a mark",
+        "path,scene\na.wav,Caf\u00e9\n".encode("utf-32-be"),
+        ': is UTF-32 without a byte order mark; save the file as UTF-8 (in spreadsheet programs: "CSV UTF-8")',
     ),
 ]
 

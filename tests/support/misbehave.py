@@ -1,7 +1,6 @@
 """Cases for `benchmarks.fuzz_process` that end well, are refused, fail, crash and hang."""
 
 import os
-import time
 from collections.abc import Callable
 
 from soundscene.errors import AudioError
@@ -18,7 +17,8 @@ def factory(word: str) -> Callable[[int], str]:
         if case == 3:
             os._exit(7)
         if case == 4:
-            time.sleep(60)
+            while True:  # busy: CPU time counts
+                pass
         return word
 
     return run
