@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from benchmarks.comparison import Comparison, Measured, MissingError, Settings, 
 from benchmarks.speed_network import random_bundle
 from benchmarks.speed_sound import write_flac
 from soundscene.bundle import save_model
-from soundscene.predictor import load
+from soundscene.predictor import Predictor, load
 
 DIFFERENT = 4  # recordings in the folder; the rest are links to them
 FOLDER_REPETITIONS = 3
@@ -109,6 +110,26 @@ def cold_start(settings: Settings) -> Measured:
     return Measured(ours, other, settings.repetitions, f"{settings.seconds:g} s of FLAC, default threads of each")
 
 
+def pair_of_members(settings: Settings) -> Measured:
+    """Predict by a mel and a gammatone member in one model, and by the mel member alone; the note has each by itself."""
+    features = [settings.recipe.with_settings([f"features.kind={kind}"]) for kind in ("mel", "gammatone")]
+    singles = [random_bundle(recipe) for recipe in features]
+    pair = Predictor(replace(singles[0], members=tuple(m for single in singles for m in single.members)))
+    mel, gammatone = map(Predictor, singles)
+    path = write_flac(settings.folder / "pair.flac", settings.seconds)
+    predictors = (pair, mel, gammatone)
+    for predictor in predictors:  # what is compiled and allocated at first use
+        predictor.predict(path)
+    taken: list[list[float]] = [[], [], []]
+    for _ in range(settings.repetitions):
+        for predictor, times in zip(predictors, taken, strict=True):
+            times.append(seconds(lambda predictor=predictor: predictor.predict(path)))
+    both, first, second = map(statistics.median, taken)
+    saved = 1 - both / (first + second)
+    note = f"{settings.seconds:g} s of FLAC; {saved:.0%} less than two predictions, {1e3 * (first + second):.3g} ms"
+    return Measured(both, first, settings.repetitions, note)
+
+
 def _process(arguments: list[str]) -> str:
     """What a process of Python prints; it has the threads that a user's has, not those of the benchmark."""
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
@@ -120,6 +141,9 @@ COMPARISONS = {
     "folder": (
         Comparison("folder -> predictions, 2 cores", "1 core", "times as fast", 1.8, folder_on_two_cores),
         Comparison("folder -> predictions, peak memory", "1 GiB", "times the cost", 1.0, folder_memory),
+    ),
+    "members": (
+        Comparison("prediction by two members, mel and gammatone", "one member", "times the cost", 1.7, pair_of_members),
     ),
     "cold-start": (
         Comparison("soundscene predict of one file", 'python -c "import torch"', "seconds more", 1.5, cold_start),

@@ -229,7 +229,8 @@ class Listener:
         if loudness > self._loudness:
             self._loudness = loudness
             self._notes = self._intake.rate_notes() + self._intake.peak_notes()
-        return self._notes + self._stream.notes(self._model.front_end)
+        lacking = self._model.lacking(self._head)
+        return self._notes + self._stream.notes(self._model.front_end) + ((lacking,) if lacking else ())
 
 
 def listen(listener: Listener, arrivals: Iterable[Arrival]) -> Generator[Update, None, None]:

@@ -274,7 +274,7 @@ def evaluate_on_images(model: Model, corpus: Corpus) -> Evaluation:
     audible = [r for i, r in enumerate(corpus.recordings) if corpus.voting[corpus.recording == i].any()]
     if not audible:
         raise ManifestError("there is nothing to score: every segment of every recording is digital silence")
-    notes = _notes(corpus, len(audible))
+    notes = (*_notes(corpus, len(audible)), *(note for head in HEADS if (note := model.lacking(head))))
     corpus = corpus.take(audible)
     truth = np.array([model.scenes.index(r.scene) for r in corpus.recordings], dtype=np.int64)
     n = len(model.scenes)

@@ -53,6 +53,8 @@ class Predictor:
         self._threshold = model.familiarity.threshold(keep) if model.familiarity else None
         self._version = front_end
         self._front_end = model.build_front_end(version=front_end)
+        lacking = model.lacking(self.head)
+        self._model_notes = (lacking,) if lacking else ()
 
     def with_front_end(self, version: int) -> "Predictor":
         """Return the same predictor with another version of the front-end, see `recipe.FRONT_END`."""
@@ -222,7 +224,7 @@ class Predictor:
             SegmentPrediction(start, start + length, np.exp(row)) for start, row in zip(starts, log_posterior, strict=True)
         )
         notes = (*sound.notes, f"{n_silent} segment(s) of digital silence did not vote") if n_silent else sound.notes
-        notes = (*notes, *stream.notes(self.model.front_end))
+        notes = (*notes, *stream.notes(self.model.front_end), *self._model_notes)
         score = unfamiliarity / len(starts) if self.model.familiarity else None
         posterior = np.exp(fused)
         return ScenePrediction(

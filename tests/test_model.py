@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jaxtyping import Float32
 
+from soundscene.errors import AudioWarning
 from soundscene.live import Listener, array_arrivals, listen
 from soundscene.member import BATCH, Member
 from soundscene.model import Model
@@ -182,9 +183,14 @@ def test_a_member_without_a_head_votes_by_the_one_it_has() -> None:
     assert model.lacking("svm") is None
     assert model.lacking("softmax") == "envelope: no softmax head, votes by its svm head"
     samples = recording("rain", 5.0, 0)
+    with pytest.warns(AudioWarning, match="envelope: no softmax head, votes by its svm head"):
+        Predictor(model, "softmax").predict((samples, RATE))
+    (update,) = list(listen(Listener(model, "softmax", RATE), array_arrivals([samples[: 3 * RATE]])))[:1]
+    assert update.notes == ("envelope: no softmax head, votes by its svm head",)
     networks = posteriors(replace(PAIR), samples, "softmax")
     envelope = posteriors(replace(PAIR, members=(Envelope(),)), samples)
-    np.testing.assert_allclose(posteriors(model, samples, "softmax"), renormalised(networks * envelope), rtol=1e-6)
+    with pytest.warns(AudioWarning):
+        np.testing.assert_allclose(posteriors(model, samples, "softmax"), renormalised(networks * envelope), rtol=1e-6)
     assert replace(PAIR, members=(Envelope(),)).head == "svm"
 
 

@@ -26,6 +26,9 @@ def explain(
         typer.Option(min=1, metavar="N", help="Segments to draw (audio file), or to attribute per recording (manifest)."),
     ] = None,
     test: TestOption = None,
+    member: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Member of the model to draw. Default: the first with attention.")
+    ] = None,
 ) -> None:
     """Draw the attention and attribution behind predictions.
 
@@ -48,12 +51,12 @@ def explain(
     if is_manifest:
         with bar("explaining") as progress:
             means, notes = explain_manifest(
-                loaded, source, picture, test=test, head=head, most=segments or ATTRIBUTED, progress=progress
+                loaded, source, picture, test=test, head=head, most=segments or ATTRIBUTED, member=member, progress=progress
             )
         summary = f"{sum(m.recordings for m in means)} recordings of {len(means)} scenes"
     else:
         view, notes = explain_recording(
-            loaded, source, picture, head=head, scene=scene, from_s=from_s, most=segments or SEGMENTS
+            loaded, source, picture, head=head, scene=scene, from_s=from_s, most=segments or SEGMENTS, member=member
         )
         summary = f"{view.scenes[view.predicted]} {view.fused[-1, view.predicted]:.2f}"
     for note in notes:

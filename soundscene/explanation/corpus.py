@@ -12,7 +12,8 @@ from soundscene.data.corpus import recordings_of, refuse_unreadable
 from soundscene.errors import AudioError, ManifestError
 from soundscene.explanation.attention import attention
 from soundscene.explanation.attribution import attribute
-from soundscene.member import BATCH, NetworkMember, networks_of
+from soundscene.explanation.members import choose_member
+from soundscene.member import BATCH, NetworkMember
 from soundscene.model import Model
 from soundscene.signal.frontend import segment_batches
 from soundscene.types import Head, Images, Recording
@@ -103,6 +104,7 @@ def average(
     test: str | None = None,
     head: Head | None = None,
     most: int = ATTRIBUTED,
+    member: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     notes: list[str] | None = None,
 ) -> tuple[SceneMeans, ...]:
@@ -117,6 +119,7 @@ def average(
         test: Rows to use, as "fold=1"; by default all.
         head: By default the recipe's.
         most: Segments of each recording that are attributed, drawn with a fixed seed.
+        member: Name of the member whose attention and attribution are averaged, as in `choose_member`.
         progress: Called with recordings done and recordings in total.
         notes: Receives what is odd about the recordings.
 
@@ -124,13 +127,14 @@ def average(
         ManifestError: A scene that the model does not have, recordings that cannot be read (all are listed), or nothing but
             digital silence.
     """
+    choose_member(model, member)  # before anything is read
     recordings = recordings_of(manifest, test, model.scenes)
     head = head or model.head
     sums = {scene: _SceneSums() for scene in model.scenes}
     unreadable: list[str] = []
     for done, recording in enumerate(recordings, 1):
         try:
-            odd = _add(model, recording, head, most, sums[recording.scene], only_read=bool(unreadable))
+            odd = _add(model, member, recording, head, most, sums[recording.scene], only_read=bool(unreadable))
             if notes is not None:
                 notes.extend(f"line {recording.line}: {recording.path}: {note}" for note in odd)
         except AudioError as error:
@@ -144,7 +148,9 @@ def average(
     return means
 
 
-def _add(model: Model, recording: Recording, head: Head, most: int, sums: _SceneSums, only_read: bool) -> tuple[str, ...]:
+def _add(
+    model: Model, member: str | None, recording: Recording, head: Head, most: int, sums: _SceneSums, only_read: bool
+) -> tuple[str, ...]:
     """Add one recording to the sums of its scene, and return its notes; with `only_read`, only check that it can be read."""
     file = AudioFile(recording.path, model.audio)
     blocks = file.blocks()
@@ -152,13 +158,14 @@ def _add(model: Model, recording: Recording, head: Head, most: int, sums: _Scene
         for _ in blocks:
             pass
         return ()
+    number, drawn = choose_member(model, member)
     draws = np.random.default_rng(0)
     chosen: list[Float32[np.ndarray, "2 band frame"]] = []
     n = 0
     stream = model.build_front_end().stream()
     for batch in segment_batches(stream, blocks, BATCH):
-        images = batch.images[~batch.silent]
-        _add_attention(networks_of(model.members)[0], images, sums)
+        images = batch.features[number][~batch.silent]
+        _add_attention(drawn, images, sums)
         for image in images:  # a sample without knowing how many will come (Vitter 1985, algorithm R)
             n += 1
             if len(chosen) < most:
@@ -168,7 +175,7 @@ def _add(model: Model, recording: Recording, head: Head, most: int, sums: _Scene
     sums.recordings += 1
     sums.segments += n
     if chosen:
-        attributed = attribute(networks_of(model.members)[0], np.stack(chosen), model.scenes.index(recording.scene), head)
+        attributed = attribute(drawn, np.stack(chosen), model.scenes.index(recording.scene), head)
         sums.by_band.add(attributed.values.sum(axis=3, dtype=np.float64))
         sums.gained.add(attributed.gained)
         sums.error = max(sums.error, float(np.abs(attributed.error).max()))

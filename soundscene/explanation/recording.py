@@ -12,7 +12,8 @@ from soundscene.audio.files import AudioFile
 from soundscene.errors import AudioError, BundleError
 from soundscene.explanation.attention import attention
 from soundscene.explanation.attribution import Attribution, attribute
-from soundscene.member import BATCH, networks_of
+from soundscene.explanation.members import choose_member, others
+from soundscene.member import BATCH
 from soundscene.model import Model
 from soundscene.scoring.fusion import temper
 from soundscene.signal.frontend import segment_batches
@@ -64,6 +65,8 @@ class RecordingView:
             of `soundscene predict`.
         part: What is drawn in detail.
         notes: On the sound.
+        member: Name of the member that `part` is of.
+        of_members: What of the picture is of that member, and what of all; None for a model of one member.
     """
 
     name: str
@@ -79,6 +82,8 @@ class RecordingView:
     fused: Float64[np.ndarray, "vote scene"]
     part: PlottedSegment
     notes: tuple[str, ...] = ()
+    member: str = ""
+    of_members: str | None = None
 
     @property
     def predicted(self) -> int:
@@ -99,6 +104,7 @@ def analyse_recording(
     scene: str | None = None,
     from_s: float = 0.0,
     most: int = SEGMENTS,
+    member: str | None = None,
 ) -> RecordingView:
     """Classify a recording and keep attention, attribution and posteriors.
 
@@ -111,10 +117,11 @@ def analyse_recording(
         scene: Whose log posterior is attributed, by default the predicted one.
         from_s: Where the part drawn begins, s.
         most: Number of segments drawn, at most.
+        member: Name of the member drawn in detail, as in `choose_member`.
 
     Raises:
         AudioError: A sound that cannot be used, or one that ends before `from_s`.
-        BundleError: A scene that the model does not have.
+        BundleError: A scene or a member that the model does not have.
         ValueError: No segment, or a negative time.
     """
     if most < 1 or from_s < 0:
@@ -122,6 +129,7 @@ def analyse_recording(
     head = head or model.head
     if scene is not None:
         _check_scene(model, scene)
+    number, drawn = choose_member(model, member)
     audio = model.audio
     first_s = from_s // audio.segment_s * audio.segment_s
     file = AudioFile(sound, audio)
@@ -133,7 +141,7 @@ def analyse_recording(
     stream = model.build_front_end().stream()
     for piece in segment_batches(stream, wave.through(file.blocks()), BATCH):
         inside = _inside(piece, from_s, audio.segment_s, most - sum(map(len, kept)))
-        kept.append(piece.images[inside])
+        kept.append(piece.features[number][inside])
         rows.append(_posterior(model, piece, head))
         starts.append(piece.start_s)
         silences.append(piece.silent)
@@ -147,8 +155,7 @@ def analyse_recording(
     fused = np.exp(temper(np.cumsum(log_posterior[~silent], axis=0), model.temperature[head]))
     name = scene and match_name(scene, model.scenes)
     attributed = model.scenes.index(name) if name else int(fused[-1].argmax())
-    member = networks_of(model.members)[0]
-    spatial, temporal = attention(member, images) if member.has_attention else (None, None)
+    spatial, temporal = attention(drawn, images) if drawn.has_attention else (None, None)
     part = PlottedSegment(
         int(np.flatnonzero(end_s > from_s + 1e-6)[0]),
         wave.samples(),
@@ -156,11 +163,12 @@ def analyse_recording(
         images,
         spatial,
         temporal,
-        attribute(member, images, attributed, head),
+        attribute(drawn, images, attributed, head),
     )
     return RecordingView(
         sound.name, file.duration_s, model.scenes, head, attributed, audio.segment_s,
         start_s, silent, np.exp(log_posterior), end_s[~silent], fused, part, (*file.notes, *stream.notes(model.front_end)),
+        drawn.name, others(model, drawn),
     )  # fmt: skip
 
 

@@ -137,7 +137,7 @@ def headline(view: RecordingView) -> str:
 
 def remarks(view: RecordingView) -> tuple[str, ...]:
     """Return notes on what the picture leaves out or adds."""
-    notes = []
+    notes = [view.of_members] if view.of_members else []
     n, drawn = len(view.start_s), len(view.part.images)
     first, last = view.start_s[view.drawn][[0, -1]]
     if drawn < n:
@@ -146,8 +146,9 @@ def remarks(view: RecordingView) -> tuple[str, ...]:
             "The two lowest panels show the whole recording."
         )
     if view.part.temporal is None:
+        which = "This model" if view.of_members is None else f"The member {view.member}"
         notes.append(
-            "This model is the CNN baseline: it pools by its maximum and has no attention. "
+            f"{which} is the CNN baseline, which has no attention. "
             "Temporal attention, spatial attention and their product are left out."
         )
     if drawn > 1 and last < view.start_s[view.drawn][-2] + view.segment_s - 1e-6:

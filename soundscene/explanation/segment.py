@@ -9,14 +9,15 @@ from matplotlib.figure import Figure
 from soundscene.audio.files import AudioFile
 from soundscene.errors import AudioError
 from soundscene.explanation.attention import attention
+from soundscene.explanation.members import choose_member
 from soundscene.files import write_atomic
-from soundscene.member import NetworkMember, networks_of
+from soundscene.member import NetworkMember
 from soundscene.model import Model
 from soundscene.plotting.axes import band_centres_hz, hertz_axis, wrap_text
 from soundscene.plotting.style import CHANNELS, REFERENCE_GREY, styled
 from soundscene.plotting.svg import clean, render_png
 from soundscene.signal.frontend import join_segments
-from soundscene.types import SegmentFeatures, take_features
+from soundscene.types import take_features
 
 
 def attention_picture(model: Model, sound: Path, out: Path, segment: int | None = None) -> int:
@@ -39,8 +40,9 @@ def attention_picture(model: Model, sound: Path, out: Path, segment: int | None 
     file = AudioFile(sound, model.audio)
     stream = model.build_front_end().stream()
     segments = join_segments([*(stream.push(block) for block in file.blocks()), stream.flush()])
-    member = networks_of(model.members)[0]
-    spatial, temporal = attention(member, segments.images)
+    number, member = choose_member(model)
+    images = segments.features[number]
+    spatial, temporal = attention(member, images)
     if segment is None:
         weight = temporal.astype(np.float64)
         entropy = -(weight * np.log(weight + 1e-300)).sum(axis=1) + np.where(segments.silent, np.inf, 0.0)
@@ -55,7 +57,7 @@ def attention_picture(model: Model, sound: Path, out: Path, segment: int | None 
         f"{clean(sound.name)}, {start_s:.1f} s to {start_s + model.audio.segment_s:.1f} s: "
         f"{clean(model.scenes[best])} {posterior[best]:.2f} by this segment alone"
     )
-    figure = _figure(member, segments, segment, spatial[segment], temporal[segment], title)
+    figure = _figure(member, images[segment], float(start_s), spatial[segment], temporal[segment], title)
     write_atomic(out, render_png(figure)[0])
     return segment
 
@@ -63,20 +65,19 @@ def attention_picture(model: Model, sound: Path, out: Path, segment: int | None 
 @styled
 def _figure(
     member: NetworkMember,
-    segments: SegmentFeatures,
-    segment: int,
+    image: Float32[np.ndarray, "2 band frame"],
+    start: float,
     spatial: Float32[np.ndarray, " recurrent"],
     temporal: Float32[np.ndarray, " frame"],
     title: str,
 ) -> Figure:
-    start = segments.start_s[segment]
     frame_s = member.recipe.features.hop / member.recipe.audio.sample_rate
-    n_bands, n_frames = segments.images.shape[2:]
+    n_bands, n_frames = image.shape[1:]
     seconds = (start, start + n_frames * frame_s)
     figure = Figure(figsize=(10, 10), layout="constrained")
     axes = figure.subplots(4, 2, width_ratios=(12, 1), height_ratios=(3, 3, 1.4, 3))
     figure.suptitle(wrap_text(title, 110), x=0.01, ha="left")
-    decibels = segments.images[segment] * (10 / np.log(10))
+    decibels = image * (10 / np.log(10))
     low, high = np.percentile(decibels, (2, 99.8))
     centres = band_centres_hz(member.recipe)
     for channel in range(2):

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from soundscene.explanation.attention import learnt
 from soundscene.explanation.corpus import ATTRIBUTED, SceneMeans, average
 from soundscene.explanation.corpus_figure import corpus_figure, corpus_table
+from soundscene.explanation.members import choose_member, others
 from soundscene.explanation.recording import SEGMENTS, RecordingView, analyse_recording
 from soundscene.explanation.recording_figure import completeness, headline, recording_figure, remarks
 from soundscene.files import write_atomic
-from soundscene.member import networks_of
 from soundscene.model import Model
 from soundscene.plotting.axes import band_centres_hz
 from soundscene.plotting.page import Picture, Section, Table, page
@@ -51,6 +51,7 @@ def explain_recording(
     scene: str | None = None,
     from_s: float = 0.0,
     most: int = SEGMENTS,
+    member: str | None = None,
 ) -> tuple[RecordingView, tuple[str, ...]]:
     """Draw how a model classifies a recording as PNG, SVG or an HTML page, by the suffix of `out`.
 
@@ -62,6 +63,7 @@ def explain_recording(
         scene: Whose log posterior is attributed, by default the predicted one.
         from_s: Where the part drawn begins, s.
         most: Number of segments drawn, at most.
+        member: Name of the member drawn in detail, as in `choose_member`.
 
     Returns:
         The numbers drawn, and notes: what is left out, and how complete the attributions are.
@@ -70,11 +72,11 @@ def explain_recording(
         SceneError: Of any kind. An output that cannot be written is refused before anything is computed.
     """
     suffix = check_output(out, SUFFIXES)
-    view = analyse_recording(model, sound, head=head, scene=scene, from_s=from_s, most=most)
-    member = networks_of(model.members)[0]
-    features, sample_rate = member.recipe.features, member.recipe.audio.sample_rate
-    centres_hz = band_centres_hz(member.recipe)
-    figure = recording_figure(view, centres_hz, features.kind, sample_rate, features.hop, learnt(member))
+    view = analyse_recording(model, sound, head=head, scene=scene, from_s=from_s, most=most, member=member)
+    _, drawn = choose_member(model, member)
+    features, sample_rate = drawn.recipe.features, drawn.recipe.audio.sample_rate
+    centres_hz = band_centres_hz(drawn.recipe)
+    figure = recording_figure(view, centres_hz, features.kind, sample_rate, features.hop, learnt(drawn))
     notes = (*view.notes, *remarks(view), completeness(view))
     columns = ("scene", "fused", *(f"from {start:g} s" for start in view.start_s[view.drawn]))
     rows = tuple(
@@ -96,6 +98,7 @@ def explain_manifest(
     test: str | None = None,
     head: Head | None = None,
     most: int = ATTRIBUTED,
+    member: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[tuple[SceneMeans, ...], tuple[str, ...]]:
     """Draw average attention and attribution for each scene of a manifest as PNG, SVG or an HTML page.
@@ -107,6 +110,7 @@ def explain_manifest(
         test: Rows to use, as "fold=1"; by default all.
         head: By default the recipe's.
         most: Segments of each recording that are attributed.
+        member: Name of the member drawn, as in `choose_member`.
         progress: Called with recordings done and recordings in total.
 
     Returns:
@@ -117,12 +121,15 @@ def explain_manifest(
     """
     suffix = check_output(out, SUFFIXES)
     odd = list[str]()
-    means = average(model, manifest, test=test, head=head, most=most, progress=progress, notes=odd)
+    means = average(model, manifest, test=test, head=head, most=most, member=member, progress=progress, notes=odd)
     title = (
         f"{clean(manifest.name)}: {sum(m.recordings for m in means)} recordings, {sum(m.segments for m in means)} segments"
     )
+    _, drawn = choose_member(model, member)
+    if len(model.members) > 1:
+        title += f"; member {drawn.name}, one of {len(model.members)}"
     attended = means[0].temporal is not None
-    recipe = networks_of(model.members)[0].recipe
+    recipe = drawn.recipe
     centres_hz = band_centres_hz(recipe)
     frame_s = recipe.features.hop / recipe.audio.sample_rate
     figure = corpus_figure(means, title, centres_hz, frame_s)
@@ -130,7 +137,10 @@ def explain_manifest(
     n_attributed = sum(m.by_band.n for m in means)
     notes.append(f"attributed: {n_attributed} segments, at most {most} of a recording, drawn with a fixed seed")
     if not attended:
-        notes.insert(0, "this model is the CNN baseline, which has no attention: only attributions are averaged")
+        which = "this model" if len(model.members) == 1 else f"the member {drawn.name}"
+        notes.insert(0, f"{which} is the CNN baseline, which has no attention: only attributions are averaged")
+    if of_members := others(model, drawn):
+        notes.insert(0, of_members)
     if test:
         notes.append(f"rows with {test} only")
     lead = "Means over segments, with their standard deviation as a grey band. Scenes are the manifest's, not predicted."
