@@ -1,6 +1,6 @@
 """`soundscene train`: a model from a manifest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,17 +64,11 @@ def train(
     With --systems att-crnn-mel,att-crnn-gammatone the model fuses several networks.
     """
     require("train", "train")
-    from soundscene.member import name_of
     from soundscene.pipeline import train_on_manifest
-    from soundscene.recipe import Recipe
-    from soundscene.systems.catalogue import DEFAULT_NOTE, default_members, members, split_names
+    from soundscene.systems.catalogue import DEFAULT_NOTE
     from soundscene.training.device import close, make_fabric
 
-    if systems is None and recipe is None:
-        recipes = default_members(settings or [])
-    else:
-        chosen = Recipe.load(recipe or "small").with_settings(settings or [])
-        recipes = {name_of(chosen): chosen} if systems is None else members(split_names(systems), chosen)
+    recipes = _recipes(systems, recipe, settings or [])
     fabric = make_fabric(device, precision)
     first = fabric.global_rank == 0  # of the processes that torchrun may have started, one prints
     if first and systems is None and recipe is None and not settings:
@@ -98,6 +92,18 @@ def train(
         for note in trained.provenance["notes"]:
             tell(note)
         say(f"{model}: {len(trained.scenes)} scenes, {_summary(trained.provenance)}")
+
+
+def _recipes(systems: str | None, recipe: str | None, settings: Sequence[str]) -> "dict[str, Recipe]":
+    """Return the recipe of each member by its name; without systems and recipe the default."""
+    from soundscene.member import name_of
+    from soundscene.recipe import Recipe
+    from soundscene.systems.catalogue import default_members, members, split_names
+
+    if systems is None and recipe is None:
+        return default_members(settings)
+    chosen = Recipe.load(recipe or "small").with_settings(settings)
+    return {name_of(chosen): chosen} if systems is None else members(split_names(systems), chosen)
 
 
 def _epoch_progress(recipes: "dict[str, Recipe]", progress: Callable[..., None]) -> Callable[[dict[str, Any]], None]:

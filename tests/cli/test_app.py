@@ -244,7 +244,11 @@ def test_ctrl_c_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setattr(predictor_module, "load", stop)
     monkeypatch.setattr(recipe_module.Recipe, "load", stop)
     sound = text(tmp_path / "a.wav", "")
-    for words in (("experiment", "m.csv"), ("predict", "m", sound, "--out", "rows"), ("train", "m.csv", "--out", "m", "--recipe", "small")):
+    for words in (
+        ("experiment", "m.csv"),
+        ("predict", "m", sound, "--out", "rows"),
+        ("train", "m.csv", "--out", "m", "--recipe", "small"),
+    ):
         assert run(*words) == 130
         assert capfd.readouterr().err == "soundscene: Interrupted. Rerun the same command to resume.\n"
     assert run("predict", "m", sound) == 130
