@@ -163,7 +163,8 @@ def command() -> None:
     """Run `main` as a process of its own.
 
     Freeing what PyTorch and numba hold takes Python 0.7 s, and the system no time at all. So the commands in QUICK end at
-    once, unless Ray still has something to do. They leave no thread running (docs/decisions/0065).
+    once, unless Ray still has something to do. They leave no thread running (docs/decisions/0065). A command that was
+    interrupted ends at once too: Python would end by SIGINT if it was executing a string when the signal came.
     """
     try:
         main()
@@ -174,7 +175,8 @@ def command() -> None:
         code = end.code or 0
     except KeyboardInterrupt:  # a second one, while the first is dealt with
         code = signals.exit_code() or CTRL_C
-    if sys.argv[1:2] and sys.argv[1] in QUICK and "ray" not in sys.modules:
+    signals.ignore()
+    if signals.exit_code() or (sys.argv[1:2] and sys.argv[1] in QUICK and "ray" not in sys.modules):
         with suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(code)

@@ -1,6 +1,7 @@
 """Signals that end a command: SIGTERM and SIGHUP end it as Ctrl-C does, so that what is computed is written."""
 
 import signal
+from contextlib import suppress
 from types import FrameType
 
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -26,3 +27,11 @@ def _end(number: int, frame: FrameType | None) -> None:
 def exit_code() -> int | None:
     """Return the exit code of a process that such a signal ended, as a shell would; None if there was none."""
     return 128 + _received[0] if _received else None
+
+
+def ignore() -> None:
+    """Ignore these signals from now on: the command is done, and freeing its memory must not change its exit code."""
+    for name in _ENDING:
+        if (number := getattr(signal, name, None)) is not None:
+            with suppress(ValueError):  # in another thread than the main one
+                signal.signal(number, signal.SIG_IGN)
