@@ -5,8 +5,9 @@
 The commands are `predict --out` (csv, jsonl, parquet), `train`, `experiment`, and `experiment` while it fills its feature
 store, on rendered sound with tiny recipes. Each round has a fresh folder, in which a command is disturbed one to five
 times, then rerun to its end. A kill is SIGKILL, a termination SIGTERM, SIGHUP or SIGINT, to the process of the command or
-to its whole group; the moment is drawn between the first thing that it writes and its end, one in eight before that. A full
-disk is a tmpfs of a drawn number of pages, which needs root; elsewhere it is RLIMIT_FSIZE (by `prlimit` of util-linux), below which each file stays.
+to its whole group. The moment is drawn between the first thing that it writes and its end, one in eight while it starts. A
+full disk is a tmpfs of a drawn number of pages, which needs root; elsewhere it is RLIMIT_FSIZE, below which each file
+stays. A process is forked from this one, which has imported soundscene; those that are struck at their start begin anew.
 
 A round is at fault where a file under its final name is not whole, what was finished on the disk (shards, epochs, results,
 recordings) is lost or computed again, the end differs from that of the undisturbed run (rows, tensors, results, stored
@@ -15,25 +16,30 @@ or a traceback or more than the documented line is printed.
 """
 
 import argparse
+import atexit
+import importlib
 import json
 import os
 import platform
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
 
 from benchmarks.kill import orphans
 from benchmarks.survive_commands import Command, Kept, broken, commands, litter
+from soundscene.__main__ import main as main_of_soundscene
 
 Event = Literal["kills", "terminations", "full-disks"]
 EVENTS: dict[str, tuple[signal.Signals, ...]] = {
@@ -43,9 +49,11 @@ EVENTS: dict[str, tuple[signal.Signals, ...]] = {
 INTERRUPTED = "soundscene: Interrupted. Rerun the same command to resume."
 N = {"kills": 100, "terminations": 50, "full-disks": 20}
 PAGE = 4096
+IMPORTED = ("soundscene.cli.app", "soundscene.pipeline", "soundscene.experiment.run", "soundscene.batch.run")
 MOST = 5  # disturbances of a round
 ORPHAN_S = 30.0  # for processes of a killed run to end
-LIMIT_S = 300.0  # of a process
+START_S = 3.0  # in which a process starts
+LIMIT_S = 600.0  # of a process
 
 
 @dataclass
@@ -77,10 +85,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Reference:
-    """An undisturbed run: its folder, seconds until it had its lock, and from there to the end of its work."""
+    """An undisturbed run: its folder, and seconds from the moment that it had its lock to the end of its work."""
 
     out: Path
-    begin_s: float
     work_s: float
 
 
@@ -128,6 +135,8 @@ def survive(event: Event, n: int, seed: int, only: str | None = None) -> list[Ro
         seed: Of all that is drawn.
         only: Name of the one command to disturb.
     """
+    for module in IMPORTED:
+        importlib.import_module(module)
     draws = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -170,15 +179,15 @@ def undisturbed(command: Command, out: Path) -> Reference:
     """
     out.mkdir()
     started = time.monotonic()
-    process = _start(command, out, 0)
-    _wait(process, lambda: _holder(out / command.lock) == process.pid)
+    process = _Process(command, out, 0)
+    process.wait(lambda: _holder(out / command.lock) == process.pid)
     begin_s = time.monotonic() - started
-    _wait(process, lambda: bool(command.ends) and (out / command.ends).exists())
+    process.wait(lambda: bool(command.ends) and (out / command.ends).exists())
     end_s = time.monotonic() - started
-    ended = _finish(process)
-    if ended.code != command.codes[0]:
+    ended = process.finish()
+    if ended.code not in command.codes[0]:
         raise SystemExit(f"{command.name}: undisturbed, it ended with {ended.code}: {ended.err}")
-    return Reference(out, begin_s, end_s - begin_s)
+    return Reference(out, end_s - begin_s)
 
 
 class _Round:
@@ -201,7 +210,7 @@ class _Round:
                 number = EVENTS[event][int(self._draws.integers(len(EVENTS[event])))]
                 ended = self._strike(number)
                 self._check_struck(ended, number)
-            over = ended.code == self._command.codes[0]  # before it was disturbed
+            over = ended.code in self._command.codes[0]  # before it was disturbed
             self._row.n += not over
             self._take_stock()
             if over:
@@ -211,10 +220,8 @@ class _Round:
         if self._command.done and (self._out / self._command.done).exists():
             self._compare()
             return
-        process = _start(self._command, self._out, self._draw(2))
-        _wait(process, lambda: False)
-        ended = _finish(process)
-        if ended.code != self._command.codes[0] or "Traceback" in ended.out + ended.err:
+        ended = _Process(self._command, self._out, self._draw(2)).finish()
+        if ended.code not in self._command.codes[0] or "Traceback" in ended.out + ended.err:
             self._fault(f"rerun, it ended with {ended.code}: {ended.err[-1000:]}")
             return
         self._compare()
@@ -230,16 +237,15 @@ class _Round:
         """Send a signal to a process, or to its group, at a drawn moment."""
         group, early = self._draw(2) == 1, self._draw(8) == 0
         share = float(self._draws.random())
-        process = _start(self._command, self._out, self._draw(2))
+        process = _Process(self._command, self._out, self._draw(2), fresh=early)
         self._sessions.append(process.pid)
         if not early:
-            _wait(process, lambda: _holder(self._out / self._command.lock) == process.pid)
-        ends = time.monotonic() + share * (self._reference.begin_s if early else self._reference.work_s)
-        _wait(process, lambda: time.monotonic() >= ends)
-        if process.poll() is None:
+            process.wait(lambda: _holder(self._out / self._command.lock) == process.pid)
+        ends = time.monotonic() + share * (START_S if early else self._reference.work_s)
+        process.wait(lambda: time.monotonic() >= ends)
+        if process.lives():
             (os.killpg if group else os.kill)(process.pid, number)
-        _wait(process, lambda: False)
-        return _finish(process, early)
+        return process.finish(early)
 
     def _fill(self) -> Ended:
         """Run the command on a disk with a drawn number of free pages, or with files of a drawn size at most."""
@@ -247,12 +253,9 @@ class _Round:
         if os.path.ismount(self._disk):
             used = sum(-(-path.stat().st_size // PAGE) for path in self._out.rglob("*") if path.is_file())
             _resize(self._disk, max(1, used + self._draw(max(1, size - used))))
-            process = _start(self._command, self._out, self._draw(2))
-        else:
-            largest = max(path.stat().st_size for path in self._reference.out.rglob("*") if path.is_file())
-            process = _start(self._command, self._out, self._draw(2), self._draw(largest))
-        _wait(process, lambda: False)
-        return _finish(process)
+            return _Process(self._command, self._out, self._draw(2)).finish()
+        largest = max(path.stat().st_size for path in self._reference.out.rglob("*") if path.is_file())
+        return _Process(self._command, self._out, self._draw(2), most_bytes=self._draw(largest)).finish()
 
     def _check_struck(self, ended: Ended, number: signal.Signals) -> None:
         """What a struck process prints, and its exit code."""
@@ -260,7 +263,7 @@ class _Round:
         if ended.early:
             expected |= {-number}  # before Python runs
         lines = [line for line in ended.err.splitlines() if not line.startswith("note: ")]
-        if ended.code == self._command.codes[0]:
+        if ended.code in self._command.codes[0]:
             return
         allowed = ([INTERRUPTED], []) if ended.early else ([] if number == signal.SIGKILL else [INTERRUPTED],)
         if ended.code not in expected or lines not in allowed or "memory full" in ended.out:
@@ -271,7 +274,7 @@ class _Round:
     def _check_refused(self, ended: Ended) -> None:
         """What a process prints on a full disk, and its exit code."""
         lines = [line for line in ended.err.splitlines() if not line.startswith("note: ")]
-        if ended.code == self._command.codes[0]:
+        if ended.code in self._command.codes[0]:
             return
         one_each = all(line.startswith("soundscene: ") for line in lines) and (ended.code == 3 or len(lines) == 1)
         if ended.code not in self._command.codes[1] or not one_each or "Traceback" in ended.out:
@@ -315,37 +318,87 @@ class _Round:
 # --- processes and disks ----------------------------------------------------------------------------------------------
 
 
-def _start(command: Command, out: Path, alternative: int, most_bytes: int | None = None) -> "subprocess.Popen[bytes]":
-    limit = [] if most_bytes is None else ["prlimit", f"--fsize={most_bytes}"]
-    return subprocess.Popen(
-        [*limit, *command.line(out, alternative)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+class _Process:
+    """A command in a session of its own, forked from this process, so that only the fresh ones have to import anything.
+
+    Args:
+        command: What to run.
+        out: Folder to write to.
+        alternative: Number of the set of options.
+        fresh: Whether to start Python anew.
+        most_bytes: Limit of the size of files.
+    """
+
+    def __init__(
+        self, command: Command, out: Path, alternative: int, fresh: bool = False, most_bytes: int | None = None
+    ) -> None:
+        self.name, self.code = command.name, None
+        pipes = [os.pipe(), os.pipe()]
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.setsid()
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                for number, (_, writer) in enumerate(pipes, 1):
+                    os.dup2(writer, number)
+                if most_bytes is not None:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+                _become(command.line(out, alternative), fresh)
+            finally:
+                os._exit(70)
+        for _, writer in pipes:
+            os.close(writer)
+        self._readers = [reader for reader, _ in pipes]
+
+    def lives(self) -> bool:
+        """Whether the process has not ended."""
+        if self.code is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if ended else None
+        return self.code is None
+
+    def wait(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Wait until something is so, or the process has ended."""
+        ends = time.monotonic() + LIMIT_S
+        while self.lives() and not until():
+            time.sleep(0.01)
+            if time.monotonic() > ends:
+                os.killpg(self.pid, signal.SIGKILL)
+                raise SystemExit(f"{self.name}: did not end within {LIMIT_S:.0f} s")
+
+    def finish(self, early: bool = False) -> Ended:
+        """Wait for the end, and read what was printed; processes that are left may keep the pipes open."""
+        self.wait()
+        texts: list[str] = []
+        for reader in self._readers:
+            os.set_blocking(reader, False)
+            with suppress(BlockingIOError), open(reader, "rb", 0) as pipe:
+                texts.append((pipe.read() or b"").decode(errors="replace"))
+        assert self.code is not None
+        return Ended(self.code, texts[0], texts[1], early)
 
 
-def _wait(process: "subprocess.Popen[bytes]", until: Callable[[], bool]) -> None:
-    ends = time.monotonic() + LIMIT_S
-    while process.poll() is None and not until():
-        time.sleep(0.01)
-        if time.monotonic() > ends:
-            process.kill()
-            raise SystemExit(f"{process.args}: did not end within {LIMIT_S:.0f} s")
-
-
-def _finish(process: "subprocess.Popen[bytes]", early: bool = False) -> Ended:
-    """Wait for the end, and read what was printed; processes that are left may keep the pipes open."""
-    code = process.wait(LIMIT_S)
-
-    def rest(pipe: IO[bytes] | None) -> str:
-        assert pipe
-        os.set_blocking(pipe.fileno(), False)
-        with pipe:
-            return (pipe.read() or b"").decode(errors="replace")
-
-    return Ended(code, rest(process.stdout), rest(process.stderr), early)
+def _become(line: list[str], fresh: bool) -> None:
+    """Run a command line in this process, and end it."""
+    if fresh:
+        os.execv(line[0], line)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    sys.argv = ["soundscene", *line[3:]]
+    sys.stdin, sys.stdout, sys.stderr = (open(n, "r" if n == 0 else "w") for n in range(3))  # noqa: SIM115
+    code = 1
+    try:
+        main_of_soundscene()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except BaseException:
+        traceback.print_exc()
+    with suppress(BaseException):
+        atexit._run_exitfuncs()  # as at the end of Python; those of this process's parent are none
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _holder(lock: Path) -> int | None:

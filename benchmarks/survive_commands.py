@@ -43,7 +43,7 @@ class Command:
         lock: File that names the process while it works.
         ends: File that is there when the part of the work that is of interest is over; by default, the process ends.
         done: File with which all is finished; started again, the command would begin anew.
-        codes: Exit codes of an undisturbed run, and of one on a full disk.
+        codes: Exit codes of a run that ends by itself, and of one on a full disk.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Command:
     lock: str = "lock"
     ends: str = ""
     done: str = ""
-    codes: tuple[int, tuple[int, ...]] = (0, (2,))
+    codes: tuple[tuple[int, ...], tuple[int, ...]] = ((0,), (2,))
 
     def line(self, out: Path, alternative: int = 0) -> list[str]:
         """Return the command line of a process.
@@ -87,7 +87,7 @@ def commands(folder: Path) -> list[Command]:
     workers = (("--workers", "2"), ("--workers", "1"))
     return [
         *(
-            Command(f"predict {form}", (*predict, form), _shards, _unequal_rows, workers, codes=(3, (2,)))
+            Command(f"predict {form}", (*predict, form), _shards, _unequal_rows, workers, codes=((0, 3), (2,)))
             for form in ("csv", "jsonl", "parquet")
         ),
         Command(
@@ -99,7 +99,7 @@ def commands(folder: Path) -> list[Command]:
             _results,
             _unequal_runs,
             workers,
-            codes=(0, (2, 3)),
+            codes=((0,), (2, 3)),
         ),
         Command(
             "store",
@@ -108,7 +108,7 @@ def commands(folder: Path) -> list[Command]:
             _unequal_runs,
             workers,
             ends="plan.json",
-            codes=(0, (2, 3)),
+            codes=((0,), (2, 3)),
         ),
     ]
 

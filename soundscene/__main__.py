@@ -15,6 +15,7 @@ def main() -> None:
     _wait_passively_if_busy()
     try:
         from soundscene.cli.app import command
+        from soundscene.cli.crashes import survive
     except KeyboardInterrupt:
         sys.exit(signals.exit_code() or 130)
     except BaseException:  # what is being imported may turn an interruption into an error of its own
@@ -22,7 +23,7 @@ def main() -> None:
         if code is None:
             raise
         sys.exit(code)
-    command()
+    survive(command, sys.argv[1:])
 
 
 def _wait_passively_if_busy() -> None:

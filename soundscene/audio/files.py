@@ -22,6 +22,7 @@ from soundscene.recipe import AudioRecipe
 from soundscene.types import Samples
 
 _Reader = Generator[Samples, None, AudioSummary]
+_checks: list[Callable[[Path], None]] = []
 
 
 class AudioFile:
@@ -168,6 +169,15 @@ def content_hash(path: str | Path) -> str:
             return end.value.content_hash
 
 
+def check_files_first(check: Callable[[Path], None]) -> None:
+    """Call a function with each file that this process decodes from now on, before it is opened.
+
+    Args:
+        check: Raises `AudioError` if the file is not to be opened.
+    """
+    _checks.append(check)
+
+
 def _through(gate: Gate, native: Blocks) -> _Reader:
     """Drive a gate; empty blocks (while the resampler fills up) are left out."""
     for block in native:
@@ -194,6 +204,8 @@ def _array_blocks(samples: Shaped[np.ndarray, "channel sample"], sample_rate: in
 
 def _file_blocks(path: Path, audio: AudioRecipe | None) -> _Reader:
     try:
+        for check in _checks:
+            check(path)
         with ExitStack() as stack:
             decoder = open_decoder(path, stack)
             gate = Gate(str(path), decoder.sample_rate, audio, decoder.holds_float)

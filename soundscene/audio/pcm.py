@@ -69,15 +69,24 @@ class PcmStream:
         )
 
     def arrivals(self) -> Generator[Arrival, None, None]:
-        """Yield what is available, as soon as it is available, to the end of the file."""
-        rest = b""
+        """Yield what is available, as soon as it is available, to the end of the file.
+
+        Raises:
+            AudioError: It ends before its first sample.
+        """
+        rest, n = b"", 0
         while data := self._file.read1(_READ):
             arrived = time.perf_counter()
             data = rest + data
             whole = len(data) // self._size * self._size
             rest = data[whole:]
             if whole:
+                n += 1
                 yield Arrival(decode_pcm(data[:whole], self._n_channels, self._type), arrived)
+        if not n:
+            raise AudioError(
+                f"the pipe ended after {len(rest)} byte(s), before its first sample; has the program that writes failed?"
+            )
         self.n_rest = len(rest)
 
 

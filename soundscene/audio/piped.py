@@ -67,7 +67,7 @@ class Pipe:
 
     def peek(self, n: int) -> bytes:
         """Wait for n bytes and return them, fewer at the end of the pipe, without taking them."""
-        while len(self._held) < n and (data := self._file.read1(1 << 16)):
+        while len(self._held) < n and (data := self._read(1 << 16)):
             self._held += data
         return self._held[:n]
 
@@ -85,16 +85,22 @@ class Pipe:
         """Return what is available, at least a byte unless the samples have ended."""
         if self._left == 0 and self._ends():
             return b""
-        data, self._held = self._held or self._file.read1(size), b""
+        data, self._held = self._held or self._read(size), b""
         if self._left is not None:
             data, self._held = data[: self._left], data[self._left :]
             self._left -= len(data)
         return data
 
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._file.read1(size)
+        except OSError as error:
+            raise AudioError(f"stdin cannot be read ({error.strerror or error}); pipe raw PCM or a WAV in") from None
+
     def _ends(self) -> bool:
         head = self.peek(9)
         if not head or is_name(head[:4]) or is_name(head[1:5]):
-            while self._file.read1(1 << 16):  # so that the writer is not cut off
+            while self._read(1 << 16):  # so that the writer is not cut off
                 pass
             return True
         self.notes = ("the pipe went on behind the samples that its WAV header states; all of it was read",)

@@ -8,10 +8,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
-from soundscene.audio.files import content_hash
+from soundscene.audio.files import check_files_first, content_hash
 from soundscene.errors import AudioError
 
 _PROGRAM = "from soundscene.audio.trial import serve; serve()"
@@ -48,6 +49,19 @@ class Trial:
             self._child.kill()
             self._child.communicate()
             self._child = None
+
+
+def try_all_files_first() -> None:
+    """Let this process try each file in a child process before it decodes it: one of them crashes a decoder."""
+    trial, alone = Trial(), threading.Lock()
+
+    def check(path: Path) -> None:
+        with alone:
+            crash = trial.crash(path)
+        if crash:
+            raise crash
+
+    check_files_first(check)
 
 
 def _start() -> subprocess.Popen[bytes]:

@@ -76,7 +76,8 @@ def run(
     finally:
         for note in source.notes:
             tell(note)
-        err.print(stats.summary(listener.heard_s, _counts(source, listener)))
+        if listener.heard_s or isinstance(source, Microphone):  # of an empty pipe, the error says all
+            err.print(stats.summary(listener.heard_s, _counts(source, listener)))
 
 
 def _watched(arrivals: Iterator[Arrival], display: "Rows | Screen", listener: Listener) -> Iterator[Arrival]:

@@ -1,11 +1,14 @@
 """Signals that end a command: SIGTERM and SIGHUP end it as Ctrl-C does, so that what is computed is written."""
 
 import signal
+import time
 from contextlib import suppress
 from types import FrameType
 
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
+_AGAIN_S = 0.5  # a terminal and a supervisor may both send one signal
 _received: list[int] = []
+_times: list[float] = []
 
 
 def install() -> None:
@@ -17,6 +20,9 @@ def install() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
+    if _times and time.monotonic() - _times[-1] < _AGAIN_S:
+        return
+    _times.append(time.monotonic())
     _received.append(number)
     for name in _ENDING[1:]:  # a second one must not interrupt the writing; Ctrl-C may
         if (other := getattr(signal, name, None)) is not None:

@@ -33,6 +33,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     defaults = (signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL)
     before = {number: signal.signal(number, handler) for number, handler in zip(numbers, defaults, strict=True)}
     monkeypatch.setattr(signals, "_received", [])
+    monkeypatch.setattr(signals, "_times", [])
     signals.install()
     yield
     for number, handler in before.items():
