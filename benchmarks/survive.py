@@ -138,8 +138,7 @@ def survive(event: Event, n: int, seed: int, only: str | None = None) -> list[Ro
     for module in IMPORTED:
         importlib.import_module(module)
     draws = np.random.default_rng(seed)
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
+    with _folder() as work:
         chosen = [command for command in commands(work / "input") if only in (None, command.name)]
         rows = {command.name: Row(command.name) for command in chosen}
         references = dict[str, Reference]()
@@ -414,8 +413,18 @@ _AMPLE = 64 * 2**20 // PAGE  # pages that are enough for any command
 
 def can_mount() -> bool:
     """Whether this process may mount a tmpfs."""
-    with tempfile.TemporaryDirectory() as name, _disk(Path(name) / "disk", True) as disk:
+    with _folder() as work, _disk(work / "disk", True) as disk:
         return os.path.ismount(disk)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Make a folder, and remove it in the end; `TemporaryDirectory` would be removed by each forked process."""
+    folder = Path(tempfile.mkdtemp(prefix="survive-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
