@@ -19,6 +19,7 @@ import argparse
 import atexit
 import importlib
 import json
+import math
 import os
 import platform
 import resource
@@ -115,18 +116,19 @@ def main() -> int:
     parser.add_argument("--n", type=int, help="disturbances in all; default 100, 50 or 20")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", metavar="COMMAND", help="one command of the table")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no round begins after them")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     how = f"; {'tmpfs' if can_mount() else 'RLIMIT_FSIZE'}" if given.event == "full-disks" else ""
     print(f"{platform.machine()}, {os.cpu_count()} cores; seed {given.seed}{how}", flush=True)
-    rows = survive(given.event, given.n or N[given.event], given.seed, given.only)
+    rows = survive(given.event, given.n or N[given.event], given.seed, given.only, given.minutes)
     print(*table(given.event, rows), sep="\n")
     if given.json:
         given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     return int(any(row.faults for row in rows))
 
 
-def survive(event: Event, n: int, seed: int, only: str | None = None) -> list[Row]:
+def survive(event: Event, n: int, seed: int, only: str | None = None, minutes: float = math.inf) -> list[Row]:
     """Disturb all commands in turn, until there were enough disturbances.
 
     Args:
@@ -134,6 +136,7 @@ def survive(event: Event, n: int, seed: int, only: str | None = None) -> list[Ro
         n: Disturbances in all.
         seed: Of all that is drawn.
         only: Name of the one command to disturb.
+        minutes: No round begins after them.
     """
     for module in IMPORTED:
         importlib.import_module(module)
@@ -142,7 +145,8 @@ def survive(event: Event, n: int, seed: int, only: str | None = None) -> list[Ro
         chosen = [command for command in commands(work / "input") if only in (None, command.name)]
         rows = {command.name: Row(command.name) for command in chosen}
         references = dict[str, Reference]()
-        while (left := n - sum(row.n for row in rows.values())) > 0:
+        ends = time.monotonic() + 60 * minutes
+        while time.monotonic() < ends and (left := n - sum(row.n for row in rows.values())) > 0:
             command = min(chosen, key=lambda one: (rows[one.name].n, rows[one.name].rounds))
             row, started = rows[command.name], time.monotonic()
             if command.name not in references:
