@@ -22,6 +22,7 @@ import json
 import math
 import os
 import platform
+import re
 import resource
 import shutil
 import signal
@@ -171,6 +172,7 @@ def table(event: str, rows: list[Row]) -> Iterator[str]:
         yield from (f"{row.command}: {fault}" for fault in row.faults)
 
 
+_HARMLESS = re.compile(r"note: |\d+ of \d+ recordings, ")  # progress of a minute, on a busy machine
 _COUNTS = ("n", "rounds", "equal", "finished", "lost", "litter", "seconds")
 
 
@@ -265,7 +267,7 @@ class _Round:
         expected = {-number} if number == signal.SIGKILL else {128 + number}
         if ended.early:
             expected |= {-number}  # before Python runs
-        lines = [line for line in ended.err.splitlines() if not line.startswith("note: ")]
+        lines = [line for line in ended.err.splitlines() if not _HARMLESS.match(line)]
         if ended.code in self._command.codes[0]:
             return
         allowed = ([INTERRUPTED], []) if ended.early else ([] if number == signal.SIGKILL else [INTERRUPTED],)
@@ -276,7 +278,7 @@ class _Round:
 
     def _check_refused(self, ended: Ended) -> None:
         """What a process prints on a full disk, and its exit code."""
-        lines = [line for line in ended.err.splitlines() if not line.startswith("note: ")]
+        lines = [line for line in ended.err.splitlines() if not _HARMLESS.match(line)]
         if ended.code in self._command.codes[0]:
             return
         one_each = all(line.startswith("soundscene: ") for line in lines) and (ended.code == 3 or len(lines) == 1)
