@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 
 from benchmarks.kill import differences, unlike_models
 from soundscene.batch.rows import read_paths
+from soundscene.bundle import save_model
 from soundscene.errors import SceneError
 from soundscene.experiment.plan import Plan
 from soundscene.experiment.results import SplitResult
@@ -78,7 +79,7 @@ def commands(folder: Path) -> list[Command]:
         _write_sounds(sounds)
         write_corpus(few)
         write_corpus(many, 16, 2.1)
-        blank_bundle().save(model)
+        save_model(blank_bundle(), model)
     settings = tuple(word for setting in SETTINGS for word in ("--set", setting))
     predict = ("predict", str(model), str(sounds), "--shard", str(SHARD), "--out", "{out}", "--format")
     train = ("train", str(few / "manifest.csv"), "--out", f"{{out}}/{MODEL}", "--device", "cpu", *settings)

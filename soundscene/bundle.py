@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from soundscene.errors import BundleError, RecipeError
-from soundscene.files import url_hint, write_atomic
+from soundscene.files import check_permission, url_hint, write_atomic
 from soundscene.member import NetworkMember, name_of, networks_of
 from soundscene.model import MOST_MEMBERS, Model
 from soundscene.network.blocks import rename_stack
@@ -167,6 +167,7 @@ def _network_member(stored: dict[str, Any], tensors: dict[str, Tensor], n_scenes
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read header and tensors of a file, and check that it is a complete bundle of a known version."""
+    check_permission(path, BundleError)
     if not os.path.exists(path):
         hint = url_hint(path) or f"no such file; make it by `soundscene train MANIFEST --out {path}`"
         raise BundleError(f"{path}: {hint}")

@@ -18,6 +18,28 @@ def url_hint(path: Path) -> str:
     return "is a URL; download it first, and give the file" if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)) else ""
 
 
+def check_permission(path: Path, error: type[SceneError] = SceneError) -> None:
+    """Refuse a path that may not be read, of which Python may say that it does not exist; nothing else is checked.
+
+    Args:
+        path: Of a file, which need not exist.
+        error: Class of the error to raise.
+
+    Raises:
+        SceneError: Permission is lacking; of the class `error`.
+    """
+    denied = False
+    try:
+        os.stat(path)
+        denied = not os.access(path, os.R_OK)
+    except PermissionError:
+        denied = True
+    except (OSError, ValueError):  # whoever opens it says what is wrong
+        return
+    if denied:
+        raise error(f"{path}: may not be read (permission denied); ask its owner, or run chmod")
+
+
 @contextmanager
 def atomic_path(path: Path, error: type[SceneError] = SceneError) -> Iterator[Path]:
     """Yield a path to write to, which takes the name `path` after the block and vanishes if that fails.

@@ -71,7 +71,9 @@ def _end_by(number: int) -> Never:
     if signal.Signals(number).name in _CRASHES:
         complain(f"crashed ({signal.Signals(number).name})")
     else:
-        signal.signal(number, signal.SIG_DFL)
+        with suppress(OSError):  # SIGKILL has no handler
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         os.kill(os.getpid(), number)
     os._exit(128 + number)
 

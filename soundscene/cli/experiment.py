@@ -23,7 +23,9 @@ LITIS_NOTE = (
 def experiment(
     manifest: Annotated[
         Path | None,
-        typer.Argument(metavar="MANIFEST", help="CSV: path, scene and optionally group, fold.", show_default=False),
+        typer.Argument(
+            readable=False, metavar="MANIFEST", help="CSV: path, scene and optionally group, fold.", show_default=False
+        ),
     ] = None,
     run: Annotated[
         Path,
@@ -120,7 +122,7 @@ def experiment(
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of an experiment, finished or not.")],
+    run: Annotated[Path, typer.Argument(readable=False, metavar="RUN", help="Folder of an experiment, finished or not.")],
     folder: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Folder to write. Default: RUN/report.")
     ] = None,

@@ -12,7 +12,9 @@ from soundscene.extras import require
 
 def explain(
     model: ModelArgument,
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="An audio file, or a manifest (.csv) to average over.")],
+    source: Annotated[
+        Path, typer.Argument(readable=False, metavar="SOURCE", help="An audio file, or a manifest (.csv) to average over.")
+    ],
     picture: Annotated[Path, typer.Option("--out", metavar="FILE", help="Picture to write: .png, .svg, or .html (a page).")],
     head: HeadOption = None,
     scene: Annotated[

@@ -15,8 +15,11 @@ CORES = os.cpu_count() or 1
 COMPUTE = "Compute"  # titles of the panels of a help page
 INPUT, OUTPUT = "Input", "Output"
 
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file (.safetensors).")]
-ManifestArgument = Annotated[Path, typer.Argument(metavar="MANIFEST", help="CSV: path, scene and optionally group, fold.")]
+# readable=False: what cannot be read is told in one line where it is opened
+ModelArgument = Annotated[Path, typer.Argument(readable=False, metavar="MODEL", help="Model file (.safetensors).")]
+ManifestArgument = Annotated[
+    Path, typer.Argument(readable=False, metavar="MANIFEST", help="CSV: path, scene and optionally group, fold.")
+]
 RecipeOption = Annotated[str, typer.Option("--recipe", metavar="NAME", help="small, default, paper, or a TOML file.")]
 SetOption = Annotated[
     list[str] | None,

@@ -11,7 +11,9 @@ from soundscene.cli.terminal import UNREADABLE, complain, say, tell
 
 
 def scan(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of recordings, or the zip of LITIS Rouen.")],
+    folder: Annotated[
+        Path, typer.Argument(readable=False, metavar="FOLDER", help="Folder of recordings, or the zip of LITIS Rouen.")
+    ],
     manifest: Annotated[Path, typer.Option("--out", metavar="CSV", help="Manifest (CSV) to write.")],
     layout: Annotated[
         Literal["folders", "litis"], typer.Option(help="One subfolder per scene, or LITIS Rouen.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def timeline(
     model: ModelArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Audio file of any length.")],
+    file: Annotated[Path, typer.Argument(readable=False, metavar="FILE", help="Audio file of any length.")],
     stay_s: Annotated[
         float | None, typer.Option("--stay", metavar="SECONDS", help="Expected time in one scene. Default: 120.")
     ] = None,

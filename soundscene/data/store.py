@@ -111,7 +111,9 @@ class FeatureStore:
             with FileLock(self.folder / "lock"):
                 return self._build(recordings, workers, progress)
         except OSError as error:
-            raise TrainingError(f"{self.folder}: cannot be written ({error.strerror or error}); is the disk full?") from None
+            raise TrainingError(
+                f"{self.folder}: cannot be written ({error.strerror or error}); is the folder there, writable, and not full?"
+            ) from None
 
     def load(self, recordings: Sequence[Recording]) -> Corpus:
         """Load the features of some recordings into memory, as float32.

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from soundscene.errors import TrainingError
-from soundscene.files import write_atomic
+from soundscene.files import check_permission, write_atomic
 from soundscene.texts import parse_json
 
 
@@ -77,6 +77,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:
     """
     if not path.exists():
         return None
+    check_permission(path, TrainingError)
     try:
         with safe_open(path, "pt") as file:
             header = parse_json(file.metadata()["state"])

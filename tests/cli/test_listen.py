@@ -1,8 +1,10 @@
 """`soundscene listen` from end to end: raw PCM through stdin, a microphone that is made up, the screen."""
 
 import csv
+import errno
 import io
 import json
+import os
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -40,6 +42,20 @@ class Interrupted(io.BytesIO):
         if not data:
             raise KeyboardInterrupt
         return data
+
+
+class Unreadable(io.BytesIO):
+    """A stdin that was opened for writing."""
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+def wave_header() -> bytes:
+    """A WAV without samples."""
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(0, np.float32), RATE, format="WAV")
+    return file.getvalue()
 
 
 def test_every_form_says_what_the_api_says(
@@ -104,6 +120,31 @@ def test_another_file_in_the_pipe_is_one_line(
     assert run("listen", model, "--stdin") == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("soundscene: stdin is an OGG file; --stdin expects raw PCM or a WAV.")
+
+
+@pytest.mark.parametrize(
+    ("data", "n"),
+    [(b"", 0), (b"x", 1), (wave_header(), 0), (wave_header() + b"x", 1)],
+    ids=["empty", "a byte", "wav", "cut"],
+)
+def test_a_pipe_without_a_sample_is_one_line(
+    model: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], data: bytes, n: int
+) -> None:
+    pipe(monkeypatch, data)
+    assert run("listen", model, "--stdin") == 2
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert told.err == (
+        f"soundscene: the pipe ended after {n} byte(s), before its first sample; has the program that writes failed?\n"
+    )
+
+
+def test_a_stdin_that_cannot_be_read_is_one_line(
+    model: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipe(monkeypatch, b"", Unreadable)
+    assert run("listen", model, "--stdin") == 2
+    assert capfd.readouterr().err == "soundscene: stdin cannot be read (Bad file descriptor); pipe raw PCM or a WAV in\n"
 
 
 def test_ctrl_c_is_a_good_end(model: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

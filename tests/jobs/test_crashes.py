@@ -15,6 +15,7 @@ from soundscene.batch.cluster import BEGUN, ShardWorker, shard_of
 from soundscene.batch.folder import BatchConfig
 from soundscene.jobs.ray import versions_here
 from soundscene.predictor import load
+from tests.support.command_line import TINY_SET
 from tests.support.crashing import crashing_libsndfile
 from tests.support.sounds import aac, sound, text
 from tests.support.tiny import recording, write, write_corpus
@@ -64,6 +65,54 @@ def test_a_crash_ends_predict_once(crashing: dict[str, str], model: Path, tmp_pa
     assert rows.keys() == {path.name for path in sounds.iterdir()}
     assert rows["3crash.wav"]["error"] == "crashes its decoder (exit code -11); it is damaged, and was left out"
     assert all(row["scene"] for name, row in rows.items() if name != "3crash.wav")
+
+
+@pytest.mark.kill
+def test_a_crash_while_predictions_are_printed_names_the_file(crashing: dict[str, str], model: Path, tmp_path: Path) -> None:
+    sounds = tmp_path / "sounds"
+    for name in ("0.wav", "1.wav", "2crash.wav", "3.wav", "4crash.wav"):
+        write(sounds / name, recording("rain", 2.2, 0))
+    done = run(crashing, "predict", model, sounds, "--format", "csv", "--workers", "1")
+    assert done.returncode == 3, done.stderr
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert [Path(row["path"]).name for row in rows] == ["0.wav", "1.wav", "3.wav"], "each row once, under one header"
+    assert done.stderr.splitlines() == [
+        "note: a decoder crashed (SIGSEGV); each file is tried in a process of its own now",
+        *(
+            f"soundscene: {sounds / name}: crashes its decoder (exit code -11); it is damaged, and was left out"
+            for name in ("2crash.wav", "4crash.wav")
+        ),
+        "soundscene: 2 file(s) could not be used",
+    ]
+    single = run(crashing, "timeline", model, sounds / "2crash.wav")
+    assert single.returncode == 2
+    assert single.stderr.splitlines()[-1].startswith(f"soundscene: {sounds / '2crash.wav'}: crashes its decoder (exit code")
+
+
+@pytest.mark.kill
+def test_a_crash_on_a_list_from_a_pipe_says_what_to_do(crashing: dict[str, str], model: Path, tmp_path: Path) -> None:
+    crash = write(tmp_path / "crash.wav", recording("rain", 2.2, 0))
+    words = [sys.executable, "-m", "soundscene", "predict", str(model), "--from", "-"]
+    done = subprocess.run(words, input=f"{crash}\n", env=crashing, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 128 + signal.SIGSEGV
+    assert done.stderr.startswith("soundscene: a decoder crashed (SIGSEGV); rerun with a list in a file or with --out")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.kill
+def test_a_crash_in_an_experiment_leaves_the_file_out(crashing: dict[str, str], tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "corpus", 3)
+    write(manifest.parent / "rain/crash.wav", recording("rain", 2.2, 9))
+    manifest.write_text(manifest.read_text() + "rain/crash.wav,rain,1\n")
+    words = ["experiment", manifest, "--out", tmp_path / "run", "--systems", "mfcc-dnn", "--splits", "folds=2"]
+    words += ["--workers", "2", "--threads", "1", "--device", "cpu", *TINY_SET]
+    refused = run(crashing, *words)
+    assert refused.returncode == 2
+    assert "crash.wav: ends the process that reads it; is it damaged" in refused.stderr
+    assert len([line for line in refused.stderr.splitlines() if not line.startswith("note: ")]) == 1
+    done = run(crashing, *words, "--skip-broken")
+    assert done.returncode == 0, done.stderr
+    assert "run: 2 of 2 trainings have a result" in done.stdout
 
 
 @pytest.mark.kill
