@@ -82,7 +82,17 @@ def commands(folder: Path) -> list[Command]:
         save_model(blank_bundle(), model)
     settings = tuple(word for setting in SETTINGS for word in ("--set", setting))
     predict = ("predict", str(model), str(sounds), "--shard", str(SHARD), "--out", "{out}", "--format")
-    train = ("train", str(few / "manifest.csv"), "--out", f"{{out}}/{MODEL}", "--device", "cpu", *settings)
+    train = (
+        "train",
+        str(few / "manifest.csv"),
+        "--recipe",
+        "small",
+        "--out",
+        f"{{out}}/{MODEL}",
+        "--device",
+        "cpu",
+        *settings,
+    )
     experiment = ("--out", "{out}", "--splits", "folds=2", "--threads", "1", "--device", "cpu", *settings)
     epochs = ("--set", "training.epochs=8")
     workers = (("--workers", "2"), ("--workers", "1"))
