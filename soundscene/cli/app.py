@@ -155,6 +155,8 @@ def _flush() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again, and complains, at its end
         if isinstance(error, BrokenPipeError):
             sys.exit(1)
+        if isinstance(error.__context__, SystemExit) and error.__context__.code == 2:  # which has been said
+            sys.exit(2)
         complain(f"the output cannot be written ({error.strerror or error}); is the disk full?")
         sys.exit(2)
 
