@@ -1,10 +1,11 @@
 """Reading folders of sound files by this checkout beside another one: what checks of a file cost.
 
-    python -m benchmarks.reading --before CHECKOUT [--rounds 7] [--files 24] [--seconds 30] [--predict MODEL]
+    python -m benchmarks.reading --before CHECKOUT [--rounds 7] [--files 24] [--seconds 30] [--predict MODEL [--workers 2]]
 
 Both checkouts read the same rendered files in turn, in processes of one thread that stay alive. Compared are the lower
 quartiles of their CPU time, decoders in child processes included, for other work on the machine makes a round longer only.
-With --predict a model predicts the files too.
+With --predict a model predicts the files too, as `soundscene predict FOLDER` does: each process predicts the whole folder
+on two workers. The model must be one that both checkouts read, such as tests/fixtures_0_1_0/models/att_crnn.safetensors.
 """
 
 import argparse
@@ -20,9 +21,12 @@ from typing import Any
 TARGETS = {"flac": 1.03, "m4a": 1.15, "opus": 1.15, "mkv": 1.15, "wav": None, "ogg": None, "mp3": None}
 _READER = """
 import json, sys, warnings
-from tests.support.budget import cpu_s
+exec(open(sys.argv.pop(1)).read())  # cpu_s, which an older checkout lacks
 warnings.simplefilter("ignore")
-from soundscene.audio.files import AudioFile
+try:
+    from soundscene.audio.files import AudioFile
+except ImportError:  # 0.1.0
+    from soundscene.data.audio import AudioFile
 from soundscene.recipe import AudioRecipe
 model = None
 if len(sys.argv) > 1:
@@ -32,11 +36,15 @@ if len(sys.argv) > 1:
 print("ready", flush=True)
 for line in sys.stdin:
     started, n = cpu_s(), 0
-    for path in json.loads(line):
+    paths = json.loads(line)
+    for path in paths:
         if model is None:
             n += sum(len(block) for block in AudioFile(path, AudioRecipe()).blocks())
         else:
-            n += model.predict(path).duration_s
+            pass
+    if model is not None:
+        for _, prediction in model.predict_each(paths, workers=int(sys.argv[2])):
+            n += prediction.duration_s
     print(json.dumps([cpu_s() - started, n]), flush=True)
 """
 
@@ -48,10 +56,11 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--predict", metavar="MODEL")
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--formats", nargs="+", choices=list(TARGETS), default=list(TARGETS), metavar="NAME")
     arguments = parser.parse_args()
     here = Path(__file__).resolve().parents[1]
-    extra = [arguments.predict] if arguments.predict else []
+    extra = [str(Path(arguments.predict).resolve()), str(arguments.workers)] if arguments.predict else []
     sides = [_start(folder.resolve(), extra) for folder in (arguments.before, here)]
     print("| format | before | after | after / before | at most | reached |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +93,7 @@ def _typical(values: list[float]) -> float:
 def _start(checkout: Path, extra: list[str]) -> "subprocess.Popen[str]":
     environment = os.environ | {"PYTHONPATH": str(checkout)} | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     process = subprocess.Popen(
-        [sys.executable, "-c", _READER, *extra],
+        [sys.executable, "-c", _READER, str(Path(__file__).parents[1] / "tests/support/budget.py"), *extra],
         env=environment,
         cwd=checkout,
         text=True,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -83,7 +84,11 @@ def complain(text: str) -> None:
 
 
 def _one_line(text: str) -> str:
-    """Replace line breaks, which file names may contain, by spaces, and write out what would steer the terminal."""
+    """Replace line breaks, which file names may contain, by spaces, and write out what would steer the terminal.
+
+    A word of a thousand characters is no name that a system takes, and is shortened.
+    """
+    text = re.sub(r"\S{1000,}", lambda word: f"{word[0][:60]}...{word[0][-60:]} ({len(word[0])} characters)", text)
     return show(" ".join(text.splitlines()))
 
 
