@@ -21,12 +21,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from soundscene.errors import BundleError, RecipeError
+from soundscene.backbone.build import build
+from soundscene.backbone.encoder import POOLINGS
+from soundscene.backbone.stored import StoredBackbone
+from soundscene.errors import BackboneError, BundleError, RecipeError
 from soundscene.files import check_permission, url_hint, write_atomic
-from soundscene.member import NetworkMember, name_of, networks_of
+from soundscene.member import BackboneMember, Member, NetworkMember, name_of
 from soundscene.model import MOST_MEMBERS, Model
 from soundscene.network.blocks import rename_stack
-from soundscene.network.models import Network, build_network
+from soundscene.network.models import build_network
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.fusion import MAX_TEMPERATURE, MIN_TEMPERATURE
@@ -36,7 +39,7 @@ from soundscene.types import Head
 
 FORMAT = "soundscene bundle"
 VERSION = 2  # of the format that this version reads and writes; 1 for a model of one network
-NETWORK = "network"  # kind of a member
+NETWORK, BACKBONE = "network", "backbone"  # kinds of members
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _LARGEST = 1e15  # of a weight: those of the SVM may be large, where embeddings are small
 
@@ -59,21 +62,20 @@ def save_model(model: Model, path: Path) -> None:
         "provenance": model.provenance,
     }
     tensors: dict[str, Tensor] = {}
-    networks = networks_of(model.members)
-    if len(networks) < len(model.members):
-        raise BundleError(f"{path}: a member of an unknown kind cannot be written")
-    if len(networks) == 1:
-        parts |= {"version": 1, "recipe": networks[0].recipe.to_stored(), "front_end": networks[0].front_end}
-        tensors |= _network_tensors(networks[0])
+    first = model.members[0]
+    alone = len(model.members) == 1 and isinstance(first, NetworkMember)
+    if isinstance(first, NetworkMember) and alone:
+        parts |= {"version": 1, "recipe": first.recipe.to_stored(), "front_end": first.front_end}
+        tensors |= _tensors(first)
     else:
-        parts |= {"version": 2, "members": [_stored(member) for member in networks]}
-        for number, member in enumerate(networks):
-            tensors |= _under(f"members/{number}/", _network_tensors(member))
+        parts |= {"version": 2, "members": [_stored(member) for member in model.members]}
+        for number, member in enumerate(model.members):
+            tensors |= _under(f"members/{number}/", _tensors(member))
     if familiarity := model.familiarity:  # readers of format 1 that are older ignore it
         parts["familiarity"] = familiarity.kind
         tensors["familiarity/held"] = torch.from_numpy(familiarity.calibration_scores)
         for number, gaussians in enumerate(familiarity.gaussians):
-            prefix = "familiarity/" if len(networks) == 1 else f"members/{number}/familiarity/"
+            prefix = "familiarity/" if alone else f"members/{number}/familiarity/"
             tensors |= _under(prefix, {"mean": torch.from_numpy(gaussians.mean).float()})
             tensors |= _under(prefix, {"precision": torch.from_numpy(gaussians.precision).float()})
     header = json.dumps(parts, sort_keys=True)
@@ -97,7 +99,7 @@ def load_model(path: Path) -> Model:
         members = _members(header, tensors, len(scenes))
         temperature = _temperature(header["temperature"])
         provenance = _provenance(header["provenance"])
-        familiarity = _familiarity(header, tensors, [(len(scenes), m.network.softmax.in_features) for m in members])
+        familiarity = _familiarity(header, tensors, [(len(scenes), m.svm.weight.shape[1]) for m in members])
         model = Model(scenes, members, temperature, provenance, familiarity)
     except KeyError as error:
         raise BundleError(f"{path}: its header lacks {error}; retrain the model") from None
@@ -105,7 +107,7 @@ def load_model(path: Path) -> Model:
         reason = " ".join(str(error).split())[:LONGEST]
         raise BundleError(f"{path}: its header and its tensors do not agree ({reason}); retrain the model") from None
     for member in members:
-        if faults := [*_faults(member.network, member.svm)]:
+        if faults := [*_faults(member)]:
             where = f"{path}: member {member.name}" if len(members) > 1 else path
             raise BundleError(
                 f"{where}: {faults[0]}; was the training stopped by an error, or the file changed? retrain the model"
@@ -113,15 +115,32 @@ def load_model(path: Path) -> Model:
     return model
 
 
-def _stored(member: NetworkMember) -> dict[str, Any]:
-    return {"name": member.name, "kind": NETWORK, "recipe": member.recipe.to_stored(), "front_end": member.front_end}
+def _stored(member: Member) -> dict[str, Any]:
+    if isinstance(member, NetworkMember):
+        return {"name": member.name, "kind": NETWORK, "recipe": member.recipe.to_stored(), "front_end": member.front_end}
+    if isinstance(member, BackboneMember):
+        backbone = member.stored.header()
+        return {
+            "name": member.name,
+            "kind": BACKBONE,
+            "recipe": member.recipe.to_stored(),
+            "pooling": member.pooling,
+            "backbone": backbone,
+        }
+    raise BundleError(f"member {member.name}: of a kind that cannot be written")
 
 
-def _network_tensors(member: NetworkMember) -> dict[str, Tensor]:
-    return _under("network/", member.network.state_dict()) | _under("svm/", member.svm.state_dict())
+def _tensors(member: Member) -> dict[str, Tensor]:
+    assert isinstance(member, NetworkMember | BackboneMember)
+    svm = _under("svm/", member.svm.state_dict())
+    if isinstance(member, NetworkMember):
+        return _under("network/", member.network.state_dict()) | svm
+    return _under("backbone/", member.stored.tensors) | svm
 
 
-def _members(header: dict[str, Any], tensors: dict[str, Tensor], n_scenes: int) -> tuple[NetworkMember, ...]:
+def _members(
+    header: dict[str, Any], tensors: dict[str, Tensor], n_scenes: int
+) -> tuple[NetworkMember | BackboneMember, ...]:
     """Build the members of a file, each after its own numbers and shapes were checked."""
     if header["version"] == 1:
         return (_network_member(header, tensors, n_scenes, None),)
@@ -129,16 +148,17 @@ def _members(header: dict[str, Any], tensors: dict[str, Tensor], n_scenes: int) 
     if not isinstance(stored, list) or not 1 <= len(stored) <= MOST_MEMBERS:
         what = f"{len(stored)}" if isinstance(stored, list) else short(repr(stored))
         raise ValueError(f"members are {what}, expected a list of 1 to {MOST_MEMBERS}")
-    members = []
+    members: list[NetworkMember | BackboneMember] = []
     for number, one in enumerate(stored):
         if not isinstance(one, dict):
             raise TypeError(f"member {number} is {short(repr(one))}, expected names with values")
         name = _member_name(one["name"])
-        if one["kind"] != NETWORK:
-            raise ValueError(f"member {name}: of kind {short(repr(one['kind']))}, expected {NETWORK}")
+        if one["kind"] not in (NETWORK, BACKBONE):
+            raise ValueError(f"member {name}: of kind {short(repr(one['kind']))}, expected {NETWORK} or {BACKBONE}")
+        build_member = _network_member if one["kind"] == NETWORK else _backbone_member
         try:
-            members.append(_network_member(one, _part(tensors, f"members/{number}/"), n_scenes, name))
-        except (RecipeError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+            members.append(build_member(one, _part(tensors, f"members/{number}/"), n_scenes, name))
+        except (RecipeError, BackboneError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
             raise ValueError(f"member {name}: {error}") from None
     places = {f"members/{number}" for number in range(len(stored))}
     of_members = [name for name in tensors if name.startswith("members/")]
@@ -163,6 +183,22 @@ def _network_member(stored: dict[str, Any], tensors: dict[str, Tensor], n_scenes
     svm.load_state_dict(_part(tensors, "svm/"))
     front_end = _front_end(stored.get("front_end", 1))
     return NetworkMember(name or name_of(recipe), recipe, network.eval(), svm.eval(), front_end)
+
+
+def _backbone_member(stored: dict[str, Any], tensors: dict[str, Tensor], n_scenes: int, name: str) -> BackboneMember:
+    recipe = Recipe.from_stored(stored["recipe"])
+    if (pooling := stored["pooling"]) not in POOLINGS:
+        raise ValueError(f"pooling {short(repr(pooling))}, expected one of {', '.join(POOLINGS)}")
+    if not isinstance(header := stored["backbone"], dict):
+        raise TypeError(f"backbone is {short(repr(header))}, expected names with values")
+    weights = StoredBackbone.of(header, _part(tensors, "backbone/"))
+    backbone = build(weights, pooling)
+    with torch.device("meta"):
+        needed = CalibratedSVM(backbone.n_features, n_scenes)
+    _check_tensors(_under("svm/", needed.state_dict()), tensors, ("svm/",), "the backbone")
+    svm = CalibratedSVM(backbone.n_features, n_scenes)
+    svm.load_state_dict(_part(tensors, "svm/"))
+    return BackboneMember(name, recipe, weights, backbone, svm.eval(), pooling)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -260,24 +296,30 @@ def _check_shapes(recipe: Recipe, n_scenes: int, tensors: dict[str, Tensor]) -> 
         svm = CalibratedSVM(network.softmax.in_features, n_scenes)
     needed = {f"network/{name}": t for name, t in network.state_dict().items()}
     needed |= {f"svm/{name}": t for name, t in svm.state_dict().items()}
-    found = {name: t for name, t in tensors.items() if name.startswith(("network/", "svm/"))}
+    _check_tensors(needed, tensors, ("network/", "svm/"), "the recipe")
+
+
+def _check_tensors(needed: dict[str, Tensor], tensors: dict[str, Tensor], prefixes: tuple[str, ...], who: str) -> None:
+    """Compare the tensors under some prefixes with those that are needed, and raise `ValueError` if they differ."""
+    found = {name: t for name, t in tensors.items() if name.startswith(prefixes)}
     rename_stack(found, "network/recurrent.")
     for name, tensor in needed.items():
         if name not in found:
             raise ValueError(f"{name} is missing")
         if found[name].shape != tensor.shape:
             sizes = (" x ".join(map(str, t.shape)) or "one number" for t in (found[name], tensor))
-            raise ValueError("{} is {}, the recipe needs {}".format(name, *sizes))
+            raise ValueError(f"{name} is {next(sizes)}, {who} needs {next(sizes)}")
         allowed = _FLOATS if tensor.is_floating_point() else (tensor.dtype,)
         if found[name].dtype not in allowed:
             raise ValueError(f"{name} holds {found[name].dtype}, expected {allowed[0]}")
     if unknown := sorted(found.keys() - needed.keys()):
-        raise ValueError(f"{short(unknown[0])} belongs to no layer of the recipe")
+        raise ValueError(f"{short(unknown[0])} belongs to no layer of {who}")
 
 
-def _faults(network: Network, svm: CalibratedSVM) -> Iterator[str]:
-    """Yield what makes the weights useless, though each has the right shape."""
-    for prefix, module in (("network", network), ("svm", svm)):
+def _faults(member: NetworkMember | BackboneMember) -> Iterator[str]:
+    """Yield what makes the weights useless, though each has the right shape. A backbone was checked when it was built."""
+    modules = {"svm": member.svm} | ({"network": member.network} if isinstance(member, NetworkMember) else {})
+    for prefix, module in sorted(modules.items()):
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point() and f"{prefix}/{name}" != "svm/offset" and not tensor.isfinite().all():
                 yield f"{prefix}/{name} holds values that are not finite"
@@ -285,14 +327,16 @@ def _faults(network: Network, svm: CalibratedSVM) -> Iterator[str]:
                 yield f"{prefix}/{name} holds values beyond {_LARGEST:g}, which no training gives"
             if name.endswith("running_var") and (tensor < 0).any():
                 yield f"{prefix}/{name} holds negative variances"
-    inverse = network.standardise.inverse_deviation
+    # A scene that was absent from the training has offset +inf: probability zero. All scenes cannot have it.
+    if not (member.svm.offset > -math.inf).all() or not member.svm.offset.isfinite().any():
+        yield "svm/offset holds values that are no offsets"
+    if not isinstance(member, NetworkMember):
+        return
+    inverse = member.network.standardise.inverse_deviation
     if not ((inverse > 0) & (inverse < 2e6)).all():  # `Standardise.fit` takes no deviation below 1e-6
         yield "network/standardise.inverse_deviation holds values that are no inverse deviations"
-    if not (network.standardise.mean.abs() < 1e3).all():
+    if not (member.network.standardise.mean.abs() < 1e3).all():
         yield "network/standardise.mean holds values that are no logarithms of a power"
-    # A scene that was absent from the training has offset +inf: probability zero. All scenes cannot have it.
-    if not (svm.offset > -math.inf).all() or not svm.offset.isfinite().any():
-        yield "svm/offset holds values that are no offsets"
 
 
 def _familiarity(

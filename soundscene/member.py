@@ -6,8 +6,13 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
+from torch import Tensor
 
+from soundscene.backbone.encoder import Backbone, Pooling
+from soundscene.backbone.packing import SCALE
+from soundscene.backbone.stored import StoredBackbone
+from soundscene.backbone.stream import BackboneSource
 from soundscene.errors import BundleError
 from soundscene.network.models import AttCRNN, Network
 from soundscene.network.svm import CalibratedSVM
@@ -167,11 +172,7 @@ class NetworkMember:
             BundleError: If weights are so large that the posterior is not a number.
         """
         x = torch.from_numpy(embeddings).to(self.network.softmax.weight.device)
-        logits = self.network.softmax(x) if head == "softmax" else self.svm(x)
-        log_posterior = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
-        if np.isnan(log_posterior).any():  # of finite weights so large that products overflow
-            raise BundleError("the model computes no finite posterior, because its weights are too large; retrain the model")
-        return log_posterior
+        return _log_posterior(self.network.softmax(x) if head == "softmax" else self.svm(x))
 
     @torch.inference_mode()
     def logits(self, embeddings: Float32[np.ndarray, "segment embedding"]) -> Float32[np.ndarray, "segment scene"]:
@@ -182,6 +183,96 @@ class NetworkMember:
         """
         x = torch.from_numpy(embeddings).to(self.network.softmax.weight.device)
         return self.network.softmax(x).float().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class BackboneMember:
+    """A frozen pretrained backbone with a calibrated SVM on its embeddings.
+
+    It has no softmax layer and no attention, and hears no noise-subtracted channel.
+
+    Attributes:
+        name: Such as "yamnet".
+        recipe: Settings of audio, training and calibration; the others do not count.
+        stored: Weights of the backbone, and their licence, source and digest.
+        backbone: What computes embeddings with them.
+        svm: The calibrated SVM on its embeddings.
+        pooling: How a segment's embedding is made of those of its patches.
+    """
+
+    name: str
+    recipe: Recipe
+    stored: StoredBackbone
+    backbone: Backbone
+    svm: CalibratedSVM
+    pooling: Pooling = "mean"
+
+    @property
+    def front_end(self) -> int:
+        """The current version: nothing of it depends on the front-end of the networks."""
+        return FRONT_END
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The SVM only."""
+        return ("svm",)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of the backbone's weights; bytes for a file in ONNX."""
+        return sum(t.numel() for name, t in self.stored.tensors.items() if not name.endswith(SCALE))
+
+    @property
+    def audio(self) -> AudioRecipe:
+        """Sample rate of the model, and segments."""
+        return self.recipe.audio
+
+    @property
+    def default_head(self) -> Head:
+        """The SVM."""
+        return "svm"
+
+    def source(self, audio: AudioRecipe, segment_hop_s: float | None = None, version: int = FRONT_END) -> BackboneSource:
+        """Return what prepares segments for the backbone, at its own rate.
+
+        Args:
+            audio: Of the model.
+            segment_hop_s: Seconds between starts of segments, by default their length.
+            version: Not used.
+        """
+        return BackboneSource(self.backbone, audio, segment_hop_s)
+
+    def embed(self, features: Float32[np.ndarray, "segment ..."]) -> Float32[np.ndarray, "segment embedding"]:
+        """Compute the pooled embeddings of what the source has prepared."""
+        return self.backbone.embed(features)
+
+    @torch.inference_mode()
+    def classify(self, embeddings: Float32[np.ndarray, "segment embedding"], head: Head) -> LogPosterior:
+        """Classify embeddings by the calibrated SVM.
+
+        Args:
+            embeddings: From `embed`.
+            head: "svm".
+
+        Returns:
+            Log posterior [segment, scene].
+
+        Raises:
+            BundleError: If weights are so large that the posterior is not a number.
+        """
+        return _log_posterior(self.svm(torch.from_numpy(embeddings)))
+
+    @property
+    def facts(self) -> dict[str, str | int]:
+        """Name, rate, licence, source and digest of the backbone, for provenance."""
+        return {**self.stored.facts, "weights_sha256": self.stored.digest, "pooling": self.pooling}
+
+
+def _log_posterior(logits: Float[Tensor, "segment scene"]) -> LogPosterior:
+    log_posterior = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
+    if np.isnan(log_posterior).any():  # of finite weights so large that products overflow
+        raise BundleError("the model computes no finite posterior, because its weights are too large; retrain the model")
+    return log_posterior
 
 
 def networks_of(members: Sequence[Member]) -> list[NetworkMember]:

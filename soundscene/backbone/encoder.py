@@ -13,7 +13,7 @@ POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A frozen network. Whatever has these four can be a backbone."""
+    """A frozen network. Whatever has these five can be a backbone."""
 
     @property
     def name(self) -> str:
@@ -30,11 +30,21 @@ class Backbone(Protocol):
         """Size of an embedding."""
         ...
 
-    def embed(self, waves: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment feature"]:
-        """Return an embedding for each segment, which depends on that segment's samples only.
+    def prepare(self, waves: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment ..."]:
+        """Return what `embed` reads of each segment: the samples themselves, or an image of them.
+
+        It runs beside the decoding, in several threads.
 
         Args:
             waves: Segments of one length, mono, at `sample_rate`, nominally from -1 to 1.
+        """
+        ...
+
+    def embed(self, prepared: Float32[np.ndarray, "segment ..."]) -> Float32[np.ndarray, "segment feature"]:
+        """Return an embedding for each segment, which depends on that segment's samples only.
+
+        Args:
+            prepared: From `prepare`.
         """
         ...
 

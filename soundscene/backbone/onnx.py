@@ -61,12 +61,21 @@ class OnnxBackbone:
         probe = self._run(np.zeros((1, self._patch or self.sample_rate), np.float32))
         self.n_features = widening(pooling) * probe.shape[1]
 
-    def embed(self, waves: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment feature"]:
-        """Return the pooled embedding of each segment.
+    def prepare(self, waves: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment sample"]:
+        """Return the samples: what a file in ONNX does with them is its own.
 
         Args:
             waves: Segments of one length at the backbone's rate.
         """
+        return waves
+
+    def embed(self, prepared: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment feature"]:
+        """Return the pooled embedding of each segment.
+
+        Args:
+            prepared: Segments of one length at the backbone's rate.
+        """
+        waves = prepared
         if len(waves) == 0:
             return np.zeros((0, self.n_features), np.float32)
         size = self._patch or waves.shape[1]

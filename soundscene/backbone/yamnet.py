@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from soundscene.backbone.tflite import (
 )
 from soundscene.errors import BackboneError
 from soundscene.network.yamnet import FILTERS, LAYERS, N_CLASSES, YAMNet
-from soundscene.signal.patches import HOP, N_BANDS, N_FFT, PATCH_HOP, SAMPLE_RATE, LogMelPatches
+from soundscene.signal.patches import HOP, N_BANDS, N_FFT, PATCH_HOP, SAMPLE_RATE, LogMelPatches, cut_patches
 
 KNOWN = {"687f226c147a2caab4706fbbab5e9cecb14b9a368264bf61108078b1fddf68f5": "int8, 3,959,752 bytes"}
 """Digests of the files that soundscene was measured with."""
@@ -57,26 +58,31 @@ class YamnetBackbone:
         self.sample_rate = SAMPLE_RATE
         self.pooling: Pooling = pooling
         self.network = _build(stored)
+        self.n_parameters = sum(p.numel() for p in self.network.parameters())
         self.n_features = widening(pooling) * self.network.n_features
         self.patch_hop = PATCH_HOP if patch_hop_s is None else round(patch_hop_s * SAMPLE_RATE / HOP)
         if self.patch_hop < 1:
             raise BackboneError(f"patches every {patch_hop_s} s: allowed are 0.01 s or more")
-        self._patches: LogMelPatches | None = None  # for segments of the length that came last
+        self._images = lru_cache(4)(partial(LogMelPatches, patch_hop=self.patch_hop))
 
-    @torch.inference_mode()
-    def embed(self, waves: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment feature"]:
-        """Return the pooled embedding of each segment.
+    def prepare(self, waves: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment image_frame band"]:
+        """Return the log-mel image of each segment.
 
         Args:
             waves: Segments of one length at 16 kHz.
         """
-        if len(waves) == 0:
-            return np.zeros((0, self.n_features), np.float32)
-        if self._patches is None or self._patches.segment_samples != waves.shape[1]:
-            self._patches = LogMelPatches(waves.shape[1], self.patch_hop)
-        rows = []
-        for at in range(0, len(waves), _AT_ONCE):
-            patches = torch.from_numpy(self._patches(waves[at : at + _AT_ONCE]))
+        return self._images(waves.shape[1])(waves)
+
+    @torch.inference_mode()
+    def embed(self, prepared: Float32[np.ndarray, "segment image_frame band"]) -> Float32[np.ndarray, "segment feature"]:
+        """Return the pooled embedding of each segment.
+
+        Args:
+            prepared: Log-mel images.
+        """
+        rows = [np.zeros((0, self.n_features), np.float32)]
+        for at in range(0, len(prepared), _AT_ONCE):
+            patches = torch.from_numpy(cut_patches(prepared[at : at + _AT_ONCE], self.patch_hop).copy())
             embeddings = self.network.embed(patches.flatten(0, 1))
             rows.append(pool(embeddings.unflatten(0, patches.shape[:2]).numpy(), self.pooling))
         return np.concatenate(rows)

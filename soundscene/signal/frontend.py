@@ -14,7 +14,7 @@ from soundscene.signal.segments import SegmentStream, Starts, Waves
 from soundscene.types import Samples, SegmentFeatures, take_features
 
 _SAME_START_S = 1e-3  # members at another rate may round the start of a segment
-_BLOCK = 1 << 17  # samples worked on at a time (6 s): what a push takes beside its images does not grow with its size
+BLOCK = 1 << 17  # samples worked on at a time (6 s): what a push takes beside its images does not grow with its size
 
 
 @runtime_checkable
@@ -114,9 +114,9 @@ class FrontEndStream:
         """
         self._open()
         pieces = []
-        for at in range(0, len(samples), _BLOCK):
-            block = samples[at : at + _BLOCK]
-            self._check(block)
+        for at in range(0, len(samples), BLOCK):
+            block = samples[at : at + BLOCK]
+            check_finite(block, self._n, self._sample_rate)
             self._n += len(block)
             channels = self._two_channels.push(block)
             if channels.shape[1] == 0:
@@ -150,18 +150,29 @@ class FrontEndStream:
     def _images(self, waves: Waves, start_s: Starts) -> SegmentFeatures:
         return SegmentFeatures(self._log_spectrograms(waves), start_s, np.asarray(~waves[:, 0].any(axis=1)))
 
-    def _check(self, block: Samples) -> None:
-        finite = np.isfinite(block)
-        if not finite.all():
-            at = int(np.argmin(finite))
-            raise AudioError(
-                f"sample {self._n + at} ({(self._n + at) / self._sample_rate:.3f} s) is {block[at]}; samples must be finite "
-                f"numbers, nominally from -1 to 1: a damaged recording, or a division by zero before"
-            )
-
     def _open(self) -> None:
         if self._flushed:
             raise RuntimeError("this stream was flushed; take a new one from FrontEnd.stream() for each recording")
+
+
+def check_finite(block: Samples, n_before: int, sample_rate: int) -> None:
+    """Refuse samples that are no finite numbers.
+
+    Args:
+        block: Samples.
+        n_before: Samples of the recording before them.
+        sample_rate: In Hz.
+
+    Raises:
+        AudioError: A sample is NaN or infinite; the message names the first.
+    """
+    finite = np.isfinite(block)
+    if not finite.all():
+        at = int(np.argmin(finite))
+        raise AudioError(
+            f"sample {n_before + at} ({(n_before + at) / sample_rate:.3f} s) is {block[at]}; samples must be finite "
+            f"numbers, nominally from -1 to 1: a damaged recording, or a division by zero before"
+        )
 
 
 class JoinedFrontEnd:

@@ -17,7 +17,7 @@ PATCH_SAMPLES = (PATCH - 1) * HOP + WINDOW  # 15600, 0.975 s
 
 
 class LogMelPatches:
-    """Compute patches [segment, patch, frame, band] of segments [segment, sample] at 16 kHz.
+    """Compute log-mel images [segment, frame, band] of segments [segment, sample] at 16 kHz, for `cut_patches`.
 
     Values are ln(mel @ |X| + 0.001) of magnitudes, not powers. Patches begin with the segment and lie wholly inside, one
     every `patch_hop` frames: a segment of 2 s holds three, of which the last ends at 1.935 s. A segment shorter than a patch
@@ -43,28 +43,35 @@ class LogMelPatches:
             htk_mel_filters(SAMPLE_RATE, N_FFT, N_BANDS, LOW_HZ, HIGH_HZ).T, dtype=np.float32
         )
 
-    def log_mel(self, segment: Float32[np.ndarray, " sample"]) -> Float32[np.ndarray, "frame band"]:
-        """Compute the log-mel image of the frames that belong to a patch."""
-        needed = (self.n_frames - 1) * HOP + WINDOW
-        if len(segment) < needed:
-            segment = np.concatenate([segment, np.zeros(needed - len(segment), np.float32)])
-        frames = np.zeros((self.n_frames, N_FFT), np.float32)
-        cut_frames(segment, self._window, HOP, frames)
-        magnitude = np.sqrt(power(np.asarray(scipy.fft.rfft(frames))))
-        return np.log(magnitude @ self._filters + np.float32(OFFSET))
-
-    def __call__(self, segments: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment patch frame band"]:
-        """Compute the patches of segments, each of the same length.
+    def __call__(self, segments: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment image_frame band"]:
+        """Compute the log-mel image of each segment, as far as patches cover it.
 
         Raises:
             ValueError: The segments have another length.
         """
         if segments.shape[1] != self.segment_samples:
             raise ValueError(f"segments of {segments.shape[1]} samples; these patches are for {self.segment_samples}")
-        patches = np.empty((len(segments), self.n_patches, PATCH, N_BANDS), np.float32)
-        # One segment at a time, as in `LogSpectrogram`: its values cannot depend on how many others it came with.
-        for segment, rows in zip(segments, patches, strict=True):
-            image = self.log_mel(segment)
-            for i, patch in enumerate(rows):
-                patch[:] = image[i * self.patch_hop : i * self.patch_hop + PATCH]
-        return patches
+        needed = (self.n_frames - 1) * HOP + WINDOW
+        if segments.shape[1] < needed:
+            segments = np.pad(segments, ((0, 0), (0, needed - segments.shape[1])))
+        images = np.empty((len(segments), self.n_frames, N_BANDS), np.float32)
+        frames = np.zeros((self.n_frames, N_FFT), np.float32)
+        # One segment at a time, as in `LogSpectrograms`: its values cannot depend on how many others it came with.
+        for segment, image in zip(segments, images, strict=True):
+            cut_frames(segment, self._window, HOP, frames)
+            magnitude = np.sqrt(power(np.asarray(scipy.fft.rfft(frames))))
+            np.log(magnitude @ self._filters + np.float32(OFFSET), out=image)
+        return images
+
+
+def cut_patches(
+    images: Float32[np.ndarray, "segment image_frame band"], patch_hop: int = PATCH_HOP
+) -> Float32[np.ndarray, "segment patch frame band"]:
+    """Cut images into patches, which share memory.
+
+    Args:
+        images: From `LogMelPatches`.
+        patch_hop: Frames from one patch to the next.
+    """
+    patches = np.lib.stride_tricks.sliding_window_view(images, PATCH, axis=1)[:, ::patch_hop]
+    return patches.transpose(0, 1, 3, 2)

@@ -40,6 +40,8 @@ SYSTEMS = (
     ),
     SystemSpec("cnn-mel", "CNN baseline (log-mel)", "neural", ("network.kind=cnn", "features.kind=mel")),
     SystemSpec("cnn-gammatone", "CNN baseline (log-gammatone)", "neural", ("network.kind=cnn", "features.kind=gammatone")),
+    SystemSpec("yamnet", "YAMNet, frozen", "transfer", ("calibration.svm_c=0.01",)),
+    SystemSpec("backbone", "backbone, frozen", "transfer", ("calibration.svm_c=0.01",)),
     SystemSpec("hog", "HOG + linear SVM", "hog"),
     SystemSpec("mfcc-dnn", "MFCC + DNN", "mfcc_dnn"),
 )

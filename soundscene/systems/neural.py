@@ -21,11 +21,12 @@ from soundscene.data.corpus import Corpus, front_end_of, read_segments, regular_
 from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
 from soundscene.errors import RecipeError, TrainingError
-from soundscene.member import NetworkMember, name_of
+from soundscene.member import BackboneMember, NetworkMember, name_of, networks_of
 from soundscene.model import Model
 from soundscene.network.models import Network, check_bands
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
+from soundscene.systems.backbone import fit_member
 from soundscene.systems.calibration import HEADS, calibrate, predict
 from soundscene.systems.system import FitContext, Fitted, PredictFunction, System
 from soundscene.training.augment import any_of, augmented_pieces
@@ -57,13 +58,13 @@ class TrainedMember:
     """Result of the training of one member.
 
     Attributes:
-        member: The member, whose network is where it was trained.
+        member: The member, whose network, if it has one, is where it was trained.
         embeddings: Of the voting segments that it was trained on.
         history: One row per epoch.
         facts: Epoch, seconds and notes.
     """
 
-    member: NetworkMember
+    member: NetworkMember | BackboneMember
     embeddings: Float32[np.ndarray, "segment embedding"]
     history: list[dict[str, float]]
     facts: dict[str, Any]
@@ -114,6 +115,7 @@ def train_members(
     on_epoch: MemberCallback | None = None,
     provenance: Mapping[str, Any] | None = None,
     front_end: int = FRONT_END,
+    backbones: Mapping[str, BackboneMember] | None = None,
 ) -> TrainedModel:
     """Train the members of a model one after the other, then what belongs to all of them.
 
@@ -130,6 +132,7 @@ def train_members(
         on_epoch: Called after each epoch.
         provenance: Facts to store in the model beside those of the training.
         front_end: Version of the front-end that made the features of the corpus.
+        backbones: Members of frozen backbones, by their name, whose SVMs are to be fitted.
 
     Raises:
         TrainingError: If the corpus has one scene, a scene is digital silence throughout, or no group can be held out to
@@ -148,7 +151,9 @@ def train_members(
         raise TrainingError('training.keep = "best": no group can be held out to choose the epoch by; keep the last epoch')
     _check_audible(part, scenes)
     trained = [
-        _train_member(
+        _fit_backbone(backbones[name], part.of_member(number), scenes)
+        if backbones and name in backbones
+        else _train_member(
             name,
             recipe,
             part.of_member(number),
@@ -169,8 +174,8 @@ def train_members(
         "seconds": round(time.perf_counter() - started, 1),
         "held_out_recordings": len(held),
     }
-    for one in trained:
-        one.member.network.to("cpu")
+    for network in networks_of(model.members):
+        network.network.to("cpu")
     history = [row if len(trained) == 1 else {"member": one.member.name, **row} for one in trained for row in one.history]
     return TrainedModel(replace(model, provenance=facts), history, held)
 
@@ -211,10 +216,15 @@ def _train_member(
     return TrainedMember(replace(member, svm=svm), embeddings, fitted.history, facts)
 
 
+def _fit_backbone(member: BackboneMember, part: Corpus, scenes: tuple[str, ...]) -> TrainedMember:
+    fitted, embeddings, facts = fit_member(member, part, scenes)
+    return TrainedMember(fitted, embeddings, [], facts)
+
+
 def _facts(trained: Sequence[TrainedMember], notes: Sequence[str], part: Corpus) -> dict[str, Any]:
     """Collect the provenance of a training; the facts of each member apart, if there are several."""
     if len(trained) == 1:
-        facts = {"epoch": trained[0].facts["epoch"], "notes": [*notes, *trained[0].facts["notes"]]}
+        facts = {**trained[0].facts, "notes": [*notes, *trained[0].facts["notes"]]}
     else:
         of_members = [f"{one.member.name}: {note}" for one in trained for note in one.facts["notes"]]
         apart = {one.member.name: {k: v for k, v in one.facts.items() if k != "notes"} for one in trained}
@@ -223,7 +233,7 @@ def _facts(trained: Sequence[TrainedMember], notes: Sequence[str], part: Corpus)
         "recordings": dict(Counter(r.scene for r in part.recordings)),
         "segments": int(part.voting.sum()),
         "silent_segments_left_out": int((part.regular & part.silent).sum()),
-        "device": str(trained[0].member.network.softmax.weight.device),
+        "device": next((str(m.network.softmax.weight.device) for m in networks_of([t.member for t in trained])), "cpu"),
         "versions": {name: version(name) for name in ("soundscene", "torch", "numpy", "scikit-learn")},
     }
 

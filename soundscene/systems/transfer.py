@@ -1,0 +1,170 @@
+"""A frozen pretrained backbone as a system for experiments: YAMNet, or the file that SOUNDSCENE_BACKBONE names."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from jaxtyping import Float32
+from safetensors.torch import load, save
+
+from soundscene.backbone.encoder import Pooling
+from soundscene.backbone.stored import StoredBackbone, find
+from soundscene.bundle import save_model
+from soundscene.data.corpus import Corpus, read_segments, regular_segments
+from soundscene.data.store import Extract, Representation
+from soundscene.errors import BackboneError
+from soundscene.member import BackboneMember
+from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
+from soundscene.systems.backbone import untrained_member
+from soundscene.systems.calibration import predict
+from soundscene.systems.neural import train_members
+from soundscene.systems.system import FitContext, Fitted, PredictFunction, System
+from soundscene.types import Recording
+
+_VERSION = 1  # of the code that makes embeddings; another one is another store
+FILE = "SOUNDSCENE_BACKBONE"  # environment variable: the backbone of the system `backbone` in experiments
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Stands for a backbone where the store holds its embeddings already."""
+
+    name: str
+    sample_rate: int
+    n_features: int
+
+    def prepare(self, waves: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment sample"]:
+        """Not used: the store was filled by the backbone itself."""
+        raise NotImplementedError
+
+    def embed(self, prepared: Float32[np.ndarray, "segment feature"]) -> Float32[np.ndarray, "segment feature"]:
+        """Return the embeddings as they are."""
+        return prepared
+
+
+def find_backbone(system: str, given: Path | None) -> StoredBackbone:
+    """Load the backbone of a system.
+
+    Args:
+        system: Name in the catalogue, "yamnet" or "backbone".
+        given: File; by default the user's data folder has YAMNet.
+
+    Raises:
+        BackboneError: It is not there, which the message says how to change, or cannot be used.
+    """
+    if given is None and not system.startswith("yamnet"):
+        raise BackboneError(f"system {system}: name the backbone's file by --backbone FILE ({FILE} in experiments)")
+    return find("yamnet", given)
+
+
+def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, pooling: Pooling = "mean") -> System:
+    """Make a frozen backbone with our SVM a system for experiments.
+
+    Args:
+        recipe: Settings of audio, training and calibration.
+        name: Name in files; one that begins with "yamnet" is YAMNet of the user's data folder.
+        title: Title in tables.
+        front_end: Not used; it has no noise-subtracted channel.
+        pooling: How a segment's embedding is made of those of its patches.
+
+    Raises:
+        BackboneError: The backbone is not there, or cannot be used.
+    """
+    file = os.environ.get(FILE)
+    stored = find_backbone(name, Path(file) if file and not name.startswith("yamnet") else None)
+    member = untrained_member(name, at_rate_of(recipe, stored), stored, pooling)
+    choices: Mapping[str, Any] = member.recipe.to_dict() | {"backbone": member.facts}
+    return System(name, title, embeddings(member), choices, partial(_fit, member))
+
+
+def at_rate_of(recipe: Recipe, stored: StoredBackbone) -> Recipe:
+    """Return the recipe at the rate of a backbone, for a model that has no other member.
+
+    Args:
+        recipe: Any.
+        stored: The backbone.
+    """
+    hop = max(8, round(recipe.audio.noise_hop * stored.sample_rate / recipe.audio.sample_rate))  # not used
+    audio = msgspec.structs.replace(recipe.audio, sample_rate=stored.sample_rate, noise_hop=hop, noise_window=2 * hop)
+    return msgspec.structs.replace(recipe, audio=audio)
+
+
+def embeddings(member: BackboneMember) -> Representation:
+    """Describe the pooled embeddings of segments.
+
+    Args:
+        member: Whose SVM does not count.
+    """
+    audio, hop_s = member.audio, member.recipe.training.segment_hop_s
+    facts = {
+        "version": _VERSION,
+        "backbone": member.stored.digest,
+        "pooling": member.pooling,
+        "sample_rate": audio.sample_rate,
+        "segment_s": audio.segment_s,
+        "last_piece": audio.last_piece,
+        "segment_hop_s": hop_s,
+    }
+    stored = member.stored
+    weights = _Weights(stored.digest, member.pooling, stored.header(), save(stored.tensors))
+    work = partial(_extract, weights, audio, hop_s)
+    return Representation("embeddings", json.dumps(facts, sort_keys=True), work)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Weights as bytes, which other processes and machines receive with each piece of work, and build once."""
+
+    digest: str
+    pooling: Pooling
+    header: dict[str, Any] = field(compare=False, repr=False)
+    content: bytes = field(compare=False, repr=False)
+
+
+@lru_cache(1)
+def _built(weights: _Weights, recipe: Recipe) -> BackboneMember:
+    torch.set_num_threads(1)
+    stored = StoredBackbone.of(weights.header, load(weights.content))
+    return untrained_member("backbone", recipe, stored, weights.pooling)
+
+
+def _extract(weights: _Weights, audio: AudioRecipe, hop_s: float, recording: Recording) -> Extract:
+    member = _built(weights, Recipe(audio=audio))
+    segments, file, notes = read_segments(recording, audio, member.source(audio, hop_s))
+    return Extract(
+        member.embed(segments.features[0]),
+        segments.start_s,
+        segments.silent,
+        regular_segments(segments.start_s, audio.segment_s, audio.last_piece),
+        file.content_hash,
+        float(file.duration_s),
+        notes,
+    )
+
+
+def _fit(untrained: BackboneMember, corpus: Corpus, context: FitContext) -> Fitted:
+    """Fit the SVM to embeddings, and the temperature to held-out recordings; the saved model computes embeddings itself."""
+    recipe = untrained.recipe.with_settings([f"training.seed={context.seed}"])
+    backbone = untrained.backbone
+    reading = Embedded(backbone.name, backbone.sample_rate, backbone.n_features)
+    stored = replace(untrained, recipe=recipe, backbone=reading)
+    trained = train_members({stored.name: recipe}, corpus, backbones={stored.name: stored})
+    model = trained.model
+    member = model.members[0]
+    assert isinstance(member, BackboneMember)
+    whole = replace(model, members=(replace(member, backbone=backbone),))
+    predict_svm: PredictFunction = lambda test: {"svm": predict(model, test, "svm")}  # noqa: E731
+    return Fitted(
+        predict_svm,
+        embed=lambda test: test.features[test.voting],
+        held=trained.held,
+        notes=tuple(model.provenance["notes"]),
+        save=partial(save_model, whole),
+    )

@@ -1,0 +1,178 @@
+"""Models on a frozen backbone, alone and beside a network: trained, saved, predicting, streaming."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from soundscene.backbone.stored import installed
+from soundscene.bundle import FORMAT, _digest, load_model, save_model
+from soundscene.errors import SceneError
+from soundscene.live import Listener, array_arrivals, listen
+from soundscene.member import BackboneMember
+from soundscene.model import Model
+from soundscene.network.svm import CalibratedSVM
+from soundscene.predictor import Predictor, load
+from soundscene.recipe import Recipe
+from soundscene.systems.backbone import untrained_member
+from soundscene.systems.catalogue import build, specs
+from soundscene.systems.transfer import at_rate_of
+from soundscene.timelines import timeline
+from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, recording, write
+from tests.support.yamnet import small
+
+
+@pytest.fixture(autouse=True)
+def data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SOUNDSCENE_DATA", str(tmp_path / "data"))
+
+
+def backbone_member(recipe: Recipe) -> BackboneMember:
+    member = untrained_member("yamnet", recipe, small())
+    draws = torch.Generator().manual_seed(0)
+    svm = CalibratedSVM(member.backbone.n_features, len(SCENES))
+    svm.weight.copy_(5 * torch.randn(svm.weight.shape, generator=draws, dtype=torch.float64))
+    svm.slope.fill_(-2.0)
+    return replace(member, svm=svm)
+
+
+def alone() -> Model:
+    return Model(SCENES, (backbone_member(at_rate_of(TINY, small())),), {"softmax": 1.1, "svm": 1.3}, {"notes": []})
+
+
+def beside() -> Model:
+    network = blank_bundle()
+    return replace(network, members=(*network.members, backbone_member(TINY)))
+
+
+# --- files ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [alone, beside])
+def test_a_reloaded_model_predicts_the_same_bits(make, tmp_path: Path) -> None:
+    model = make()
+    save_model(model, tmp_path / "m.safetensors")
+    sound = (recording("rain", 7.0, 0), RATE)
+    before, after = Predictor(model)(sound), load(tmp_path / "m.safetensors")(sound)
+    np.testing.assert_array_equal(before.posterior, after.posterior)
+    for one, other in zip(before.segments, after.segments, strict=True):
+        np.testing.assert_array_equal(one.posterior, other.posterior)
+    again = load_model(tmp_path / "m.safetensors")
+    member = again.members[-1]
+    assert isinstance(member, BackboneMember)
+    assert member.stored.digest == small().digest  # one file holds the backbone
+    assert member.facts["source"] == "random"
+    assert (again.audio.sample_rate, again.head) == ((16000, "svm") if make is alone else (RATE, "svm"))
+
+
+def tamper(path: Path, tensors: dict | None = None, member: dict | None = None) -> None:
+    """Write another file with a right checksum."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["bundle"])
+    header["members"][0] |= member or {}
+    found = {name: t for name, t in (load_file(path) | (tensors or {})).items() if t is not None}
+    text = json.dumps(header)
+    save_file(found, path, {"format": FORMAT, "bundle": text, "sha256": _digest(text, found)})
+
+
+@pytest.mark.parametrize(
+    ("tensors", "member", "message"),
+    [
+        ({"svm/weight": torch.zeros(3, 7, dtype=torch.float64)}, {}, "svm/weight is 3 x 7, the backbone needs 3 x 128"),
+        ({"svm/bias": torch.full((3,), torch.nan, dtype=torch.float64)}, {}, "svm/bias holds values that are not finite"),
+        ({"svm/more": torch.zeros(1)}, {}, "svm/more belongs to no layer of the backbone"),
+        ({"backbone/first.weight": None}, {}, "its first layer is missing"),
+        ({"backbone/first.bias": torch.full((4,), 1e9)}, {}, "first.bias holds values that no training gives"),
+        ({"backbone/more": torch.zeros(1)}, {}, "more belongs to no layer"),
+        ({}, {"pooling": "max"}, "pooling 'max', expected one of mean, mean+max, mean+std"),
+        ({}, {"kind": "other"}, "of kind 'other', expected network or backbone"),
+        ({}, {"backbone": []}, "backbone is [], expected names with values"),
+        ({}, {"backbone": small().header() | {"version": 9}}, "written in format 9"),
+        ({}, {"backbone": small().header() | {"sample_rate": 8000}}, "its sample rate is 8000, YAMNet's is 16000"),
+        ({}, {"backbone": small().header() | {"kind": "onnx"}}, "holds no ONNX file"),
+    ],
+)
+def test_a_strangers_backbone_is_checked(tensors: dict, member: dict, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(alone(), path)
+    tamper(path, {f"members/0/{name}": t for name, t in tensors.items()}, member)
+    with pytest.raises(SceneError) as refusal:
+        load_model(path)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+# --- predictions ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [alone, beside])
+def test_a_stream_predicts_what_a_file_does(make, tmp_path: Path) -> None:
+    model, sound = make(), recording("office", 9.2, 1)
+    whole = Predictor(model)(write(tmp_path / "s.wav", sound))
+    as_read = load_wave(tmp_path / "s.wav")
+    blocks = np.split(as_read, [1000, 1001, 70000, 150000])
+    updates = list(listen(Listener(model, "svm", RATE), array_arrivals(blocks)))
+    assert [u.start_s for u in updates] == [s.start_s for s in whole.segments]
+    for update, segment in zip(updates, whole.segments, strict=True):
+        assert update.segment_posterior is not None
+        np.testing.assert_allclose(update.segment_posterior, segment.posterior, atol=1e-5)
+
+
+def load_wave(path: Path) -> np.ndarray:
+    import soundfile
+
+    return soundfile.read(path, dtype="float32")[0]
+
+
+def test_members_are_fused_by_the_product_rule() -> None:
+    model, sound = beside(), (recording("rain", 4.0, 0), RATE)
+    apart = [Predictor(replace(model, members=(member,)))(sound).segments for member in model.members]
+    for fused, *each in zip(Predictor(model)(sound).segments, *apart, strict=True):
+        product = np.prod([segment.posterior for segment in each], axis=0)
+        np.testing.assert_allclose(fused.posterior, product / product.sum(), rtol=1e-6)
+
+
+def test_silence_and_other_rates(tmp_path: Path) -> None:
+    sound = recording("rain", 6.0, 0)
+    sound[: 2 * 16000] = 0  # at the backbone's rate, so that no resampler rings into the silence
+    predictor = Predictor(alone())
+    with pytest.warns(UserWarning, match="digital silence"):
+        assert len(predictor((sound[: 6 * 16000], 16000)).segments) == 2
+    with pytest.raises(SceneError, match="digital silence"):
+        predictor((np.zeros(5 * RATE), RATE))
+    with pytest.raises(SceneError, match="shorter than"):
+        predictor((sound[-20000:], RATE))
+    prediction = timeline(alone(), (recording("rain", 60.0, 0), RATE), "svm")
+    assert prediction.duration_s == pytest.approx(60)
+
+
+def test_an_experiment_keeps_embeddings_and_saves_a_whole_model(manifest: Path, tmp_path: Path) -> None:
+    from soundscene.data.manifest import Manifest
+    from soundscene.data.store import FeatureStore
+    from soundscene.systems.system import FitContext
+
+    small().save(installed("yamnet"))
+    system = build(specs(["yamnet"])[0], TINY)
+    recordings = Manifest.read(manifest).recordings
+    store = FeatureStore(tmp_path / "store", system.representation)
+    assert not store.build(recordings)
+    corpus = store.load(recordings)
+    assert corpus.features.shape == (15, 128)
+    fitted = system.fit(corpus, FitContext(seed=0))
+    predictions = fitted.predict(corpus)
+    assert set(predictions) == {"svm"}
+    assert fitted.save is not None
+    fitted.save(tmp_path / "m.safetensors")
+    predictor = load(tmp_path / "m.safetensors")
+    for i in (0, 7, 14):  # the store holds 11 bits
+        posterior = predictor(recordings[i].path).posterior
+        np.testing.assert_allclose(posterior, np.exp(predictions["svm"].calibrated[i]), atol=0.02)
+    small(1).save(installed("yamnet"))
+    other = build(specs(["yamnet"])[0], TINY).representation
+    assert other.key != system.representation.key  # another backbone is another store
