@@ -18,13 +18,13 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from soundscene.audio.files import content_hash
 from soundscene.audio.trial import Trial
 from soundscene.bundle import save_model
-from soundscene.data.corpus import Corpus, front_end_of, read_features, reason, recordings_of, refuse_unreadable
+from soundscene.data.corpus import Corpus, read_features, reason, recordings_of, refuse_unreadable
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.data.splits import check_leakage
 from soundscene.errors import AudioError, BundleError, ManifestError, TrainingError
 from soundscene.files import write_atomic
 from soundscene.jobs.lock import locked
-from soundscene.member import name_of
+from soundscene.member import BackboneMember, name_of
 from soundscene.model import Model
 from soundscene.network.models import Network, check_bands
 from soundscene.recipe import Recipe
@@ -32,6 +32,7 @@ from soundscene.scoring.evaluation import Evaluation, HeadScores
 from soundscene.scoring.metrics import Metrics, evaluate
 from soundscene.systems.calibration import HEADS, predict
 from soundscene.systems.neural import TrainedModel, train_members
+from soundscene.systems.transfer import members_of, training_source
 from soundscene.types import Split
 
 Progress = Callable[[int, int], None]
@@ -52,6 +53,7 @@ def train_on_manifest(
     read_progress: Progress | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     skipped: Callable[[str], None] | None = None,
+    backbone: Path | None = None,
 ) -> Model:
     """Train on a manifest and save the model.
 
@@ -68,6 +70,7 @@ def train_on_manifest(
         read_progress: Called after each recording that was read.
         on_epoch: Called after each epoch with its row of the history; of several members, with the name under "member".
         skipped: Called with why a recording cannot be used, which is then left out. By default that is an error.
+        backbone: File of the frozen backbone of a member; by default the user's data folder has YAMNet.
 
     Raises:
         SceneError: Of any kind, before the training where it can be known before.
@@ -76,26 +79,30 @@ def train_on_manifest(
     run = out.with_name(f"{out.name}.run")
     _check_writable(out, run)
     recipes = {name_of(recipe): recipe} if isinstance(recipe, Recipe) else dict(recipe)
-    for one in recipes.values():
-        check_bands(one)
+    backbones = members_of(recipes, backbone)
+    recipes |= {name: member.recipe for name, member in backbones.items()}
+    for name, one in recipes.items():
+        if name not in backbones:
+            check_bands(one)
     listed = Manifest.read(manifest)
     split = listed.split(*parse_test(test)) if test else Split(listed.recordings, ())
     with _locked(out, run) if fabric.global_rank == 0 else nullcontext(False) as killed:
         if fabric.broadcast(killed):
             split = _without_crashes(split, run / "crashed", skipped)
         first = next(iter(recipes.values()))
-        front_end = front_end_of(list(recipes.values()), first.training.segment_hop_s)
+        front_end = training_source(recipes, backbones)
         corpus = read_features(split.train, first.audio, front_end, workers, read_progress, skipped=skipped)
         _check_scenes(split, corpus)
         _guard(split, corpus)
         with _one_line(run):
-            return _train(out, run, recipes, corpus, manifest, test, fabric, on_epoch)
+            return _train(out, run, recipes, backbones, corpus, manifest, test, fabric, on_epoch)
 
 
 def _train(
     out: Path,
     run: Path,
     recipes: Mapping[str, Recipe],
+    backbones: Mapping[str, BackboneMember],
     corpus: Corpus,
     manifest: Path,
     test: str | None,
@@ -112,7 +119,7 @@ def _train(
     logs = {
         name: TensorBoardLogger(folder, name="", version="tensorboard")
         for name, folder in folders.items()
-        if fabric.global_rank == 0
+        if fabric.global_rank == 0 and name not in backbones
     }
 
     def log_epoch(name: str, row: dict[str, float], network: Network) -> None:
@@ -128,6 +135,7 @@ def _train(
         checkpoint=lambda name: folders[name] / "checkpoint.safetensors",
         on_epoch=log_epoch,
         provenance=provenance,
+        backbones=backbones,
     )
     if fabric.global_rank == 0:
         for log in logs.values():

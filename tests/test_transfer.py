@@ -16,12 +16,15 @@ from soundscene.live import Listener, array_arrivals, listen
 from soundscene.member import BackboneMember
 from soundscene.model import Model
 from soundscene.network.svm import CalibratedSVM
+from soundscene.pipeline import evaluate_on_manifest, train_on_manifest
 from soundscene.predictor import Predictor, load
 from soundscene.recipe import Recipe
 from soundscene.systems.backbone import untrained_member
-from soundscene.systems.catalogue import build, specs
+from soundscene.systems.catalogue import build, members, specs
 from soundscene.systems.transfer import at_rate_of
 from soundscene.timelines import timeline
+from tests.support.command_line import TINY_SET, run
+from tests.support.shared import once
 from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, recording, write
 from tests.support.yamnet import small
 
@@ -47,6 +50,20 @@ def alone() -> Model:
 def beside() -> Model:
     network = blank_bundle()
     return replace(network, members=(*network.members, backbone_member(TINY)))
+
+
+@pytest.fixture(scope="module")
+def trained(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of a frozen backbone, and one of it beside a network, trained on all folds but the first."""
+
+    def make(folder: Path) -> None:
+        small().save(folder / "backbone.safetensors")
+        for name, systems in (("yamnet", ["yamnet"]), ("both", ["yamnet", "att-crnn-mel"])):
+            recipes = members(systems, TINY)
+            out = folder / f"{name}.safetensors"
+            train_on_manifest(manifest, out, recipes, test="fold=1", workers=2, backbone=folder / "backbone.safetensors")
+
+    return once(tmp_path_factory, "transfer", make)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------------
@@ -152,6 +169,33 @@ def test_silence_and_other_rates(tmp_path: Path) -> None:
     assert prediction.duration_s == pytest.approx(60)
 
 
+# --- training -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_trained_model_holds_its_backbone(trained: Path, manifest: Path) -> None:
+    model = load_model(trained / "yamnet.safetensors")
+    assert [member.name for member in model.members] == ["yamnet"]
+    assert model.audio.sample_rate == 16000
+    assert model.familiarity is not None
+    assert model.provenance["backbone"]["weights_sha256"] == small().digest
+    assert model.provenance["backbone"]["licence"] == "none"
+    result = evaluate_on_manifest(model, manifest, test="fold=1")
+    assert result.n_recordings == 3
+    assert result.n_trained_on == 0
+    assert evaluate_on_manifest(model, manifest, test="fold=2").n_trained_on == 3
+
+
+def test_beside_a_network_it_comes_second_and_shares_the_sound(trained: Path, manifest: Path) -> None:
+    model = load_model(trained / "both.safetensors")
+    assert [member.name for member in model.members] == ["att-crnn-mel", "yamnet"]
+    assert model.audio.sample_rate == RATE
+    assert set(model.provenance["members"]) == {"att-crnn-mel", "yamnet"}
+    assert model.provenance["members"]["yamnet"]["backbone"]["source"] == "random"
+    assert model.familiarity is not None
+    assert len(model.familiarity.gaussians) == 2
+    assert evaluate_on_manifest(model, manifest, test="fold=1").n_recordings == 3
+
+
 def test_an_experiment_keeps_embeddings_and_saves_a_whole_model(manifest: Path, tmp_path: Path) -> None:
     from soundscene.data.manifest import Manifest
     from soundscene.data.store import FeatureStore
@@ -176,3 +220,54 @@ def test_an_experiment_keeps_embeddings_and_saves_a_whole_model(manifest: Path, 
     small(1).save(installed("yamnet"))
     other = build(specs(["yamnet"])[0], TINY).representation
     assert other.key != system.representation.key  # another backbone is another store
+
+
+# --- the command line -----------------------------------------------------------------------------------------------------
+
+
+def test_train_says_what_is_missing(manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out, mine = tmp_path / "m.safetensors", tmp_path / "mine.safetensors"
+    small().save(mine)
+    for words, message in (
+        (["--systems", "yamnet"], "soundscene: system yamnet needs its pretrained weights, and"),
+        (["--systems", "backbone"], "soundscene: system backbone: name the backbone's file by --backbone FILE"),
+        (["--systems", "yamnet", "--backbone", tmp_path / "none"], "no such file; make it by `soundscene backbone"),
+        (["--systems", "att-crnn-mel", "--backbone", mine], "no member uses it; add yamnet or backbone to --systems"),
+        (["--backbone", mine], "no member uses it"),
+    ):
+        assert run("train", manifest, "--out", out, *TINY_SET, *words) == 2
+        assert message in capfd.readouterr().err.splitlines()[-1]
+    assert not out.exists()
+
+
+def test_info_shows_licence_source_and_digest(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("info", trained / "both.safetensors", "--json") == 0
+    facts = json.loads(capfd.readouterr().out)
+    member = facts["members"][1]
+    assert member["system"] == "frozen backbone"
+    assert member["backbone"]["weights_sha256"] == small().digest
+    assert {"licence", "source", "source_sha256", "sample_rate", "pooling"} <= set(member["backbone"])
+
+
+def test_explain_refuses_a_model_of_a_backbone_only(trained: Path, tmp_path: Path, capfd) -> None:
+    sound = write(tmp_path / "s.wav", recording("rain", 4.0, 0))
+    assert run("explain", trained / "yamnet.safetensors", sound, "--out", tmp_path / "e.svg") == 2
+    message = capfd.readouterr().err.splitlines()[-1]
+    assert message.startswith("soundscene: explain: this model is of yamnet only, a frozen backbone without attention")
+    assert run("explain", trained / "both.safetensors", sound, "--out", tmp_path / "e.svg") == 0
+
+
+def test_predict_and_timeline_of_the_command_line(trained: Path, tmp_path: Path, capfd) -> None:
+    sound = write(tmp_path / "s.wav", recording("rain", 30.0, 0))
+    for name in ("yamnet", "both"):
+        assert run("predict", trained / f"{name}.safetensors", sound, "--format", "json") == 0
+        assert any(scene in capfd.readouterr().out for scene in SCENES)
+        assert run("timeline", trained / f"{name}.safetensors", sound) == 0
+
+
+def test_a_model_of_a_backbone_has_no_softmax_layer() -> None:
+    model = alone()
+    sound = (recording("rain", 4.0, 0), RATE)
+    assert model.lacking("softmax") == "yamnet: no softmax head, votes by its svm head"
+    softmax, svm = Predictor(model, "softmax")(sound), Predictor(model, "svm")(sound)
+    np.testing.assert_array_equal(softmax.segments[0].posterior, svm.segments[0].posterior)

@@ -9,8 +9,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from soundscene.member import name_of, networks_of
+from soundscene.member import BackboneMember, Member, NetworkMember, name_of
 from soundscene.model import Model
+from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.texts import csv_cell, show
 from soundscene.types import Head, ScenePrediction
@@ -75,35 +76,45 @@ def model_facts(model: Model) -> dict[str, Any]:
         },
         **provenance,
         "members": _member_facts(model),
-        "recipe": networks_of(model.members)[0].recipe.to_dict(),
+        "recipe": _recipe_of(model.members[0]).to_dict(),
     }
 
 
 def _member_facts(model: Model) -> list[dict[str, Any]]:
     """Collect what differs from member to member: of the recipe, the values that are not those of the first."""
-    networks = networks_of(model.members)
-    first = networks[0].recipe.to_dict()
+    first = _recipe_of(model.members[0]).to_dict()
     trained = model.provenance.get("members")
     facts = []
-    for member in networks:
-        tensors = [*member.network.state_dict().values(), *member.svm.state_dict().values()]
+    for member in model.members:
         own = trained.get(member.name) if isinstance(trained, dict) else None
         facts.append(
             {
                 "name": member.name,
-                "system": name_of(member.recipe),
+                "system": name_of(member.recipe) if isinstance(member, NetworkMember) else "frozen backbone",
                 "parameters": member.n_parameters,
-                "bytes": sum(t.numel() * t.element_size() for t in tensors),
+                "bytes": sum(t.numel() * t.element_size() for t in _tensors_of(member)),
                 "recipe": {
                     f"{section}.{key}": value
-                    for section, values in member.recipe.to_dict().items()
+                    for section, values in _recipe_of(member).to_dict().items()
                     for key, value in values.items()
                     if value != first[section][key]
                 },
                 **(own if isinstance(own, dict) else {}),
+                **({"backbone": member.facts} if isinstance(member, BackboneMember) else {}),
             }
         )
     return facts
+
+
+def _recipe_of(member: Member) -> Recipe:
+    assert isinstance(member, NetworkMember | BackboneMember)
+    return member.recipe
+
+
+def _tensors_of(member: Member) -> list[Any]:
+    assert isinstance(member, NetworkMember | BackboneMember)
+    weights = member.network.state_dict() if isinstance(member, NetworkMember) else member.stored.tensors
+    return [*weights.values(), *member.svm.state_dict().values()]
 
 
 UNKNOWN = "unknown"  # in place of a scene

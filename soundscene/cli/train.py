@@ -34,6 +34,10 @@ def train(
             help="Members of the model, comma-separated; NAME@SEED for another seed. Default: the recipe's network.",
         ),
     ] = None,
+    backbone: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Backbone of the system yamnet or backbone. Default: by `soundscene backbone`."),
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -61,7 +65,8 @@ def train(
 ) -> None:
     """Train a model from a manifest. Rerun the same command to resume.
 
-    With --systems att-crnn-mel,att-crnn-gammatone the model fuses several networks.
+    With --systems att-crnn-mel,att-crnn-gammatone the model fuses several networks. With yamnet it stands on a
+    pretrained one.
     """
     require("train", "train")
     from soundscene.pipeline import train_on_manifest
@@ -86,6 +91,7 @@ def train(
             read_progress=reading,
             on_epoch=_epoch_progress(recipes, training),
             skipped=(tell if first else lambda why: None) if skip_broken else None,
+            backbone=backbone,
         )
     close(fabric)
     if first:
@@ -107,9 +113,12 @@ def _recipes(systems: str | None, recipe: str | None, settings: Sequence[str]) -
 
 
 def _epoch_progress(recipes: "dict[str, Recipe]", progress: Callable[..., None]) -> Callable[[dict[str, Any]], None]:
-    """Show the epochs of all members as one bar."""
-    begun = dict(zip(recipes, accumulate([0, *(r.training.epochs for r in recipes.values())]), strict=False))
-    total = sum(r.training.epochs for r in recipes.values())
+    """Show the epochs of all members as one bar; a frozen backbone has none."""
+    from soundscene.systems.catalogue import is_backbone
+
+    epochs_of = {name: 0 if is_backbone(name) else one.training.epochs for name, one in recipes.items()}
+    begun = dict(zip(recipes, accumulate([0, *epochs_of.values()]), strict=False))
+    total = sum(epochs_of.values())
 
     def epoch(row: dict[str, Any]) -> None:
         member = row.get("member", next(iter(recipes)))
@@ -121,9 +130,13 @@ def _epoch_progress(recipes: "dict[str, Recipe]", progress: Callable[..., None])
 
 def _summary(facts: dict[str, Any]) -> str:
     """Recordings, epochs and seconds of a training."""
-    epochs = f"epoch {facts.get('epoch')}"
+    epochs = _epoch(facts)
     if "members" in facts:
-        of_members = ", ".join(f"{name}: epoch {own['epoch']}" for name, own in facts["members"].items())
+        of_members = ", ".join(f"{name}: {_epoch(own)}" for name, own in facts["members"].items())
         epochs = f"{len(facts['members'])} members ({of_members})"
     n_trained, n_held = sum(facts["recordings"].values()), facts["held_out_recordings"]
     return f"{n_trained} recordings trained on, {n_held} held out, {epochs}, {facts['seconds']} s"
+
+
+def _epoch(facts: dict[str, Any]) -> str:
+    return f"epoch {facts['epoch']}" if facts.get("epoch") else "frozen"

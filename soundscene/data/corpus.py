@@ -239,12 +239,26 @@ def front_end_of(
     recipes = [recipe] if isinstance(recipe, Recipe) else list(recipe)
     audio = recipes[0].audio
     front_end = FrontEnd(audio, [one.features for one in recipes], segment_hop_s, version)
-    if audio.segment_samples % front_end.segment_hop:
+    check_hop(audio, segment_hop_s)
+    return front_end
+
+
+def check_hop(audio: AudioRecipe, segment_hop_s: float | None) -> None:
+    """Check that training segments include those that a prediction would use.
+
+    Args:
+        audio: Rate and segments.
+        segment_hop_s: Seconds between starts of segments, by default their length.
+
+    Raises:
+        RecipeError: The segment's length is no multiple of the hop.
+    """
+    hop = audio.segment_samples if segment_hop_s is None else round(segment_hop_s * audio.sample_rate)
+    if hop < 1 or audio.segment_samples % hop:
         raise RecipeError(
-            f"recipe value training.segment_hop_s: {segment_hop_s} s are {front_end.segment_hop} samples, which do not "
+            f"recipe value training.segment_hop_s: {segment_hop_s} s are {hop} samples, which do not "
             f"divide the {audio.segment_samples} of a segment; allowed are its half, its quarter, and so on"
         )
-    return front_end
 
 
 def read_segments(

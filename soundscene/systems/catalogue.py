@@ -55,6 +55,8 @@ DEFAULT_NOTE = (
 )
 """What `train` says where it chose."""
 
+BACKBONES = tuple(spec.name for spec in SYSTEMS if spec.module == "transfer")  # frozen, with the SVM as the only head
+
 ABLATIONS = {
     "no-mixing": ("no between-class training", "training.mixing=none"),
     "one-channel": ("no noise-subtracted channel", "network.noise_subtracted=false"),
@@ -97,7 +99,8 @@ def members(names: Sequence[str], recipe: Recipe) -> dict[str, Recipe]:
         recipe: The recipe that they start from.
 
     Returns:
-        The recipe of each member by its name, in the order given.
+        The recipe of each member by its name, in the order given, but those of frozen backbones last: the networks decide
+        the sample rate, and their head is the default.
 
     Raises:
         RecipeError: A name is unknown, given twice or no neural system, a seed is no number, or members differ in what they
@@ -111,9 +114,9 @@ def members(names: Sequence[str], recipe: Recipe) -> dict[str, Recipe]:
     for name in names:
         plain, at, seed = name.partition("@")
         spec = _named(plain)
-        if spec.module != "neural":
-            neural = ", ".join(spec.name for spec in SYSTEMS if spec.module == "neural")
-            raise RecipeError(f"system {short(plain)!r} cannot be a member of a model; allowed are {neural}")
+        if spec.module not in _MEMBERS:
+            allowed = ", ".join(spec.name for spec in SYSTEMS if spec.module in _MEMBERS)
+            raise RecipeError(f"system {short(plain)!r} cannot be a member of a model; allowed are {allowed}")
         if at and not (seed.isascii() and seed.isdigit()):
             raise RecipeError(f"system {short(name)!r}: expected a seed after @, a whole number, as in {spec.name}@1")
         settings = (*spec.settings, f"training.seed={int(seed)}") if at else spec.settings
@@ -122,7 +125,19 @@ def members(names: Sequence[str], recipe: Recipe) -> dict[str, Recipe]:
             raise RecipeError(f"system {short(name)!r} is given twice; give the second another seed, as in {spec.name}@1")
         found[of_member] = recipe.with_settings(settings)
     _check_shared(found)
-    return found
+    return dict(sorted(found.items(), key=lambda item: is_backbone(item[0])))
+
+
+def is_backbone(member: str) -> bool:
+    """Tell whether a member, by its name, is a frozen backbone.
+
+    >>> is_backbone("yamnet@1"), is_backbone("att-crnn-mel")
+    (True, False)
+    """
+    return re.split("[@+]", member, maxsplit=1)[0] in BACKBONES
+
+
+_MEMBERS = ("neural", "transfer")  # modules of systems that can be members of a model
 
 
 def default_members(settings: Sequence[str] = ()) -> dict[str, Recipe]:
@@ -147,6 +162,7 @@ def _check_shared(recipes: Mapping[str, Recipe]) -> None:
     first, *others = recipes
     trees = {name: one.to_dict() for name, one in recipes.items()}
     shared = [(section, key) for section in ("audio", "calibration") for key in trees[first][section]]
+    shared.remove(("calibration", "svm_c"))  # of each member's own SVM
     for name in others:
         for section, key in (*shared, ("training", "segment_hop_s")):
             if trees[name][section][key] != trees[first][section][key]:

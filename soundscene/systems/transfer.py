@@ -17,13 +17,15 @@ from safetensors.torch import load, save
 from soundscene.backbone.encoder import Pooling
 from soundscene.backbone.stored import StoredBackbone, find
 from soundscene.bundle import save_model
-from soundscene.data.corpus import Corpus, read_segments, regular_segments
+from soundscene.data.corpus import Corpus, check_hop, front_end_of, read_segments, regular_segments
 from soundscene.data.store import Extract, Representation
 from soundscene.errors import BackboneError
 from soundscene.member import BackboneMember
 from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
+from soundscene.signal.frontend import FeatureSource, JoinedFrontEnd
 from soundscene.systems.backbone import untrained_member
 from soundscene.systems.calibration import predict
+from soundscene.systems.catalogue import is_backbone
 from soundscene.systems.neural import train_members
 from soundscene.systems.system import FitContext, Fitted, PredictFunction, System
 from soundscene.types import Recording
@@ -82,6 +84,50 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, po
     member = untrained_member(name, at_rate_of(recipe, stored), stored, pooling)
     choices: Mapping[str, Any] = member.recipe.to_dict() | {"backbone": member.facts}
     return System(name, title, embeddings(member), choices, partial(_fit, member))
+
+
+def members_of(recipes: Mapping[str, Recipe], file: Path | None = None) -> dict[str, BackboneMember]:
+    """Return the members of frozen backbones among those of a model, untrained.
+
+    Beside networks they share the networks' audio recipe, and resample. Alone they have the backbone's rate.
+
+    Args:
+        recipes: Of all members, by name.
+        file: File of the backbone; by default the user's data folder has YAMNet.
+
+    Raises:
+        BackboneError: A backbone is not there, or cannot be used; or two members need different rates.
+    """
+    alone = all(map(is_backbone, recipes))
+    found: dict[str, BackboneMember] = {}
+    for name in filter(is_backbone, recipes):
+        stored = find_backbone(name, file)
+        recipe = at_rate_of(recipes[name], stored) if alone else recipes[name]
+        found[name] = untrained_member(name, recipe, stored)
+    if file is not None and not found:
+        raise BackboneError(f"--backbone {file}: no member uses it; add yamnet or backbone to --systems")
+    return found
+
+
+def training_source(recipes: Mapping[str, Recipe], backbones: Mapping[str, BackboneMember]) -> FeatureSource:
+    """Return what makes the features of all members for training.
+
+    Args:
+        recipes: Of all members, by name, those of backbones last.
+        backbones: The members of backbones.
+
+    Raises:
+        RecipeError: The features do not fit the audio, or the segment's length is no multiple of the hop.
+    """
+    first = next(iter(recipes.values()))
+    hop_s = first.training.segment_hop_s
+    networks = [recipe for name, recipe in recipes.items() if name not in backbones]
+    shared = front_end_of(networks, hop_s) if networks else None
+    if shared is not None and not backbones:
+        return shared
+    check_hop(first.audio, hop_s)
+    sources = [*([shared] if shared else []), *(member.source(first.audio, hop_s) for member in backbones.values())]
+    return JoinedFrontEnd(sources, range(len(recipes)))
 
 
 def at_rate_of(recipe: Recipe, stored: StoredBackbone) -> Recipe:
