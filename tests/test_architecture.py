@@ -24,7 +24,7 @@ TREES = {
 LONG_FILES = {"report/tables.py"}  # over 400 lines, looked at twice: the tables of one report, a function each
 # _track: one recursion over frames, in the order of its reference; in two it would pass twenty arrays.
 # The others: commands, whose options take several lines each.
-LONG_FUNCTIONS = {"_track", "experiment", "listen"}
+LONG_FUNCTIONS = {"_track", "experiment", "listen", "train"}
 BASES = {  # networks are nn.Module, recipes msgspec's records, and errors one family that the command line can catch
     *("nn.Module", "Struct", "msgspec.Struct", "Exception", "UserWarning", "SceneError"),
     "Protocol",  # what a backbone must have, which others may write
