@@ -253,7 +253,7 @@ def test_explain_refuses_a_model_of_a_backbone_only(trained: Path, tmp_path: Pat
     sound = write(tmp_path / "s.wav", recording("rain", 4.0, 0))
     assert run("explain", trained / "yamnet.safetensors", sound, "--out", tmp_path / "e.svg") == 2
     message = capfd.readouterr().err.splitlines()[-1]
-    assert message.startswith("soundscene: explain: this model is of yamnet only, a frozen backbone without attention")
+    assert message == "soundscene: no member of this model reads images, so there is nothing to draw"
     assert run("explain", trained / "both.safetensors", sound, "--out", tmp_path / "e.svg") == 0
 
 
