@@ -49,9 +49,8 @@ SYSTEMS = (
 # Best on ESC-10 among what takes at most three times as long as Recipe.small() (docs/decisions/0101).
 DEFAULT_SETTINGS = ("training.epochs=60", "calibration.head=softmax")  # and training segments that overlap by half
 DEFAULT_NOTE = (
-    "system: att-crnn-mel, 60 epochs, the best on ESC-10 within three times the time of --recipe small; "
-    "with twice the time: --systems att-crnn-mel,att-crnn-gammatone --set training.epochs=60 "
-    "--set training.segment_hop_s=1"
+    "system: att-crnn-mel, 60 epochs, chosen on ESC-10 within three times the time of --recipe small; a second network was "
+    "no better there. With few recordings --systems yamnet is better (docs/guide/transfer.md)"
 )
 """What `train` says where it chose."""
 
