@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Never
+from typing import Any, Never
 
 from soundscene.cli.terminal import complain, tell
 
@@ -136,7 +136,7 @@ class _Counted(io.FileIO):
         self._printed = printed
         (self._skip,) = _COUNT.unpack(printed[:])
 
-    def write(self, data: "bytes | bytearray | memoryview") -> int:
+    def write(self, data: Any, /) -> int:  # a buffer, which has no type before Python 3.12
         view = memoryview(data).cast("B")
         skipped = min(self._skip, len(view))
         self._skip -= skipped

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from soundscene.audio.folders import AUDIO_SUFFIXES, FolderSearch
+from soundscene.data.csv_text import read_text
 from soundscene.data.splits import check_leakage, deal_folds
 from soundscene.errors import ManifestError
 from soundscene.texts import LONGEST_NAME, fold_case, fold_name, plain_cell, safe_cell, short
@@ -59,7 +60,7 @@ class Manifest:
             ManifestError: The CSV or a row is invalid; the message names the file and the line.
         """
         path = Path(path)
-        rows = _rows(path, _text(path))
+        rows = _rows(path, read_text(path))
         header = _header(path, next(rows, (1, 1, []))[2])
         recordings = [_recording(path, header, first, last, cells) for first, last, cells in rows]
         _refuse_doubled(path, recordings)
@@ -216,44 +217,6 @@ def _scan_notes(manifest: Manifest, loose: Sequence[str], n_other: int) -> tuple
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except IsADirectoryError:
-        raise ManifestError(
-            f"{path}: is a directory; expected the CSV file itself, for example manifest.csv in it"
-        ) from None
-    except FileNotFoundError:
-        raise ManifestError(f"{short(str(path))}: does not exist") from None
-    except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ManifestError(f"{short(str(path))}: cannot be read ({reason})") from None
-    if (encoding := _utf_16(data)) is not None:
-        raise ManifestError(f'{path}: is {encoding}; save the file as UTF-8 (in spreadsheet programs: "CSV UTF-8")')
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ManifestError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8 "
-            '(in spreadsheet programs: "CSV UTF-8")'
-        ) from None
-
-
-def _utf_16(data: bytes) -> str | None:
-    """Name the encoding of text of two or four bytes a character; None for others. Text in UTF-8 holds no zeros."""
-    head = data[:4000]
-    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        return "UTF-32"
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "UTF-16"
-    zeros = head.count(0)
-    if 4 * zeros < len(head) or len(head) < 8:
-        return None
-    wide = 2 * zeros > len(head) + len(head) // 8
-    return f"{'UTF-32' if wide else 'UTF-16'} without a byte order mark"
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, int, list[str]]]:
