@@ -23,29 +23,34 @@ if TYPE_CHECKING:
     from soundscene.recipe import Recipe
 
 
+SystemsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--systems",
+        metavar="NAMES",
+        help="Members of the model, comma-separated; NAME@SEED for another seed. Default: the recipe's network.",
+    ),
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="small, default, paper, or a TOML file. Default: small, but 60 epochs; with --systems: small.",
+    ),
+]
+
+
 def train(
     manifest: ManifestArgument,
     model: Annotated[Path, typer.Option("--out", metavar="MODEL", help="Model file (.safetensors) to write.")],
     test: TestOption = None,
-    systems: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMES",
-            help="Members of the model, comma-separated; NAME@SEED for another seed. Default: the recipe's network.",
-        ),
-    ] = None,
+    systems: SystemsOption = None,
     backbone: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Backbone of the system yamnet or backbone. Default: by `soundscene backbone`."),
     ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            metavar="NAME",
-            help="small, default, paper, or a TOML file. Default: small, but 60 epochs; with --systems: small.",
-        ),
-    ] = None,
+    recipe: RecipeOption = None,
     settings: SetOption = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out unreadable recordings, with a note for each.")
