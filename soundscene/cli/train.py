@@ -31,7 +31,7 @@ SystemsOption = Annotated[
         help="Members of the model, comma-separated; NAME@SEED for another seed. Default: the recipe's network.",
     ),
 ]
-RecipeOption = Annotated[
+BaseRecipeOption = Annotated[
     str | None,
     typer.Option(
         "--recipe",
@@ -50,7 +50,7 @@ def train(
         Path | None,
         typer.Option(metavar="FILE", help="Backbone of the system yamnet or backbone. Default: by `soundscene backbone`."),
     ] = None,
-    recipe: RecipeOption = None,
+    recipe: BaseRecipeOption = None,
     settings: SetOption = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out unreadable recordings, with a note for each.")
