@@ -1,0 +1,133 @@
+"""The range of what was measured of the training recordings, and what to note of a recording outside it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from soundscene.signal.meter import Measures
+
+FEWEST = 5  # training recordings from which on there is a range
+_SHARES = (0.005, 0.02, 0.5, 0.98, 0.995)
+_SLACK_DB = 3.0
+_SLACK_HZ = 0.97  # times; where an edge is found varies with the sound
+_FULL = 0.88  # share of half the rate; no edge is looked for above
+_FEW = 10.0  # recordings: of fewer, the range that was seen says little of the next one
+_MOST = {"bandwidth_hz": 1e6, "level_db": 400.0, "above_floor_db": 400.0}
+_NAMES = tuple(_MOST)
+
+Quantiles = tuple[float, float, float, float, float]
+"""Of the training recordings, at 0.5, 2, 50, 98 and 99.5 per cent, ascending."""
+
+
+@dataclass(frozen=True)
+class TrainingRange:
+    """Quantiles of the training recordings.
+
+    Attributes:
+        recordings: Number of recordings.
+        bandwidth_hz: Of `Measures.bandwidth_hz`.
+        level_db: Of `Measures.level_db`.
+        above_floor_db: Of `Measures.above_floor_db`.
+    """
+
+    recordings: int
+    bandwidth_hz: Quantiles
+    level_db: Quantiles
+    above_floor_db: Quantiles
+
+    @classmethod
+    def of(cls, measured: Sequence[Measures | None]) -> "TrainingRange | None":
+        """Take the quantiles of recordings; none of fewer than `FEWEST`.
+
+        Args:
+            measured: Of each training recording; None where it is digital silence, or was not measured.
+        """
+        known = [m for m in measured if m is not None]
+        if len(known) < FEWEST:
+            return None
+        quantiles = {name: _quantiles([getattr(m, name) for m in known]) for name in _NAMES}
+        return cls(len(known), **quantiles)
+
+    def to_stored(self) -> dict[str, Any]:
+        """Return plain values for a model's header."""
+        return {"recordings": self.recordings, **{name: list(getattr(self, name)) for name in _NAMES}}
+
+    @classmethod
+    def from_stored(cls, stored: Any) -> "TrainingRange | None":
+        """Check what a model's header holds, and build it; None for None.
+
+        Raises:
+            ValueError: It is no range.
+        """
+        if stored is None:
+            return None
+        if not isinstance(stored, dict) or stored.keys() != {"recordings", *_NAMES}:
+            raise ValueError(f"the training range has not the parts recordings, {', '.join(_NAMES)}")
+        n = stored["recordings"]
+        if type(n) is not int or not FEWEST <= n <= 10**9:
+            raise ValueError(f"the training range is of {str(n)[:20]} recordings, expected {FEWEST} or more")
+        for name in _NAMES:
+            values = stored[name]
+            lowest = 0.0 if name != "level_db" else -_MOST[name]
+            if not isinstance(values, list) or len(values) != len(_SHARES):
+                raise ValueError(f"the training range of {name} is no list of {len(_SHARES)} numbers")
+            if not all(type(v) in (int, float) and lowest <= v <= _MOST[name] for v in values) or values != sorted(values):
+                raise ValueError(f"the training range of {name} holds what no recording has, or is not ascending")
+        return cls(n, *(tuple(map(float, stored[name])) for name in _NAMES))  # pyright: ignore[reportArgumentType]
+
+    def notes(self, found: Measures | None, top_hz: float, model_top_hz: float) -> tuple[str, ...]:
+        """Note what of a recording lies outside the range, in one short line each.
+
+        Args:
+            found: Of the recording; None if it is unknown.
+            top_hz: Half the recording's own sample rate.
+            model_top_hz: Half the model's.
+        """
+        notes = [self._bandwidth_note(min(top_hz, found.bandwidth_hz if found else math.inf), model_top_hz)]
+        if found is not None:
+            notes += [self._level_note(found.level_db), self._floor_note(found.above_floor_db)]
+        return tuple(note for note in notes if note)
+
+    def _bandwidth_note(self, edge_hz: float, model_top_hz: float) -> str:
+        full_hz, usual_hz = _FULL * model_top_hz, _SLACK_HZ * self.bandwidth_hz[1]
+        if edge_hz >= min(full_hz, usual_hz):
+            return ""
+        return (
+            f"nothing above {edge_hz / 1000:.1f} kHz, where the training's recordings have sound: low sample rate, codec or "
+            "filter? the prediction may be wrong"
+        )
+
+    def _level_note(self, level_db: float) -> str:
+        low, high = self._bounds(self.level_db)
+        if low <= level_db <= high:
+            return ""
+        side = "below" if level_db < low else "above"
+        return (
+            f"level {level_db:.0f} dB of full scale, {side} the training's {self.level_db[0]:.0f} to {self.level_db[4]:.0f} "
+            "dB: is the gain right? the prediction may be wrong"
+        )
+
+    def _floor_note(self, above_db: float) -> str:
+        low, high = self._bounds(self.above_floor_db)
+        if low <= above_db <= high:
+            return ""
+        usual = f"{self.above_floor_db[0]:.0f} to {self.above_floor_db[4]:.0f} dB in the training"
+        cause = "steady noise over it" if above_db < low else "a noise gate, or pauses"
+        return f"level {above_db:.0f} dB over the recording's floor, {usual}: {cause}? the prediction may be wrong"
+
+    def _bounds(self, quantiles: Quantiles) -> tuple[float, float]:
+        """Widen the range, the more the fewer recordings it is of."""
+        slack = _SLACK_DB + _FEW / self.recordings * (quantiles[3] - quantiles[1])
+        return quantiles[0] - slack, quantiles[4] + slack
+
+
+def _quantiles(values: Sequence[float]) -> Quantiles:
+    ordered = np.sort(np.asarray(values, np.float64))
+    places = [share * (len(ordered) - 1) for share in _SHARES]
+    # outwards: of few recordings, the extreme ones
+    index = [math.floor(p) if share < 0.5 else math.ceil(p) for p, share in zip(places, _SHARES, strict=True)]
+    one, two, three, four, five = (round(float(ordered[i]), 2) for i in index)
+    return one, two, three, four, five
