@@ -34,6 +34,7 @@ from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.fusion import MAX_TEMPERATURE, MIN_TEMPERATURE
 from soundscene.scoring.unfamiliarity import Familiarity, Kind, SceneGaussians
+from soundscene.signal.ranges import TrainingRange
 from soundscene.texts import LONGEST, LONGEST_NAME, fold_name, parse_json, short
 from soundscene.types import Head
 
@@ -78,6 +79,8 @@ def save_model(model: Model, path: Path) -> None:
             prefix = "familiarity/" if alone else f"members/{number}/familiarity/"
             tensors |= _under(prefix, {"mean": torch.from_numpy(gaussians.mean).float()})
             tensors |= _under(prefix, {"precision": torch.from_numpy(gaussians.precision).float()})
+    if model.usual:  # older readers ignore it too
+        parts["training_range"] = model.usual.to_stored()
     header = json.dumps(parts, sort_keys=True)
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     content = save(tensors, {"format": FORMAT, "bundle": header, "sha256": _digest(header, tensors)})
@@ -100,7 +103,8 @@ def load_model(path: Path) -> Model:
         temperature = _temperature(header["temperature"])
         provenance = _provenance(header["provenance"])
         familiarity = _familiarity(header, tensors, [(len(scenes), m.svm.weight.shape[1]) for m in members])
-        model = Model(scenes, members, temperature, provenance, familiarity)
+        usual = TrainingRange.from_stored(header.get("training_range"))
+        model = Model(scenes, members, temperature, provenance, familiarity, usual)
     except KeyError as error:
         raise BundleError(f"{path}: its header lacks {error}; retrain the model") from None
     except (RecipeError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:

@@ -19,10 +19,13 @@ from soundscene.errors import AudioError, SceneError
 from soundscene.model import Model
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
+from soundscene.signal.meter import PIECE_S, SignalMeter
+from soundscene.signal.ranges import sound_notes
 from soundscene.threads import one_blas_thread
-from soundscene.types import Head, LogPosterior, SegmentFeatures, is_unknown, take_features
+from soundscene.types import Head, LogPosterior, Samples, SegmentFeatures, is_unknown, take_features
 
 DEFAULT_WINDOW_S = 30.0
+MEASURED_S = 10.0  # of sound, after which bandwidth, level and floor of a stream are judged, once
 SHORTEST_HOP_S, LONGEST_HOP_S = 0.01, 3600.0
 LONGEST_WINDOW_S = 3600.0
 MOST_CHANNELS = 64  # more than this in a block, and fewer samples: rather [sample, channel]
@@ -136,8 +139,10 @@ class Listener:
         self._window: deque[tuple[float, LogPosterior, float]] = deque()  # start, row, unfamiliarity
         self._losses: deque[tuple[float, float]] = deque()
         self._loudness = 0
+        self._meter = SignalMeter(audio.sample_rate) if model.usual else None
+        self._measured: tuple[str, ...] = ()
         self._threshold = model.familiarity.threshold(keep) if model.familiarity else None
-        self._notes = self._intake.rate_notes()
+        self._notes = self._rate_notes()
 
     @property
     def heard_s(self) -> float:
@@ -155,7 +160,7 @@ class Listener:
             AudioError: If samples are not finite. The listener cannot be used any further.
         """
         arrived = time.perf_counter() if arrived is None else arrived
-        return self._updates(self._stream.push(self._intake.resample(self._intake.mix(block))), arrived)
+        return self._updates(self._stream.push(self._measure(self._intake.resample(self._intake.mix(block)))), arrived)
 
     def lose(self, n: int, arrived: float | None = None) -> list[Update]:
         """Add silence in place of lost samples, so that times stay right.
@@ -177,7 +182,9 @@ class Listener:
         arrived = time.perf_counter()
         if not self._intake.n_in:
             return []
-        rest = self._updates(self._stream.push(self._intake.resample(np.zeros(0, np.float32), last=True)), arrived)
+        rest = self._updates(
+            self._stream.push(self._measure(self._intake.resample(np.zeros(0, np.float32), last=True), last=True)), arrived
+        )
         return rest + self._updates(self._stream.flush(), arrived)
 
     def _updates(self, segments: SegmentFeatures, arrived: float) -> list[Update]:
@@ -228,9 +235,26 @@ class Listener:
         loudness = int(self._intake.peak > 1) + int(self._intake.peak > UNSCALED)
         if loudness > self._loudness:
             self._loudness = loudness
-            self._notes = self._intake.rate_notes() + self._intake.peak_notes()
+            self._notes = self._rate_notes() + self._intake.peak_notes()
         lacking = self._model.lacking(self._head)
-        return self._notes + self._stream.notes(self._model.front_end) + ((lacking,) if lacking else ())
+        notes = self._notes + self._measured + self._stream.notes(self._model.front_end)
+        return notes + ((lacking,) if lacking else ())
+
+    def _measure(self, samples: Samples, last: bool = False) -> Samples:
+        """Measure the first seconds of sound, or all of a shorter stream, and note what is outside the training's range."""
+        if self._meter is None or self._model.usual is None:
+            return samples
+        self._meter.push(samples)
+        if last or self._meter.n_pieces * PIECE_S >= MEASURED_S:
+            found, model_hz = self._meter.measures(), self._model.audio.sample_rate
+            self._meter = None  # once
+            self._measured = sound_notes(self._model.usual, found, (), self._rate_notes(), self.sample_rate, model_hz)
+        return samples
+
+    def _rate_notes(self) -> tuple[str, ...]:
+        """The note of a low sample rate, unless the training's recordings reach no higher."""
+        notes, model_hz = self._intake.rate_notes(), self._model.audio.sample_rate
+        return sound_notes(self._model.usual, None, notes, notes, self.sample_rate, model_hz)
 
 
 def listen(listener: Listener, arrivals: Iterable[Arrival]) -> Generator[Update, None, None]:

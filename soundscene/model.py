@@ -12,6 +12,7 @@ from soundscene.recipe import FRONT_END, AudioRecipe
 from soundscene.scoring.fusion import fuse_systems
 from soundscene.scoring.unfamiliarity import Familiarity
 from soundscene.signal.frontend import FrontEnd, JoinedFrontEnd
+from soundscene.signal.ranges import TrainingRange
 from soundscene.types import Features, Head, LogPosterior
 
 MOST_MEMBERS = 16
@@ -29,6 +30,7 @@ class Model:
         temperature: Of each head, for posteriors of recordings by all members; 1 if none was fitted.
         provenance: Versions, corpus, split, epoch, notes.
         familiarity: Reference for unknown detection; None in a model that was saved by an older version.
+        usual: Range of its training recordings; None in a model of an older version, or of few recordings.
 
     Raises:
         ValueError: There is no member or there are too many, two have one name, or their segments differ.
@@ -39,6 +41,7 @@ class Model:
     temperature: dict[str, float]
     provenance: dict[str, Any] = field(default_factory=dict)
     familiarity: Familiarity | None = None
+    usual: TrainingRange | None = None
 
     def __post_init__(self) -> None:
         names = [member.name for member in self.members]

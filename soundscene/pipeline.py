@@ -265,7 +265,7 @@ def evaluate_on_manifest(
     """
     recordings = recordings_of(manifest, test, model.scenes)
     front_end = model.build_front_end()
-    corpus = read_features(recordings, model.audio, front_end, workers, read_progress, model.front_end)
+    corpus = read_features(recordings, model.audio, front_end, workers, read_progress, model.front_end, usual=model.usual)
     return evaluate_on_images(model, corpus)
 
 

@@ -14,6 +14,7 @@ import torch
 
 from soundscene.audio.arrays import ArrayLike, RateLike
 from soundscene.audio.files import AudioArray, AudioFile
+from soundscene.audio.gate import AudioSummary
 from soundscene.bundle import load_model
 from soundscene.errors import AudioError, AudioWarning, BundleError, RecipeError, SceneError, unexpected
 from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, array_arrivals, listen
@@ -23,6 +24,8 @@ from soundscene.recipe import FRONT_END
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
 from soundscene.signal.frontend import FeatureStream, segment_batches
+from soundscene.signal.meter import SignalMeter, metered
+from soundscene.signal.ranges import sound_notes
 from soundscene.threads import in_order, one_blas_thread, read_ahead
 from soundscene.types import Head, Samples, ScenePrediction, SegmentFeatures, SegmentPrediction
 
@@ -205,8 +208,8 @@ class Predictor:
         rows = [np.zeros((0, len(self.scenes)))]
         n_silent = 0
         unfamiliarity = 0.0  # summed, because a recording may last for hours
-        stream = self._front_end.stream()
-        with closing(self._pieces(sound, through, stream)) as pieces:
+        stream, meter = self._front_end.stream(), SignalMeter(self.model.audio.sample_rate)
+        with closing(self._pieces(sound, through, stream, meter)) as pieces:
             for piece in pieces:
                 voting = ~piece.silent
                 n_silent += int(piece.silent.sum())
@@ -223,7 +226,8 @@ class Predictor:
         segments = (
             SegmentPrediction(start, start + length, np.exp(row)) for start, row in zip(starts, log_posterior, strict=True)
         )
-        notes = (*sound.notes, f"{n_silent} segment(s) of digital silence did not vote") if n_silent else sound.notes
+        notes = self._notes(sound.summary, meter)
+        notes += (f"{n_silent} segment(s) of digital silence did not vote",) if n_silent else ()
         notes = (*notes, *stream.notes(self.model.front_end), *self._model_notes)
         score = unfamiliarity / len(starts) if self.model.familiarity else None
         posterior = np.exp(fused)
@@ -231,11 +235,21 @@ class Predictor:
             name, sound.duration_s, self.scenes, posterior, tuple(segments), notes, score, self._threshold
         )
 
+    def _notes(self, read: AudioSummary, meter: SignalMeter) -> tuple[str, ...]:
+        found = meter.measures() if self.model.usual else None
+        model_hz = self.model.audio.sample_rate
+        return sound_notes(self.model.usual, found, read.notes, read.rate_notes, read.sample_rate, model_hz)
+
     def _pieces(
-        self, sound: AudioFile | AudioArray, through: _Through = iter, stream: FeatureStream | None = None
+        self,
+        sound: AudioFile | AudioArray,
+        through: _Through = iter,
+        stream: FeatureStream | None = None,
+        meter: SignalMeter | None = None,
     ) -> Generator[SegmentFeatures, None, None]:
         """Segments in batches of `BATCH`: one by one, most of the processor would be idle."""
-        with closing(through(sound.blocks())) as blocks:
+        native = metered(sound.blocks(), meter) if meter and self.model.usual else sound.blocks()
+        with closing(through(native)) as blocks:
             yield from segment_batches(stream or self._front_end.stream(), blocks, BATCH)
 
 

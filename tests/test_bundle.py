@@ -27,6 +27,7 @@ from soundscene.member import BATCH, networks_of
 from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
+from soundscene.signal.ranges import TrainingRange
 from soundscene.systems.calibration import HEADS
 from tests.support.tiny import SCENES, TINY, blank_bundle, blank_pair, only
 
@@ -235,6 +236,24 @@ def filled(path: Path, name: str, value: float) -> Path:
 
 def sized(path: Path, section: str, change: dict[str, Any]) -> Path:
     return recipe_with(path, section, change)
+
+
+RANGE: dict[str, Any] = {"recordings": 9, "bandwidth_hz": [8e3] * 5, "level_db": [-30.0] * 5, "above_floor_db": [3.0] * 5}
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [7, "range", [], {}, RANGE | {"recordings": -1}, RANGE | {"level_db": [-30.0] * 4}, RANGE | {"level_db": [1e9] * 5},
+     RANGE | {"bandwidth_hz": [3, 2, 1, 1, 1]}, RANGE | {"above_floor_db": [None] * 5}, RANGE | {"more": 1}],
+)  # fmt: skip
+def test_a_training_range_that_is_none_is_refused(path: Path, stored: Any) -> None:
+    with pytest.raises(BundleError, match=r"its header and its tensors do not agree \(the training range"):
+        load_model(told(path, {"training_range": stored}))
+
+
+def test_a_training_range_that_is_one_is_read(path: Path) -> None:
+    assert load_model(told(path, {"training_range": RANGE})).usual == TrainingRange.from_stored(RANGE)
+    assert load_model(told(path, {"training_range": None})).usual is None
 
 
 FAULT = r": {} holds {}; was the training stopped by an error, or the file changed\? retrain the model"

@@ -50,6 +50,11 @@ class AudioFile:
         return self._reading.summary.notes
 
     @property
+    def summary(self) -> AudioSummary:
+        """All that is known after reading."""
+        return self._reading.summary
+
+    @property
     def duration_s(self) -> float:
         """Seconds of audio that were decoded; known after reading."""
         return self._reading.summary.duration_s
@@ -88,6 +93,11 @@ class AudioArray:
     def notes(self) -> tuple[str, ...]:
         """See `AudioFile.notes`."""
         return self._reading.summary.notes
+
+    @property
+    def summary(self) -> AudioSummary:
+        """See `AudioFile.summary`."""
+        return self._reading.summary
 
     @property
     def duration_s(self) -> float:

@@ -31,11 +31,15 @@ class AudioSummary:
         duration_s: Seconds of decoded samples.
         notes: What may make a prediction worse.
         content_hash: SHA-256 of the mono samples at the source's rate in 16 bits.
+        sample_rate: Of the source, Hz.
+        rate_notes: Those of the notes that follow from the rate alone.
     """
 
     duration_s: float
     notes: tuple[str, ...]
     content_hash: str
+    sample_rate: int
+    rate_notes: tuple[str, ...]
 
 
 class Intake:
@@ -185,7 +189,8 @@ class Gate:
 
     def summary(self) -> AudioSummary:
         """Return what is known after `flush`."""
-        return AudioSummary(self._n_in / self._rate, self._notes(), self._hash.hexdigest())
+        rate_notes = self._intake.rate_notes()
+        return AudioSummary(self._n_in / self._rate, self._notes(), self._hash.hexdigest(), self._rate, rate_notes)
 
     def _measure(self, mono: Samples) -> None:
         if self._n_leading == self._n_in:

@@ -18,13 +18,15 @@ from soundscene.data.manifest import Manifest, parse_test
 from soundscene.errors import AudioError, ManifestError, RecipeError, unexpected
 from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
 from soundscene.signal.frontend import FeatureSource, FrontEnd, join_segments
+from soundscene.signal.meter import Measures, SignalMeter, metered
+from soundscene.signal.ranges import TrainingRange, sound_notes
 from soundscene.texts import fold_case, match_name, short
 from soundscene.threads import in_order
 from soundscene.types import Features, Recording, SegmentFeatures, take_features
 
 SHOWN = 10  # unreadable files named in one message
 
-_Images = tuple[SegmentFeatures, AudioFile, tuple[str, ...]]
+_Images = tuple[SegmentFeatures, AudioFile, tuple[str, ...], Measures | None]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Corpus:
         duration_s: [recording], seconds.
         notes: [recording], what may harm a prediction.
         further: Features of the same segments for the further members of a model, in their order.
+        measured: [recording], what its signal is like; empty where nothing was measured.
     """
 
     recordings: tuple[Recording, ...]
@@ -55,6 +58,7 @@ class Corpus:
     duration_s: tuple[float, ...]
     notes: tuple[tuple[str, ...], ...]
     further: Features = ()
+    measured: tuple[Measures | None, ...] = ()
 
     def of_members(self, chosen: Bool[np.ndarray, " segment"]) -> tuple[Float32[np.ndarray, "taken ..."], ...]:
         """Features of some segments for each member of a model.
@@ -104,6 +108,7 @@ class Corpus:
             content_hash=tuple(self.content_hash[i] for i in chosen),
             duration_s=tuple(self.duration_s[i] for i in chosen),
             notes=tuple(self.notes[i] for i in chosen),
+            measured=tuple(self.measured[i] for i in chosen) if self.measured else (),
         )
 
 
@@ -143,6 +148,7 @@ def read_features(
     progress: Callable[[int, int], None] | None = None,
     trained_with: int = FRONT_END,
     skipped: Callable[[str], None] | None = None,
+    usual: TrainingRange | None = None,
 ) -> Corpus:
     """Read all recordings once, and compute what a front-end makes of them for one or several members of a model.
 
@@ -154,6 +160,7 @@ def read_features(
         progress: As in `read_corpus`.
         trained_with: As in `read_corpus`.
         skipped: As in `read_corpus`.
+        usual: Range of the training recordings of the model that the features are for; what is outside it is noted.
 
     Raises:
         ManifestError: As `read_corpus` does.
@@ -161,7 +168,7 @@ def read_features(
     results: list[_Images] = []
     readable: list[Recording] = []
     unreadable: list[str] = []
-    work = partial(_attempt, audio, front_end, trained_with)
+    work = partial(_attempt, audio, front_end, trained_with, usual)
     with closing(in_order(work, recordings, workers)) as outcomes:  # Ctrl-C must not wait for thousands of files
         for done, (recording, outcome) in enumerate(zip(recordings, outcomes, strict=True), 1):
             if isinstance(outcome, str):
@@ -262,8 +269,12 @@ def check_hop(audio: AudioRecipe, segment_hop_s: float | None) -> None:
 
 
 def read_segments(
-    recording: Recording, audio: AudioRecipe, front_end: FeatureSource, trained_with: int = FRONT_END
-) -> tuple[SegmentFeatures, AudioFile, tuple[str, ...]]:
+    recording: Recording,
+    audio: AudioRecipe,
+    front_end: FeatureSource,
+    trained_with: int = FRONT_END,
+    usual: TrainingRange | None = None,
+) -> tuple[SegmentFeatures, AudioFile, tuple[str, ...], Measures | None]:
     """Compute the features of one recording.
 
     Args:
@@ -271,23 +282,33 @@ def read_segments(
         audio: Rate of the samples and segments.
         front_end: What computes the features.
         trained_with: As in `read_corpus`.
+        usual: As in `read_features`.
 
     Returns:
-        The features, the file, which has duration and hash now, and what may harm a prediction.
+        The features, the file, which has duration and hash now, what may harm a prediction, and what was measured.
 
     Raises:
         AudioError: The recording cannot be used.
     """
     file = AudioFile(recording.path, audio)
     stream = front_end.stream()
-    pieces = [stream.push(block) for block in file.blocks()]
+    meter = SignalMeter(audio.sample_rate)
+    pieces = [stream.push(block) for block in metered(file.blocks(), meter)]
     pieces.append(stream.flush())
-    return join_segments(pieces), file, (*file.notes, *stream.notes(trained_with))
+    found, read = meter.measures(), file.summary
+    notes = sound_notes(usual, found, read.notes, read.rate_notes, read.sample_rate, audio.sample_rate)
+    return join_segments(pieces), file, (*notes, *stream.notes(trained_with)), found
 
 
-def _attempt(audio: AudioRecipe, front_end: FeatureSource, trained_with: int, recording: Recording) -> _Images | str:
+def _attempt(
+    audio: AudioRecipe,
+    front_end: FeatureSource,
+    trained_with: int,
+    usual: TrainingRange | None,
+    recording: Recording,
+) -> _Images | str:
     try:
-        return read_segments(recording, audio, front_end, trained_with)
+        return read_segments(recording, audio, front_end, trained_with, usual)
     except AudioError as error:
         return reason(recording, error)
     except Exception as error:
@@ -317,6 +338,7 @@ def _join(recordings: Sequence[Recording], results: Sequence[_Images], audio: Au
         content_hash=tuple(r[1].content_hash for r in results),
         duration_s=tuple(r[1].duration_s for r in results),
         notes=tuple(r[2] for r in results),
+        measured=tuple(r[3] for r in results),
     )
 
 

@@ -5,6 +5,8 @@ spectrum stands well above all that is beyond it. Sound that is merely dull fall
 of crickets, has the same floor on both sides. See docs/decisions/0097-notes-by-what-is-measured.md.
 """
 
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,6 +133,19 @@ class SignalMeter:
         for spectrum in power_of(np.asarray(scipy.fft.rfft(self._rows)))[: len(pieces)]:
             self._spectrum += spectrum
         self.n_pieces += len(pieces)
+
+
+def metered(blocks: Generator[Samples, None, None], meter: SignalMeter) -> Generator[Samples, None, None]:
+    """Yield the same blocks, measured on their way.
+
+    Args:
+        blocks: Mono samples at the meter's rate; closed at the end.
+        meter: Receives them.
+    """
+    with closing(blocks):
+        for block in blocks:
+            meter.push(block)
+            yield block
 
 
 def find_edge(power: Float64[np.ndarray, " bin"], sample_rate: int) -> float | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,26 +78,33 @@ class TrainingRange:
                 raise ValueError(f"the training range of {name} holds what no recording has, or is not ascending")
         return cls(n, *(tuple(map(float, stored[name])) for name in _NAMES))  # pyright: ignore[reportArgumentType]
 
-    def notes(self, found: Measures | None, top_hz: float, model_top_hz: float) -> tuple[str, ...]:
+    def reach_beyond(self, edge_hz: float, top_hz: float) -> bool:
+        """Tell whether sound with nothing above a frequency lacks something that the training's recordings had.
+
+        Args:
+            edge_hz: Frequency of the edge.
+            top_hz: Half the model's sample rate.
+
+        Returns:
+            True if it lacks something.
+        """
+        return edge_hz < min(_FULL * top_hz, _SLACK_HZ * self.bandwidth_hz[1])
+
+    def notes(self, found: Measures, top_hz: float) -> tuple[str, ...]:
         """Note what of a recording lies outside the range, in one short line each.
 
         Args:
-            found: Of the recording; None if it is unknown.
-            top_hz: Half the recording's own sample rate.
-            model_top_hz: Half the model's.
+            found: Of the recording.
+            top_hz: Half the model's sample rate.
         """
-        notes = [self._bandwidth_note(min(top_hz, found.bandwidth_hz if found else math.inf), model_top_hz)]
-        if found is not None:
-            notes += [self._level_note(found.level_db), self._floor_note(found.above_floor_db)]
+        edge = self._edge_note(found.bandwidth_hz) if self.reach_beyond(found.bandwidth_hz, top_hz) else ""
+        notes = (edge, self._level_note(found.level_db), self._floor_note(found.above_floor_db))
         return tuple(note for note in notes if note)
 
-    def _bandwidth_note(self, edge_hz: float, model_top_hz: float) -> str:
-        full_hz, usual_hz = _FULL * model_top_hz, _SLACK_HZ * self.bandwidth_hz[1]
-        if edge_hz >= min(full_hz, usual_hz):
-            return ""
+    def _edge_note(self, edge_hz: float) -> str:
         return (
-            f"nothing above {edge_hz / 1000:.1f} kHz, where the training's recordings have sound: low sample rate, codec or "
-            "filter? the prediction may be wrong"
+            f"nothing above {edge_hz / 1000:.1f} kHz, where the training's recordings have sound: a codec, or a lower rate "
+            "before? the prediction may be worse"
         )
 
     def _level_note(self, level_db: float) -> str:
@@ -107,7 +114,7 @@ class TrainingRange:
         side = "below" if level_db < low else "above"
         return (
             f"level {level_db:.0f} dB of full scale, {side} the training's {self.level_db[0]:.0f} to {self.level_db[4]:.0f} "
-            "dB: is the gain right? the prediction may be wrong"
+            "dB: is the gain right? the prediction may be worse"
         )
 
     def _floor_note(self, above_db: float) -> str:
@@ -116,7 +123,7 @@ class TrainingRange:
             return ""
         usual = f"{self.above_floor_db[0]:.0f} to {self.above_floor_db[4]:.0f} dB in the training"
         cause = "steady noise over it" if above_db < low else "a noise gate, or pauses"
-        return f"level {above_db:.0f} dB over the recording's floor, {usual}: {cause}? the prediction may be wrong"
+        return f"level {above_db:.0f} dB over the recording's floor, {usual}: {cause}? the prediction may be worse"
 
     def _bounds(self, quantiles: Quantiles) -> tuple[float, float]:
         """Widen the range, the more the fewer recordings it is of."""
@@ -131,3 +138,32 @@ def _quantiles(values: Sequence[float]) -> Quantiles:
     index = [math.floor(p) if share < 0.5 else math.ceil(p) for p, share in zip(places, _SHARES, strict=True)]
     one, two, three, four, five = (round(float(ordered[i]), 2) for i in index)
     return one, two, three, four, five
+
+
+def sound_notes(
+    usual: TrainingRange | None,
+    found: Measures | None,
+    notes: Sequence[str],
+    rate_notes: Sequence[str],
+    source_hz: int,
+    model_hz: int,
+) -> tuple[str, ...]:
+    """Return the notes of a recording, with those of its range.
+
+    What the header says of a low rate is said once: by the note of the rate, unless the training had no more.
+
+    Args:
+        usual: Of the model; None leaves the notes as they are.
+        found: What was measured of the recording, if anything.
+        notes: Of its reading.
+        rate_notes: Those of them that follow from its sample rate alone.
+        source_hz: Its sample rate.
+        model_hz: Sample rate of the model.
+    """
+    if usual is None:
+        return tuple(notes)
+    lacks = usual.reach_beyond(source_hz / 2, model_hz / 2)
+    kept = [note for note in notes if lacks or note not in rate_notes]
+    if found is not None and lacks and rate_notes:
+        found = replace(found, bandwidth_hz=model_hz / 2)
+    return (*kept, *(usual.notes(found, model_hz / 2) if found else ()))

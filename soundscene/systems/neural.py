@@ -26,6 +26,7 @@ from soundscene.model import Model
 from soundscene.network.models import Network, check_bands
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
+from soundscene.signal.ranges import TrainingRange
 from soundscene.systems.backbone import fit_member
 from soundscene.systems.calibration import HEADS, calibrate, predict
 from soundscene.systems.system import FitContext, Fitted, PredictFunction, System
@@ -177,7 +178,9 @@ def train_members(
     for network in networks_of(model.members):
         network.network.to("cpu")
     history = [row if len(trained) == 1 else {"member": one.member.name, **row} for one in trained for row in one.history]
-    return TrainedModel(replace(model, provenance=facts), history, held)
+    # Of the recordings as they are: augmentation imitates other sound, but it is not what the recordings were.
+    usual = TrainingRange.of(corpus.measured)
+    return TrainedModel(replace(model, provenance=facts, usual=usual), history, held)
 
 
 def _train_member(
@@ -331,7 +334,7 @@ def images(recipe: Recipe, front_end: int = FRONT_END) -> Representation:
 
 def _extract(recipe: Recipe, version: int, recording: Recording) -> Extract:
     front_end = front_end_of(recipe, recipe.training.segment_hop_s, version)
-    segments, file, notes = read_segments(recording, recipe.audio, front_end)
+    segments, file, notes, _ = read_segments(recording, recipe.audio, front_end)
     regular = regular_segments(segments.start_s, recipe.audio.segment_s, recipe.audio.last_piece)
     return Extract(
         segments.images,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from soundscene.signal.meter import Measures
-from soundscene.signal.ranges import TrainingRange
+from soundscene.signal.ranges import TrainingRange, sound_notes
 
 TOP = 11025.0
 
@@ -19,14 +19,13 @@ def trained(bandwidth_hz: float = TOP, level_db: tuple[float, float] = (-40, -20
     return found
 
 
-def notes(found: TrainingRange, measures: Measures | None, top_hz: float = 22050.0) -> tuple[str, ...]:
-    return found.notes(measures, top_hz, TOP)
+def notes(usual: TrainingRange, found: Measures) -> tuple[str, ...]:
+    return usual.notes(found, TOP)
 
 
 def test_what_is_like_the_training_has_no_note() -> None:
     assert notes(trained(), Measures(TOP, -30.0, 9.0)) == ()
     assert notes(trained(), Measures(TOP, -41.0, 4.0)) == ()
-    assert notes(trained(), None) == ()
 
 
 def test_each_measure_has_a_short_note_of_its_own() -> None:
@@ -41,8 +40,7 @@ def test_each_measure_has_a_short_note_of_its_own() -> None:
 
 def test_low_passed_sound_of_a_model_that_knows_it_has_no_note() -> None:
     assert notes(trained(7800.0), Measures(7700.0, -30.0, 9.0)) == ()
-    assert notes(trained(7800.0), Measures(7700.0, -30.0, 9.0), top_hz=8000.0) == ()
-    assert "nothing above 4.0 kHz" in notes(trained(7800.0), Measures(TOP, -30.0, 9.0), top_hz=4000.0)[0]
+    assert "nothing above 4.0 kHz" in notes(trained(7800.0), Measures(4000.0, -30.0, 9.0))[0]
 
 
 def test_one_low_passed_recording_in_a_hundred_does_not_make_it_usual() -> None:
@@ -51,9 +49,19 @@ def test_one_low_passed_recording_in_a_hundred_does_not_make_it_usual() -> None:
     assert notes(few, Measures(7900.0, -30.0, 9.0))
 
 
-def test_the_header_alone_tells_of_a_low_rate() -> None:
-    assert "nothing above 8.0 kHz" in notes(trained(), None, top_hz=8000.0)[0]
-    assert "nothing above 8.0 kHz" in notes(trained(), Measures(TOP, -30.0, 9.0), top_hz=8000.0)[0]
+def test_a_low_rate_is_noted_once() -> None:
+    header, other = "sampled at 16000 Hz", "peak 1.2"
+
+    def found(usual: TrainingRange | None, measures: Measures | None) -> tuple[str, ...]:
+        return sound_notes(usual, measures, (header, other), (header,), 16000, round(2 * TOP))
+
+    assert found(trained(), Measures(7900.0, -30.0, 9.0)) == (header, other)
+    assert found(trained(), None) == (header, other)
+    assert found(None, Measures(4000.0, -90.0, 9.0)) == (header, other)
+    assert found(trained(7800.0), Measures(7700.0, -30.0, 9.0)) == (other,)
+    below = found(trained(7800.0), Measures(3900.0, -30.0, 9.0))
+    assert below[0] == other
+    assert "nothing above 3.9 kHz" in below[1]
 
 
 def test_few_recordings_tell_little_of_the_range() -> None:
