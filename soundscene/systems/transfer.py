@@ -183,7 +183,7 @@ def _built(weights: _Weights, recipe: Recipe) -> BackboneMember:
 
 def _extract(weights: _Weights, audio: AudioRecipe, hop_s: float, recording: Recording) -> Extract:
     member = _built(weights, Recipe(audio=audio))
-    segments, file, notes = read_segments(recording, audio, member.source(audio, hop_s))
+    segments, file, notes, _ = read_segments(recording, audio, member.source(audio, hop_s))
     return Extract(
         member.embed(segments.features[0]),
         segments.start_s,
