@@ -3,8 +3,7 @@
 The header holds the recipe of each member, the scenes, the temperatures and the provenance as JSON. The tensors are the
 networks (with their standardisation) and the SVMs. There is no pickle in it, so loading an untrusted file runs no code.
 
-Format 1 is one network, as soundscene 0.1 writes and reads it. Format 2 is a list of members, whose tensors are named
-members/0/..., members/1/..., and so on.
+Format 1 is one network, which soundscene 0.1 reads. Format 2 is a list of members with tensors members/0/... and so on.
 """
 
 import hashlib

@@ -28,7 +28,7 @@ def foreign(folder: Path) -> Path:
 
 
 def newer(model: Path, folder: Path) -> Path:
-    return told(Path(shutil.copy(model, folder / "newer.safetensors")), {"version": 2})
+    return told(Path(shutil.copy(model, folder / "newer.safetensors")), {"version": 3})
 
 
 def two_scenes(folder: Path) -> Path:
@@ -155,7 +155,7 @@ BROKEN: list[tuple[str, Callable[[Path, Path, Path], Words], str]] = [
     ),
     ("model damaged", lambda c, m, t: ["predict", damaged(m, t), c], r".*: damaged or not a \.safetensors file \(.*"),
     ("model foreign", lambda c, m, t: ["info", foreign(t)], r".*: a \.safetensors file, but not a model of soundscene; .*"),
-    ("model newer", lambda c, m, t: ["info", newer(m, t)], r".*: written in format 2, this soundscene reads up to 1; .*"),
+    ("model newer", lambda c, m, t: ["info", newer(m, t)], r".*: written in format 3, this soundscene reads up to 2; .*"),
     ("model a folder", lambda c, m, t: ["evaluate", t, c], r".*: is a folder, expected a \.safetensors file"),
     ("model a CSV", lambda c, m, t: ["evaluate", c, c], r".*: damaged or not a \.safetensors file \(.*"),
     (
