@@ -19,7 +19,7 @@ from soundscene.errors import AudioError, SceneError
 from soundscene.model import Model
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
-from soundscene.signal.meter import PIECE_S, SignalMeter
+from soundscene.signal.meter import PIECE_S, RangeMeter
 from soundscene.signal.ranges import sound_notes
 from soundscene.threads import one_blas_thread
 from soundscene.types import Head, LogPosterior, Samples, SegmentFeatures, is_unknown, take_features
@@ -139,7 +139,7 @@ class Listener:
         self._window: deque[tuple[float, LogPosterior, float]] = deque()  # start, row, unfamiliarity
         self._losses: deque[tuple[float, float]] = deque()
         self._loudness = 0
-        self._meter = SignalMeter(audio.sample_rate) if model.usual else None
+        self._meter = RangeMeter(audio.sample_rate) if model.usual else None
         self._measured: tuple[str, ...] = ()
         self._threshold = model.familiarity.threshold(keep) if model.familiarity else None
         self._notes = self._rate_notes()

@@ -24,7 +24,7 @@ from soundscene.recipe import FRONT_END
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
 from soundscene.signal.frontend import FeatureStream, segment_batches
-from soundscene.signal.meter import SignalMeter, metered
+from soundscene.signal.meter import RangeMeter, metered
 from soundscene.signal.ranges import sound_notes
 from soundscene.threads import in_order, one_blas_thread, read_ahead
 from soundscene.types import Head, Samples, ScenePrediction, SegmentFeatures, SegmentPrediction
@@ -208,7 +208,7 @@ class Predictor:
         rows = [np.zeros((0, len(self.scenes)))]
         n_silent = 0
         unfamiliarity = 0.0  # summed, because a recording may last for hours
-        stream, meter = self._front_end.stream(), SignalMeter(self.model.audio.sample_rate)
+        stream, meter = self._front_end.stream(), RangeMeter(self.model.audio.sample_rate)
         with closing(self._pieces(sound, through, stream, meter)) as pieces:
             for piece in pieces:
                 voting = ~piece.silent
@@ -235,7 +235,7 @@ class Predictor:
             name, sound.duration_s, self.scenes, posterior, tuple(segments), notes, score, self._threshold
         )
 
-    def _notes(self, read: AudioSummary, meter: SignalMeter) -> tuple[str, ...]:
+    def _notes(self, read: AudioSummary, meter: RangeMeter) -> tuple[str, ...]:
         found = meter.measures() if self.model.usual else None
         model_hz = self.model.audio.sample_rate
         return sound_notes(self.model.usual, found, read.notes, read.rate_notes, read.sample_rate, model_hz)
@@ -245,7 +245,7 @@ class Predictor:
         sound: AudioFile | AudioArray,
         through: _Through = iter,
         stream: FeatureStream | None = None,
-        meter: SignalMeter | None = None,
+        meter: RangeMeter | None = None,
     ) -> Generator[SegmentFeatures, None, None]:
         """Segments in batches of `BATCH`: one by one, most of the processor would be idle."""
         native = metered(sound.blocks(), meter) if meter and self.model.usual else sound.blocks()

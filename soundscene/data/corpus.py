@@ -18,7 +18,7 @@ from soundscene.data.manifest import Manifest, parse_test
 from soundscene.errors import AudioError, ManifestError, RecipeError, unexpected
 from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
 from soundscene.signal.frontend import FeatureSource, FrontEnd, join_segments
-from soundscene.signal.meter import Measures, SignalMeter, metered
+from soundscene.signal.meter import Measures, RangeMeter, metered
 from soundscene.signal.ranges import TrainingRange, sound_notes
 from soundscene.texts import fold_case, match_name, short
 from soundscene.threads import in_order
@@ -292,7 +292,7 @@ def read_segments(
     """
     file = AudioFile(recording.path, audio)
     stream = front_end.stream()
-    meter = SignalMeter(audio.sample_rate)
+    meter = RangeMeter(audio.sample_rate)
     pieces = [stream.push(block) for block in metered(file.blocks(), meter)]
     pieces.append(stream.flush())
     found, read = meter.measures(), file.summary

@@ -54,7 +54,7 @@ class Measures:
     above_floor_db: float
 
 
-class SignalMeter:
+class RangeMeter:
     """Measure mono samples of any length in constant memory; nothing depends on how they are cut into blocks.
 
     Args:
@@ -135,7 +135,7 @@ class SignalMeter:
         self.n_pieces += len(pieces)
 
 
-def metered(blocks: Generator[Samples, None, None], meter: SignalMeter) -> Generator[Samples, None, None]:
+def metered(blocks: Generator[Samples, None, None], meter: RangeMeter) -> Generator[Samples, None, None]:
     """Yield the same blocks, measured on their way.
 
     Args:

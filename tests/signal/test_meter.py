@@ -5,7 +5,7 @@ import pytest
 import soxr
 
 from soundscene.render.corpus import render_recording
-from soundscene.signal.meter import Measures, SignalMeter, find_edge
+from soundscene.signal.meter import Measures, RangeMeter, find_edge
 from soundscene.types import Samples
 
 RATE, MODEL_RATE = 44100, 22050
@@ -13,7 +13,7 @@ RATE, MODEL_RATE = 44100, 22050
 
 def measure(samples: np.ndarray, rate: int = RATE, model_rate: int = MODEL_RATE) -> Measures:
     """As a model of 22050 Hz measures a recording, or one of another rate."""
-    meter = SignalMeter(model_rate)
+    meter = RangeMeter(model_rate)
     meter.push(np.asarray(soxr.resample(samples, rate, model_rate, "HQ"), np.float32))
     found = meter.measures()
     assert found is not None
@@ -159,7 +159,7 @@ def test_gain_changes_the_level_only() -> None:
 
 
 def test_digital_silence_measures_nothing() -> None:
-    meter = SignalMeter(MODEL_RATE)
+    meter = RangeMeter(MODEL_RATE)
     assert meter.measures() is None
     meter.push(np.zeros(3 * MODEL_RATE, np.float32))
     assert meter.measures() is None
@@ -169,7 +169,7 @@ def test_digital_silence_measures_nothing() -> None:
 def test_nothing_depends_on_the_blocks(block: int) -> None:
     samples = np.asarray(soxr.resample(falling(3, seconds=5), RATE, MODEL_RATE), np.float32)
     samples[:20_000] = 0
-    whole, cut = SignalMeter(MODEL_RATE), SignalMeter(MODEL_RATE)
+    whole, cut = RangeMeter(MODEL_RATE), RangeMeter(MODEL_RATE)
     whole.push(samples)
     for at in range(0, len(samples), block):
         cut.push(samples[at : at + block])
