@@ -28,6 +28,7 @@ LONG_FUNCTIONS = {"_track", "experiment", "listen", "train"}
 BASES = {  # networks are nn.Module, recipes msgspec's records, and errors one family that the command line can catch
     *("nn.Module", "Struct", "msgspec.Struct", "Exception", "UserWarning", "SceneError"),
     *("io.RawIOBase", "io.FileIO"),  # files of our own, which other libraries read and write
+    "StandardScaler",  # scikit-learn's, with a floor
     "Protocol",  # what a backbone must have, which others may write
     "torch.autograd.Function",  # PyTorch takes an operation with a gradient of its own as a subclass only
 }

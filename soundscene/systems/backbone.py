@@ -18,6 +18,8 @@ from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
 from soundscene.training.calibrate import fit_svm
 
+LEAST_SCALE = 0.3  # of a feature, in median ones: many of YAMNet's are zero in most recordings (docs/decisions/0099)
+
 
 def untrained_member(
     name: str, recipe: Recipe, stored: StoredBackbone, pooling: Pooling = "mean", backbone: Backbone | None = None
@@ -63,6 +65,7 @@ def fit_member(
         choices.svm_c,
         choices.platt_folds,
         member.recipe.training.seed,
+        LEAST_SCALE,
     )
     facts = {"epoch": 0, "seconds": round(time.perf_counter() - started, 1), "notes": [*notes], "backbone": member.facts}
     return replace(member, svm=svm), embeddings, facts

@@ -31,6 +31,35 @@ _ATTEMPTS = 5  # shuffles tried for each number of folds
 _DEAD = 1e-6  # a feature whose deviation is below this share of its size is rounding noise of float32
 
 
+class FlooredScaler(StandardScaler):
+    """Standardise, but divide no feature by less than a share of the median deviation.
+
+    A feature of a backbone may be zero in all but a few segments. Divided by its tiny deviation in the training side of a
+    fold, it gives decisions of the test side a hundred times as large as the others, and Platt's sigmoids become flat
+    (docs/decisions/0099).
+
+    Args:
+        least: The share; with 0 it is scikit-learn's `StandardScaler`.
+    """
+
+    def __init__(self, least: float = 0.0) -> None:
+        super().__init__()
+        self.least = least
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "FlooredScaler":
+        """Take mean and scale from rows of features.
+
+        Args:
+            X: Features [row, feature].
+            y: Not used.
+            sample_weight: As in `StandardScaler`.
+        """
+        super().fit(X, y, sample_weight)
+        if self.least:
+            self.scale_ = np.maximum(self.scale_, self.least * np.median(self.scale_))
+        return self
+
+
 def fit_svm(
     embeddings: Float32[np.ndarray, "segment feature"],
     labels: Int[np.ndarray, " segment"],
@@ -39,6 +68,7 @@ def fit_svm(
     c: float,
     folds: int,
     seed: int,
+    least_scale: float = 0.0,
 ) -> tuple[CalibratedSVM, tuple[str, ...]]:
     """Standardise, fit a one-vs-rest linear SVM on all segments, and Platt's sigmoids on decisions cross-validated by group.
 
@@ -54,6 +84,7 @@ def fit_svm(
         c: Regularisation C of the SVM, smaller is stronger.
         folds: Cross-validation folds wanted.
         seed: Seed of the order in which groups are dealt to folds.
+        least_scale: Least scale of a feature, as a share of the median one.
 
     Returns:
         The classifier, and a note for the report for each compromise.
@@ -77,7 +108,7 @@ def fit_svm(
     # all segments. With ensemble=True there would be an SVM and a sigmoid for every fold.
     model = CalibratedClassifierCV(
         # Primal: a unique optimum without random order, and as fast as the dual on 256 features.
-        make_pipeline(StandardScaler(), LinearSVC(C=c, dual=False, max_iter=_MAX_ITERATIONS)),  # pyright: ignore[reportArgumentType]
+        make_pipeline(FlooredScaler(least_scale), LinearSVC(C=c, dual=False, max_iter=_MAX_ITERATIONS)),  # pyright: ignore[reportArgumentType]
         method="sigmoid",
         cv=splits,
         ensemble=False,  # pyright: ignore[reportArgumentType]

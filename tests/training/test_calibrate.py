@@ -223,3 +223,16 @@ def test_what_cannot_be_fitted_is_refused():
     embeddings[3, 3] = np.nan
     with pytest.raises(TrainingError, match="embeddings hold NaN or infinity: the network has diverged"):
         fit_svm(embeddings, labels, groups, 4, 0.1, 5, 0)
+
+
+def test_a_feature_that_is_rarely_active_does_not_flatten_the_sigmoids():
+    draws = np.random.default_rng(0)
+    labels, groups = np.arange(240) % 3, np.arange(240) // 3 % 40
+    features = draws.normal(0, 1, (240, 40)).astype(np.float32)
+    features[:, :3] += 2 * np.eye(3)[labels]
+    features[:, 20:] = 0
+    for feature in range(20, 40):  # active in two groups only, and hardly elsewhere
+        features[:, feature] = 1e-4 * draws.random(240)
+        features[groups == feature - 20, feature] = draws.random()
+    slopes = [np.abs(fit_svm(features, labels, groups, 3, 1.0, 5, 0, least)[0].slope.numpy()) for least in (0.0, 0.3)]
+    assert slopes[0].max() < 0.5 * slopes[1].min()
