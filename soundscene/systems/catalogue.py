@@ -50,7 +50,7 @@ SYSTEMS = (
 DEFAULT_SETTINGS = ("training.epochs=60", "calibration.head=softmax")  # and training segments that overlap by half
 DEFAULT_NOTE = (
     "system: att-crnn-mel, 60 epochs, chosen on ESC-10 within three times the time of --recipe small; a second network was "
-    "no better there. With few recordings --systems yamnet is better (docs/guide/transfer.md)"
+    "no better there. --systems yamnet may be better: docs/guide/transfer.md"
 )
 """What `train` says where it chose."""
 
