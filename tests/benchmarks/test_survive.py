@@ -36,11 +36,8 @@ UNSEEN = 11  # of seeds: the long runs have 0
     ("event", "command", "n"),
     [
         ("terminations", "train", 2),
-        ("terminations", "experiment", 2),
-        ("terminations", "store", 1),
         ("kills", "predict jsonl", 2),
         ("full-disks", "train", 2),
-        ("full-disks", "experiment", 2),
         ("full-disks", "predict parquet", 2),
     ],
 )
