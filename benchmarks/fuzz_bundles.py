@@ -113,9 +113,10 @@ def reader(seed: int) -> Callable[[int], str]:
     """Return the function that writes a case with its checksum, loads it and predicts with it."""
     from safetensors.torch import save
 
-    from soundscene.bundle import FORMAT, _digest  # the checksum must be right
+    from soundscene.bundle import FORMAT
     from soundscene.predictor import Predictor, load
     from soundscene.render.corpus import render_recording
+    from soundscene.tensors import digest  # the checksum must be right
 
     path = Path(tempfile.mkdtemp(prefix="fuzz-")) / "m.safetensors"
     samples = render_recording("rain", 4.2, 22050, np.random.default_rng(0)).astype(np.float32)
@@ -133,7 +134,7 @@ def reader(seed: int) -> Callable[[int], str]:
         return ""
 
     def write(text: str, tensors: Tensors) -> float:
-        content = save(tensors, {"format": FORMAT, "bundle": text, "sha256": _digest(text, tensors)})
+        content = save(tensors, {"format": FORMAT, "bundle": text, "sha256": digest(text, tensors)})
         path.write_bytes(content)
         return len(content) / 2**20
 

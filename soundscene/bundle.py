@@ -6,7 +6,6 @@ networks (with their standardisation) and the SVMs. There is no pickle in it, so
 Format 1 is one network, which soundscene 0.1 reads. Format 2 is a list of members with tensors members/0/... and so on.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -16,7 +15,6 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -34,6 +32,7 @@ from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.fusion import MAX_TEMPERATURE, MIN_TEMPERATURE
 from soundscene.scoring.unfamiliarity import Familiarity, Kind, SceneGaussians
 from soundscene.signal.ranges import TrainingRange
+from soundscene.tensors import digest, open_tensors
 from soundscene.texts import LONGEST, LONGEST_NAME, fold_name, parse_json, short
 from soundscene.types import Head
 
@@ -82,7 +81,7 @@ def save_model(model: Model, path: Path) -> None:
         parts["training_range"] = model.usual.to_stored()
     header = json.dumps(parts, sort_keys=True)
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    content = save(tensors, {"format": FORMAT, "bundle": header, "sha256": _digest(header, tensors)})
+    content = save(tensors, {"format": FORMAT, "bundle": header, "sha256": digest(header, tensors)})
     write_atomic(path, content, BundleError)
 
 
@@ -213,16 +212,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not os.path.isfile(path):
         what = "a folder" if os.path.isdir(path) else "not a regular file"
         raise BundleError(f"{path}: is {what}, expected a .safetensors file")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except MemoryError:
-        raise BundleError(f"{path}: larger than the memory that is left; is it a model of soundscene?") from None
-    except (SafetensorError, TypeError, ValueError, RuntimeError, AttributeError) as error:  # types that PyTorch lacks
-        raise BundleError(f"{path}: damaged or not a .safetensors file ({short(str(error))}); copy it again") from None
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from None
+    metadata, tensors = open_tensors(path, "model of soundscene", BundleError)
     if metadata.get("format") != FORMAT:
         raise BundleError(f"{path}: a .safetensors file, but not a model of soundscene; `soundscene train` makes one")
     try:
@@ -237,7 +227,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{path}: written in format {short(str(version))}, this soundscene reads up to {VERSION}; upgrade soundscene to "
             "use it"
         )
-    if metadata.get("sha256") != _digest(metadata["bundle"], tensors):
+    if metadata.get("sha256") != digest(metadata["bundle"], tensors):
         raise BundleError(f"{path}: differs from what was saved (checksum); copy the file again")
     return header, tensors
 
@@ -388,13 +378,3 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _digest(header: str, tensors: dict[str, Tensor]) -> str:
-    """Hash header, names, shapes and bytes by SHA-256: safetensors itself detects a short file but not a flipped bit."""
-    digest = hashlib.sha256(header.encode())
-    for name in sorted(tensors):
-        digest.update(f"{name}{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())
-        if tensors[name].numel():  # one without values has no bytes to view
-            digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)  # NumPy lacks some types
-    return digest.hexdigest()

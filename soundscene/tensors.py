@@ -59,16 +59,7 @@ def read_tensors(path: Path, kind: str, missing: str, error: type[SceneError]) -
         if os.path.exists(path):
             missing = "is a folder, expected a file" if os.path.isdir(path) else "is not a regular file"
         raise error(f"{path}: {url_hint(path) or missing}")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except MemoryError:
-        raise error(f"{path}: larger than the memory that is left; is it a {kind}?") from None
-    except (SafetensorError, TypeError, ValueError, RuntimeError, AttributeError) as found:  # types that PyTorch lacks
-        raise error(f"{path}: damaged or not a .safetensors file ({short(str(found))}); copy it again") from None
-    except OSError as found:
-        raise error(f"{path}: cannot be read ({found.strerror or found})") from None
+    metadata, tensors = open_tensors(path, kind, error)
     if metadata.get("format") != kind:
         raise error(f"{path}: a .safetensors file, but not a {kind}")
     try:
@@ -80,6 +71,28 @@ def read_tensors(path: Path, kind: str, missing: str, error: type[SceneError]) -
     if metadata.get("sha256") != digest(metadata["header"], tensors):
         raise error(f"{path}: differs from what was saved (checksum); copy the file again")
     return header, tensors
+
+
+def open_tensors(path: Path, kind: str, error: type[SceneError]) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Read metadata and tensors of any safetensors file, unchecked.
+
+    Args:
+        path: Name of a file that is there.
+        kind: What it should be, for a message.
+        error: Class of the error to raise.
+
+    Raises:
+        SceneError: It is no such file, or cannot be read; of the class `error`.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except MemoryError:
+        raise error(f"{path}: larger than the memory that is left; is it a {kind}?") from None
+    except (SafetensorError, TypeError, ValueError, RuntimeError, AttributeError) as found:  # types that PyTorch lacks
+        raise error(f"{path}: damaged or not a .safetensors file ({short(str(found))}); copy it again") from None
+    except OSError as found:
+        raise error(f"{path}: cannot be read ({found.strerror or found})") from None
 
 
 def digest(header: str, tensors: dict[str, Tensor]) -> str:

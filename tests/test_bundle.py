@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 import soundscene
-from soundscene.bundle import FORMAT, VERSION, _digest, load_model, save_model
+from soundscene.bundle import FORMAT, VERSION, load_model, save_model
 from soundscene.errors import BundleError
 from soundscene.member import BATCH, networks_of
 from soundscene.model import Model
@@ -29,6 +29,7 @@ from soundscene.recipe import Recipe
 from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
 from soundscene.signal.ranges import TrainingRange
 from soundscene.systems.calibration import HEADS
+from soundscene.tensors import digest
 from tests.support.tiny import SCENES, TINY, blank_bundle, blank_pair, only
 
 IMAGES = np.random.default_rng(0).normal(-6, 3, (BATCH + 3, 2, 64, 80)).astype(np.float32)
@@ -178,7 +179,7 @@ def crafted(path: Path, header: Callable[[dict[str, Any]], Any], tensors: Callab
         told = json.loads(file.metadata()["bundle"])
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     text, found = json.dumps(header(told)), tensors(found)
-    path.write_bytes(save(found, {"format": FORMAT, "bundle": text, "sha256": _digest(text, found)}))
+    path.write_bytes(save(found, {"format": FORMAT, "bundle": text, "sha256": digest(text, found)}))
     return path
 
 
@@ -216,7 +217,7 @@ def folder(path: Path) -> Path:
 
 
 def crafted_text(path: Path, text: str) -> Path:
-    path.write_bytes(save({}, {"format": FORMAT, "bundle": text, "sha256": _digest(text, {})}))
+    path.write_bytes(save({}, {"format": FORMAT, "bundle": text, "sha256": digest(text, {})}))
     return path
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from soundscene.backbone.stored import installed
-from soundscene.bundle import FORMAT, _digest, load_model, save_model
+from soundscene.bundle import FORMAT, load_model, save_model
 from soundscene.errors import SceneError
 from soundscene.live import Listener, array_arrivals, listen
 from soundscene.member import BackboneMember
@@ -22,6 +22,7 @@ from soundscene.recipe import Recipe
 from soundscene.systems.backbone import untrained_member
 from soundscene.systems.catalogue import build, members, specs
 from soundscene.systems.transfer import at_rate_of
+from soundscene.tensors import digest
 from soundscene.timelines import timeline
 from tests.support.command_line import TINY_SET, run
 from tests.support.shared import once
@@ -95,7 +96,7 @@ def tamper(path: Path, tensors: dict | None = None, member: dict | None = None) 
     header["members"][0] |= member or {}
     found = {name: t for name, t in (load_file(path) | (tensors or {})).items() if t is not None}
     text = json.dumps(header)
-    save_file(found, path, {"format": FORMAT, "bundle": text, "sha256": _digest(text, found)})
+    save_file(found, path, {"format": FORMAT, "bundle": text, "sha256": digest(text, found)})
 
 
 @pytest.mark.parametrize(
