@@ -7,6 +7,7 @@ CORPUS ?=
 WORKERS ?= 2
 # Files of one group, which share fixtures, run in one process. Byte code is kept: tests start many interpreters.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+ALONE := $(BIN)/python -m pytest -p no:xdist -m alone tests/benchmarks
 WARM := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.support.warm
 
 .PHONY: demo test test-full check format lock clean
@@ -19,12 +20,14 @@ TIER ?= not (slow or cluster or kill)
 OPTIONS ?=
 test: $(READY)
 	$(WARM)
-	$(PYTEST) -m "$(TIER)" $(OPTIONS)
+	$(PYTEST) -m "($(TIER)) and not alone" $(OPTIONS)
+	$(ALONE)
 
 # Everything, under 60 minutes; before an issue is closed.
 test-full: $(READY)
 	$(WARM)
-	$(PYTEST) --durations=20
+	$(PYTEST) -m "not alone" --durations=20
+	$(ALONE)
 
 # Everything but the tests.
 check: $(READY)
