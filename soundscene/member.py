@@ -130,8 +130,8 @@ class NetworkMember:
 
     @property
     def has_attention(self) -> bool:
-        """Whether it is an Att-CRNN; the CNN baseline has no attention."""
-        return isinstance(self.network, AttCRNN)
+        """Whether its network pools by attention: an Att-CRNN, but for one without it; the CNN baseline has none."""
+        return isinstance(self.network, AttCRNN) and self.network.attention is not None
 
     def source(self, audio: AudioRecipe, segment_hop_s: float | None = None, version: int = FRONT_END) -> FrontEnd:
         """Return its front-end. A model lets members of one audio recipe share it.

@@ -84,10 +84,16 @@ class NetworkRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     attention: Width = 64  # size of both attention layers
     conv_dropout: Share = 0.25
     recurrent_dropout: Share = 0.1
-    attention_scale: Literal["printed", "mean-preserving"] = "mean-preserving"
-    pooling: Literal["spatio-temporal", "temporal", "spatial", "mean"] = "spatio-temporal"  # the others for comparison
+    attention_scale: Literal["printed", "printed-2h", "mean-preserving"] = "mean-preserving"
+    attention_temperature: Annotated[float, Meta(ge=0.001, le=1000)] = 1.0  # scores are divided by it; the paper has none
+    recurrent: Literal["gru", "none"] = "gru"  # none, for comparison: a linear map of each frame in place of (1)-(3)
+    pooling: Literal["spatio-temporal", "temporal", "spatial", "mean", "last"] = "spatio-temporal"  # others for comparison
     global_pooling: Literal["max", "mean"] = "max"  # of the CNN baseline, over bands and frames; 4.4 prints max
     noise_subtracted: bool = True  # whether the network sees channel 1, the recording without its background noise
+
+    def __post_init__(self) -> None:
+        if (self.recurrent, self.pooling) == ("none", "last"):
+            raise ValueError('network.pooling = "last" takes the last states of the GRUs, and network.recurrent is "none"')
 
 
 class TrainingRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -22,6 +22,8 @@ STORED: dict[str, dict[str, Any]] = {
         "conv_dropout": 0.25,
         "recurrent_dropout": 0.1,
         "attention_scale": "mean-preserving",
+        "attention_temperature": 1.0,
+        "recurrent": "gru",
         "pooling": "spatio-temporal",
         "global_pooling": "max",
         "noise_subtracted": True,
@@ -55,5 +57,8 @@ STORED: dict[str, dict[str, Any]] = {
 }
 """What a key means that a stored recipe lacks: 0.1.0's default, or, for a key that came later, what 0.1.0 did."""
 
-ADDED: frozenset[str] = frozenset({"network.global_pooling", *(f"augmentation.{name}" for name in STORED["augmentation"])})
+_NETWORK = ("attention_temperature", "recurrent", "global_pooling")
+ADDED: frozenset[str] = frozenset(
+    {*(f"network.{name}" for name in _NETWORK), *(f"augmentation.{name}" for name in STORED["augmentation"])}
+)
 """Keys as "section.name" that 0.1.0 did not have."""

@@ -109,7 +109,10 @@ def _watch(predictions: Mapping[str, SystemPredictions], truth: Int64[np.ndarray
     if len(first.segment) == 0:
         return {"test_accuracy": accuracy(first.recording, truth), "test_log_loss": log_loss(first.recording, truth)}
     of_segment = truth[first.recording_of]
-    return {"test_accuracy": accuracy(first.segment, of_segment), "test_log_loss": log_loss(first.segment, of_segment)}
+    scores = {"test_accuracy": accuracy(first.segment, of_segment), "test_log_loss": log_loss(first.segment, of_segment)}
+    if uniform := predictions.get("softmax, uniform attention"):
+        scores["test_accuracy_uniform_attention"] = accuracy(uniform.segment, of_segment)
+    return scores
 
 
 def _result(

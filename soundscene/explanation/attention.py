@@ -9,7 +9,7 @@ from soundscene.member import BATCH, NetworkMember
 from soundscene.network.attention import Uniform
 from soundscene.network.models import AttCRNN
 
-NO_ATTENTION = "this model is the CNN baseline, which pools by its maximum and has no attention to show"
+NO_ATTENTION = "this model pools without attention, as the CNN baseline does, and has none to show"
 
 
 def attention(
@@ -22,9 +22,9 @@ def attention(
         images: From the front-end.
 
     Raises:
-        BundleError: A CNN baseline, which has no attention.
+        BundleError: The network has no attention.
     """
-    if not isinstance(member.network, AttCRNN):
+    if not (isinstance(member.network, AttCRNN) and member.has_attention):
         raise BundleError(NO_ATTENTION)
     with torch.inference_mode():
         batches = [member.network.attend(batch) for batch in torch.from_numpy(images).split(BATCH)]
@@ -34,7 +34,7 @@ def attention(
 
 def learnt(member: NetworkMember) -> tuple[bool, bool]:
     """Return whether spatial and temporal attention were learnt; others are uniform by the recipe (network.pooling)."""
-    if not isinstance(member.network, AttCRNN):
+    pool = member.network.attention if isinstance(member.network, AttCRNN) else None
+    if pool is None:
         return False, False
-    pool = member.network.attention
     return not isinstance(pool.spatial, Uniform), not isinstance(pool.temporal, Uniform)

@@ -15,7 +15,6 @@ from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from soundscene.member import NetworkMember
-from soundscene.network.models import AttCRNN
 from soundscene.types import Head
 
 STEPS = 64  # Gauss-Legendre points on the path from the mean image to the segment's, at first
@@ -116,10 +115,7 @@ def log_posterior_of(
     network = member.network
 
     def function(standardised: Float[Tensor, "batch channel band frame"]) -> Float64[Tensor, " batch"]:
-        if isinstance(network, AttCRNN):
-            embedding = network.attention(network.recur(standardised))
-        else:
-            embedding = network.pool(standardised)
+        embedding = network.pool(standardised)
         logits = network.softmax(embedding) if head == "softmax" else member.svm(embedding)
         return torch.log_softmax(logits.double(), dim=-1)[:, scene]
 

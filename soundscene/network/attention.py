@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class AttentionScore(nn.Module):
     """Score vectors by one attention layer and normalise the scores over the vectors, equations (4)-(7).
 
-        v_i = tanh(x_i W + b)                       hidden vector of `size` values, (6) and (7)
-        a_i = exp(v_i . u) / sum_j exp(v_j . u)     weight of vector i, (4) and (5)
+        v_i = tanh(x_i W + b)                             hidden vector of `size` values, (6) and (7)
+        a_i = exp(v_i . u / d) / sum_j exp(v_j . u / d)   weight of vector i, (4) and (5), where d is 1
 
     The paper's f gives a vector where (4) needs a number. The context vector u that makes it one is that of the first
     author's other code (docs/decisions/0002).
@@ -19,19 +19,22 @@ class AttentionScore(nn.Module):
     Args:
         n_in: Size of each vector.
         size: Size of the hidden vectors, 64 in the paper.
+        temperature: The divisor d; below 1 the weights start farther from uniform and learn faster.
 
     Shape:
         Input [batch, vector, n_in], output [batch, vector]. Each row of the output is a distribution.
     """
 
-    def __init__(self, n_in: int, size: int) -> None:
+    def __init__(self, n_in: int, size: int, temperature: float = 1.0) -> None:
         super().__init__()
+        self.temperature = temperature
         self.project = nn.Linear(n_in, size)
         self.context = nn.Parameter(0.1 * torch.randn(size))
 
     def forward(self, vectors: Float[Tensor, "batch vector n_in"]) -> Float[Tensor, "batch vector"]:
         """Return the weights of the vectors, (4) or (5)."""
-        return torch.softmax(torch.tanh(self.project(vectors)) @ self.context, dim=-1)
+        scores = torch.tanh(self.project(vectors)) @ self.context
+        return torch.softmax(scores if self.temperature == 1.0 else scores / self.temperature, dim=-1)
 
 
 class Uniform(nn.Module):
@@ -50,15 +53,17 @@ class SpatioTemporalAttentionPool(nn.Module):
     """Pool the recurrent output by the outer product of a spatial and a temporal attention vector.
 
     With scale "printed" it computes equation (9), x_s = sum_t tanh(A_st Z_st). There A is about 1/(2H T), and tanh is
-    linear for such small arguments. "mean-preserving" multiplies A by 2H T and takes the mean over time, so that uniform
-    attention gives the mean of tanh(Z) (docs/decisions/0003).
+    linear for such small arguments. "printed-2h" is 2H times that, so that uniform attention gives about the mean of Z.
+    "mean-preserving" multiplies A by 2H T inside tanh and takes the mean over time, so that uniform attention gives the
+    mean of tanh(Z) (docs/decisions/0003).
 
     Args:
         n_recurrent: Size 2H of the recurrent output.
         n_frames: Number of frames T. Fixed, because spatial attention reads rows of Z of that length.
         size: Size of the hidden vectors of both attention layers.
-        scale: Equation (9) as printed, or its mean-preserving form.
+        scale: Equation (9) as printed, 2H times that, or its mean-preserving form.
         pooling: Which of the two attention vectors are learnt. The other one is uniform; with "mean" both are.
+        temperature: Of both attention layers.
 
     Shape:
         Input Z [batch, frame, 2H], output x [batch, 2H].
@@ -69,14 +74,16 @@ class SpatioTemporalAttentionPool(nn.Module):
         n_recurrent: int,
         n_frames: int,
         size: int,
-        scale: Literal["printed", "mean-preserving"],
+        scale: Literal["printed", "printed-2h", "mean-preserving"],
         pooling: Literal["spatio-temporal", "temporal", "spatial", "mean"] = "spatio-temporal",
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.n_frames = n_frames
         self.scale = scale
-        self.temporal = AttentionScore(n_recurrent, size) if "temporal" in pooling else Uniform()
-        self.spatial = AttentionScore(n_frames, size) if "spatio" in pooling or pooling == "spatial" else Uniform()
+        spatial = "spatio" in pooling or pooling == "spatial"
+        self.temporal = AttentionScore(n_recurrent, size, temperature) if "temporal" in pooling else Uniform()
+        self.spatial = AttentionScore(n_frames, size, temperature) if spatial else Uniform()
 
     def attend(
         self, z: Float[Tensor, "batch frame recurrent"]
@@ -95,9 +102,18 @@ class SpatioTemporalAttentionPool(nn.Module):
         return self.spatial(z.transpose(1, 2)), self.temporal(z)
 
     def forward(self, z: Float[Tensor, "batch frame recurrent"]) -> Float[Tensor, "batch recurrent"]:
-        """Return the feature vector x of equation (9), or of its mean-preserving form."""
-        spatial, temporal = self.attend(z)
+        """Return the feature vector x of equation (9), or of another form of it."""
+        return self.pool(z, *self.attend(z))
+
+    def pool(
+        self,
+        z: Float[Tensor, "batch frame recurrent"],
+        spatial: Float[Tensor, "batch recurrent"],
+        temporal: Float[Tensor, "batch frame"],
+    ) -> Float[Tensor, "batch recurrent"]:
+        """Return the feature vector x for given attention vectors."""
         mask = temporal[:, :, None] * spatial[:, None, :]  # (8), transposed: frame x recurrent
-        if self.scale == "printed":
-            return torch.tanh(mask * z).sum(dim=1)  # (9)
-        return torch.tanh(mask * (z.shape[1] * z.shape[2]) * z).mean(dim=1)
+        if self.scale == "mean-preserving":
+            return torch.tanh(mask * (z.shape[1] * z.shape[2]) * z).mean(dim=1)
+        pooled = torch.tanh(mask * z).sum(dim=1)  # (9)
+        return pooled * z.shape[2] if self.scale == "printed-2h" else pooled

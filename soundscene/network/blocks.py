@@ -158,12 +158,45 @@ class BidirectionalGRU(nn.Module):
         self.projection = nn.Linear(2 * hidden, 2 * hidden)
         self.register_load_state_dict_pre_hook(_from_stack)
 
-    def forward(self, o: Float[Tensor, "batch frame feature"]) -> Float[Tensor, "batch frame recurrent"]:
-        """Return the recurrent output Z, one row per frame."""
+    def states(
+        self, o: Float[Tensor, "batch frame feature"]
+    ) -> tuple[Float[Tensor, "batch frame hidden"], Float[Tensor, "batch frame hidden"]]:
+        """Return the backward and the forward states of the last layer, one row per frame."""
         for layer in self.layers:  # nn.GRU runs (2) and (3) and puts the forward states first
             o, _ = layer(self.dropout(o))
         forward, backward = self.dropout(o).split(self.hidden, dim=-1)
-        return self.projection(torch.cat((backward, forward), dim=-1))  # (1): backward first, as printed
+        return backward, forward
+
+    def forward(self, o: Float[Tensor, "batch frame feature"]) -> Float[Tensor, "batch frame recurrent"]:
+        """Return the recurrent output Z, one row per frame."""
+        return self.projection(torch.cat(self.states(o), dim=-1))  # (1): backward first, as printed
+
+    def last(self, o: Float[Tensor, "batch frame feature"]) -> Float[Tensor, "batch recurrent"]:
+        """Return (1) of the state of each direction that has heard the whole segment: pooling without attention."""
+        backward, forward = self.states(o)
+        return self.projection(torch.cat((backward[:, 0], forward[:, -1]), dim=-1))
+
+
+class FrameProjection(nn.Module):
+    """Map each frame to the size of a recurrent output by itself: what is left of the recurrent layers without the GRUs.
+
+    Args:
+        n_in: Features F of a frame.
+        hidden: Half of the size of the output.
+        dropout: Dropout probability of the input.
+
+    Shape:
+        Input O [batch, frame, F], output [batch, frame, 2 hidden].
+    """
+
+    def __init__(self, n_in: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.projection = nn.Linear(n_in, 2 * hidden)
+
+    def forward(self, o: Float[Tensor, "batch frame feature"]) -> Float[Tensor, "batch frame recurrent"]:
+        """Return one row per frame."""
+        return self.projection(self.dropout(o))
 
 
 def _from_stack(module: nn.Module, state: dict[str, Tensor], prefix: str, *rest_of_hook: object) -> None:

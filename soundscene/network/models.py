@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from soundscene.errors import RecipeError
 from soundscene.network.attention import SpatioTemporalAttentionPool
-from soundscene.network.blocks import POOL, BidirectionalGRU, ConvStack, Standardise
+from soundscene.network.blocks import POOL, BidirectionalGRU, ConvStack, FrameProjection, Standardise
 from soundscene.recipe import Recipe
 
 
 class AttCRNN(nn.Module):
     """Att-CRNN: convolutions, bidirectional GRUs, spatio-temporal attention pooling, softmax layer.
+
+    A recipe may take parts away for comparison: attention (`network.pooling`) or the GRUs (`network.recurrent`).
 
     Args:
         recipe: Sizes of images and layers.
@@ -31,29 +33,50 @@ class AttCRNN(nn.Module):
         self.standardise = Standardise(recipe.features.n_bands, recipe.features.clamp, n_channels(recipe))
         self.convolutions = ConvStack(sizes.filters, sizes.conv_dropout, n_channels(recipe))
         n_features = recipe.features.n_bands // POOL**3 * sizes.filters[-1]
-        self.recurrent = BidirectionalGRU(n_features, sizes.hidden, sizes.recurrent_dropout)
-        self.attention = SpatioTemporalAttentionPool(
-            2 * sizes.hidden, n_frames(recipe), sizes.attention, sizes.attention_scale, sizes.pooling
-        )
+        frames_of = BidirectionalGRU if sizes.recurrent == "gru" else FrameProjection
+        self.recurrent = frames_of(n_features, sizes.hidden, sizes.recurrent_dropout)
+        self.attention = None
+        if sizes.pooling != "last":
+            self.attention = SpatioTemporalAttentionPool(
+                2 * sizes.hidden,
+                n_frames(recipe),
+                sizes.attention,
+                sizes.attention_scale,
+                sizes.pooling,
+                sizes.attention_temperature,
+            )
         self.softmax = nn.Linear(2 * sizes.hidden, n_scenes)
 
     def recur(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch frame recurrent"]:
         """Return the recurrent output Z of equation (1)."""
         return self.recurrent(self.convolutions(standardised).transpose(1, 2))
 
+    def pool(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch embedding"]:
+        """Return the feature vector x of equation (9), or the last states of the GRUs if the recipe says so."""
+        if self.attention is not None:
+            return self.attention(self.recur(standardised))
+        assert isinstance(self.recurrent, BidirectionalGRU)  # the recipe refuses other combinations
+        return self.recurrent.last(self.convolutions(standardised).transpose(1, 2))
+
     def embed(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch embedding"]:
         """Return the feature vector x of equation (9)."""
-        return self.attention(self.recur(self.standardise(images)))
+        return self.pool(self.standardise(images))
 
     def attend(
         self, images: Float[Tensor, "batch 2 band frame"]
     ) -> tuple[Float[Tensor, "batch recurrent"], Float[Tensor, "batch frame"]]:
-        """Return the spatial and temporal attention vectors, whose outer product is the mask A of equation (8)."""
+        """Return the spatial and temporal attention vectors, whose outer product is the mask A of equation (8).
+
+        Raises:
+            ValueError: The network has no attention.
+        """
+        if self.attention is None:
+            raise ValueError("the network pools the last states of its GRUs and has no attention")
         return self.attention.attend(self.recur(self.standardise(images)))
 
     def from_standardised(self, standardised: Float[Tensor, "batch channel band frame"]) -> Float[Tensor, "batch scene"]:
         """Return logits of images that are standardised already: training mixes after standardisation."""
-        return self.softmax(self.attention(self.recur(standardised)))
+        return self.softmax(self.pool(standardised))
 
     def forward(self, images: Float[Tensor, "batch 2 band frame"]) -> Float[Tensor, "batch scene"]:
         """Return logits of images from the front-end."""

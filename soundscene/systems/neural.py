@@ -27,9 +27,10 @@ from soundscene.network.models import Network, check_bands
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.signal.ranges import TrainingRange
+from soundscene.systems.attention_worth import entropies_of, learns_attention, predict_uniform
 from soundscene.systems.backbone import fit_member
 from soundscene.systems.calibration import HEADS, calibrate, predict
-from soundscene.systems.system import FitContext, Fitted, PredictFunction, System
+from soundscene.systems.system import FitContext, Fitted, PredictFunction, System, SystemPredictions
 from soundscene.training.augment import any_of, augmented_pieces
 from soundscene.training.calibrate import fit_svm
 from soundscene.training.fit import EpochCallback, LabelledImages, fit
@@ -352,10 +353,21 @@ def _fit_system(recipe: Recipe, front_end: int, corpus: Corpus, context: FitCont
     scenes = tuple(sorted({r.scene for r in corpus.recordings}))
 
     def observe(row: dict[str, float], network: Network) -> None:
-        if context.observer:
-            untrained_svm = CalibratedSVM(network.softmax.in_features, len(scenes))
-            so_far = Model(scenes, (NetworkMember(name_of(recipe), recipe, network, untrained_svm),), {"softmax": 1.0})
-            context.observer(row, lambda test: {"softmax": predict(so_far, test, "softmax")})
+        if not context.observer:
+            return
+        untrained_svm = CalibratedSVM(network.softmax.in_features, len(scenes))
+        so_far = Model(scenes, (NetworkMember(name_of(recipe), recipe, network, untrained_svm),), {"softmax": 1.0})
+        attends, last = learns_attention(so_far), row["epoch"] == recipe.training.epochs
+        if attends:
+            row |= entropies_of(so_far, corpus)
+
+        def predict_so_far(test: Corpus) -> Mapping[str, SystemPredictions]:
+            predictions = {"softmax": predict(so_far, test, "softmax")}
+            if attends and last:  # what its attention is worth: decision 0106
+                predictions["softmax, uniform attention"] = predict_uniform(so_far, test)
+            return predictions
+
+        context.observer(row, predict_so_far)
 
     trained = train(
         recipe,

@@ -87,7 +87,7 @@ def test_the_baseline_has_no_attention_to_show() -> None:
     bundle = blank_bundle(CNN)
     with pytest.raises(BundleError) as refusal:
         attention(only(bundle), IMAGES)
-    assert str(refusal.value) == ("this model is the CNN baseline, which pools by its maximum and has no attention to show")
+    assert str(refusal.value) == "this model pools without attention, as the CNN baseline does, and has none to show"
     assert not only(bundle).has_attention
     assert learnt(only(bundle)) == (False, False)
 

@@ -38,12 +38,14 @@ def as_printed(z, p, scale):
             mask = spatial[s] * temporal[t]  # (8)
             if scale == "printed":
                 x[s] += math.tanh(mask * z[s, t])  # (9)
+            elif scale == "printed-2h":
+                x[s] += n_recurrent * math.tanh(mask * z[s, t])
             else:
                 x[s] += math.tanh(n_recurrent * n_frames * mask * z[s, t]) / n_frames
     return spatial, temporal, x
 
 
-@pytest.mark.parametrize("scale", ["printed", "mean-preserving"])
+@pytest.mark.parametrize("scale", ["printed", "printed-2h", "mean-preserving"])
 def test_pooling_is_equations_4_to_9(scale):
     pool, z = build(scale)
     p = {name: tensor.numpy() for name, tensor in pool.state_dict().items()}
@@ -136,3 +138,15 @@ def test_ablated_vectors_are_uniform_and_their_layers_are_gone(scale):
             factor = 1 / 30 if scale == "printed" else 1.0
             mean = torch.tanh(factor * z).sum(1) if scale == "printed" else torch.tanh(z).mean(1)
             torch.testing.assert_close(pool(z), mean)
+
+
+def test_a_low_temperature_sharpens_attention_without_changing_its_order():
+    torch.manual_seed(0)
+    score_ = AttentionScore(6, 4)
+    vectors = torch.randn(3, 9, 6)
+    plain = score_(vectors)
+    score_.temperature = 0.1
+    sharp = score_(vectors)
+    assert torch.equal(plain.argsort(dim=1), sharp.argsort(dim=1))
+    torch.testing.assert_close(torch.softmax(10 * plain.log(), dim=1), sharp)
+    assert (sharp.amax(dim=1) > plain.amax(dim=1)).all()

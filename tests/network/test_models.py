@@ -185,3 +185,23 @@ def test_without_the_noise_subtracted_channel_nothing_reads_it(kind):
         network.standardise.fit(images)
         assert network.convolutions.blocks[0].convolution.in_channels == (1 if same else 2)
         assert torch.equal(network(images), network(other)) == same
+
+
+def test_the_last_states_have_heard_the_whole_segment_and_a_linear_map_of_frames_has_not():
+    """Arms of decision 0106: GRUs without attention, and attention without GRUs."""
+    images = torch.randn(2, 2, 64, 8, generator=torch.Generator().manual_seed(0))
+    last = build("network.pooling=last")
+    backward, forward = last.recurrent.states(last.convolutions(last.standardise(images)).transpose(1, 2))
+    expected = last.recurrent.projection(torch.cat((backward[:, 0], forward[:, -1]), dim=1))
+    torch.testing.assert_close(last.embed(images), expected)
+    assert not any(name.startswith("attention") for name in last.state_dict())
+
+    alone = build("network.recurrent=none")
+    assert not any("layers" in name for name in alone.state_dict())
+    z = alone.recur(alone.standardise(images))
+    changed = images.clone()
+    changed[:, :, :, 7] += 1  # kernels of 5, 3 and 2 frames see 2, 1 and 1 frames ahead
+    moved = (alone.recur(alone.standardise(changed)) != z).any(dim=2).any(dim=0)
+    assert moved.tolist() == [False] * 3 + [True] * 5
+    with pytest.raises(RecipeError, match="last states"):
+        TINY.with_settings(["network.recurrent=none", "network.pooling=last"])
