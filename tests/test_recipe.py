@@ -213,7 +213,8 @@ def test_an_unknown_key_names_the_nearest(key, hint):
         ("network.filters=[4, 8, 0]", "recipe value network.filters[2]: Expected `int` >= 1"),
         (
             "network.attention_scale=Printed",
-            "recipe value network.attention_scale: Invalid enum value 'Printed'; allowed are printed, printed-2h, mean-preserving",
+            "recipe value network.attention_scale: Invalid enum value 'Printed'; allowed are printed, printed-2h, "
+            "mean-preserving",
         ),
         ("features.kind=", "recipe value features.kind: Invalid enum value ''; allowed are mel, gammatone"),
         ("features.window=100", "recipe value features: features: hop <= window <= n_fft, got 551, 100, 2048"),

@@ -111,7 +111,13 @@ class SpatioTemporalAttentionPool(nn.Module):
         spatial: Float[Tensor, "batch recurrent"],
         temporal: Float[Tensor, "batch frame"],
     ) -> Float[Tensor, "batch recurrent"]:
-        """Return the feature vector x for given attention vectors."""
+        """Return the feature vector x for given attention vectors.
+
+        Args:
+            z: Recurrent output.
+            spatial: Weights of its 2H features.
+            temporal: Weights of its frames.
+        """
         mask = temporal[:, :, None] * spatial[:, None, :]  # (8), transposed: frame x recurrent
         if self.scale == "mean-preserving":
             return torch.tanh(mask * (z.shape[1] * z.shape[2]) * z).mean(dim=1)

@@ -20,13 +20,13 @@ from soundscene.signal.frontend import FrontEnd
 from soundscene.signal.minimum_statistics import noise_psd
 
 RECIPE = Recipe()
-# Another test on the second core shares the cache, and earlier ones in the process leave malloc with pages that the bare FFTs
-# then get for nothing: both doubled a ratio.
+# Another test on the second core shares the cache, and earlier ones in the process leave malloc with pages that the bare
+# FFTs then get for nothing: both doubled a ratio.
 pytestmark = pytest.mark.alone
 
 
 def ratio(slow: Callable[[], object], fast: Callable[[], object], rounds: int = 15, tries: int = 3) -> float:
-    """CPU time of `slow` over that of `fast`, taken in turn: the least of the medians of a few tries, as a disturbance adds."""
+    """CPU time of `slow` over that of `fast`, taken in turn: the least median of a few tries, as a disturbance adds."""
     medians = []
     for _ in range(tries):
         rows = []
