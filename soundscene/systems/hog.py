@@ -5,38 +5,25 @@ was available. Which values of `HogSettings` are the paper's, recalled or ours: 
 """
 
 import json
-import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 
-import librosa
 import numpy as np
-import torch
 from jaxtyping import Float, Float32
-from safetensors.torch import save
 from scipy.ndimage import uniform_filter
 from skimage.feature import hog
 from skimage.transform import resize
 
-from soundscene.audio.files import AudioFile
 from soundscene.data.corpus import Corpus
-from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
-from soundscene.errors import TrainingError
-from soundscene.files import write_atomic
-from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
-from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
-from soundscene.systems.system import FitContext, Fitted, System, SystemPredictions
-from soundscene.training.calibrate import choose_c, fit_svm
+from soundscene.systems.constant_q import ConstantQ, levels, magnitudes
+from soundscene.systems.system import FitContext, Fitted, System
+from soundscene.systems.whole import divide, fit_whole, fitted_whole, read_whole
 from soundscene.types import Recording, Samples
 
 _VERSION = 1  # of the code below; another one is another store
-_SHORTEST_S = 1.5  # the lowest octave's filters do not fit into less
-_EDGE = 1.1  # upper edge of the top band over its centre
 
 
 @dataclass(frozen=True)
@@ -68,15 +55,6 @@ class HogSettings:
     block: int = 1
     c: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
     folds: int = 3
-
-
-@dataclass(frozen=True)
-class _HogModel:
-    """The SVM, the scenes in its order, and its temperature."""
-
-    svm: CalibratedSVM
-    scenes: tuple[str, ...]
-    temperature: float
 
 
 def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) -> System:
@@ -112,25 +90,11 @@ def constant_q_image(samples: Samples, sample_rate: int, choices: HogSettings) -
         Image [size, size], low bands first. Values are levels from `range_db` below the recording's peak (0) to the peak
         (1). Digital silence is 0 throughout.
     """
-    shortest = math.ceil(_SHORTEST_S * sample_rate)
-    if len(samples) < shortest:
-        samples = np.pad(samples, (0, shortest - len(samples)))
-    octaves = math.log2(sample_rate / 2 / _EDGE / choices.low_hz)
-    magnitude = np.abs(
-        librosa.cqt(
-            samples,
-            sr=sample_rate,
-            hop_length=2 ** round(math.log2(choices.hop_s * sample_rate)),  # librosa halves it from octave to octave
-            fmin=choices.low_hz,
-            n_bins=math.floor(octaves * choices.bands_per_octave) + 1,
-            bins_per_octave=choices.bands_per_octave,
-        )
-    ).astype(np.float64)
-    peak = magnitude.max()
-    if peak == 0:
+    settings = ConstantQ(choices.low_hz, choices.bands_per_octave, choices.hop_s)
+    magnitude = magnitudes(samples, sample_rate, settings)
+    if not magnitude.any():
         return np.zeros((choices.size, choices.size))
-    level_db = 20 * np.log10(np.maximum(magnitude / peak, 10 ** (-choices.range_db / 20)))
-    image = np.asarray(resize(1 + level_db / choices.range_db, (choices.size, choices.size), order=3))
+    image = np.asarray(resize(levels(magnitude, choices.range_db), (choices.size, choices.size), order=3))
     return np.asarray(uniform_filter(image, choices.smoothing)) if choices.smoothing else image
 
 
@@ -157,50 +121,21 @@ def describe(image: Float[np.ndarray, "band frame"], choices: HogSettings) -> Fl
 
 
 def _extract(recipe: Recipe, choices: HogSettings, recording: Recording) -> Extract:
-    file = AudioFile(recording.path, recipe.audio)
-    samples = np.concatenate(list(file.blocks()))
-    return Extract(
-        features=describe(constant_q_image(samples, recipe.audio.sample_rate, choices), choices)[None],
-        start_s=np.zeros(1),
-        silent=np.array([not samples.any()]),
-        regular=np.ones(1, np.bool_),
-        content_hash=file.content_hash,
-        duration_s=float(file.duration_s),
-        notes=tuple(file.notes),
+    rate = recipe.audio.sample_rate
+    return read_whole(
+        recording,
+        recipe.audio,
+        lambda samples: (describe(constant_q_image(samples, rate, choices), choices)[None], np.zeros(1)),
     )
 
 
 def _fit(recipe: Recipe, choices: HogSettings, corpus: Corpus, context: FitContext) -> Fitted:
     """Fit the SVM to groups that are not held out, with C chosen among them, and the temperature to those that are."""
-    scenes = tuple(sorted({r.scene for r in corpus.recordings}))
-    kept, held, notes = hold_out(corpus.recordings, recipe.calibration.held_out, np.random.default_rng(context.seed))
-    part = corpus.take(kept)
-    features, labels = part.features[part.voting], part.labels(scenes)[part.voting]
-    groups = [part.recordings[i].group for i in part.recording[part.voting]]
-    c = choose_c(features, labels, groups, choices.c, choices.folds, context.seed)
-    svm, svm_notes = fit_svm(features, labels, groups, len(scenes), c, recipe.calibration.platt_folds, context.seed)
-    temperature = 1.0
-    held_part = corpus.take(held)
-    if held_part.voting.any():
-        truth = np.array([scenes.index(r.scene) for r in held])
-        temperature = fit_temperature(_predict(_HogModel(svm, scenes, 1.0), held_part)["svm"].recording, truth)
-    model = _HogModel(svm, scenes, temperature)
-    return Fitted(
-        partial(_predict, model), held=held, notes=(*notes, *svm_notes, f"C = {c:g} was chosen"), save=partial(_save, model)
-    )
+    parts = divide(corpus, recipe, context)
+    model, notes = fit_whole(parts, _vectors(parts.kept), _vectors, recipe, choices.c, choices.folds, context.seed)
+    return fitted_whole(model, parts, notes, "hog")
 
 
-def _predict(model: _HogModel, corpus: Corpus) -> Mapping[str, SystemPredictions]:
-    """Predict recordings as a whole. Digital silence does not vote, so that all scenes are equally probable."""
-    voting = corpus.voting
-    with torch.no_grad():
-        log_posterior = model.svm(torch.from_numpy(corpus.features[voting])).numpy()
-    recording = product_by_recording(log_posterior, corpus.recording[voting], len(corpus.recordings))
-    no_segments, no_recordings = np.zeros((0, len(model.scenes))), np.zeros(0, np.int64)
-    return {"svm": SystemPredictions(no_segments, no_recordings, recording, temper(recording, model.temperature))}
-
-
-def _save(model: _HogModel, path: Path) -> None:
-    """Write the SVM with its scenes and temperature."""
-    facts = json.dumps({"scenes": model.scenes, "temperature": model.temperature})
-    write_atomic(path, save(model.svm.state_dict(), {"hog": facts}), TrainingError)
+def _vectors(corpus: Corpus) -> Float32[np.ndarray, "recording feature"]:
+    """Return the descriptors of recordings with sound, which are one segment each."""
+    return corpus.features[corpus.voting]

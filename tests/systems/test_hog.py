@@ -21,7 +21,7 @@ from soundscene.data.splits import hold_out
 from soundscene.data.store import FeatureStore
 from soundscene.errors import TrainingError
 from soundscene.recipe import Recipe
-from soundscene.systems import hog
+from soundscene.systems import whole
 from soundscene.systems.hog import HogSettings, constant_q_image, describe, system
 from soundscene.systems.system import FitContext
 from soundscene.training.calibrate import choose_c
@@ -124,7 +124,7 @@ def test_the_svm_sees_neither_the_held_groups_nor_the_scale_they_choose(
     training, test = rendered
     seen: dict[str, list[list[str]]] = {"choose_c": [], "fit_svm": []}
     for name in seen:
-        inner = getattr(hog, name)
+        inner = getattr(whole, name)
 
         def spy(
             features: np.ndarray, labels: np.ndarray, groups: list[str], *rest: object, inner=inner, name=name
@@ -132,7 +132,7 @@ def test_the_svm_sees_neither_the_held_groups_nor_the_scale_they_choose(
             seen[name].append(groups)
             return inner(features, labels, groups, *rest)
 
-        monkeypatch.setattr(hog, name, spy)
+        monkeypatch.setattr(whole, name, spy)
     fitted = HOG.fit(training, FitContext(1))
     held = hold_out(training.recordings, 0.25, np.random.default_rng(1))[1]
     assert fitted.held == held
