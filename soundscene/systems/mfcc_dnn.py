@@ -6,9 +6,8 @@ available, so every number in `MfccDnnSettings` is ours: docs/decisions/0054-hog
 
 import json
 import math
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
@@ -17,27 +16,24 @@ from pathlib import Path
 import librosa
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Int64
-from lightning_fabric import Fabric
+from jaxtyping import Float, Float32, Float64
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn import functional
 
 from soundscene.audio.files import AudioFile
 from soundscene.data.corpus import Corpus
-from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract, Representation
 from soundscene.errors import TrainingError
 from soundscene.files import write_atomic
 from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
-from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
 from soundscene.signal.segments import SegmentStream
-from soundscene.systems.system import FitContext, Fitted, System, SystemPredictions
+from soundscene.systems.epochs import Optimisation, fabric_of, fingerprint, run_epochs, shuffled
+from soundscene.systems.pieces import PieceModel, finish, predict_pieces, split_parts
+from soundscene.systems.system import FitContext, Fitted, System
 from soundscene.types import Recording
 
 _VERSION = 1  # of the code that makes coefficients; another one is another store
 _FLOOR = 1e-10  # smallest power in the logarithm
-_AT_ONCE = 100  # segments predicted at a time
 
 
 @dataclass(frozen=True)
@@ -110,19 +106,8 @@ class FrameNetwork(nn.Module):
         return self.softmax(self.embed(frames))
 
 
-@dataclass(frozen=True)
-class _FrameModel:
-    """The network, the scenes in its order, and its temperature."""
-
-    network: FrameNetwork
-    scenes: tuple[str, ...]
-    temperature: float = 1.0
-
-
 def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) -> System:
     """Make MFCC and frame-wise network a system for experiments.
-
-    It trains in less than a minute on a corpus of 2,000 segments, so it has no checkpoint: an interrupted fit starts again.
 
     Args:
         recipe: Only `audio` and `calibration.held_out` are used.
@@ -193,104 +178,46 @@ def _extract(audio: AudioRecipe, choices: MfccDnnSettings, recording: Recording)
 
 def _fit(recipe: Recipe, choices: MfccDnnSettings, corpus: Corpus, context: FitContext) -> Fitted:
     """Fit the network (last epoch) to groups that are not held out, and the temperature to those that are."""
-    scenes = tuple(sorted({r.scene for r in corpus.recordings}))
-    kept, held, notes = hold_out(corpus.recordings, recipe.calibration.held_out, np.random.default_rng(context.seed))
-    part, held_part = corpus.take(kept), corpus.take(held)
-    labels = part.labels(scenes)[part.voting]
-    silent = sorted(set(scenes) - {scenes[i] for i in labels})
-    if silent or len(scenes) < 2:
-        raise TrainingError(
-            f"the training part holds {len(scenes)} scene(s) ({', '.join(scenes) or 'none'}), digital silence throughout: "
-            f"{', '.join(silent) or 'none'}; at least two are needed, each with sound: add recordings of "
-            "another scene, or take the silent one out"
-        )
-    model, history = _train(choices, part.features[part.voting], labels, scenes, context)
-    if held_part.voting.any():
-        truth = np.array([scenes.index(r.scene) for r in held])
-        model = replace(model, temperature=fit_temperature(_predict(model, held_part)["softmax"].recording, truth))
-    return Fitted(
-        partial(_predict, model),
-        choices.epochs,
-        history,
-        partial(_embed, model),
-        held,
-        notes,
-        partial(_save, model, choices),
-    )
+    parts = split_parts(recipe, corpus, context.seed)
+    features, labels = parts.kept.features[parts.kept.voting], parts.labels
+    fabric = fabric_of(context)
+    frames = torch.from_numpy(features).flatten(0, 1)
+    truth = torch.from_numpy(labels).repeat_interleave(features.shape[1])
 
-
-def _train(
-    choices: MfccDnnSettings,
-    features: Float32[np.ndarray, "segment frame feature"],
-    labels: Int64[np.ndarray, " segment"],
-    scenes: tuple[str, ...],
-    context: FitContext,
-) -> tuple[_FrameModel, list[dict[str, float]]]:
-    fabric = context.fabric or Fabric(accelerator="cpu", devices=1)
-    history: list[dict[str, float]] = []
-    draws = torch.Generator().manual_seed(context.seed)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(context.seed)
-        frames = torch.from_numpy(features).flatten(0, 1)
-        network = FrameNetwork(frames.shape[1], len(scenes), choices.hidden, choices.dropout)
+    def make() -> FrameNetwork:
+        network = FrameNetwork(frames.shape[1], len(parts.scenes), choices.hidden, choices.dropout)
         network.standardise_by(frames)
-        optimiser = torch.optim.Adam(network.parameters(), lr=choices.learning_rate)
-        wrapped, optimiser = fabric.setup(network, optimiser)
-        truth = fabric.to_device(torch.from_numpy(labels).repeat_interleave(features.shape[1]))
-        frames = fabric.to_device(frames)
-        n = math.ceil(choices.share * len(frames))
-        for epoch in range(choices.epochs):
-            started, total = time.perf_counter(), torch.zeros((), device=fabric.device)
-            for group in optimiser.param_groups:
-                group["lr"] = choices.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / choices.epochs))
-            network.train()
-            drawn = fabric.to_device(torch.randperm(len(frames), generator=draws)[:n])
-            for part in drawn.tensor_split(math.ceil(n / choices.batch_size)):
-                optimiser.zero_grad()
-                loss = functional.cross_entropy(wrapped(frames[part]), truth[part])
-                fabric.backward(loss)
-                optimiser.step()
-                total += loss.detach() * len(part)
-            row = {"epoch": epoch + 1.0, "loss": float(total) / n, "seconds": time.perf_counter() - started}
-            history.append(row)
-            network.eval()
-            if context.observer:
-                context.observer(dict(row), partial(_predict, _FrameModel(network, scenes)))
-    return _FrameModel(network.eval().to("cpu"), scenes), history
+        return network
+
+    network, history = run_epochs(
+        make,
+        shuffled(fabric.to_device(frames), fabric.to_device(truth), choices.batch_size, choices.share),
+        Optimisation(choices.epochs, choices.learning_rate),
+        context,
+        lambda: fingerprint({"mfcc_dnn": asdict(choices), "seed": context.seed}, [features, labels]),
+        lambda network: partial(predict_pieces, PieceModel(network, parts.scenes, classify_frames)),
+    )
+    return finish(PieceModel(network, parts.scenes, classify_frames), parts, history, partial(_save, choices))
 
 
-def _predict(model: _FrameModel, corpus: Corpus) -> Mapping[str, SystemPredictions]:
-    """Predict by the geometric mean over a segment's frames and the product rule over a recording's segments.
+def classify_frames(
+    network: nn.Module, pieces: Float32[Tensor, "segment frame coefficient"]
+) -> tuple[Float64[Tensor, "segment scene"], Float[Tensor, "segment hidden"]]:
+    """Classify segments by the geometric mean over their frames.
 
-    Digital silence does not vote.
+    Args:
+        network: A `FrameNetwork`.
+        pieces: Coefficients of segments.
+
+    Returns:
+        Log posteriors up to a constant, and the mean over frames of the last hidden layer.
     """
-    log_posterior = _posterior_and_embedding(model, corpus)[0]
-    recording_of = corpus.recording[corpus.voting]
-    recording = product_by_recording(log_posterior, recording_of, len(corpus.recordings))
-    return {"softmax": SystemPredictions(log_posterior, recording_of, recording, temper(recording, model.temperature))}
+    hidden = network.embed(pieces.flatten(0, 1))  # pyright: ignore[reportCallIssue]
+    of_frames = network.softmax(hidden).double().log_softmax(-1).unflatten(0, pieces.shape[:2])  # pyright: ignore[reportCallIssue]
+    return of_frames.mean(dim=1), hidden.unflatten(0, pieces.shape[:2]).mean(dim=1)
 
 
-def _embed(model: _FrameModel, corpus: Corpus) -> Float32[np.ndarray, "segment feature"]:
-    """Return the last hidden layer of each voting segment, mean over its frames."""
-    return _posterior_and_embedding(model, corpus)[1]
-
-
-@torch.no_grad()
-def _posterior_and_embedding(
-    model: _FrameModel, corpus: Corpus
-) -> tuple[Float64[np.ndarray, "segment scene"], Float32[np.ndarray, "segment feature"]]:
-    """Return log posterior and embedding of each voting segment."""
-    network, device = model.network, model.network.mean.device
-    posteriors, embeddings = [], []
-    for piece in torch.from_numpy(corpus.features[corpus.voting]).split(_AT_ONCE):  # one empty piece, where none votes
-        hidden = network.embed(piece.flatten(0, 1).to(device))
-        of_frames = network.softmax(hidden).double().log_softmax(-1).unflatten(0, piece.shape[:2])
-        posteriors.append(of_frames.mean(dim=1).log_softmax(-1).cpu())
-        embeddings.append(hidden.unflatten(0, piece.shape[:2]).mean(dim=1).cpu())
-    return torch.cat(posteriors).numpy(), torch.cat(embeddings).numpy()
-
-
-def _save(model: _FrameModel, choices: MfccDnnSettings, path: Path) -> None:
+def _save(choices: MfccDnnSettings, model: PieceModel, path: Path) -> None:
     """Write the network with its scenes, temperature and choices."""
-    facts = json.dumps({"scenes": model.scenes, "temperature": model.temperature, "choices": asdict(choices)})
-    write_atomic(path, save(model.network.state_dict(), {"mfcc_dnn": facts}), TrainingError)
+    facts = {"scenes": model.scenes, "temperature": model.temperature.get("softmax", 1.0), "choices": asdict(choices)}
+    write_atomic(path, save(model.network.state_dict(), {"mfcc_dnn": json.dumps(facts)}), TrainingError)

@@ -1,7 +1,7 @@
 """The state of a training between two epochs, in one safetensors file: no pickle, and never half-written.
 
-Weights, Adam's moments, the best weights so far and the history decide the next epoch. Random generators need not be
-kept, because every epoch seeds its own. A resumed training ends with the same bits as an uninterrupted one.
+Weights, Adam's moments, the best weights so far and the history decide the next epoch. So do random generators, where
+epochs do not seed their own. A resumed training ends with the same bits as an uninterrupted one.
 """
 
 import json
@@ -31,6 +31,7 @@ class TrainingState:
         best: State dictionary of the best epoch so far; empty unless a validation part chooses the epoch.
         best_epoch: Number of the best epoch so far, 0 without one.
         optimiser: Adam's state, by index of the parameter.
+        generators: States of random generators by name, where one sequence runs through all epochs.
     """
 
     epoch: int = 0
@@ -39,6 +40,7 @@ class TrainingState:
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
     optimiser: dict[str, Any] = field(default_factory=dict)
+    generators: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
@@ -54,6 +56,7 @@ def save_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
     """
     tensors = {f"network/{name}": t for name, t in state.network.items()}
     tensors |= {f"best/{name}": t for name, t in state.best.items()}
+    tensors |= {f"generators/{name}": t for name, t in state.generators.items()}
     for index, moments in state.optimiser.get("state", {}).items():
         tensors |= {f"adam/{index}/{name}": torch.as_tensor(t) for name, t in moments.items()}
     header = {"epoch": state.epoch, "best_epoch": state.best_epoch, "history": state.history}
@@ -101,6 +104,6 @@ def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:
             index, _, name = name.partition("/")
             moments.setdefault(int(index), {})[name] = tensor
         else:
-            {"network": state.network, "best": state.best}[kind][name] = tensor
+            {"network": state.network, "best": state.best, "generators": state.generators}[kind][name] = tensor
     state.optimiser = {"state": moments}
     return state

@@ -20,6 +20,7 @@ def state():
         best={"weight": torch.full((2,), 0.5, dtype=torch.float64)},
         best_epoch=2,
         optimiser=adam.state_dict(),
+        generators={"draws": torch.Generator().get_state()},
     )
 
 
@@ -30,7 +31,8 @@ def test_what_is_saved_comes_back_bit_by_bit(tmp_path):
     back = load_checkpoint(path, "mark")
     assert back is not None
     assert (back.epoch, back.best_epoch, back.history) == (3, 2, [{"epoch": 1.0, "loss": 0.1 + 0.2}])
-    for ours, theirs in ((back.network, saved.network), (back.best, saved.best)):
+    pairs = ((back.network, saved.network), (back.best, saved.best), (back.generators, saved.generators))
+    for ours, theirs in pairs:
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype for name in ours)
     moments = back.optimiser["state"]

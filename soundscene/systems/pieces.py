@@ -1,0 +1,201 @@
+"""What systems have in common whose network classifies pieces of a recording: held-out groups, temperature, predictions.
+
+A recording's posterior is the product over its voting pieces (section 4.5 of the paper). Digital silence does not vote.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Float64, Int64
+from torch import Tensor, nn
+
+from soundscene.data.corpus import Corpus
+from soundscene.data.splits import hold_out
+from soundscene.errors import TrainingError
+from soundscene.network.svm import CalibratedSVM
+from soundscene.recipe import Recipe
+from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
+from soundscene.systems.system import Fitted, PredictFunction, SystemPredictions
+
+AT_ONCE = 100  # pieces predicted at a time
+
+Classify = Callable[[nn.Module, Tensor], tuple[Float[Tensor, "piece scene"], Float[Tensor, "piece feature"]]]
+"""Log posteriors (or logits) of pieces by the softmax layer, and the embeddings that an SVM reads."""
+
+
+def softmax_of_embedding(
+    network: nn.Module, pieces: Float[Tensor, "piece ..."]
+) -> tuple[Float[Tensor, "piece scene"], Float[Tensor, "piece feature"]]:
+    """Classify pieces by a network with `embed` and `softmax`.
+
+    Args:
+        network: The network.
+        pieces: On its device.
+    """
+    embedding = network.embed(pieces)  # pyright: ignore[reportCallIssue]
+    return network.softmax(embedding), embedding  # pyright: ignore[reportCallIssue]
+
+
+def stored_features(corpus: Corpus) -> Float32[np.ndarray, "piece ..."]:
+    """Return the features of voting pieces as they are stored: what most networks read."""
+    return corpus.features[corpus.voting]
+
+
+@dataclass(frozen=True)
+class PieceModel:
+    """A network that classifies pieces, and what makes posteriors of recordings of it.
+
+    Attributes:
+        network: The network.
+        scenes: Names in the order of its posteriors.
+        classify: How it classifies pieces.
+        read: What it reads of the voting pieces of a corpus.
+        svm: SVM on its embeddings, if it has this head too.
+        temperature: Of each head.
+    """
+
+    network: nn.Module
+    scenes: tuple[str, ...]
+    classify: Classify = softmax_of_embedding
+    read: Callable[[Corpus], Float32[np.ndarray, "piece ..."]] = stored_features
+    svm: CalibratedSVM | None = None
+    temperature: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A training part without its held-out groups, and these.
+
+    Attributes:
+        scenes: Names in the order of posteriors.
+        kept: What everything but the temperature is learnt from.
+        held: What the temperature is fitted to.
+        notes: Compromises of holding out.
+    """
+
+    scenes: tuple[str, ...]
+    kept: Corpus
+    held: Corpus
+    notes: tuple[str, ...]
+
+    @property
+    def labels(self) -> Int64[np.ndarray, " piece"]:
+        """Numbers of the scenes of the voting pieces of the kept part."""
+        return self.kept.labels(self.scenes)[self.kept.voting]
+
+    @property
+    def groups(self) -> list[str]:
+        """Groups of the voting pieces of the kept part."""
+        return [self.kept.recordings[i].group for i in self.kept.recording[self.kept.voting]]
+
+
+def split_parts(recipe: Recipe, corpus: Corpus, seed: int) -> Parts:
+    """Hold groups out, the same ones as every system for the same seed.
+
+    Args:
+        recipe: With `calibration.held_out`.
+        corpus: Training part.
+        seed: Of the draw.
+
+    Raises:
+        TrainingError: There is one scene, or one that is digital silence throughout.
+    """
+    scenes = tuple(sorted({r.scene for r in corpus.recordings}))
+    kept, held, notes = hold_out(corpus.recordings, recipe.calibration.held_out, np.random.default_rng(seed))
+    parts = Parts(scenes, corpus.take(kept), corpus.take(held), notes)
+    silent = sorted(set(scenes) - {scenes[i] for i in parts.labels})
+    if silent or len(scenes) < 2:
+        raise TrainingError(
+            f"the training part holds {len(scenes)} scene(s) ({', '.join(scenes) or 'none'}), digital silence throughout: "
+            f"{', '.join(silent) or 'none'}; at least two are needed, each with sound: add recordings of "
+            "another scene, or take the silent one out"
+        )
+    return parts
+
+
+def finish(
+    model: PieceModel,
+    parts: Parts,
+    history: Sequence[Mapping[str, float]],
+    save: Callable[[PieceModel, Path], None] | None = None,
+    notes: Sequence[str] = (),
+) -> Fitted:
+    """Fit the temperature of each head to the held-out recordings, and make a fitted system of a trained network.
+
+    Args:
+        model: Without temperatures.
+        parts: What it was trained on, and what was held out.
+        history: One row per epoch.
+        save: Writes the model to a file.
+        notes: Compromises of the fit.
+    """
+    model = replace(model, temperature=temperatures(partial(predict_pieces, model), parts))
+    return Fitted(
+        partial(predict_pieces, model),
+        len(history),
+        [dict(row) for row in history],
+        partial(embed_pieces, model),
+        parts.held.recordings,
+        (*parts.notes, *notes),
+        partial(save, model) if save else None,
+    )
+
+
+def temperatures(predict: PredictFunction, parts: Parts) -> dict[str, float]:
+    """Fit the temperature of each head to the held-out recordings; 1 without any that sound.
+
+    Args:
+        predict: The trained system.
+        parts: With what was held out.
+    """
+    if not parts.held.voting.any():
+        return {}
+    truth = np.array([parts.scenes.index(r.scene) for r in parts.held.recordings])
+    return {head: fit_temperature(one.recording, truth) for head, one in predict(parts.held).items()}
+
+
+def predict_pieces(model: PieceModel, corpus: Corpus) -> Mapping[str, SystemPredictions]:
+    """Predict pieces, and recordings by the product rule over them.
+
+    Args:
+        model: The model.
+        corpus: Whose pieces are predicted.
+    """
+    softmax, embeddings = _classify(model, corpus)
+    heads = {"softmax": softmax}
+    if model.svm is not None:
+        heads["svm"] = model.svm(torch.from_numpy(embeddings)).numpy()
+    recording_of = corpus.recording[corpus.voting]
+    found = {}
+    for head, log_posterior in heads.items():
+        recording = product_by_recording(log_posterior, recording_of, len(corpus.recordings))
+        calibrated = temper(recording, model.temperature.get(head, 1.0))
+        found[head] = SystemPredictions(log_posterior, recording_of, recording, calibrated)
+    return found
+
+
+def embed_pieces(model: PieceModel, corpus: Corpus) -> Float32[np.ndarray, "piece feature"]:
+    """Return the input of the last layer for each voting piece.
+
+    Args:
+        model: The model.
+        corpus: Whose pieces are embedded.
+    """
+    return _classify(model, corpus)[1]
+
+
+@torch.no_grad()
+def _classify(
+    model: PieceModel, corpus: Corpus
+) -> tuple[Float64[np.ndarray, "piece scene"], Float32[np.ndarray, "piece feature"]]:
+    device = next(model.network.parameters()).device
+    posteriors, embeddings = [], []
+    for piece in torch.from_numpy(model.read(corpus)).split(AT_ONCE):  # one empty piece, where none votes
+        logits, embedding = model.classify(model.network, piece.to(device))
+        posteriors.append(logits.double().log_softmax(-1).cpu())
+        embeddings.append(embedding.cpu())
+    return torch.cat(posteriors).numpy(), torch.cat(embeddings).numpy()
