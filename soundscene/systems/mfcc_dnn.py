@@ -28,7 +28,7 @@ from soundscene.files import write_atomic
 from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
 from soundscene.signal.segments import SegmentStream
 from soundscene.systems.epochs import Optimisation, fabric_of, fingerprint, run_epochs, shuffled
-from soundscene.systems.pieces import PieceModel, finish, predict_pieces, split_parts
+from soundscene.systems.pieces import PieceModel, divide_pieces, finish, piece_labels, predict_pieces
 from soundscene.systems.system import FitContext, Fitted, System
 from soundscene.types import Recording
 
@@ -178,8 +178,8 @@ def _extract(audio: AudioRecipe, choices: MfccDnnSettings, recording: Recording)
 
 def _fit(recipe: Recipe, choices: MfccDnnSettings, corpus: Corpus, context: FitContext) -> Fitted:
     """Fit the network (last epoch) to groups that are not held out, and the temperature to those that are."""
-    parts = split_parts(recipe, corpus, context.seed)
-    features, labels = parts.kept.features[parts.kept.voting], parts.labels
+    parts = divide_pieces(corpus, recipe, context)
+    features, labels = parts.kept.features[parts.kept.voting], piece_labels(parts)
     fabric = fabric_of(context)
     frames = torch.from_numpy(features).flatten(0, 1)
     truth = torch.from_numpy(labels).repeat_interleave(features.shape[1])

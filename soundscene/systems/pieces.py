@@ -14,12 +14,12 @@ from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor, nn
 
 from soundscene.data.corpus import Corpus
-from soundscene.data.splits import hold_out
 from soundscene.errors import TrainingError
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
-from soundscene.systems.system import Fitted, PredictFunction, SystemPredictions
+from soundscene.systems.system import FitContext, Fitted, PredictFunction, SystemPredictions
+from soundscene.systems.whole import Parts, divide
 
 AT_ONCE = 100  # pieces predicted at a time
 
@@ -66,48 +66,20 @@ class PieceModel:
     temperature: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """A training part without its held-out groups, and these.
-
-    Attributes:
-        scenes: Names in the order of posteriors.
-        kept: What everything but the temperature is learnt from.
-        held: What the temperature is fitted to.
-        notes: Compromises of holding out.
-    """
-
-    scenes: tuple[str, ...]
-    kept: Corpus
-    held: Corpus
-    notes: tuple[str, ...]
-
-    @property
-    def labels(self) -> Int64[np.ndarray, " piece"]:
-        """Numbers of the scenes of the voting pieces of the kept part."""
-        return self.kept.labels(self.scenes)[self.kept.voting]
-
-    @property
-    def groups(self) -> list[str]:
-        """Groups of the voting pieces of the kept part."""
-        return [self.kept.recordings[i].group for i in self.kept.recording[self.kept.voting]]
-
-
-def split_parts(recipe: Recipe, corpus: Corpus, seed: int) -> Parts:
-    """Hold groups out, the same ones as every system for the same seed.
+def divide_pieces(corpus: Corpus, recipe: Recipe, context: FitContext) -> Parts:
+    """Hold groups out as every other system does for the same seed, and check that the rest can be learnt from.
 
     Args:
-        recipe: With `calibration.held_out`.
-        corpus: Training part.
-        seed: Of the draw.
+        corpus: Training part of a split.
+        recipe: Gives the share, `calibration.held_out`.
+        context: Gives the seed.
 
     Raises:
         TrainingError: There is one scene, or one that is digital silence throughout.
     """
-    scenes = tuple(sorted({r.scene for r in corpus.recordings}))
-    kept, held, notes = hold_out(corpus.recordings, recipe.calibration.held_out, np.random.default_rng(seed))
-    parts = Parts(scenes, corpus.take(kept), corpus.take(held), notes)
-    silent = sorted(set(scenes) - {scenes[i] for i in parts.labels})
+    parts = divide(corpus, recipe, context)
+    scenes = parts.scenes
+    silent = sorted(set(scenes) - {scenes[i] for i in piece_labels(parts)})
     if silent or len(scenes) < 2:
         raise TrainingError(
             f"the training part holds {len(scenes)} scene(s) ({', '.join(scenes) or 'none'}), digital silence throughout: "
@@ -115,6 +87,16 @@ def split_parts(recipe: Recipe, corpus: Corpus, seed: int) -> Parts:
             "another scene, or take the silent one out"
         )
     return parts
+
+
+def piece_labels(parts: Parts) -> Int64[np.ndarray, " piece"]:
+    """Return the numbers of the scenes of the voting pieces of the kept part."""
+    return parts.kept.labels(parts.scenes)[parts.kept.voting]
+
+
+def piece_groups(parts: Parts) -> list[str]:
+    """Return the groups of the voting pieces of the kept part."""
+    return [parts.kept.recordings[i].group for i in parts.kept.recording[parts.kept.voting]]
 
 
 def finish(
@@ -154,8 +136,7 @@ def temperatures(predict: PredictFunction, parts: Parts) -> dict[str, float]:
     """
     if not parts.held.voting.any():
         return {}
-    truth = np.array([parts.scenes.index(r.scene) for r in parts.held.recordings])
-    return {head: fit_temperature(one.recording, truth) for head, one in predict(parts.held).items()}
+    return {head: fit_temperature(one.recording, parts.held_truth) for head, one in predict(parts.held).items()}
 
 
 def predict_pieces(model: PieceModel, corpus: Corpus) -> Mapping[str, SystemPredictions]:
