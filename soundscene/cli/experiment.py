@@ -51,6 +51,10 @@ def experiment(
     settings: SetOption = None,
     litis: Annotated[Path | None, typer.Option(help="Deprecated: `scan --layout litis`.", hidden=True)] = None,
     split_files: Annotated[Path | None, typer.Option(help="Split files of --litis.", hidden=True)] = None,
+    diagnose: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="same-recording: leak on purpose, in place of --splits. Marked in every table."),
+    ] = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out unreadable recordings, with a note in all tables.")
     ] = False,
@@ -82,7 +86,7 @@ def experiment(
     """
     require("experiment", "experiment" if cluster is None else "ray")
     from soundscene.cli.progress import ExperimentProgress
-    from soundscene.experiment.request import choose_recipe, from_litis, from_manifest, read_seeds
+    from soundscene.experiment.request import choose_recipe, from_diagnosis, from_litis, from_manifest, read_seeds
     from soundscene.experiment.run import RunCallbacks, RunOptions, run_experiment
     from soundscene.recipe import FRONT_END
     from soundscene.systems.catalogue import split_names
@@ -90,6 +94,8 @@ def experiment(
 
     if (manifest is None) == (litis is None):
         raise typer.BadParameter("give a manifest, or --litis FOLDER, and not both")
+    if diagnose is not None and (splits is not None or litis is not None):
+        raise typer.BadParameter("--diagnose makes its own splits; leave out --splits and --litis")
     names, numbers = split_names(systems), read_seeds(seeds)
     chosen, recipe_note = choose_recipe(run, recipe, settings or [], "small" if litis is None else "default")
     fabric = make_fabric(device, precision) if started_by_torchrun() else None
@@ -101,6 +107,8 @@ def experiment(
     else:
         assert manifest is not None
         request = from_manifest(manifest, splits, names, ablate, numbers, chosen, skip_broken)
+        if diagnose is not None:
+            request = from_diagnosis(request, manifest, diagnose, run)
     notes = (*request.notes, recipe_note) if recipe_note else request.notes
     for note in notes if first else ():
         tell(note)

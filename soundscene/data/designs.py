@@ -220,19 +220,20 @@ def random_splits(manifest: Manifest, n_splits: int, train_share: float, seed: i
     return Design(splits, "once" if n_splits == 1 else "repeated", text)
 
 
-def check(design: Design, content_hashes: Mapping[Path, str] | None) -> None:
+def check(design: Design, content_hashes: Mapping[Path, str] | None, groups: bool = True) -> None:
     """Apply `data.splits.check_leakage` to every split.
 
     Args:
         design: Splits to check.
         content_hashes: Hash of each recording's audio, by path; None compares groups only.
+        groups: Whether to compare groups, see `check_leakage`.
 
     Raises:
         ManifestError: A split leaks; the message names it.
     """
     for name, split in design.splits.items():
         try:
-            check_leakage(split, content_hashes)
+            check_leakage(split, content_hashes, groups)
         except ManifestError as error:
             raise ManifestError(f"{name}: {error}") from None
 

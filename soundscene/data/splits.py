@@ -12,19 +12,20 @@ from soundscene.errors import ManifestError
 from soundscene.types import Recording, Split
 
 
-def check_leakage(split: Split, content_hashes: Mapping[Path, str] | None) -> None:
+def check_leakage(split: Split, content_hashes: Mapping[Path, str] | None, groups: bool = True) -> None:
     """Refuse a split in which a group, or the same audio, is in both parts.
 
     Args:
         split: Training and test recordings.
         content_hashes: By path (`audio.files.content_hash`). A recording without one is compared by group only, as all
             are for None.
+        groups: Whether to compare groups; only a split that leaks on purpose must not.
 
     Raises:
         ManifestError: It leaks; the message names both rows.
     """
     trained = {recording.group: recording for recording in split.train}
-    for recording in split.test:
+    for recording in split.test if groups else ():
         if twin := trained.get(recording.group):
             raise ManifestError(
                 f"group {recording.group!r} appears in both training ({_row(twin)}) and test ({_row(recording)}); "

@@ -75,6 +75,7 @@ class Plan:
         notes: For the tables.
         format: Version of this file.
         front_end: Version of the front-end, see `recipe.FRONT_END`.
+        diagnosis: Name of the diagnosis whose splits leak on purpose, or "".
     """
 
     corpus: str
@@ -93,6 +94,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     format: int = field(default=1)
     front_end: int = 1
+    diagnosis: str = ""
 
     def tasks(self) -> tuple[Task, ...]:
         """Return all trainings: every system on the first split, then on the second, so that early results show them all."""
@@ -176,7 +178,7 @@ class Plan:
         """
         plan = _without_augmentation(_spelt_as(earlier, self)) if earlier.front_end < 2 else _spelt_as(earlier, self)
         recipes = earlier.base_recipe().to_dict(), plan.base_recipe().to_dict()
-        for name in ("recordings", "splits", "recipe", "precision"):
+        for name in ("diagnosis", "recordings", "splits", "recipe", "precision"):
             before, now = recipes if name == "recipe" else (getattr(earlier, name), getattr(plan, name))
             if before != now:
                 what = _difference(before, now)

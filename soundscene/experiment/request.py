@@ -1,13 +1,14 @@
 """The request of an experiment: which recordings, which splits, which systems, which recipe."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from soundscene.data.designs import Design, read_splits
 from soundscene.data.litis import is_litis, litis_design, read_litis, with_origin
 from soundscene.data.manifest import Manifest
 from soundscene.errors import RecipeError
+from soundscene.experiment.diagnosis import DIAGNOSES, LEAKAGE, same_recording
 from soundscene.experiment.plan import PLAN, Plan
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import SystemSpec, specs
@@ -30,6 +31,7 @@ class Request:
         litis: Whether the published results compare.
         skip_broken: Leave out recordings that cannot be used, and list them in every table, instead of refusing them.
         notes: For the tables.
+        diagnosis: Name of the diagnosis whose splits leak on purpose, or "".
     """
 
     corpus: str
@@ -42,6 +44,7 @@ class Request:
     litis: bool = False
     skip_broken: bool = False
     notes: tuple[str, ...] = ()
+    diagnosis: str = ""
 
 
 def from_manifest(
@@ -93,6 +96,32 @@ def from_manifest(
         litis=litis,
         skip_broken=skip_broken,
         notes=notes,
+    )
+
+
+def from_diagnosis(request: Request, manifest: Path, name: str, run: Path) -> Request:
+    """Return a request with the recordings and splits of a diagnosis in place of its own.
+
+    Args:
+        request: Of the same manifest.
+        manifest: Its path.
+        name: One of `diagnosis.DIAGNOSES`.
+        run: Folder of the run, for what is cut.
+
+    Raises:
+        SceneError: There is no such diagnosis, or the recordings do not allow it.
+    """
+    if name not in DIAGNOSES:
+        raise RecipeError(f"--diagnose {short(name)!r}: allowed is {', '.join(DIAGNOSES)}")
+    found = same_recording(Manifest.read(manifest), run / "excerpts", request.recipe.audio, request.skip_broken)
+    notes = (f"{LEAKAGE}: {found.design.text}; these scores say nothing about new recordings.", *found.notes)
+    return replace(
+        request,
+        recordings=found.recordings,
+        design=found.design,
+        notes=notes,
+        litis=False,
+        diagnosis=name,
     )
 
 

@@ -146,6 +146,7 @@ def _plan(request: Request, options: RunOptions) -> Plan:
         precision=options.precision,
         litis=request.litis,
         notes=request.notes,
+        diagnosis=request.diagnosis,
     )
 
 
@@ -159,7 +160,8 @@ def _prepare(folder: RunFolder, request: Request, options: RunOptions, progress:
     if not request.skip_broken:
         refuse_broken(broken, len(plan.recordings))
     plan = _without(plan, broken)
-    check(Design({name: plan.split(name) for name in plan.splits}, plan.design, plan.text), content_hashes(folder, plan))
+    design = Design({name: plan.split(name) for name in plan.splits}, plan.design, plan.text)
+    check(design, content_hashes(folder, plan), groups=not plan.diagnosis)
     return plan.joined(earlier, folder.path) if earlier else plan
 
 

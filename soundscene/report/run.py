@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soundscene.errors import TrainingError
+from soundscene.experiment.diagnosis import LEAKAGE
 from soundscene.experiment.plan import Plan
 from soundscene.experiment.results import RunFolder, SplitResult
 from soundscene.report.entries import Fusion
@@ -82,6 +83,7 @@ def report_on_run(
         bases={spec.name: spec.base for spec in plan.systems if spec.base},
         litis=plan.litis,
         main=(name, head),
+        heading=LEAKAGE if plan.diagnosis else "",
     )
     folder = out or run / "report"
     page = write_report(facts, results, folder, safe_csv=safe_csv)

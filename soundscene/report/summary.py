@@ -33,6 +33,7 @@ class RunFacts:
         bases: As in `make_entries`.
         litis: Whether the published numbers belong beside these.
         main: Name and head of the entry that the figures of one entry show; the first entry where there is no such entry.
+        heading: Put before the title of the page and of every table and figure, if the results must not be read without it.
     """
 
     corpus: str
@@ -49,6 +50,7 @@ class RunFacts:
     bases: Mapping[str, str] = field(default_factory=dict)
     litis: bool = False
     main: tuple[str, str] = ("att-crnn-mel", "svm")
+    heading: str = ""
 
 
 def setting(facts: RunFacts, results: Sequence[SplitResult]) -> Setting:

@@ -1,6 +1,7 @@
 """Write the folder of a report: report.html, tables.md, csv/ and figures/."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,12 @@ def write_report(
     stated = setting(facts, results)
     tables = all_tables(results, entries, comparisons, stated, facts.litis, n)
     tables |= {"seconds": duration_table(curves), "cost": cost_table(results, stated)}
-    contents = sections(Findings(facts, results, entries, main, intervals, comparisons, tables, curves))
-    title = f"Acoustic scenes: {facts.corpus}"
+    tables = {name: replace(table, title=_headed(facts, table.title)) for name, table in tables.items()}
+    contents = [
+        replace(section, figures=tuple(replace(p, title=_headed(facts, p.title)) for p in section.figures))
+        for section in sections(Findings(facts, results, entries, main, intervals, comparisons, tables, curves))
+    ]
+    title = _headed(facts, f"Acoustic scenes: {facts.corpus}")
     interval = intervals[[c is main for c in entries].index(True)]
     top, warned = lead(facts, results, main, interval, comparisons), warnings(facts, untested)
     numbers = {
@@ -57,12 +62,24 @@ def write_report(
         "seconds-heard": _duration_rows(curves),
         "history": _history(entries),
     }
-    content = {f"csv/{name}.csv": table.csv(safe_csv) for name, table in (tables | numbers).items()}
+    content = {f"csv/{name}.csv": _marked(facts, table).csv(safe_csv) for name, table in (tables | numbers).items()}
     content |= {f"figures/{picture.name}.svg": picture.svg + "\n" for section in contents for picture in section.figures}
     content |= {"tables.md": _markdown(title, [*warned, *top], tables), "report.html": page(title, top, contents, warned)}
     for name, text in content.items():
         _write(out / name, text)
     return out / "report.html"
+
+
+def _headed(facts: RunFacts, title: str) -> str:
+    return f"{facts.heading}. {title}" if facts.heading else title
+
+
+def _marked(facts: RunFacts, table: Table) -> Table:
+    """Return a table for CSV, which has no title: the heading is a column, so that no row is read without it."""
+    if not facts.heading:
+        return table
+    rows = tuple((facts.heading, *row) for row in table.rows)
+    return replace(table, columns=("heading", *table.columns), rows=rows)
 
 
 def _markdown(title: str, paragraphs: Sequence[str], tables: dict[str, Table]) -> str:
