@@ -80,11 +80,7 @@ def compare(
     test_per_train: float,
     n: int = 10_000,
 ) -> list[Comparison]:
-    """Test every claim, with Holm's correction over all of them.
-
-    Scores are first averaged over the seeds of each entry, so seeds need not be the same. Only splits that both entries have
-    count, and a claim without any is left out. A single random split tests every group once and is treated so. The draws
-    depend on the claim alone, so that further systems do not change them.
+    """Test every claim that the entries allow, see `decide`.
 
     Args:
         entries: To compare.
@@ -92,8 +88,29 @@ def compare(
         test_per_train: As in `evidence_repeated`; not used for "once".
         n: Draws of bootstrap and sign flips.
     """
+    return corrected(decide(claims(entries), design, test_per_train, n))
+
+
+def decide(
+    family: Sequence[Claim],
+    design: Literal["once", "repeated"],
+    test_per_train: float,
+    n: int = 10_000,
+) -> list[Comparison]:
+    """Test claims, each alone; `corrected` then makes one family of them.
+
+    Scores are first averaged over the seeds of each entry, so seeds need not be the same. Only splits that both entries have
+    count, and a claim without any is left out. A single random split tests every group once and is treated so. The draws
+    depend on the claim alone, so that further systems do not change them.
+
+    Args:
+        family: To test.
+        design: "once" where every group is in one test part, "repeated" for random splits.
+        test_per_train: As in `evidence_repeated`; not used for "once".
+        n: Draws of bootstrap and sign flips.
+    """
     tested = []
-    for claim in claims(entries):
+    for claim in family:
         pairs = _pairs(claim)
         if not pairs:
             continue
@@ -119,7 +136,7 @@ def compare(
                 n_groups=len(set(groups)),
             )
         )
-    return corrected(tested)
+    return tested
 
 
 def share_tested(results: Sequence[SplitResult]) -> float:

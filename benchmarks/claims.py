@@ -1,0 +1,102 @@
+"""The arms of decision 0106: what the paper's attention is worth, on unseen recordings and on recordings that were heard.
+
+    python -m benchmarks.claims run CORPORA --out RUNS [--studies same-30,unseen-30] [--corpora esc10] [--seeds 0]
+    python -m benchmarks.claims report RUNS --out docs/results/claims
+
+CORPORA holds a folder for each corpus with its manifest.csv (columns fold and group). `run` calls `soundscene experiment`
+for each study and resumes what is there. `report` reads whatever is finished and says what is not.
+"""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.claims_report import write
+
+CORPORA = ("ambience11", "esc10")
+ATTENTION = "att-crnn-mel"
+MEAN = "att-crnn-mel:network.pooling=mean"
+CNN = "cnn-mel"
+CNN_MEAN = "cnn-mel:network.global_pooling=mean"
+LAST = "att-crnn-mel:network.pooling=last"
+NO_GRU = "att-crnn-mel:network.recurrent=none"
+FORMS = tuple(f"att-crnn-mel:network.{s}" for s in ("attention_scale=printed", "attention_scale=printed-2h"))
+COLD = "att-crnn-mel:network.attention_temperature=0.1"
+PLAIN = ("--recipe", "small", "--set", "augmentation=off")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One experiment on each corpus.
+
+    Attributes:
+        arms: Systems as `soundscene experiment --systems` names them.
+        options: Further options.
+        corpora: Names of folders.
+        seeds: Comma-separated.
+    """
+
+    arms: tuple[str, ...]
+    options: tuple[str, ...]
+    corpora: tuple[str, ...] = CORPORA
+    seeds: str = "0,1,2"
+
+
+SAME, UNSEEN = ("--diagnose", "same-recording"), ("--splits", "by=fold")
+ALL, LONG, POOLS = (ATTENTION, MEAN, CNN, CNN_MEAN, LAST, NO_GRU), (ATTENTION, MEAN, CNN, CNN_MEAN), (ATTENTION, MEAN)
+STUDIES = {
+    "same-30": Study(ALL, SAME),
+    "unseen-30": Study(ALL, UNSEEN),
+    "forms": Study((ATTENTION, *FORMS, COLD), ("--splits", "by=fold"), ("esc10",), "0"),
+    "same-90": Study(LONG, (*SAME, "--set", "training.epochs=90")),
+    "unseen-90": Study(LONG, (*UNSEEN, "--set", "training.epochs=90")),
+    "same-4s": Study(POOLS, (*SAME, "--set", "audio.segment_s=4")),
+    "same-10s": Study(POOLS, (*SAME, "--set", "audio.segment_s=10"), ("ambience11",)),
+}
+
+
+def main() -> None:
+    """Run the studies, or report on them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    running = commands.add_parser("run")
+    running.add_argument("corpora", type=Path, metavar="CORPORA")
+    running.add_argument("--studies", default=",".join(STUDIES), help="comma-separated, in this order")
+    running.add_argument("--only", default=",".join(CORPORA), help="corpora, comma-separated")
+    running.add_argument("--seeds", help="comma-separated; default: those of decision 0106")
+    running.add_argument("--workers", default="1", help="trainings at a time, one thread each")
+    running.set_defaults(work=run)
+    reporting = commands.add_parser("report")
+    reporting.add_argument("runs", type=Path, metavar="RUNS")
+    reporting.set_defaults(work=lambda given: write(given.runs, given.out))
+    for command in (running, reporting):
+        command.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.work(arguments)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Call `soundscene experiment` for each study and corpus."""
+    for name in given.studies.split(","):
+        study = STUDIES[name]
+        for corpus in (c for c in study.corpora if c in given.only.split(",")):
+            command = [sys.executable, "-m", "soundscene", "experiment", given.corpora / corpus / "manifest.csv"]
+            command += ["--out", given.out / name / corpus, "--systems", ",".join(study.arms), *PLAIN, *study.options]
+            command += [
+                "--seeds",
+                given.seeds or study.seeds,
+                "--workers",
+                given.workers,
+                "--threads",
+                "1",
+                "--device",
+                "cpu",
+            ]
+            print(f"{name}, {corpus}", flush=True)
+            subprocess.run([str(word) for word in command], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""Tables and pictures of the arms of decision 0106, from whatever has finished."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from soundscene.experiment.diagnosis import LEAKAGE
+from soundscene.experiment.plan import PLAN, Plan
+from soundscene.experiment.results import RunFolder, SplitResult
+from soundscene.plotting.page import Table
+from soundscene.plotting.style import styled
+from soundscene.plotting.svg import render_svg
+from soundscene.report.claims import Claim, decide
+from soundscene.report.entries import Entry, find, make_entries
+from soundscene.report.figures import epochs_figure, forest_figure
+from soundscene.report.tables import generator_for
+from soundscene.scoring.comparisons import Comparison, corrected
+from soundscene.scoring.intervals import Interval, mean_interval
+
+ARMS = {
+    "att-crnn-mel": "Att-CRNN",
+    "att-crnn-mel+network.pooling=mean": "its mean pooling",
+    "cnn-mel": "CNN, maximum",
+    "cnn-mel+network.global_pooling=mean": "CNN, mean",
+    "att-crnn-mel+network.pooling=last": "GRUs without attention",
+    "att-crnn-mel+network.recurrent=none": "attention without GRUs",
+    "att-crnn-mel+network.attention_scale=printed": "Att-CRNN, (9) as printed",
+    "att-crnn-mel+network.attention_scale=printed-2h": "Att-CRNN, (9) times 2H",
+    "att-crnn-mel+network.attention_temperature=0.1": "Att-CRNN, temperature 0.1",
+}
+CONDITIONS = {"same": f"same recording ({LEAKAGE})", "unseen": "unseen recordings"}
+ATTENTION, CNN, CNN_MEAN = "att-crnn-mel", "cnn-mel", "cnn-mel+network.global_pooling=mean"
+PRIMARY = "Att-CRNN beats the CNN with maximum pooling"
+HEADS = ("svm", "softmax")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One study on one corpus, as far as it has results: entries of one name are all its splits and seeds."""
+
+    study: str
+    plan: Plan
+    results: tuple[SplitResult, ...]
+    entries: tuple[Entry, ...]
+    n_missing: int
+
+    @property
+    def label(self) -> str:
+        """Study and corpus, and that it leaks where it does."""
+        return f"{self.study}, {self.plan.corpus}" + (f" ({LEAKAGE})" if self.plan.diagnosis else "")
+
+    @property
+    def arms(self) -> list[str]:
+        """Names of the systems, in the order of `ARMS`."""
+        return [name for name in ARMS if any(entry.name == name for entry in self.entries)]
+
+
+def write(runs: Path, out: Path) -> None:
+    """Write tables and pictures of the finished studies.
+
+    Args:
+        runs: Folder that `benchmarks.claims run` filled.
+        out: Folder for README.md and the pictures.
+    """
+    finished = [study for folder in sorted(runs.glob("*/*")) if (folder / PLAN).exists() and (study := _read(folder))]
+    if not finished:
+        raise SystemExit(f"{runs}: no result yet; run `python -m benchmarks.claims run` first")
+    primary, secondary = families(finished)
+    tables = [_scores(finished), _questions("Primary questions", primary), _questions("Secondary questions", secondary)]
+    tables += [_attention(finished)]
+    figures = {"arms": arms_figure([s for s in finished if s.study in ("same-30", "unseen-30")])}
+    figures |= {"primary": forest_figure(primary)} if primary else {}
+    for study in finished:
+        shown = [entry for name in study.arms if (entry := find(study.entries, name, "softmax"))]
+        figures[f"epochs-{study.study}-{study.plan.corpus}"] = epochs_figure(shown[:8])
+    out.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        (out / f"{name}.svg").write_text(render_svg(figure, name) + "\n", encoding="utf-8")
+    pictures = "\n\n".join(f"![{name}]({name}.svg)" for name in figures)
+    text = "\n".join(table.markdown() for table in tables)
+    (out / "tables.md").write_text(f"# The arms of decision 0106\n\n{_state(finished)}\n\n{text}\n{pictures}\n", "utf-8")
+
+
+def families(finished: Sequence[Finished]) -> tuple[list[Comparison], list[Comparison]]:
+    """Return the primary and the secondary questions, each family corrected by itself.
+
+    The label of a comparison names the study and the corpus, because one family spans all of them.
+    """
+    primary, secondary = [], []
+    for study in finished:
+        if study.study not in ("same-30", "unseen-30"):
+            continue
+        asked = [(PRIMARY, ATTENTION, CNN, "svm")]
+        further = [(ATTENTION, name) for name in study.arms if name not in (ATTENTION, CNN)] + [(CNN_MEAN, CNN)]
+        asked += [("Att-CRNN beats the CNN, softmax", ATTENTION, CNN, "softmax")]
+        asked += [("An arm beats another", first, second, head) for first, second in further for head in HEADS]
+        for question, first, second, head in asked:
+            better, worse = find(study.entries, first, head), find(study.entries, second, head)
+            if better is None or worse is None:
+                continue
+            for one in decide([Claim(f"{question}: {study.label}", better, worse, "segment accuracy")], "once", 0.0):
+                (primary if question == PRIMARY else secondary).append(one)
+    return corrected(primary), corrected(secondary)
+
+
+@styled
+def arms_figure(finished: Sequence[Finished]) -> Figure:
+    """Draw segment accuracy (SVM) of every arm: a panel a corpus, a disc for heard recordings, a ring for unseen ones."""
+    corpora = list(dict.fromkeys(study.plan.corpus for study in finished))
+    figure = Figure(figsize=(7.5, 3.2), layout="constrained")
+    panels = figure.subplots(1, max(len(corpora), 1), sharey=True, squeeze=False)[0]
+    names = [name for name in ARMS if any(name in study.arms for study in finished)]
+    for panel, corpus in zip(panels, corpora, strict=False):
+        for study in (s for s in finished if s.plan.corpus == corpus):
+            heard = bool(study.plan.diagnosis)
+            for place, name in enumerate(names):
+                if (entry := find(study.entries, name, "svm")) is None:
+                    continue
+                interval = _of_segments(entry)
+                y = place + (0.15 if heard else -0.15)
+                panel.plot([100 * interval.low, 100 * interval.high], [y, y], color="black", linewidth=1)
+                face = "black" if heard else "white"
+                panel.plot(100 * interval.estimate, y, "o", color="black", markerfacecolor=face, markersize=5)
+        panel.set(title=corpus, xlabel="segment accuracy, %")
+    panels[0].set_yticks(range(len(names)), [ARMS[name] for name in names])
+    panels[0].invert_yaxis()
+    return figure
+
+
+def _read(folder: Path) -> Finished | None:
+    plan = Plan.read(folder)
+    results, missing = RunFolder(folder).read_results(plan)
+    if not results:
+        return None
+    return Finished(folder.parent.name, plan, tuple(results), tuple(make_entries(results, {}, {})), len(missing))
+
+
+def _of_segments(entry: Entry) -> Interval:
+    correct = np.concatenate([part.segment_correct for part in entry.parts])
+    groups = [group for part in entry.parts for group in part.segment_groups]
+    return mean_interval(correct, groups, generator_for(f"{entry.label} segment"))
+
+
+def _scores(finished: Sequence[Finished]) -> Table:
+    rows = []
+    for study in finished:
+        for name in study.arms:
+            for entry in (e for head in HEADS if (e := find(study.entries, name, head))):
+                recordings = mean_interval(entry.correct(), entry.groups(), generator_for(f"{entry.label} recording"))
+                cells = [_percent(_of_segments(entry)), _percent(recordings)]
+                rows.append((study.label, ARMS[name], entry.head, *cells, f"{len(entry.splits)} x {len(entry.seeds)}"))
+    columns = ("study", "arm", "head", "segments, % (95 %)", "recordings, % (95 %)", "splits x seeds")
+    return Table("Accuracy", columns, tuple(rows), ("Intervals: bootstrap over groups, all splits and seeds together.",))
+
+
+def _questions(title: str, family: Sequence[Comparison]) -> Table:
+    rows = [
+        (
+            c.question,
+            c.first,
+            c.second,
+            f"{100 * c.difference.estimate:+.1f} ({100 * c.difference.low:+.1f} to {100 * c.difference.high:+.1f})",
+            f"{c.p_holm:.4f}",
+            c.verdict,
+            f"{100 * c.smallest:.1f}",
+        )
+        for c in family
+    ]
+    columns = ("question", "first", "second", "segments, points (95 %)", "p, Holm", "verdict", "found in 4 of 5 from")
+    note = "First minus second; scores averaged over seeds, groups resampled and flipped; Holm over this table."
+    return Table(title, columns, tuple(rows), (note,))
+
+
+def _attention(finished: Sequence[Finished]) -> Table:
+    """How far attention leaves uniform, and what the softmax layer loses when it is made uniform at test."""
+    rows = []
+    for study in finished:
+        for name in study.arms:
+            histories = [r.history for r in study.results if r.system == name and "temporal_entropy" in r.history[-1]]
+            if not histories:
+                continue
+            ends = [history[-1] for history in histories]
+            lost = [row["test_accuracy"] - row["test_accuracy_uniform_attention"] for row in ends]
+            cells = [
+                f"{np.mean([row[key] for row in rows_]):.4f}"
+                for key in ("temporal_entropy", "spatial_entropy")
+                for rows_ in ([history[0] for history in histories], ends)
+            ]
+            spread = f"{100 * np.mean(lost):+.2f} ({100 * min(lost):+.2f} to {100 * max(lost):+.2f})"
+            rows.append((study.label, ARMS[name], *cells, spread, str(len(histories))))
+    columns = ("study", "arm", "time, first epoch", "time, last", "space, first epoch", "space, last")
+    columns += ("points lost without it (range)", "trainings")
+    notes = (
+        "Entropy: share of that of uniform weights, 128 training segments. Lost: segments of the test part, softmax layer, with "
+        "learnt weights made uniform.",
+    )
+    return Table("Where attention goes, and what it is worth", columns, tuple(rows), notes)
+
+
+def _state(finished: Sequence[Finished]) -> str:
+    lines = ["Data, split, epoch, seed, recipe and machine of each study:", ""]
+    for study in finished:
+        results = study.results
+        epochs = sorted({r.epoch for r in results})
+        seeds = sorted({r.seed for r in results})
+        recipe = study.plan.base_recipe()
+        machine = sorted({str(r.facts.get("machine", "?")) for r in results})
+        missing = f"; **{study.n_missing} trainings missing**" if study.n_missing else ""
+        lines.append(
+            f"- {study.label}: {len(study.plan.recordings)} recordings, {study.plan.text}; last epoch ({epochs}), seeds "
+            f"{seeds}; `small` without augmentation, {recipe.audio.segment_s:g}-s segments; {', '.join(machine)}, one "
+            f"thread each{missing}. {' '.join(study.plan.notes)}"
+        )
+    return "\n".join(lines)
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.estimate:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
