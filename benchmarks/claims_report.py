@@ -194,8 +194,8 @@ def _attention(finished: Sequence[Finished]) -> Table:
     columns = ("study", "arm", "time, first epoch", "time, last", "space, first epoch", "space, last")
     columns += ("points lost without it (range)", "trainings")
     notes = (
-        "Entropy: share of that of uniform weights, 128 training segments. Lost: segments of the test part, softmax layer, with "
-        "learnt weights made uniform.",
+        "Entropy: share of that of uniform weights, 128 training segments. Lost: segments of the test part, softmax layer, "
+        "with learnt weights made uniform.",
     )
     return Table("Where attention goes, and what it is worth", columns, tuple(rows), notes)
 
