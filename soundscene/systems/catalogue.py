@@ -44,6 +44,10 @@ SYSTEMS = (
     SystemSpec("backbone", "backbone, frozen", "transfer", ("calibration.svm_c=0.01",)),
     SystemSpec("hog", "HOG + linear SVM", "hog"),
     SystemSpec("mfcc-dnn", "MFCC + DNN", "mfcc_dnn"),
+    SystemSpec("tt-cnn", "Temporal Transformer CNN", "temporal_transformer", ("kind=cnn",)),
+    SystemSpec("tt-lstm", "Temporal Transformer LSTM", "temporal_transformer", ("kind=lstm",)),
+    SystemSpec("tt-dnn", "Temporal Transformer DNN", "temporal_transformer", ("kind=dnn",)),
+    SystemSpec("lstm-sa", "LSTM-SA", "lstm_sa"),
 )
 
 # Best on ESC-10 among what takes at most three times as long as Recipe.small() (docs/decisions/0101).
@@ -179,6 +183,9 @@ def split_names(text: str) -> list[str]:
 def build(spec: SystemSpec, recipe: Recipe, front_end: int = FRONT_END) -> "System":
     """Build a system, importing only what it needs.
 
+    A setting without a section, such as "reduction=mean", is an option of the system's own module, which lists those that it
+    has in `OPTIONS`. All other settings change the recipe.
+
     Args:
         spec: The system.
         recipe: The experiment's recipe.
@@ -188,7 +195,16 @@ def build(spec: SystemSpec, recipe: Recipe, front_end: int = FRONT_END) -> "Syst
         RecipeError: If the recipe does not allow a setting of the system.
     """
     module = import_module(f"soundscene.systems.{spec.module}")
-    return module.system(recipe.with_settings(spec.settings), spec.name, spec.title, front_end)
+    allowed: Mapping[str, Sequence[str]] = getattr(module, "OPTIONS", {})
+    pairs = [setting.partition("=") for setting in spec.settings]
+    own = {key.strip(): value.strip() for key, _, value in pairs if key.strip() in allowed}
+    for key, value in own.items():
+        if value not in allowed[key]:
+            raise RecipeError(f"system {short(spec.name)!r}: {key}={short(value)}, allowed are {', '.join(allowed[key])}")
+    recipe = recipe.with_settings([setting for setting in spec.settings if setting.partition("=")[0].strip() not in allowed])
+    if allowed:
+        return module.system(recipe, spec.name, spec.title, front_end, own)
+    return module.system(recipe, spec.name, spec.title, front_end)
 
 
 def _named(name: str) -> SystemSpec:

@@ -175,8 +175,12 @@ def _classify(
 ) -> tuple[Float64[np.ndarray, "piece scene"], Float32[np.ndarray, "piece feature"]]:
     device = next(model.network.parameters()).device
     posteriors, embeddings = [], []
-    for piece in torch.from_numpy(model.read(corpus)).split(AT_ONCE):  # one empty piece, where none votes
+    pieces = torch.from_numpy(model.read(corpus))
+    n = len(pieces)
+    if not n:  # which some layers refuse: the predictions of one piece, without it
+        pieces = torch.zeros(1, *pieces.shape[1:])
+    for piece in pieces.split(AT_ONCE):
         logits, embedding = model.classify(model.network, piece.to(device))
         posteriors.append(logits.double().log_softmax(-1).cpu())
         embeddings.append(embedding.cpu())
-    return torch.cat(posteriors).numpy(), torch.cat(embeddings).numpy()
+    return torch.cat(posteriors)[:n].numpy(), torch.cat(embeddings)[:n].numpy()

@@ -4,7 +4,7 @@ import pytest
 
 from soundscene.errors import RecipeError
 from soundscene.recipe import Recipe
-from soundscene.systems.catalogue import default_members, members, split_names
+from soundscene.systems.catalogue import build, default_members, members, specs, split_names
 from tests.support.tiny import TINY
 
 
@@ -58,3 +58,15 @@ def test_the_default_of_train_is_small_for_longer_with_overlapping_segments():
     (given,) = default_members(["training.segment_hop_s=2", "network.kind=cnn"]).items()
     assert given[0] == "cnn-mel"
     assert given[1].training.segment_hop_s == 2
+
+
+def test_an_option_without_a_section_belongs_to_the_system() -> None:
+    plain, mean = (build(spec, TINY) for spec in specs(["tt-dnn", "tt-dnn:reduction=mean:training.epochs=4"]))
+    assert plain.choices["temporal_transformer"] | {"reduction": "mean"} == mean.choices["temporal_transformer"]
+    assert mean.choices["training"]["epochs"] == 4
+    assert mean.name == "tt-dnn+reduction=mean+training.epochs=4"
+    assert plain.representation.key == mean.representation.key == build(specs(["cnn-mel"])[0], TINY).representation.key
+    with pytest.raises(RecipeError, match=r"reduction=max, allowed are learnt, mean$"):
+        build(specs(["tt-dnn:reduction=max"])[0], TINY)
+    with pytest.raises(RecipeError, match=r"'reduction=mean': expected section\.key=value"):
+        build(specs(["mfcc-dnn:reduction=mean"])[0], TINY)
