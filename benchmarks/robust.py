@@ -1,19 +1,21 @@
 """How much a change of the sound costs: one model file per test part, its predictions as they are and under shifts.
 
     python -m benchmarks.robust run MANIFEST --cache CACHE --model-folder FOLDER [--splits by=fold] [--parts N] [--folds N]
-                                    [--recipe small] [--set KEY=VALUE ...] [--shifts "16 kHz,-20 dB"]
+                                    [--systems NAMES] [--backbone FILE] [--recipe small] [--set KEY=VALUE ...]
+                                    [--shifts "16 kHz,-20 dB"]
     python -m benchmarks.robust compare FOLDER OTHER
 
 `run` trains one model per value of a column (by=fold; by=source leaves one source out; `--parts 5` deals the values into
 five parts), keeps it in FOLDER, and predicts the recordings of its test part, as they are and under the shifts of
 `robust_shifts.py`. Predictions are pooled over the parts, so that each recording counts once. A model that is there is not
-trained again, a prediction that is there is not made again; all models share the images and the sound in CACHE.
+trained again, a prediction that is there is not made again; all models share the features and the sound in CACHE.
+`--systems` names the members of each model, as that of `train`; without it there is one, the recipe's network.
 `--folds 1` trains the first part only.
 
-Printed and written to FOLDER as robust.json and robust.md, for each head and shift: accuracy by recording, points lost with
-their 95 % interval (paired, bootstrap over groups), log loss, and calibration error, alone and minus the mean of 1,000 draws
-from a perfectly calibrated model with the same confidences. `compare` does the same for two folders, OTHER minus FOLDER, on
-the recordings and shifts that both have.
+Printed and written to FOLDER as robust.json and robust.md, for each head that a member has and each shift: accuracy by
+recording, points lost with their 95 % interval (paired, bootstrap over groups), log loss, and calibration error, alone and
+minus the mean of 1,000 draws from a perfectly calibrated model with the same confidences. `compare` does the same for two
+folders, OTHER minus FOLDER, on the recordings and shifts that both have.
 """
 
 import argparse
@@ -34,20 +36,21 @@ import torch
 from jaxtyping import Float64, Int64
 from lightning_fabric import Fabric
 
+from benchmarks.robust_members import MemberRecipes
 from benchmarks.robust_shifts import AS_IT_IS, SHIFTS, corpus_as_it_is, shifted_corpus, slug, write_arrays
 from soundscene.bundle import load_model, save_model
 from soundscene.data.corpus import Corpus
 from soundscene.data.manifest import Manifest
 from soundscene.data.splits import check_leakage, group_folds
 from soundscene.errors import AudioWarning, ManifestError, SceneError
-from soundscene.member import networks_of
+from soundscene.member import BackboneMember, NetworkMember
 from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.scoring.intervals import Interval, paired_difference
 from soundscene.scoring.metrics import CALIBRATION_BINS, PROBABILITY_FLOOR, expected_calibration_error
 from soundscene.systems.calibration import HEADS, predict
-from soundscene.systems.neural import train
-from soundscene.types import Recording, Split
+from soundscene.systems.neural import train_members
+from soundscene.types import Head, Recording, Split
 
 DRAWS = 1000
 POSTERIOR = Float64[np.ndarray, "recording scene"]
@@ -93,6 +96,8 @@ def main() -> int:
     run_parser.add_argument("--splits", default="by=fold", help="by=COLUMN: each value once as the test part")
     run_parser.add_argument("--parts", type=int, default=0, help="deal the values into so many parts (0: one part each)")
     run_parser.add_argument("--folds", type=int, default=0, help="the first so many parts only (0: all)")
+    run_parser.add_argument("--systems", help="members of each model, as of train")
+    run_parser.add_argument("--backbone", type=Path, help="file of the frozen backbone among them")
     run_parser.add_argument("--recipe", default="small")
     run_parser.add_argument("--set", action="append", default=[], dest="settings")
     run_parser.add_argument("--shifts", default=",".join(SHIFTS), help="comma-separated names; by default all")
@@ -115,6 +120,7 @@ def main() -> int:
 def run(arguments: argparse.Namespace) -> None:
     manifest = Manifest.read(arguments.manifest)
     recipe = Recipe.load(arguments.recipe).with_settings(arguments.settings)
+    members = MemberRecipes.of(recipe, arguments.systems, arguments.backbone)
     shifts = [name.strip() for name in arguments.shifts.split(",") if name.strip()]
     if unknown := [name for name in shifts if name not in SHIFTS]:
         raise ManifestError(f"--shifts {unknown[0]!r}: there are {', '.join(SHIFTS)}")
@@ -122,12 +128,12 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = parts[: arguments.folds or None]
     folder: Path = arguments.model_folder
     folder.mkdir(parents=True, exist_ok=True)
-    corpus = corpus_as_it_is(manifest.recordings, recipe, arguments.cache)
+    corpus = corpus_as_it_is(manifest.recordings, members, arguments.cache)
     hashes = {r.path: h for r, h in zip(corpus.recordings, corpus.content_hash, strict=True)}
     models: dict[str, tuple[Path, Split]] = {}
     for name, split in chosen:
         check_leakage(split, hashes)
-        models[name] = make_model(folder, name, split, recipe, corpus), split
+        models[name] = make_model(folder, name, split, members, corpus), split
     for shift in (AS_IT_IS, *shifts):
         shifted: Corpus | None = corpus if shift == AS_IT_IS else None
         for name, (path, split) in models.items():
@@ -135,14 +141,16 @@ def run(arguments: argparse.Namespace) -> None:
             if kept.exists():
                 continue
             if shifted is None:
-                shifted = shifted_corpus(manifest.recordings, recipe, shift, arguments.cache)
+                shifted = shifted_corpus(manifest.recordings, members, shift, arguments.cache)
             keep_prediction(kept, load_model(path), shifted.take(split.test))
     facts = {
         "corpus": arguments.manifest.parent.name,
         "split": f"{arguments.splits}, {len(chosen)} of {len(parts)} parts: {', '.join(models)}",
         "recipe": " ".join([arguments.recipe, *arguments.settings]),
         "seed": recipe.training.seed,
-        "epoch": ", ".join(sorted({str(load_model(path).provenance.get("epoch")) for path, _ in models.values()})),
+        "systems": arguments.systems or "",
+        "epoch": ", ".join(sorted({epoch for path, _ in models.values() for epoch in epochs_of(load_model(path))})),
+        "heads": heads_of(members),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "models": {name: str(path.name) for name, (path, _) in models.items()},
         "shifts": [AS_IT_IS, *shifts],
@@ -182,27 +190,46 @@ def splits(manifest: Manifest, text: str, n_parts: int) -> Iterator[tuple[str, S
             yield f"{column}={part}", Split(rest, tested)
 
 
-def make_model(folder: Path, name: str, split: Split, recipe: Recipe, corpus: Corpus) -> Path:
+def make_model(folder: Path, name: str, split: Split, members: MemberRecipes, corpus: Corpus) -> Path:
     """The model of a part, trained unless it is there."""
     path = folder / f"{slug(name)}.safetensors"
     if path.exists():
         found = load_model(path)
-        if [m.recipe for m in networks_of(found.members)] != [recipe] or found.provenance.get("test") != name:
+        if recipes_of(found) != members.recipes or found.provenance.get("test") != name:
             raise ManifestError(f"{path}: was trained with other settings, or for another part; use another --model-folder")
         return path
     started = time.perf_counter()
-    checkpoint = folder / f"{slug(name)}.checkpoint"
-    result = train(
-        recipe,
+    checkpoints = {member: folder / f"{slug(name)}-{slug(member)}.checkpoint" for member in members.recipes}
+    result = train_members(
+        members.recipes,
         corpus.take(split.train),
         fabric=Fabric(accelerator="cpu", devices=1),
-        checkpoint=checkpoint,
+        checkpoint=checkpoints.get,
         provenance={"manifest": split.train[0].path.parent.parent.name, "test": name},
+        backbones=members.backbones,
     )
     save_model(result.model, path)
-    checkpoint.unlink(missing_ok=True)
+    for checkpoint in checkpoints.values():
+        checkpoint.unlink(missing_ok=True)
     print(f"{path.name}: {len(split.train)} recordings, {time.perf_counter() - started:.0f} s", flush=True)
     return path
+
+
+def recipes_of(model: Model) -> dict[str, Recipe]:
+    """The recipe of each member by its name."""
+    return {m.name: m.recipe for m in model.members if isinstance(m, NetworkMember | BackboneMember)}
+
+
+def heads_of(members: MemberRecipes) -> list[Head]:
+    """The heads that some member has: a frozen backbone has the SVM only."""
+    return [head for head in HEADS if head == "svm" or len(members.backbones) < len(members.recipes)]
+
+
+def epochs_of(model: Model) -> list[str]:
+    """Epoch of each network of a model; a frozen backbone has none."""
+    facts = model.provenance
+    of_members = facts.get("members", {"": facts}).values()
+    return [str(of_member["epoch"]) for of_member in of_members if of_member.get("epoch")] or ["none"]
 
 
 def prediction_file(folder: Path, part: str, shift: str, model: Path) -> Path:
@@ -289,10 +316,10 @@ def report(folder: Path, facts: dict[str, Any]) -> None:
     """Print the tables of a run and write them."""
     rows: dict[str, dict[str, Any]] = {}
     lines = [
-        f"{facts['corpus']}, {facts['split']}; recipe {facts['recipe']}, epoch {facts['epoch']}, seed {facts['seed']}; "
+        f"{facts['corpus']}, {facts['split']}; {_systems(facts)}recipe {facts['recipe']}, epoch {facts['epoch']}, "
+        f"seed {facts['seed']}; {facts['machine']}"
     ]
-    lines[0] += facts["machine"]
-    for head in HEADS:
+    for head in facts["heads"]:
         plain = pooled(folder, facts, AS_IT_IS, head)
         rows[head] = {shift: row(plain, pooled(folder, facts, shift, head)) for shift in facts["shifts"]}
         lines += ["", f"### {head}, {len(plain.truth)} recordings", ""]
@@ -304,6 +331,10 @@ def report(folder: Path, facts: dict[str, Any]) -> None:
     print("\n".join(lines), flush=True)
     (folder / "robust.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "robust.json").write_text(json.dumps({**facts, "figures": rows}, indent=1), encoding="utf-8")
+
+
+def _systems(facts: dict[str, Any]) -> str:
+    return f"systems {facts['systems']}, " if facts.get("systems") else ""
 
 
 def _line(shift: str, figures: dict[str, Any]) -> str:
@@ -321,8 +352,11 @@ def compare(folder: Path, other: Path) -> None:
     """Print the differences of two folders, paired by recording; the other one's minus the first one's."""
     facts, others = (json.loads((f / "robust.json").read_text(encoding="utf-8")) for f in (folder, other))
     for f, known in ((folder, facts), (other, others)):
-        print(f"{f.name}: {known['corpus']}, {known['split']}; recipe {known['recipe']}, seed {known['seed']}")
-    for head in HEADS:
+        print(
+            f"{f.name}: {known['corpus']}, {known['split']}; {_systems(known)}recipe {known['recipe']}, seed {known['seed']}"
+        )
+    of_each = (known.get("heads", HEADS) for known in (facts, others))  # runs before there were systems have both
+    for head in sorted(set.intersection(*map(set, of_each))):
         print(f"\n### {head}\n\n| sound | accuracy | points gained (95 %) | log loss | difference (95 %) | over perfect |")
         print("|---|---|---|---|---|---|")
         for shift in (s for s in facts["shifts"] if s in others["shifts"]):

@@ -17,13 +17,12 @@ import scipy.fft
 import soxr
 from jaxtyping import Float32, Float64
 
+from benchmarks.robust_members import MemberRecipes
 from soundscene.audio.decoders import open_decoder
 from soundscene.audio.evidence import mean_of_channels
 from soundscene.audio.files import AudioArray
-from soundscene.data.corpus import Corpus, front_end_of, read_corpus
-from soundscene.recipe import Recipe
+from soundscene.data.corpus import Corpus, read_features
 from soundscene.signal.frontend import join_segments
-from soundscene.systems.neural import images
 from soundscene.threads import in_order
 from soundscene.types import Recording, SegmentFeatures
 
@@ -152,32 +151,34 @@ SHIFTS: dict[str, Shift] = {
 # --- cached arrays ----------------------------------------------------------------------------------------------------
 
 
-def corpus_as_it_is(recordings: Sequence[Recording], recipe: Recipe, cache: Path) -> Corpus:
-    """Images of all recordings, with the overlapping segments of training among them."""
-    path = folder_of(recordings, cache) / f"{_key(recipe, training=True)}.npz"
+def corpus_as_it_is(recordings: Sequence[Recording], members: MemberRecipes, cache: Path) -> Corpus:
+    """Features of all recordings for each member, with the overlapping segments of training among them."""
+    path = folder_of(recordings, cache) / f"{members.key(VERSION, training=True)}.npz"
     if not path.exists():
-        _save(path, read_corpus(recordings, recipe, recipe.training.segment_hop_s))
+        _save(path, read_features(recordings, members.audio, members.source(training=True)))
     return _load(path, recordings)
 
 
-def shifted_corpus(recordings: Sequence[Recording], recipe: Recipe, name: str, cache: Path, workers: int = 2) -> Corpus:
-    """Images of all recordings, shifted, read without overlap.
+def shifted_corpus(
+    recordings: Sequence[Recording], members: MemberRecipes, name: str, cache: Path, workers: int = 2
+) -> Corpus:
+    """Features of all recordings for each member, shifted, read without overlap.
 
     Args:
         recordings: Rows of a manifest.
-        recipe: Audio and features.
+        members: Audio and features.
         name: One of `SHIFTS`.
         cache: Folder of arrays.
         workers: Threads.
     """
-    path = folder_of(recordings, cache) / f"{_key(recipe)}-{slug(name)}.npz"
+    path = folder_of(recordings, cache) / f"{members.key(VERSION, training=False)}-{slug(name)}.npz"
     if not path.exists():
-        front_end = front_end_of(recipe)
+        source = members.source(training=False)
 
         def work(recording: Recording) -> tuple[SegmentFeatures, AudioArray]:
             samples, rate = shifted(recording, name, path.parent)
-            sound = AudioArray(samples, rate, recipe.audio, f"{recording.path.name} ({name})")
-            stream = front_end.stream()
+            sound = AudioArray(samples, rate, members.audio, f"{recording.path.name} ({name})")
+            stream = source.stream()
             pieces = [stream.push(block) for block in sound.blocks()]
             return join_segments([*pieces, stream.flush()]), sound
 
@@ -185,9 +186,10 @@ def shifted_corpus(recordings: Sequence[Recording], recipe: Recipe, name: str, c
         segments = join_segments([images for images, _ in found])
         n = [len(images.start_s) for images, _ in found]
         corpus = Corpus(
-            tuple(recordings), segments.images, np.repeat(np.arange(len(n)), n), segments.start_s, segments.silent,
+            tuple(recordings), segments.features[0], np.repeat(np.arange(len(n)), n), segments.start_s, segments.silent,
             np.ones(sum(n), bool), tuple(sound.content_hash for _, sound in found),
             tuple(sound.duration_s for _, sound in found), tuple(sound.notes for _, sound in found),
+            further=segments.features[1:],
         )  # fmt: skip
         _save(path, corpus)
     return _load(path, recordings)
@@ -218,19 +220,12 @@ def folder_of(recordings: Sequence[Recording], cache: Path) -> Path:
     return cache / f"{recordings[0].path.parent.parent.name}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
 
 
-def _key(recipe: Recipe, training: bool = False) -> str:
-    key = json.loads(images(recipe).key)
-    if not training:
-        key.pop("segment_hop_s", None)
-    facts = json.dumps({"images": key, "shifts": VERSION}, sort_keys=True)
-    return f"images-{recipe.features.kind}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
-
-
 def _save(path: Path, corpus: Corpus) -> None:
     texts = {"hash": corpus.content_hash, "duration": corpus.duration_s, "notes": corpus.notes}
     write_arrays(
         path, images=corpus.features, recording=corpus.recording, start_s=corpus.start_s, silent=corpus.silent,
         regular=corpus.regular, texts=np.array(json.dumps(texts)),
+        **{f"further_{number}": features for number, features in enumerate(corpus.further)},
     )  # fmt: skip
 
 
@@ -240,6 +235,7 @@ def _load(path: Path, recordings: Sequence[Recording]) -> Corpus:
         return Corpus(
             tuple(recordings), held["images"], held["recording"], held["start_s"], held["silent"], held["regular"],
             tuple(texts["hash"]), tuple(texts["duration"]), tuple(tuple(n) for n in texts["notes"]),
+            further=tuple(held[f"further_{number}"] for number in range(len(held.files) - 6)),
         )  # fmt: skip
 
 

@@ -9,9 +9,12 @@ import pytest
 
 from benchmarks import robust, robust_shifts
 from benchmarks.robust_shifts import SHIFTS, Sound
+from soundscene.bundle import load_model
 from soundscene.data.manifest import Manifest
+from soundscene.member import networks_of
 from soundscene.types import Recording
 from tests.support.tiny import SETTINGS, write_corpus
+from tests.support.yamnet import small
 
 RATE = 44100
 
@@ -145,6 +148,16 @@ def test_run_and_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert models == {path.name: path.read_bytes() for path in (tmp_path / "one").glob("*.safetensors")}
     run("two", "--set", "training.seed=1")
     assert "| -20 dB |" in command("compare", str(tmp_path / "one"), str(tmp_path / "two"))
+    pair = run("pair", "--systems", "att-crnn-mel,cnn-gammatone@1", "--folds", "1", "--shifts", "-20 dB")
+    assert "systems att-crnn-mel,cnn-gammatone@1, recipe small" in pair
+    (model,) = (load_model(path) for path in (tmp_path / "pair").glob("*.safetensors"))
+    assert [(m.name, m.recipe.features.kind, m.recipe.training.seed) for m in networks_of(model.members)] == [
+        ("att-crnn-mel", "mel", 0),
+        ("cnn-gammatone@1", "gammatone", 1),
+    ]
+    small().save(tmp_path / "backbone.safetensors")
+    alone = run("alone", "--systems", "yamnet", "--backbone", str(tmp_path / "backbone.safetensors"), "--shifts", "-20 dB")
+    assert [line for line in alone.splitlines() if line.startswith("###")] == ["### svm, 6 recordings"]
     monkeypatch.setattr(
         sys,
         "argv",
