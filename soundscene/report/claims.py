@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from soundscene.experiment.results import SplitResult
+from soundscene.report import published
 from soundscene.report.entries import Entry, EntryPart, find
 from soundscene.scoring.comparisons import Comparison, corrected, evidence_once, evidence_repeated
 
@@ -20,6 +21,7 @@ SYSTEMS = "All networks together beat the Att-CRNNs together"
 HEADS = "The SVM beats the softmax layer"
 VARIANTS = "The system beats its variant"
 EARLIER = "Att-CRNN beats the earlier systems"
+BY_CNN = "The CNN baseline beats the earlier systems"
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,11 @@ def claims(entries: Sequence[Entry]) -> list[Claim]:
     for variant in systems:
         ask(VARIANTS, (variant.base, variant.head), (variant.name, variant.head))
     for earlier in systems:
-        if earlier.name in ("hog", "mfcc-dnn"):
+        if earlier.name in published.EARLIER:
             ask(EARLIER, ("att-crnn-mel", "svm"), (earlier.name, earlier.head))
+    for earlier in systems:
+        if earlier.name in published.EARLIER:
+            ask(BY_CNN, ("cnn-mel", "svm"), (earlier.name, earlier.head))
     return possible
 
 

@@ -13,42 +13,74 @@ class Published:
 
     Attributes:
         title: As printed.
-        name: Our system or fusion that it corresponds to, "" for none.
+        name: Our system or fusion that it corresponds to.
         segment: Accuracy by 2 seconds, "" where nothing is printed.
         recording: Accuracy by 30 seconds.
         f1: Mean over scenes.
         precision: Mean over scenes.
+        kind: Of system, one of `KINDS`.
+        page: Number of the decision page on what is known of another author's system and what we chose, "" for our own.
+        head: Our classifier that the figures stand beside.
     """
 
     title: str
-    name: str = ""
+    name: str
     segment: str = ""
     recording: str = ""
     f1: str = ""
     precision: str = ""
+    kind: str = ""
+    page: str = ""
+    head: str = "svm"
 
+
+ATTENTION, CNN, NETWORK, IMAGE, FACTOR, TREE = (
+    "attention networks",
+    "CNN baseline",
+    "other networks",
+    "images of a recording",
+    "matrix factorisations",
+    "label trees",
+)
+BASELINE = "baselines"
+KINDS = (ATTENTION, CNN, NETWORK, TREE, IMAGE, FACTOR, BASELINE)
+"""Kinds of system, in the order of Table 3 of a report."""
 
 PUBLISHED = (
-    Published("Att-CRNN (fusion)", "att-crnn-fusion", "", "98.72", "98.57", "98.40"),
-    Published("Att-CRNN (logMel)", "att-crnn-mel", "93.78", "98.53", "98.39", "98.20"),
-    Published("Att-CRNN (logGam)", "att-crnn-gammatone", "93.65", "98.46", "98.28", "98.10"),
-    Published("CNN baseline (fusion)", "cnn-fusion", "", "98.17", "97.92", "97.71"),
-    Published("CNN baseline (logMel)", "cnn-mel", "92.33", "98.11", "97.82", "97.63"),
-    Published("CNN baseline (logGam)", "cnn-gammatone", "92.13", "97.87", "97.59", "97.39"),
-    Published("Temp. Transformer CNN", recording="98.06"),
-    Published("Temp. Transformer LSTM", recording="97.86"),
-    Published("LSTM-SA", recording="97.92"),
-    Published("LTE-RNN", recording="97.8", f1="97.7", precision="97.5"),
-    Published("Temp. Transformer DNN", recording="97.40"),
-    Published("CQT+HOG", recording="97.0"),
-    Published("LTE-CNN", recording="96.6", f1="96.5", precision="96.3"),
-    Published("Scene-LTE + Speech-LTE", recording="96.4", f1="96.2", precision="95.9"),
-    Published("1D+2D+3D CNNs", recording="96.4"),
-    Published("FisherHOG+ProbSVM", recording="96.0"),
-    Published("Kernel PCA", f1="95.6"),
-    Published("Convolutive NMF", f1="94.5"),
-    Published("Sparse NMF", f1="94.1"),
-    Published("HOG+SPD", recording="93.4", f1="92.8", precision="93.3"),
-    Published("MFCC+DNN", "mfcc-dnn", precision="92.2"),
-    Published("HOG", "hog", precision="91.7"),
+    Published("Att-CRNN (fusion)", "att-crnn-fusion", "", "98.72", "98.57", "98.40", ATTENTION),
+    Published("Att-CRNN (logMel)", "att-crnn-mel", "93.78", "98.53", "98.39", "98.20", ATTENTION),
+    Published("Att-CRNN (logGam)", "att-crnn-gammatone", "93.65", "98.46", "98.28", "98.10", ATTENTION),
+    Published("CNN baseline (fusion)", "cnn-fusion", "", "98.17", "97.92", "97.71", CNN),
+    Published("CNN baseline (logMel)", "cnn-mel", "92.33", "98.11", "97.82", "97.63", CNN),
+    Published("CNN baseline (logGam)", "cnn-gammatone", "92.13", "97.87", "97.59", "97.39", CNN),
+    Published("Temp. Transformer CNN", "tt-cnn", recording="98.06", kind=NETWORK, page="0115", head="softmax"),
+    Published("Temp. Transformer LSTM", "tt-lstm", recording="97.86", kind=NETWORK, page="0115", head="softmax"),
+    Published("LSTM-SA", "lstm-sa", recording="97.92", kind=NETWORK, page="0116", head="softmax"),
+    Published("LTE-RNN", "lte-rnn", recording="97.8", f1="97.7", precision="97.5", kind=TREE, page="0117"),
+    Published("Temp. Transformer DNN", "tt-dnn", recording="97.40", kind=NETWORK, page="0115", head="softmax"),
+    Published("CQT+HOG", "cqt-hog", recording="97.0", kind=IMAGE, page="0110"),
+    Published("LTE-CNN", "lte-cnn", recording="96.6", f1="96.5", precision="96.3", kind=TREE, page="0117"),
+    Published(
+        "Scene-LTE + Speech-LTE", "scene-speech-lte", recording="96.4", f1="96.2", precision="95.9", kind=TREE, page="0117"
+    ),
+    Published("1D+2D+3D CNNs", "cnn-1d-2d-3d", recording="96.4", kind=NETWORK, page="0118", head="softmax"),
+    Published("FisherHOG+ProbSVM", "fisher-hog", recording="96.0", kind=IMAGE, page="0112"),
+    Published("Kernel PCA", "kernel-pca", f1="95.6", kind=FACTOR, page="0111", head="softmax"),
+    Published("Convolutive NMF", "conv-nmf", f1="94.5", kind=FACTOR, page="0111", head="softmax"),
+    Published("Sparse NMF", "sparse-nmf", f1="94.1", kind=FACTOR, page="0111", head="softmax"),
+    Published("HOG+SPD", "hog-spd", recording="93.4", f1="92.8", precision="93.3", kind=IMAGE, page="0110"),
+    Published("MFCC+DNN", "mfcc-dnn", precision="92.2", kind=NETWORK, page="0054", head="softmax"),
+    Published("HOG", "hog", precision="91.7", kind=IMAGE, page="0054"),
 )
+
+EARLIER = tuple(row.name for row in PUBLISHED if row.page)
+"""Systems of other authors, which our Att-CRNN and CNN are compared with."""
+
+
+def row_of(system: str) -> Published | None:
+    """Return the published row of a system or of the system that it is a variant of, None for others.
+
+    >>> row_of("hog-spd+blocks=spd").title
+    'HOG+SPD'
+    """
+    return next((row for row in PUBLISHED if row.name == system.partition("+")[0]), None)

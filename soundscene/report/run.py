@@ -9,6 +9,7 @@ from soundscene.experiment.diagnosis import LEAKAGE
 from soundscene.experiment.plan import Plan
 from soundscene.experiment.results import RunFolder, SplitResult
 from soundscene.report.entries import Fusion
+from soundscene.report.published import row_of
 from soundscene.report.summary import RunFacts
 from soundscene.report.write import write_report
 from soundscene.systems.catalogue import split_names
@@ -106,12 +107,16 @@ def _machine(result: SplitResult) -> str:
 
 
 def _reimplemented(results: Sequence[SplitResult]) -> tuple[str, ...]:
-    """Return a note on the two systems named after papers whose full text was not available."""
-    titles = list(dict.fromkeys(r.title for r in results if r.system.partition("+")[0] in ("hog", "mfcc-dnn")))
-    if not titles:
+    """Return a note on the systems named after papers whose full text was not available."""
+    pages: dict[str, list[str]] = {}
+    for title, system in dict.fromkeys((r.title, r.system) for r in results):
+        row = row_of(system)
+        if row is not None and row.page:
+            pages.setdefault(row.page, []).append(title)
+    if not pages:
         return ()
-    names = " and ".join(titles)
-    return (f"{names}: systems of that kind, not reproductions of the papers they are named after (decision 0054).",)
+    named = "; ".join(f"{', '.join(titles)} (decision {page})" for page, titles in sorted(pages.items()))
+    return (f"Systems of that kind with our choices, not reproductions of the papers they are named after: {named}.",)
 
 
 def _left_out(plan: Plan) -> tuple[str, ...]:

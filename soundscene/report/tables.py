@@ -362,9 +362,8 @@ def epochs(entry: Entry) -> str:
 
 
 def beside(entry: Entry) -> Published:
-    """Return the published row that belongs beside an entry with the SVM or its only head; an empty row otherwise."""
-    fits = entry.head == "svm" or entry.name == "mfcc-dnn"
-    return next((p for p in PUBLISHED if fits and p.name == entry.name), Published(""))
+    """Return the published row that belongs beside an entry by its name and head; an empty row otherwise."""
+    return next((p for p in PUBLISHED if (p.name, p.head) == (entry.name, entry.head)), Published("", ""))
 
 
 def generator_for(text: str) -> np.random.Generator:

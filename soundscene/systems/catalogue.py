@@ -43,12 +43,18 @@ SYSTEMS = (
     SystemSpec("yamnet", "YAMNet, frozen", "transfer", ("calibration.svm_c=0.01",)),
     SystemSpec("backbone", "backbone, frozen", "transfer", ("calibration.svm_c=0.01",)),
     SystemSpec("hog", "HOG + linear SVM", "hog"),
+    SystemSpec("hog-spd", "HOG + SPD", "hog_spd"),
+    SystemSpec("cqt-hog", "CQT + HOG", "cqt_hog"),
     SystemSpec("mfcc-dnn", "MFCC + DNN", "mfcc_dnn"),
     SystemSpec("tt-cnn", "Temporal Transformer CNN", "temporal_transformer", ("kind=cnn",)),
     SystemSpec("tt-lstm", "Temporal Transformer LSTM", "temporal_transformer", ("kind=lstm",)),
     SystemSpec("tt-dnn", "Temporal Transformer DNN", "temporal_transformer", ("kind=dnn",)),
     SystemSpec("lstm-sa", "LSTM-SA", "lstm_sa"),
 )
+
+TABLE3_WORD = "table3"
+TABLE3 = tuple(spec.name for spec in SYSTEMS if spec.module != "transfer")
+"""The systems of the paper's Table 3, its two fusions apart, which a report makes of them."""
 
 # Best on ESC-10 among what takes at most three times as long as Recipe.small() (docs/decisions/0101).
 DEFAULT_SETTINGS = ("training.epochs=60", "calibration.head=softmax")  # and training segments that overlap by half
@@ -72,16 +78,17 @@ ABLATIONS = {
 def specs(names: Sequence[str], ablate: str | None = None) -> tuple[SystemSpec, ...]:
     """Look up systems by name, and add the ablations of one of them.
 
-    A name may carry settings, which make it a variant: "att-crnn-mel:training.epochs=60:network.hidden=64".
+    A name may carry settings, which make it a variant: "att-crnn-mel:training.epochs=60:network.hidden=64". A setting
+    without a point is one of the system's own, see `OPTIONS` of its module: "hog-spd:blocks=spd".
 
     Args:
-        names: Names of systems.
+        names: Names of systems; "table3" stands for all of `TABLE3`.
         ablate: Name of the system whose ablations to add.
 
     Raises:
         RecipeError: If a name is unknown.
     """
-    chosen = [_named(name) for name in names]
+    chosen = [_named(name) for word in names for name in (TABLE3 if word == TABLE3_WORD else (word,))]
     if ablate is not None:
         base = _named(ablate)
         chosen += [

@@ -1,0 +1,151 @@
+"""HOG+SPD [39]: how levels change, and how often each level occurs in each band, in one linear SVM.
+
+HOG is that of `hog.py`. SPD is a histogram of levels for each band, an image band x level. Source: the title of Bisot,
+Essid and Richard 2015, EUSIPCO; SPD after the abstract of Dennis 2013. Known and chosen:
+docs/decisions/0110-images-of-a-recording.md.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.metadata import version
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64
+
+from soundscene.data.corpus import Corpus
+from soundscene.data.store import Extract, Representation
+from soundscene.recipe import FRONT_END, Recipe
+from soundscene.systems.constant_q import ConstantQ, hop_samples, magnitudes
+from soundscene.systems.hog import HogSettings, constant_q_image, describe
+from soundscene.systems.system import FitContext, Fitted, System
+from soundscene.systems.whole import divide, fit_whole, fitted_whole, read_whole
+from soundscene.types import Recording, Samples
+
+_VERSION = 1  # of the code below; another one is another store
+
+OPTIONS: Mapping[str, tuple[str, ...]] = {"blocks": ("both", "spd", "hog")}
+"""Settings that make a variant: which of the two descriptors the SVM reads."""
+
+
+@dataclass(frozen=True)
+class SpdSettings:
+    """Settings of the histograms and the SVM.
+
+    Attributes:
+        hog: Of the other descriptor, and of the transform that both share.
+        quantile: The levels are below this quantile of the recording's magnitudes: a peak would be that of one click.
+        range_db: Level below it at which the lowest bin ends.
+        n_levels: Bins of a histogram, of equal width in dB. Weaker and stronger values fall into the outer ones.
+        c: Values of the SVM's C to choose from.
+        folds: Cross-validation folds of that choice, by training group.
+    """
+
+    hog: HogSettings = field(default_factory=HogSettings)
+    quantile: float = 0.999
+    range_db: float = 80.0
+    n_levels: int = 64
+    c: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+    folds: int = 3
+
+
+def system(
+    recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, options: Mapping[str, str] | None = None
+) -> System:
+    """Make HOG and SPD with a linear SVM a system for experiments.
+
+    Args:
+        recipe: Only `audio` and `calibration` are used, without `svm_c`.
+        name: Name in files.
+        title: Title in tables.
+        front_end: Not used; it reads no noise-subtracted channel.
+        options: See `OPTIONS`.
+    """
+    choices = SpdSettings()
+    blocks = (options or {}).get("blocks", "both")
+    facts = {
+        "version": _VERSION,
+        "sample_rate": recipe.audio.sample_rate,
+        "choices": {k: v for k, v in asdict(choices).items() if k not in ("c", "folds", "hog")},
+        "hog": {k: v for k, v in asdict(choices.hog).items() if k not in ("c", "folds")},
+        "librosa": version("librosa"),
+        "scikit-image": version("scikit-image"),
+    }
+    representation = Representation("hog-spd", json.dumps(facts, sort_keys=True), partial(_extract, recipe, choices))
+    stored = recipe.to_stored() | {"hog_spd": {**asdict(choices), "blocks": blocks}}
+    return System(name, title, representation, stored, partial(_fit, recipe, choices, blocks))
+
+
+def level_histograms(
+    magnitude: Float[np.ndarray, "band frame"], n_frames: int, settings: SpdSettings
+) -> Float64[np.ndarray, "band level"]:
+    """Return how often each level occurs in each band.
+
+    Args:
+        magnitude: Of a whole recording.
+        n_frames: Frames of it that are sound, and no padding behind it.
+        settings: Of the histograms.
+
+    Returns:
+        Shares of the frames, one for each band in all, low levels first. All zero for digital silence.
+    """
+    heard = magnitude[:, :n_frames]
+    top = np.quantile(heard, settings.quantile) or heard.max()
+    if top == 0:
+        return np.zeros((len(magnitude), settings.n_levels))
+    level_db = 20 * np.log10(np.maximum(heard / top, 1e-12))
+    width_db = settings.range_db / settings.n_levels
+    number = np.clip(np.floor((level_db + settings.range_db) / width_db), 0, settings.n_levels - 1).astype(np.int64)
+    flat = number + settings.n_levels * np.arange(len(heard))[:, None]
+    counts = np.bincount(flat.ravel(), minlength=len(heard) * settings.n_levels)
+    return counts.reshape(len(heard), settings.n_levels) / n_frames
+
+
+def exceedance(histograms: Float[np.ndarray, "... level"]) -> Float[np.ndarray, "... bound"]:
+    """Cumulate histograms from the highest level down: how often a level is reached or exceeded.
+
+    The earth mover's distance of two histograms of one dimension is the L1 distance of their cumulated ones, so that a
+    linear kernel on these knows which levels are near each other. The lowest bin, which collects all that is weaker than
+    the range, is left out: it is always exceeded.
+
+    Args:
+        histograms: From `level_histograms`.
+    """
+    return np.cumsum(histograms[..., ::-1], axis=-1)[..., ::-1][..., 1:]
+
+
+def _compute(
+    rate: int, settings: SpdSettings, samples: Samples
+) -> tuple[Float32[np.ndarray, "1 feature"], Float64[np.ndarray, "1"]]:
+    of_hog = settings.hog
+    transform = ConstantQ(of_hog.low_hz, of_hog.bands_per_octave, of_hog.hop_s)
+    magnitude = magnitudes(samples, rate, transform)
+    n_frames = min(magnitude.shape[1], 1 + len(samples) // hop_samples(rate, transform))
+    spd = level_histograms(magnitude, n_frames, settings)
+    hog = describe(constant_q_image(samples, rate, of_hog), of_hog)
+    return np.concatenate([hog, spd.ravel()]).astype(np.float32)[None], np.zeros(1)
+
+
+def _extract(recipe: Recipe, settings: SpdSettings, recording: Recording) -> Extract:
+    return read_whole(recording, recipe.audio, partial(_compute, recipe.audio.sample_rate, settings))
+
+
+def _fit(recipe: Recipe, settings: SpdSettings, blocks: str, corpus: Corpus, context: FitContext) -> Fitted:
+    parts = divide(corpus, recipe, context)
+    of_hog = settings.hog
+    n_hog = 2 * (of_hog.size // of_hog.cell) * of_hog.orientations
+    describe_corpus = partial(_vectors, n_hog, settings.n_levels, blocks)
+    model, notes = fit_whole(
+        parts, describe_corpus(parts.kept), describe_corpus, recipe, settings.c, settings.folds, context.seed
+    )
+    return fitted_whole(model, parts, notes, "hog-spd")
+
+
+def _vectors(n_hog: int, n_levels: int, blocks: str, corpus: Corpus) -> Float32[np.ndarray, "recording feature"]:
+    """Return both descriptors of recordings with sound, SPD cumulated."""
+    features = corpus.features[corpus.voting]
+    histograms = features[:, n_hog:].reshape(len(features), -1, n_levels)
+    spd = exceedance(histograms).reshape(len(features), -1)
+    chosen = {"both": (features[:, :n_hog], spd), "spd": (spd,), "hog": (features[:, :n_hog],)}[blocks]
+    return np.concatenate(chosen, axis=1).astype(np.float32)
