@@ -163,6 +163,33 @@ def choose_c(
     return max(n_correct, key=lambda c: n_correct[c])  # the first of equals
 
 
+def folds_by_group(
+    labels: Int[np.ndarray, " row"],
+    groups: Sequence[str] | Shaped[np.ndarray, " row"],
+    folds: int,
+    seed: int,
+) -> tuple[Int64[np.ndarray, " dealt"], list[Fold], tuple[str, ...]]:
+    """Deal rows to folds that cut no group, with the compromises of `fit_svm` where a scene has too few groups.
+
+    Args:
+        labels: Scene number of each row.
+        groups: Unit of independence of each row.
+        folds: Folds wanted.
+        seed: Seed of the order in which groups are dealt.
+
+    Returns:
+        The rows that were dealt (a scene's only row is there twice), training and test side of each fold as indices into
+        them, and a note for each compromise.
+
+    Raises:
+        TrainingError: Fewer than two scenes are there.
+    """
+    present = _check(np.zeros((len(labels), 1), np.float32), labels, groups, int(labels.max(initial=-1)) + 1, folds)
+    dealt, units, rows, notes = _units(labels.astype(np.int64), groups, present, folds)
+    splits, more = _folds(dealt, units, folds, seed)
+    return rows.astype(np.int64), splits, (*notes, *more)
+
+
 def _check(
     embeddings: Float32[np.ndarray, "segment feature"],
     labels: Int[np.ndarray, " segment"],
