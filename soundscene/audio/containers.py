@@ -229,12 +229,13 @@ def before_zeros(file: BinaryIO, end: int, start: int = 0) -> int:
         end: Where to look from, backwards.
         start: Where to stop.
     """
+    n_bytes = 1 << 10  # as a rule there are none
     while end > start:
-        first = max(start, end - _CHUNK)
+        first = max(start, end - n_bytes)
         data = at(file, first, end - first).rstrip(b"\0")
         if data:
             return first + len(data)
-        end = first
+        end, n_bytes = first, min(4 * n_bytes, _CHUNK)
     return start
 
 

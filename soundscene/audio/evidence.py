@@ -12,6 +12,7 @@ from soundscene.types import Samples
 
 _WEAK_RMS = 4e-5  # about the mean, -88 dB of full scale: 1.3 steps of 16 bits
 _FEW, _FEW_RANGE = 4, 0.0235  # levels of a converter that sees nothing, within three steps of 8 bits
+_STRIDE = 61  # samples from one to the next of those that mostly show that a piece is loud
 _FIRST = 32  # samples of a piece that mostly show that it has more levels
 _HEAD = 256  # and those that show it
 _MUCH = 0.9  # share of a recording, digital silence apart, from which on a lack of signal is noted
@@ -34,15 +35,30 @@ class SignalMeter:
         self._n_weak = 0
         self._power = self._range = 0.0  # of what is weak: sum of powers, largest peak to peak
 
-    def push(self, pieces: Float32[np.ndarray, "piece sample"], sounding: Bool[np.ndarray, " piece"]) -> None:
+    def push(self, pieces: Float32[np.ndarray, "piece sample"]) -> int:
         """Measure the next samples.
 
         Args:
             pieces: Whole pieces.
-            sounding: Which of them are not digital silence.
+
+        Returns:
+            How many of the samples are in pieces of digital silence.
         """
-        spread = pieces.max(axis=1) - pieces.min(axis=1)
-        quiet = sounding & (spread <= _FEW_RANGE)
+        few = pieces[:, ::_STRIDE]  # loud sound is told by a few of its samples, and needs nothing more
+        doubtful = few.max(axis=1) - few.min(axis=1) <= _FEW_RANGE
+        if not doubtful.any():
+            return 0
+        pieces = pieces[doubtful]
+        spread, sounding = pieces.max(axis=1) - pieces.min(axis=1), pieces.any(axis=1)
+        self._push_quiet(pieces, spread, sounding & (spread <= _FEW_RANGE))
+        return self._piece * int(np.count_nonzero(~sounding))
+
+    def _push_quiet(
+        self,
+        pieces: Float32[np.ndarray, "piece sample"],
+        spread: Float32[np.ndarray, " piece"],
+        quiet: Bool[np.ndarray, " piece"],
+    ) -> None:
         if not quiet.any():
             return
         values, spread = pieces[quiet], spread[quiet]

@@ -8,7 +8,7 @@ from soundscene.audio.starts import begins_sound
 
 _STREAMINFO = (b"\0\0\0\x22", b"\x80\0\0\x22")  # behind "fLaC" at the start of a file: a block of 34 bytes
 _NEAR_END = 1 << 17  # bytes that a decoder may hold in its buffers
-_TAIL = 1 << 16  # bytes in which the last frame is looked for first
+_TAILS = (1 << 14, 1 << 16, 1 << 24)  # bytes at the end in which the last frame is looked for
 _LONGEST = 1 << 18  # bytes of a frame that are searched
 _SIZES = {1: 192, **{n: 576 << n - 2 for n in range(2, 6)}, **{n: 256 << n - 8 for n in range(8, 16)}}
 
@@ -107,11 +107,12 @@ def _before_id3(file: BinaryIO, first: int, end: int) -> int:
 
 def _last_frame(file: BinaryIO, first: int, end: int, info: bytes, fixed: bool) -> tuple[int, int]:
     """Find the last frame; return the sample at which it ends and its position, or zero and -1 where none is found."""
-    for length in (_TAIL, 1 << 24):
+    sync = b"\xff\xf8" if fixed else b"\xff\xf9"
+    for length in _TAILS:
         begin = max(first, end - length)
         data = at(file, begin, end - begin)
         place = len(data)
-        while (place := data.rfind(b"\xff", 0, place)) >= 0:
+        while (place := data.rfind(sync, 0, place)) >= 0:
             if samples := _frame_samples(data[place : place + 16], info, fixed):
                 return samples, begin + place
         if begin == first:
@@ -121,7 +122,7 @@ def _last_frame(file: BinaryIO, first: int, end: int, info: bytes, fixed: bool) 
 
 def _frame_samples(head: bytes, info: bytes, fixed: bool) -> int:
     """Return the number of the sample behind a frame, or zero where these bytes begin none of this stream."""
-    if len(head) < 7 or head[1] & 0xFE != 0xF8 or head[3] & 1 or head[1] & 1 == fixed:
+    if len(head) < 7 or head[3] & 1:
         return 0
     (bits,) = struct.unpack(">Q", info[10:18])
     channels, depth = (bits >> 41 & 7) + 1, (bits >> 36 & 31) + 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import soxr
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Float32
 
 from soundscene.audio.arrays import beyond_scale
 from soundscene.audio.evidence import Mixer, SignalMeter, mean_of_channels
@@ -20,6 +20,7 @@ from soundscene.types import Samples
 _LOWEST_HZ, _HIGHEST_HZ = 1000, 768000
 _MUCH_SILENCE = 0.5  # share of a recording from which on digital silence is noted
 LOUDEST = 1e10  # peak up to which no power overflows float32; unscaled 32-bit integers reach 2.1e9
+_TOP_STEP = 32767 / 32768  # largest sample of 16 bits
 UNSCALED = 8.0  # peak above which samples are rather unscaled integers than loud
 
 
@@ -163,7 +164,11 @@ class Gate:
         self._n_in += len(mono)
         # 16 bits, so that WAV, FLAC and a 24-bit master of the same samples agree; the rate is left out on purpose:
         # the same samples under another rate are no new recording either.
-        self._hash.update(np.rint(mono * 32768.0).clip(-32768, 32767).astype("<i2").tobytes())
+        steps = mono * np.float32(32768.0)
+        np.rint(steps, out=steps)
+        if self._intake.peak >= _TOP_STEP:  # as a rule nothing is to be clipped
+            np.clip(steps, -32768, 32767, out=steps)
+        self._hash.update(steps.astype("<i2"))
         return self._intake.resample(mono)
 
     def flush(self) -> Samples:
@@ -197,10 +202,7 @@ class Gate:
             self._n_leading += int(np.argmax(mono != 0)) if mono.any() else len(mono)
         mono = np.concatenate([self._unmeasured, mono])
         whole = len(mono) // self._piece * self._piece
-        pieces: Shaped[np.ndarray, "piece sample"] = mono[:whole].reshape(-1, self._piece)
-        sounding: Bool[np.ndarray, " piece"] = np.asarray(pieces.any(axis=1))
-        self._n_silent += self._piece * int(np.count_nonzero(~sounding))
-        self._meter.push(pieces, sounding)
+        self._n_silent += self._meter.push(mono[:whole].reshape(-1, self._piece))
         self._unmeasured = mono[whole:].copy()
 
     def _why_silent(self) -> str:
