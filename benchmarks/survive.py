@@ -7,7 +7,7 @@ store, on rendered sound with tiny recipes. Each round has a fresh folder, in wh
 times, then rerun to its end. A kill is SIGKILL, a termination SIGTERM, SIGHUP or SIGINT, to the process of the command or
 to its whole group. The moment is drawn between the first thing that it writes and its end, one in eight while it starts. A
 full disk is a tmpfs of a drawn number of pages, which needs root; elsewhere it is RLIMIT_FSIZE, below which each file
-stays. A process is forked from this one, which has imported soundscene; those that are struck at their start begin anew.
+stays. A process is forked from one that has only imported soundscene; those that are struck at their start begin anew.
 
 A round is at fault where a file under its final name is not whole, what was finished on the disk (shards, epochs, results,
 recordings) is lost or computed again, the end differs from that of the undisturbed run (rows, tensors, results, stored
@@ -16,23 +16,15 @@ or a traceback or more than the documented line is printed.
 """
 
 import argparse
-import atexit
-import importlib
 import json
 import math
 import os
 import platform
 import re
-import resource
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -41,7 +33,8 @@ import numpy as np
 
 from benchmarks.kill import orphans
 from benchmarks.survive_commands import Command, Kept, broken, commands, litter
-from soundscene.__main__ import main as main_of_soundscene
+from benchmarks.survive_disks import AMPLE, can_mount, disk, pages_of, resize, temporary_folder
+from benchmarks.survive_process import Ended, Forker, Process, forker, holder
 
 Event = Literal["kills", "terminations", "full-disks"]
 EVENTS: dict[str, tuple[signal.Signals, ...]] = {
@@ -50,12 +43,9 @@ EVENTS: dict[str, tuple[signal.Signals, ...]] = {
 }
 INTERRUPTED = "soundscene: Interrupted. Rerun the same command to resume."
 N = {"kills": 100, "terminations": 50, "full-disks": 20}
-PAGE = 4096
-IMPORTED = ("soundscene.cli.app", "soundscene.pipeline", "soundscene.experiment.run", "soundscene.batch.run")
 MOST = 5  # disturbances of a round
 ORPHAN_S = 30.0  # for processes of a killed run to end
 START_S = 3.0  # in which a process starts
-LIMIT_S = 600.0  # of a process
 
 
 @dataclass
@@ -93,23 +83,6 @@ class Reference:
     work_s: float
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A process that has ended.
-
-    Attributes:
-        code: Exit code.
-        out: What it printed.
-        err: What it printed on stderr.
-        early: Whether it was disturbed before it had its lock.
-    """
-
-    code: int
-    out: str
-    err: str
-    early: bool = False
-
-
 def main() -> int:
     """Run the rounds of one event, and print a table; the exit status is 1 where anything is at fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -139,10 +112,8 @@ def survive(event: Event, n: int, seed: int, only: str | None = None, minutes: f
         only: Name of the one command to disturb.
         minutes: No round begins after them.
     """
-    for module in IMPORTED:
-        importlib.import_module(module)
     draws = np.random.default_rng(seed)
-    with _folder() as work:
+    with temporary_folder() as work, forker() as forks:
         chosen = [command for command in commands(work / "input") if only in (None, command.name)]
         rows = {command.name: Row(command.name) for command in chosen}
         references = dict[str, Reference]()
@@ -151,9 +122,9 @@ def survive(event: Event, n: int, seed: int, only: str | None = None, minutes: f
             command = min(chosen, key=lambda one: (rows[one.name].n, rows[one.name].rounds))
             row, started = rows[command.name], time.monotonic()
             if command.name not in references:
-                references[command.name] = undisturbed(command, work / f"undisturbed {len(references)}")
-            with _disk(work / "disk", event == "full-disks") as disk:
-                _Round(command, references[command.name], disk, draws, row).run(event, left)
+                references[command.name] = undisturbed(forks, command, work / f"undisturbed {len(references)}")
+            with disk(work / "disk", event == "full-disks") as folder:
+                _Round(forks, command, references[command.name], folder, draws, row).run(event, left)
             row.seconds += time.monotonic() - started
     return list(rows.values())
 
@@ -176,16 +147,21 @@ _HARMLESS = re.compile(r"note: |\d+ of \d+ recordings, ")  # progress of a minut
 _COUNTS = ("n", "rounds", "equal", "finished", "lost", "litter", "seconds")
 
 
-def undisturbed(command: Command, out: Path) -> Reference:
+def undisturbed(forks: Forker, command: Command, out: Path) -> Reference:
     """Run a command to its end.
+
+    Args:
+        forks: Starts it.
+        command: What to run.
+        out: New folder to write to.
 
     Raises:
         SystemExit: It ended otherwise than it should.
     """
     out.mkdir()
     started = time.monotonic()
-    process = _Process(command, out, 0)
-    process.wait(lambda: _holder(out / command.lock) == process.pid)
+    process = Process(forks, command, out, 0)
+    process.wait(lambda: holder(out / command.lock) == process.pid)
     begin_s = time.monotonic() - started
     process.wait(lambda: bool(command.ends) and (out / command.ends).exists())
     end_s = time.monotonic() - started
@@ -198,7 +174,10 @@ def undisturbed(command: Command, out: Path) -> Reference:
 class _Round:
     """A fresh folder in which a command is disturbed some times, then ends."""
 
-    def __init__(self, command: Command, reference: Reference, disk: Path, draws: np.random.Generator, row: Row) -> None:
+    def __init__(
+        self, forks: Forker, command: Command, reference: Reference, disk: Path, draws: np.random.Generator, row: Row
+    ) -> None:
+        self._forks = forks
         self._command, self._reference, self._draws, self._row = command, reference, draws, row
         self._disk, self._out = disk, disk / "out"
         self._out.mkdir()
@@ -221,11 +200,11 @@ class _Round:
             if over:
                 break
         if event == "full-disks":
-            _resize(self._disk, _AMPLE)
+            resize(self._disk, AMPLE)
         if self._command.done and (self._out / self._command.done).exists():
             self._compare()
             return
-        ended = _Process(self._command, self._out, self._draw(2)).finish()
+        ended = Process(self._forks, self._command, self._out, self._draw(2)).finish()
         if ended.code not in self._command.codes[0] or "Traceback" in ended.out + ended.err:
             self._fault(f"rerun, it ended with {ended.code}: {ended.err[-1000:]}")
             return
@@ -242,10 +221,10 @@ class _Round:
         """Send a signal to a process, or to its group, at a drawn moment."""
         group, early = self._draw(2) == 1, self._draw(8) == 0
         share = float(self._draws.random())
-        process = _Process(self._command, self._out, self._draw(2), fresh=early)
+        process = Process(self._forks, self._command, self._out, self._draw(2), fresh=early)
         self._sessions.append(process.pid)
         if not early:
-            process.wait(lambda: _holder(self._out / self._command.lock) == process.pid)
+            process.wait(lambda: holder(self._out / self._command.lock) == process.pid)
         ends = time.monotonic() + share * (START_S if early else self._reference.work_s)
         process.wait(lambda: time.monotonic() >= ends)
         if process.lives():
@@ -254,13 +233,13 @@ class _Round:
 
     def _fill(self) -> Ended:
         """Run the command on a disk with a drawn number of free pages, or with files of a drawn size at most."""
-        size = sum(-(-path.stat().st_size // PAGE) for path in self._reference.out.rglob("*") if path.is_file())
+        size = pages_of(self._reference.out)
         if os.path.ismount(self._disk):
-            used = sum(-(-path.stat().st_size // PAGE) for path in self._out.rglob("*") if path.is_file())
-            _resize(self._disk, max(1, used + self._draw(max(1, size - used))))
-            return _Process(self._command, self._out, self._draw(2)).finish()
+            used = pages_of(self._out)
+            resize(self._disk, max(1, used + self._draw(max(1, size - used))))
+            return Process(self._forks, self._command, self._out, self._draw(2)).finish()
         largest = max(path.stat().st_size for path in self._reference.out.rglob("*") if path.is_file())
-        return _Process(self._command, self._out, self._draw(2), most_bytes=self._draw(largest)).finish()
+        return Process(self._forks, self._command, self._out, self._draw(2), most_bytes=self._draw(largest)).finish()
 
     def _check_struck(self, ended: Ended, number: signal.Signals) -> None:
         """What a struck process prints, and its exit code."""
@@ -306,7 +285,7 @@ class _Round:
         faults = broken(self._command, self._out) or self._command.unequal(self._reference.out, self._out)
         self._row.rounds += 1
         self._row.equal += not faults
-        for fault in faults[:5]:
+        for fault in faults[:8]:
             self._fault(fault)
         if not faults:
             self._count_lost(self._command.keeps(self._out))
@@ -318,144 +297,6 @@ class _Round:
         self._row.litter += len(left)
         for fault in left[:5]:
             self._fault(fault)
-
-
-# --- processes and disks ----------------------------------------------------------------------------------------------
-
-
-class _Process:
-    """A command in a session of its own, forked from this process, so that only the fresh ones have to import anything.
-
-    Args:
-        command: What to run.
-        out: Folder to write to.
-        alternative: Number of the set of options.
-        fresh: Whether to start Python anew.
-        most_bytes: Limit of the size of files.
-    """
-
-    def __init__(
-        self, command: Command, out: Path, alternative: int, fresh: bool = False, most_bytes: int | None = None
-    ) -> None:
-        self.name, self.code = command.name, None
-        pipes = [os.pipe(), os.pipe()]
-        sys.stdout.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                os.setsid()
-                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-                for number, (_, writer) in enumerate(pipes, 1):
-                    os.dup2(writer, number)
-                if most_bytes is not None:
-                    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
-                _become(command.line(out, alternative), fresh)
-            finally:
-                os._exit(70)
-        for _, writer in pipes:
-            os.close(writer)
-        self._readers = [reader for reader, _ in pipes]
-
-    def lives(self) -> bool:
-        """Whether the process has not ended."""
-        if self.code is None:
-            ended, status = os.waitpid(self.pid, os.WNOHANG)
-            self.code = os.waitstatus_to_exitcode(status) if ended else None
-        return self.code is None
-
-    def wait(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Wait until something is so, or the process has ended."""
-        ends = time.monotonic() + LIMIT_S
-        while self.lives() and not until():
-            time.sleep(0.01)
-            if time.monotonic() > ends:
-                os.killpg(self.pid, signal.SIGKILL)
-                raise SystemExit(f"{self.name}: did not end within {LIMIT_S:.0f} s")
-
-    def finish(self, early: bool = False) -> Ended:
-        """Wait for the end, and read what was printed; processes that are left may keep the pipes open."""
-        self.wait()
-        texts: list[str] = []
-        for reader in self._readers:
-            os.set_blocking(reader, False)
-            with suppress(BlockingIOError), open(reader, "rb", 0) as pipe:
-                texts.append((pipe.read() or b"").decode(errors="replace"))
-        assert self.code is not None
-        return Ended(self.code, texts[0], texts[1], early)
-
-
-def _become(line: list[str], fresh: bool) -> None:
-    """Run a command line in this process, and end it."""
-    if fresh:
-        os.execv(line[0], line)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    sys.argv = ["soundscene", *line[3:]]
-    sys.stdin, sys.stdout, sys.stderr = (open(n, "r" if n == 0 else "w") for n in range(3))  # noqa: SIM115
-    code = 1
-    try:
-        main_of_soundscene()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    except BaseException:
-        traceback.print_exc()
-    with suppress(BaseException):
-        atexit._run_exitfuncs()  # as at the end of Python; those of this process's parent are none
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
-
-
-def _holder(lock: Path) -> int | None:
-    """The process that has a lock."""
-    try:
-        return json.loads(lock.read_text())["pid"]
-    except (OSError, ValueError):
-        return None
-
-
-_AMPLE = 64 * 2**20 // PAGE  # pages that are enough for any command
-
-
-def can_mount() -> bool:
-    """Whether this process may mount a tmpfs."""
-    with _folder() as work, _disk(work / "disk", True) as disk:
-        return os.path.ismount(disk)
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """Make a folder, and remove it in the end; `TemporaryDirectory` would be removed by each forked process."""
-    folder = Path(tempfile.mkdtemp(prefix="survive-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _disk(folder: Path, small: bool) -> Iterator[Path]:
-    """Make a folder, on a disk of its own where that is asked for and allowed; remove it in the end."""
-    folder.mkdir()
-    mounted = small and _mount("-t", "tmpfs", "-o", f"size={_AMPLE * PAGE}", "tmpfs", str(folder))
-    try:
-        yield folder
-    finally:
-        if mounted:
-            subprocess.run(["umount", "--lazy", str(folder)], check=True)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _resize(disk: Path, pages: int) -> None:
-    if os.path.ismount(disk):
-        _mount("-o", f"remount,size={pages * PAGE}", str(disk))
-
-
-def _mount(*words: str) -> bool:
-    try:
-        return subprocess.run(["mount", *words], capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

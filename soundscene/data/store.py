@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from filelock import FileLock
 from jaxtyping import Bool, Float32, Float64
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from soundscene.audio.quiet import silence_decoders
 from soundscene.data.corpus import Corpus, reason
@@ -208,14 +208,16 @@ class FeatureStore:
 
     def _one_by_one(self, work: "_Extraction", recordings: Sequence[Recording]) -> Iterator[tuple[Recording, Extract | str]]:
         """Work in this process; a recording that killed it is tried in another one by the next run."""
-        in_work = self.folder / "in-work"
+        in_work, threads = self.folder / "in-work", ThreadpoolController()
         suspect = in_work.read_text(encoding="utf-8", errors="surrogateescape") if in_work.exists() else ""
         for recording in recordings:
             if (identity := _identity(recording)) == suspect:
                 yield recording, _alone(work, recording)
                 continue
             in_work.write_text(identity, encoding="utf-8", errors="surrogateescape")
-            yield recording, work(recording)
+            with threads.limit(limits=1):  # as in the other processes: products round otherwise with more
+                extract = work(recording)
+            yield recording, extract
         in_work.unlink(missing_ok=True)
 
     def _read_journal(self) -> None:

@@ -39,6 +39,9 @@ UNSEEN = 11  # of seeds: the long runs have 0
         ("kills", "predict jsonl", 2),
         ("full-disks", "train", 2),
         ("full-disks", "predict parquet", 2),
+        ("terminations", "store", 1),
+        pytest.param("terminations", "experiment", 2, marks=pytest.mark.slow),
+        pytest.param("full-disks", "experiment", 2, marks=pytest.mark.slow),
     ],
 )
 def test_what_is_finished_stays_and_the_end_is_the_same(event: Event, command: str, n: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from soundscene.data.corpus import read_corpus
 from soundscene.data.store import Extract, FeatureStore, Representation, _identity
@@ -122,6 +123,23 @@ def test_processes_share_the_work_and_give_the_same_store(tmp_path: Path) -> Non
     assert {line.split()[1] for line in log.read_text().splitlines()} != {str(os.getpid())}
     for name in ("values.bin", "journal.jsonl"):
         assert (alone.folder / name).read_bytes() == (together.folder / name).read_bytes()
+
+
+def threads_of(entry: Recording) -> Extract:
+    """A representation whose value is the number of threads of matrix products."""
+    n = max(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+    no = np.zeros(1, bool)
+    return Extract(np.full((1, 1), n, np.float32), np.zeros(1), no, ~no, "hash", 2.0, ())
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has one thread")
+def test_one_worker_computes_with_one_thread_as_several_do(tmp_path: Path) -> None:
+    """Sums of products round otherwise with more threads, so a store would depend on the number of workers."""
+    recordings, store = touched(tmp_path, ["1.wav"]), FeatureStore(tmp_path / "store", Representation("t", "1", threads_of))
+    with threadpool_limits(2):
+        assert threads_of(recordings[0]).features.item() == 2
+        store.build(recordings)
+    assert store.load(recordings).features.item() == 1
 
 
 @pytest.mark.kill
