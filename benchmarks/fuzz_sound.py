@@ -25,11 +25,12 @@ WARM = 1000  # cases after which memory must not grow
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this subcommand."""
     parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first case, to run them in several parts")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the cases, print what went wrong and the counts, and return 0 when nothing did."""
-    cases = range(arguments.cases) if arguments.only is None else [arguments.only]
+    cases = range(arguments.first, arguments.first + arguments.cases) if arguments.only is None else [arguments.only]
     outcomes = []
     for outcome in run_cases("benchmarks.fuzz_sound:reader", (arguments.seed,), cases, LIMIT_S):
         outcomes.append(outcome)
