@@ -168,7 +168,7 @@ class Gate:
         np.rint(steps, out=steps)
         if self._intake.peak >= _TOP_STEP:  # as a rule nothing is to be clipped
             np.clip(steps, -32768, 32767, out=steps)
-        self._hash.update(steps.astype("<i2"))
+        self._hash.update(steps.astype("<i2").data)
         return self._intake.resample(mono)
 
     def flush(self) -> Samples:
