@@ -45,6 +45,7 @@ SYSTEMS = (
     SystemSpec("hog", "HOG + linear SVM", "hog"),
     SystemSpec("hog-spd", "HOG + SPD", "hog_spd"),
     SystemSpec("cqt-hog", "CQT + HOG", "cqt_hog"),
+    SystemSpec("fisher-hog", "FisherHOG + SVM", "fisher_hog"),
     SystemSpec("kernel-pca", "Kernel PCA", "factors", ("method=kernel-pca",)),
     SystemSpec("conv-nmf", "Convolutive NMF", "factors", ("method=conv-nmf",)),
     SystemSpec("sparse-nmf", "Sparse NMF", "factors", ("method=sparse-nmf",)),

@@ -126,6 +126,7 @@ def fit_whole(
     candidates: Sequence[float],
     folds: int,
     seed: int,
+    least_scale: float = 0.0,
 ) -> tuple[WholeModel, tuple[str, ...]]:
     """Choose C and fit the SVM on kept groups, and the temperature on those that are held.
 
@@ -138,6 +139,7 @@ def fit_whole(
         candidates: Values of C to choose from.
         folds: Cross-validation folds of that choice, by group.
         seed: Seed of the order in which groups are dealt to folds.
+        least_scale: As in `fit_svm`; infinity keeps the proportions of the features.
 
     Returns:
         The model and its notes.
@@ -148,8 +150,9 @@ def fit_whole(
     of = voting_recordings(parts.kept)
     labels = np.array([parts.scenes.index(r.scene) for r in parts.kept.recordings], np.int64)[of]
     groups = [parts.kept.recordings[i].group for i in of]
-    c = choose_c(vectors, labels, groups, candidates, folds, seed)
-    svm, svm_notes = fit_svm(vectors, labels, groups, len(parts.scenes), c, recipe.calibration.platt_folds, seed)
+    c = choose_c(vectors, labels, groups, candidates, folds, seed, least_scale)
+    n = len(parts.scenes)
+    svm, svm_notes = fit_svm(vectors, labels, groups, n, c, recipe.calibration.platt_folds, seed, least_scale)
     model = WholeModel(describe, svm, parts.scenes)
     if parts.held.voting.any():
         temperature = fit_temperature(predict_whole(model, parts.held)["svm"].recording, parts.held_truth)

@@ -39,7 +39,8 @@ class FlooredScaler(StandardScaler):
     (docs/decisions/0099).
 
     Args:
-        least: The share; with 0 it is scikit-learn's `StandardScaler`.
+        least: The share; with 0 it is scikit-learn's `StandardScaler`. With infinity all features are divided by the root
+            mean square of their deviations, so that their proportions stay.
     """
 
     def __init__(self, least: float = 0.0) -> None:
@@ -55,7 +56,10 @@ class FlooredScaler(StandardScaler):
             sample_weight: As in `StandardScaler`.
         """
         super().fit(X, y, sample_weight)
-        if self.least:
+        if self.least == np.inf:
+            rms = float(np.sqrt(np.mean(np.asarray(self.var_, np.float64))))
+            self.scale_ = np.full_like(self.scale_, rms if rms > 0 else 1.0)
+        elif self.least:
             self.scale_ = np.maximum(self.scale_, self.least * np.median(self.scale_))
         return self
 
@@ -84,7 +88,7 @@ def fit_svm(
         c: Regularisation C of the SVM, smaller is stronger.
         folds: Cross-validation folds wanted.
         seed: Seed of the order in which groups are dealt to folds.
-        least_scale: Least scale of a feature, as a share of the median one.
+        least_scale: Least scale of a feature, as a share of the median one, see `FlooredScaler`.
 
     Returns:
         The classifier, and a note for the report for each compromise.
@@ -128,6 +132,7 @@ def choose_c(
     candidates: Sequence[float],
     folds: int,
     seed: int,
+    least_scale: float = 0.0,
 ) -> float:
     """Choose the SVM's C by the number of correct segments in cross-validation by group.
 
@@ -138,6 +143,7 @@ def choose_c(
         candidates: Values of C to choose from.
         folds: Cross-validation folds wanted.
         seed: Seed of the order in which groups are dealt to folds.
+        least_scale: As in `fit_svm`.
 
     Returns:
         The candidate with the most correct segments, the smallest (most regularised) of equals.
@@ -153,7 +159,9 @@ def choose_c(
     features = embeddings.astype(np.float64)[rows]
     n_correct = dict.fromkeys(sorted(candidates), 0)
     for train, test in _folds(labels, units, folds, seed)[0]:
-        scaler = StandardScaler().fit(features[train])  # of the training side only: the test side must not leak into it
+        scaler = FlooredScaler(least_scale).fit(
+            features[train]
+        )  # of the training side only: the test side must not leak into it
         train_features, test_features = scaler.transform(features[train]), scaler.transform(features[test])
         for c in n_correct:
             with warnings.catch_warnings():

@@ -1,0 +1,149 @@
+"""FisherHOG+ProbSVM [37]: patches of gradients of a constant-Q image, coded as one Fisher vector a recording, linear SVM.
+
+Source: title and the row's name only, so every number is ours. Known and chosen: docs/decisions/0112-fisher-hog.md.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64
+from skimage.feature import hog
+
+from soundscene.data.corpus import Corpus
+from soundscene.data.store import Extract, Representation
+from soundscene.recipe import FRONT_END, Recipe
+from soundscene.systems.constant_q import FINE, ConstantQ, hop_samples, levels, magnitudes
+from soundscene.systems.system import FitContext, Fitted, System
+from soundscene.systems.whole import divide, fit_whole, fitted_whole, read_whole, voting_recordings
+from soundscene.training.factors import sample_by_group
+from soundscene.training.fisher import Mixture, fit_mixture
+from soundscene.types import Recording, Samples
+
+_VERSION = 1  # of the code that makes patches; another one is another store
+
+
+@dataclass(frozen=True)
+class FisherSettings:
+    """Settings of patches, mixture and SVM.
+
+    Attributes:
+        transform: Of the constant-Q image.
+        range_db: Level below the recording's peak at which weaker values are clipped.
+        frames: Of a piece of the image.
+        orientations: Bins of a histogram.
+        cell: Width of a cell in bands and in frames.
+        block: Width of a patch in cells.
+        n_components: Principal components of patches.
+        n_gaussians: Of the mixture.
+        patches: That PCA and mixture learn from, at most, as many of each recording.
+        c: Values of the SVM's C to choose from.
+        folds: Cross-validation folds of that choice, by training group.
+    """
+
+    transform: ConstantQ = FINE
+    range_db: float = 80.0
+    frames: int = 86
+    orientations: int = 9
+    cell: int = 8
+    block: int = 2
+    n_components: int = 24
+    n_gaussians: int = 64
+    patches: int = 50_000
+    c: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2)
+    folds: int = 3
+
+
+def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) -> System:
+    """Make Fisher vectors of gradients with a linear SVM a system for experiments.
+
+    Args:
+        recipe: Only `audio` and `calibration` are used, without `svm_c`.
+        name: Name in files.
+        title: Title in tables.
+        front_end: Not used; it reads no noise-subtracted channel.
+    """
+    choices = FisherSettings()
+    learner = ("n_components", "n_gaussians", "patches", "c", "folds")
+    facts = {
+        "version": _VERSION,
+        "sample_rate": recipe.audio.sample_rate,
+        "last_piece": recipe.audio.last_piece,
+        "choices": {k: v for k, v in asdict(choices).items() if k not in learner},
+        "librosa": version("librosa"),
+        "scikit-image": version("scikit-image"),
+    }
+    representation = Representation("patches", json.dumps(facts, sort_keys=True), partial(_extract, recipe, choices))
+    stored = recipe.to_stored() | {"fisher_hog": asdict(choices)}
+    return System(name, title, representation, stored, partial(_fit, recipe, choices))
+
+
+def patches_of(
+    samples: Samples, rate: int, settings: FisherSettings, last_piece: float
+) -> tuple[Float32[np.ndarray, "piece patch value"], Float64[np.ndarray, " piece"]]:
+    """Return the histograms of gradients of all patches of each piece of a recording, and where pieces begin in seconds.
+
+    Args:
+        samples: Mono samples.
+        rate: Sample rate in Hz.
+        settings: Of the patches.
+        last_piece: Share of a piece that the rest must have to be one, shifted back to end with the recording.
+
+    Returns:
+        Low patches first. A patch without any gradient, of silence or below the range, is zero.
+    """
+    image = levels(magnitudes(samples, rate, settings.transform), settings.range_db)
+    hop = hop_samples(rate, settings.transform)
+    n_frames = min(image.shape[1], max(settings.frames, 1 + len(samples) // hop))
+    starts = list(range(0, n_frames - settings.frames + 1, settings.frames))
+    rest = n_frames - (starts[-1] + settings.frames)
+    if rest >= last_piece * settings.frames:
+        starts.append(n_frames - settings.frames)
+    pieces = [_gradients(image[:, start : start + settings.frames], settings) for start in starts]
+    return np.stack(pieces), np.array(starts) * hop / rate
+
+
+def _gradients(piece: Float[np.ndarray, "band frame"], settings: FisherSettings) -> Float32[np.ndarray, "patch value"]:
+    cells = hog(
+        piece,
+        orientations=settings.orientations,
+        pixels_per_cell=(settings.cell, settings.cell),
+        cells_per_block=(settings.block, settings.block),
+        block_norm="L2-Hys",
+        feature_vector=False,
+    )
+    return cells.reshape(cells.shape[0] * cells.shape[1], -1).astype(np.float32)
+
+
+def _extract(recipe: Recipe, settings: FisherSettings, recording: Recording) -> Extract:
+    audio = recipe.audio
+    compute = partial(patches_of, rate=audio.sample_rate, settings=settings, last_piece=audio.last_piece)
+    return read_whole(recording, audio, compute)
+
+
+def _fit(recipe: Recipe, settings: FisherSettings, corpus: Corpus, context: FitContext) -> Fitted:
+    parts = divide(corpus, recipe, context)
+    voting = np.flatnonzero(parts.kept.voting)
+    patches = parts.kept.features[voting]
+    flat = ~patches.any(axis=2)
+    owner = np.repeat(parts.kept.recording[voting], patches.shape[1])[~flat.ravel()]
+    drawn = sample_by_group([str(i) for i in owner], settings.patches, np.random.default_rng(context.seed))
+    sample = patches.reshape(-1, patches.shape[2])[np.flatnonzero(~flat.ravel())[drawn]]
+    mixture, notes = fit_mixture(sample, settings.n_components, settings.n_gaussians, context.seed)
+    describe = partial(_vectors, mixture)
+    vectors = describe(parts.kept)
+    model, more = fit_whole(parts, vectors, describe, recipe, settings.c, settings.folds, context.seed)
+    return fitted_whole(model, parts, (*notes, *more), "fisher-hog")
+
+
+def _vectors(mixture: Mixture, corpus: Corpus) -> Float32[np.ndarray, "recording value"]:
+    """Return the Fisher vector of all patches of each recording that has sound."""
+    voting = corpus.voting
+    rows = [np.zeros((0, mixture.size), np.float32)]
+    for number in voting_recordings(corpus):
+        patches = corpus.features[voting & (corpus.recording == number)]
+        patches = patches.reshape(-1, patches.shape[2])
+        rows.append(mixture.vector(patches[patches.any(axis=1)])[None])
+    return np.concatenate(rows)
