@@ -24,7 +24,8 @@ from jaxtyping import Float32, Float64
 import soundscene
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.errors import AudioWarning
-from soundscene.types import Recording, ScenePrediction
+from soundscene.prediction import ScenePrediction
+from soundscene.types import Recording
 
 RATES_HZ = (8000, 16000, 22050, 32000, 44100, 48000, 96000)
 CHANNELS = (1, 2)

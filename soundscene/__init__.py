@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from soundscene.api import embed, evaluate, explain, predict, timeline, train
     from soundscene.errors import (
         AudioError,
         AudioWarning,
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
         SceneError,
         TrainingError,
     )
+    from soundscene.prediction import Predictions, ScenePrediction
     from soundscene.predictor import Predictor, load
     from soundscene.recipe import Recipe
-    from soundscene.types import ScenePrediction
 
     __version__: str
 
@@ -32,6 +33,7 @@ __all__ = [
     "BackboneError",
     "BundleError",
     "ManifestError",
+    "Predictions",
     "Predictor",
     "Recipe",
     "RecipeError",
@@ -39,10 +41,22 @@ __all__ = [
     "ScenePrediction",
     "TrainingError",
     "__version__",
+    "embed",
+    "evaluate",
+    "explain",
     "load",
+    "predict",
+    "timeline",
+    "train",
 ]
 
-_MODULES = {"Predictor": "predictor", "Recipe": "recipe", "ScenePrediction": "types", "load": "predictor"}
+_MODULES = {
+    "Predictions": "prediction",
+    "Predictor": "predictor",
+    "Recipe": "recipe",
+    "ScenePrediction": "prediction",
+    "load": "predictor",
+} | dict.fromkeys(("embed", "evaluate", "explain", "predict", "timeline", "train"), "api")
 """Where public names are defined, if not in errors. They are imported at first use: PyTorch takes over a second."""
 
 

@@ -2,17 +2,18 @@
 
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Float64
 
-from soundscene.audio.arrays import ArrayLike, RateLike
+from soundscene.audio.arrays import ArrayLike, RateLike, as_source
 from soundscene.audio.files import AudioArray, AudioFile
 from soundscene.audio.gate import AudioSummary
 from soundscene.bundle import load_model
@@ -20,6 +21,7 @@ from soundscene.errors import AudioError, AudioWarning, BundleError, RecipeError
 from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, array_arrivals, listen
 from soundscene.member import BATCH
 from soundscene.model import Model
+from soundscene.prediction import ScenePrediction, SegmentPrediction
 from soundscene.recipe import FRONT_END
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
@@ -27,10 +29,10 @@ from soundscene.signal.frontend import FeatureStream, segment_batches
 from soundscene.signal.meter import RangeMeter, metered
 from soundscene.signal.ranges import sound_notes
 from soundscene.threads import in_order, one_blas_thread, read_ahead
-from soundscene.types import Head, Samples, ScenePrediction, SegmentFeatures, SegmentPrediction
+from soundscene.types import Head, Samples, SegmentFeatures
 
-Source = str | Path | tuple[ArrayLike, RateLike]
-"""A file, or samples [sample] or [channel, sample] with their rate in Hz."""
+Source = str | Path | tuple[ArrayLike, RateLike] | Mapping[str, Any]
+"""A file, samples [sample] or [channel, sample] with their rate in Hz, or what else `audio.arrays.as_source` takes."""
 
 _Blocks = Generator[Samples, None, None]
 _Through = Callable[[_Blocks], _Blocks]
@@ -58,6 +60,12 @@ class Predictor:
         self._front_end = model.build_front_end(version=front_end)
         lacking = model.lacking(self.head)
         self._model_notes = (lacking,) if lacking else ()
+
+    def __repr__(self) -> str:
+        """Return one line: members, head and scenes."""
+        scenes = ", ".join(self.scenes[:5]) + (f" and {len(self.scenes) - 5} more" if len(self.scenes) > 5 else "")
+        members = ", ".join(member.name for member in self.model.members)
+        return f"<Predictor {members}; {self.head} head; {len(self.scenes)} scenes: {scenes}>"
 
     def with_front_end(self, version: int) -> "Predictor":
         """Return the same predictor with another version of the front-end, see `recipe.FRONT_END`."""
@@ -107,10 +115,14 @@ class Predictor:
             return [self.predict(item) for item in source]
         return self.predict(source)
 
-    def predict(self, source: Source) -> ScenePrediction:
+    def predict(self, source: Source, warn: bool = True) -> ScenePrediction:
         """Predict one source.
 
         A second thread decodes a file. Memory grows with the length by one posterior per segment.
+
+        Args:
+            source: A file, samples with their rate, or what else `audio.arrays.as_source` takes.
+            warn: Whether to warn of the notes of the prediction.
 
         Raises:
             AudioError: The recording cannot be used; the message says why.
@@ -119,17 +131,34 @@ class Predictor:
             AudioWarning: Something may make the prediction worse; it is in `notes` too.
         """
         with one_blas_thread():
-            if isinstance(source, tuple):
-                if len(source) != 2:
-                    raise AudioError(f"array: a tuple of {len(source)}; expected (samples, sample rate)")
-                samples, sample_rate = source
-                sound = AudioArray(samples, sample_rate, self.model.audio)
-                prediction = self._predict("array", sound, iter)
-            else:
-                prediction = self._predict(str(source), AudioFile(source, self.model.audio), read_ahead)
-        for note in prediction.notes:
+            prediction = self._predict(*self._sound(source))
+        for note in prediction.notes if warn else ():
             warnings.warn(f"{prediction.source}: {note}", AudioWarning, stacklevel=2)
         return prediction
+
+    def embed(self, source: Source) -> tuple[Float64[np.ndarray, " segment"], list[Float32[np.ndarray, "segment _"]]]:
+        """Compute what the heads of each member read, for every voting segment of a source.
+
+        Args:
+            source: As in `predict`.
+
+        Returns:
+            Start of each segment in seconds, and for each member its embeddings [segment, embedding].
+
+        Raises:
+            AudioError: The recording cannot be used, or is digital silence throughout.
+        """
+        name, sound, through = self._sound(source)
+        starts: list[float] = []
+        rows: list[list[Float32[np.ndarray, "segment _"]]] = [[] for _ in self.model.members]
+        with one_blas_thread(), closing(self._pieces(sound, through)) as pieces:
+            for piece in pieces:
+                starts.extend(piece.start_s[~piece.silent].tolist())
+                for of_member, embeddings in zip(rows, self.model.embed(piece.take(~piece.silent)), strict=True):
+                    of_member.append(embeddings)
+        if not starts:
+            raise AudioError(f"{name}: every segment is digital silence; was the microphone connected?")
+        return np.array(starts), [np.concatenate(of_member) for of_member in rows]
 
     def predict_each(
         self, paths: Iterable[str | Path], workers: int = 1
@@ -190,6 +219,13 @@ class Predictor:
             AudioError: A block has samples that are not finite, or another shape than those before.
         """
         return listen(Listener(self.model, self.head, sample_rate, hop_s, window_s, keep=self.keep), array_arrivals(blocks))
+
+    def _sound(self, source: Source) -> tuple[str, AudioFile | AudioArray, _Through]:
+        """Return the name of a source, what reads it, and what it is read through: a file in a thread of its own."""
+        given = as_source(source)
+        if isinstance(given, tuple):
+            return "array", AudioArray(*given, self.model.audio), iter
+        return str(given), AudioFile(given, self.model.audio), read_ahead
 
     def _attempt(self, through: _Through, path: str | Path) -> tuple[str | Path, ScenePrediction | SceneError]:
         """Predict a file without warnings, whose filters all threads share."""

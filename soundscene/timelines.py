@@ -19,10 +19,11 @@ from soundscene.extras import require
 from soundscene.files import atomic_path
 from soundscene.member import Member, NetworkMember
 from soundscene.model import Model
+from soundscene.prediction import ScenePrediction
 from soundscene.scoring.decoding import Decoded, StickyScenes, change_probability, decode
 from soundscene.scoring.metrics import PROBABILITY_FLOOR
 from soundscene.texts import csv_cell, show
-from soundscene.types import Change, Head, ScenePrediction, Span, Timeline
+from soundscene.types import Change, Head, Span, Timeline
 
 DEFAULT_STAY_S = 120.0  # chosen on rendered sound (0070)
 LONGEST_STAY_S = 1e9  # thirty years, as good as for ever

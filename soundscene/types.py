@@ -4,12 +4,12 @@ Order of axes is PyTorch's: channel x band x frame (the paper writes M x T x K f
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Shaped
+from jaxtyping import Bool, Float32, Float64, Shaped
 
 Samples = Float32[np.ndarray, " sample"]
 """Mono block at the recipe's rate, finite, nominally in [-1, 1]."""
@@ -83,76 +83,18 @@ class Split:
     test: tuple[Recording, ...]
 
 
-@dataclass(frozen=True)
-class SegmentPrediction:
-    """Posterior [scene] of one segment, from start_s to end_s (seconds)."""
+class Compared:
+    """Equality and hash by value of a dataclass with arrays in it, which Python's own refuse."""
 
-    start_s: float
-    end_s: float
-    posterior: Float[np.ndarray, " scene"]
+    def __eq__(self, other: object) -> bool:
+        """Return whether all fields are equal, arrays by their values."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_same(a, b) for a, b in zip(_values(self), _values(other), strict=True))
 
-
-@dataclass(frozen=True)
-class ScenePrediction:
-    """Prediction for one recording, as command line, pages and API show it.
-
-    Attributes:
-        source: The path, or a name for an array.
-        duration_s: Length of the recording in seconds.
-        scenes: Names in the order of `posterior`.
-        posterior: Probability of each scene, [scene].
-        segments: One per 2-second segment that voted.
-        notes: What may make the prediction worse (low sample rate, silence).
-        unfamiliarity: How unlike the model's training the recording is, the mean over its segments. Larger is less familiar
-            (scale: `scoring.unfamiliarity.Familiarity.score`). None if the model has no unknown detection.
-        unfamiliarity_threshold: Score at or below which the requested share of known recordings is. None if unavailable.
-    """
-
-    source: str
-    duration_s: float
-    scenes: tuple[str, ...]
-    posterior: Float[np.ndarray, " scene"]
-    segments: tuple[SegmentPrediction, ...]
-    notes: tuple[str, ...] = ()
-    unfamiliarity: float | None = None
-    unfamiliarity_threshold: float | None = None
-
-    @property
-    def unknown(self) -> bool:
-        """Whether the recording is less familiar than the threshold; `scene` is the best known scene in any case."""
-        return is_unknown(self.unfamiliarity, self.unfamiliarity_threshold)
-
-    @property
-    def scene(self) -> str:
-        """Name of the most probable scene."""
-        return self.scenes[int(np.argmax(self.posterior))]
-
-    @property
-    def probability(self) -> float:
-        """Probability of the most probable scene."""
-        return float(np.max(self.posterior))
-
-    def to_dict(self, with_segments: bool = False) -> dict[str, Any]:
-        """Convert to plain values for JSON, the source as "path", seconds to the millisecond."""
-        plain: dict[str, Any] = {
-            "path": self.source,
-            "duration_s": round(self.duration_s, 3),
-            "scene": self.scene,
-            "probability": self.probability,
-            "posterior": self._named(self.posterior),
-            "unfamiliarity": self.unfamiliarity,
-            "unfamiliarity_threshold": self.unfamiliarity_threshold,
-            "unknown": self.unknown,
-            "notes": list(self.notes),
-        }
-        if with_segments:
-            plain["segments"] = [
-                {"start_s": s.start_s, "end_s": s.end_s, "posterior": self._named(s.posterior)} for s in self.segments
-            ]
-        return plain
-
-    def _named(self, posterior: Float[np.ndarray, " scene"]) -> dict[str, float]:
-        return dict(zip(self.scenes, map(float, posterior), strict=True))
+    def __hash__(self) -> int:
+        """Return a hash of all fields."""
+        return hash(tuple(v.tobytes() if isinstance(v, np.ndarray) else v for v in _values(self)))
 
 
 @dataclass(frozen=True)
@@ -182,8 +124,8 @@ class Change:
     probability: float
 
 
-@dataclass(frozen=True)
-class Timeline:
+@dataclass(frozen=True, eq=False, repr=False)
+class Timeline(Compared):
     """Scenes over time of one recording.
 
     Attributes:
@@ -211,6 +153,10 @@ class Timeline:
     posterior: Float64[np.ndarray, "segment scene"]
     marginal: Float64[np.ndarray, "segment scene"]
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one line: source, spans, changes and duration."""
+        return f"<Timeline {self.source}: {len(self.spans)} spans, {len(self.changes)} changes; {clock(self.duration_s)}>"
 
 
 def take_features(
@@ -247,3 +193,13 @@ def clock(seconds: float) -> str:
     """
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _values(instance: Any) -> tuple[Any, ...]:
+    return tuple(getattr(instance, f.name) for f in fields(instance))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other)

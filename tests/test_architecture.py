@@ -28,6 +28,8 @@ LONG_FUNCTIONS = {"_track", "experiment", "listen", "train"}
 BASES = {  # networks are nn.Module, recipes msgspec's records, and errors one family that the command line can catch
     *("nn.Module", "Struct", "msgspec.Struct", "Exception", "UserWarning", "SceneError"),
     *("io.RawIOBase", "io.FileIO"),  # files of our own, which other libraries read and write
+    "Compared",  # equality by value, which a dataclass with arrays cannot generate
+    "list['ScenePrediction | SceneError']",  # predictions are a list with a data frame
     "StandardScaler",  # scikit-learn's, with a floor
     "Protocol",  # what a backbone must have, which others may write
     "torch.autograd.Function",  # PyTorch takes an operation with a gradient of its own as a subclass only
@@ -43,6 +45,7 @@ def test_public_names() -> None:
         "BackboneError",
         "BundleError",
         "ManifestError",
+        "Predictions",
         "Predictor",
         "Recipe",
         "RecipeError",
@@ -50,7 +53,13 @@ def test_public_names() -> None:
         "ScenePrediction",
         "TrainingError",
         "__version__",
+        "embed",
+        "evaluate",
+        "explain",
         "load",
+        "predict",
+        "timeline",
+        "train",
     ]
     assert all(hasattr(soundscene, name) for name in soundscene.__all__)
 

@@ -23,11 +23,12 @@ from soundscene.data.manifest import Manifest
 from soundscene.errors import AudioError, AudioWarning, SceneError
 from soundscene.member import NetworkMember
 from soundscene.model import Model
+from soundscene.prediction import ScenePrediction
 from soundscene.predictor import Predictor
 from soundscene.systems.calibration import HEADS, learn_familiarity, predict, unfamiliarity
 from soundscene.systems.neural import train
 from soundscene.threads import one_blas_thread
-from soundscene.types import Recording, ScenePrediction
+from soundscene.types import Recording
 from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, only, recording, write, write_corpus
 
 

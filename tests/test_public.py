@@ -12,13 +12,14 @@ import pytest
 import soundscene
 from tests.support.tiny import RATE, recording
 
-FUNCTIONS = ("load",)
+FUNCTIONS = ("embed", "evaluate", "explain", "load", "predict", "timeline", "train")
 CLASSES = (
     "AudioError",
     "AudioWarning",
     "BackboneError",
     "BundleError",
     "ManifestError",
+    "Predictions",
     "Predictor",
     "Recipe",
     "RecipeError",

@@ -24,11 +24,12 @@ from soundscene import timelines as lines
 from soundscene.errors import SceneError
 from soundscene.model import Model
 from soundscene.plotting.timeline_figure import draw_timeline, timeline_figure
+from soundscene.prediction import ScenePrediction, SegmentPrediction
 from soundscene.predictor import Predictor
 from soundscene.scoring.fusion import product, temper
 from soundscene.timelines import timeline, training_prior
 from soundscene.training.between_class import draw_pairs
-from soundscene.types import Change, ScenePrediction, SegmentPrediction, Span, Timeline, clock
+from soundscene.types import Change, Span, Timeline, clock
 from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, recording, write
 
 BUNDLE = blank_bundle()  # temperature of the softmax layer 0.8, of the SVM 1.3; nothing known of its training

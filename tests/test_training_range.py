@@ -13,10 +13,10 @@ from soundscene.errors import AudioWarning
 from soundscene.live import MEASURED_S
 from soundscene.model import Model
 from soundscene.pipeline import evaluate_on_manifest, train_on_manifest
+from soundscene.prediction import ScenePrediction
 from soundscene.predictor import Predictor
 from soundscene.signal.ranges import TrainingRange
 from soundscene.timelines import timeline
-from soundscene.types import ScenePrediction
 from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, blank_pair, recording, write, write_corpus
 
 pytestmark = pytest.mark.filterwarnings("ignore::soundscene.errors.AudioWarning")

@@ -1,5 +1,8 @@
 """What shapes and types of sample arrays are understood."""
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +38,42 @@ def as_array(samples: ArrayLike, name: str) -> Shaped[np.ndarray, "..."]:
             f"{name}: samples of type {type(samples).__name__} cannot be read as an array ({reason}); expected a numpy "
             "array [sample] or [channel, sample]"
         ) from None
+
+
+def as_source(source: Any) -> str | Path | tuple[ArrayLike, RateLike]:
+    """Return a file, or samples with their rate, from what programs hold of a recording.
+
+    Args:
+        source: A path; (samples, sample rate); a mapping with "array" and "sampling_rate", as the datasets of Hugging Face
+            give it, or with "path"; or a decoder whose `get_all_samples()` has `data` and `sample_rate` (torchcodec).
+
+    Raises:
+        AudioError: It is something else, or samples and rate are swapped.
+    """
+    if isinstance(source, str | os.PathLike):
+        return source if isinstance(source, str) else Path(source)
+    if isinstance(source, tuple):
+        if len(source) != 2:
+            raise AudioError(f"array: a tuple of {len(source)}; expected (samples, sample rate)")
+        first, second = source
+        if np.ndim(first) == 0 and np.ndim(second) > 0:
+            raise AudioError("array: (sample rate, samples) given, as scipy reads it; expected (samples, sample rate)")
+        return first, second
+    if callable(decode := getattr(source, "get_all_samples", None)):
+        samples: Any = decode()
+        return samples.data, samples.sample_rate
+    if isinstance(source, Mapping):
+        if source.get("array") is not None and "sampling_rate" in source:
+            return source["array"], source["sampling_rate"]
+        if source.get("path") and source.get("bytes") is None:
+            return str(source["path"])
+        raise AudioError(
+            f"a mapping with the keys {', '.join(map(str, source)) or 'none'}; expected array and sampling_rate, or path"
+        )
+    raise AudioError(
+        f"a source of type {type(source).__name__}; expected a path, (samples, sample rate), or a mapping with array and "
+        "sampling_rate"
+    )
 
 
 def as_rate(rate: RateLike, name: str) -> int:

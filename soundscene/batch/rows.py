@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from soundscene.errors import SceneError
+from soundscene.prediction import ScenePrediction
 from soundscene.texts import csv_cell, parse_json, plain_cell
-from soundscene.types import ScenePrediction
 
 ShardFormat = Literal["csv", "jsonl", "parquet"]
 FORMS: tuple[ShardFormat, ...] = ("csv", "jsonl", "parquet")

@@ -11,9 +11,9 @@ from soundscene.audio.trial import Trial
 from soundscene.batch.folder import BatchConfig, BatchFolder, opened
 from soundscene.batch.rows import Row, row_key
 from soundscene.errors import SceneError
+from soundscene.prediction import ScenePrediction
 from soundscene.predictor import Predictor
 from soundscene.recipe import FRONT_END
-from soundscene.types import ScenePrediction
 
 SHARD_S = 60.0  # a kill loses no more than the work of about this time
 

@@ -11,10 +11,11 @@ from rich.table import Table
 
 from soundscene.member import BackboneMember, Member, NetworkMember, name_of
 from soundscene.model import Model
+from soundscene.prediction import ScenePrediction
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.texts import csv_cell, show
-from soundscene.types import Head, ScenePrediction
+from soundscene.types import Head
 
 WIDE = 100_000  # characters
 

@@ -13,9 +13,9 @@ from soundscene.explanation.attribution import attribute
 from soundscene.explanation.recording import analyse_recording
 from soundscene.explanation.recording_figure import time_axis
 from soundscene.member import NetworkMember
+from soundscene.prediction import ScenePrediction
 from soundscene.predictor import Predictor
 from soundscene.signal.frontend import FrontEnd
-from soundscene.types import ScenePrediction
 from tests.support.tiny import RATE, TINY, blank_bundle, only, recording, write
 
 HOP_S = TINY.features.hop / RATE

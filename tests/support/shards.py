@@ -8,8 +8,8 @@ import numpy as np
 from soundscene.batch.folder import BatchConfig
 from soundscene.batch.rows import ShardFormat
 from soundscene.errors import AudioError, SceneError
+from soundscene.prediction import ScenePrediction, SegmentPrediction
 from soundscene.predictor import Predictor
-from soundscene.types import ScenePrediction, SegmentPrediction
 
 SCENES = ("error", "of\nfice", "rain, soft")  # names that need care in columns
 

@@ -1,0 +1,231 @@
+"""The commands as functions, with the command line's defaults.
+
+    soundscene.train("manifest.csv", "model.safetensors", test="fold=1")
+    soundscene.evaluate("model.safetensors", "manifest.csv", test="fold=1")
+    soundscene.predict("model.safetensors", ["street.wav", (samples, 44100)]).to_frame()
+
+A model is a file, or what `soundscene.load` returned. Notes of a prediction are in it. Unlike methods of `Predictor`, these
+functions warn of nothing.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float32
+
+from soundscene import timelines
+from soundscene.audio.arrays import as_source
+from soundscene.audio.folders import FolderSearch, sound_files
+from soundscene.errors import AudioError, SceneError
+from soundscene.extras import require
+from soundscene.pipeline import evaluate_on_manifest, train_on_manifest
+from soundscene.prediction import Predictions, ScenePrediction
+from soundscene.predictor import Predictor, Source, load
+from soundscene.recipe import Recipe
+from soundscene.scoring.evaluation import Evaluation
+from soundscene.systems.catalogue import default_members, members
+from soundscene.training.device import make_fabric
+from soundscene.types import Head, Timeline
+
+PathLike = str | Path
+ModelLike = PathLike | Predictor
+CORES = os.cpu_count() or 1
+
+
+def train(
+    manifest: PathLike,
+    out: PathLike,
+    *,
+    test: str | None = None,
+    systems: Sequence[str] = (),
+    recipe: str | Recipe | None = None,
+    settings: Sequence[str] = (),
+    device: str = "auto",
+    skip_broken: bool = False,
+    workers: int = CORES,
+) -> Predictor:
+    """Train a model from a manifest; call it again with the same arguments to resume.
+
+    Args:
+        manifest: CSV with the columns path and scene, and better also group.
+        out: Model file (.safetensors) to write.
+        test: Rows to leave out, such as "fold=1".
+        systems: Members of the model, such as ["att-crnn-mel", "att-crnn-gammatone"]. By default, without a recipe, what
+            `soundscene train` chooses.
+        recipe: A recipe, its name or TOML file.
+        settings: Changes of recipe values, such as ["training.epochs=30"].
+        device: "auto", "cpu", "cuda" or "mps".
+        skip_broken: Leave out unreadable recordings; the model's provenance does not list them.
+        workers: Threads that read audio.
+
+    Returns:
+        The model, ready to predict.
+
+    Raises:
+        SceneError: Of any kind; before the training where it can be known before.
+    """
+    recipes = _recipes(systems, recipe, settings)
+    train_on_manifest(
+        Path(manifest),
+        Path(out),
+        recipes,
+        test=test,
+        fabric=make_fabric(device),
+        workers=workers,
+        skipped=(lambda why: None) if skip_broken else None,
+    )
+    return load(out)
+
+
+def evaluate(model: ModelLike, manifest: PathLike, *, test: str | None = None, workers: int = CORES) -> Evaluation:
+    """Score a model on a manifest, by segment and by recording, with both heads.
+
+    Args:
+        model: File or predictor.
+        manifest: CSV with the columns path and scene.
+        test: Rows to score, such as "fold=1"; by default all.
+        workers: Threads that read audio.
+
+    Raises:
+        SceneError: Of any kind.
+    """
+    return evaluate_on_manifest(_predictor(model).model, Path(manifest), test=test, workers=workers)
+
+
+def predict(
+    model: ModelLike, source: Any, *, workers: int = CORES, errors: Literal["raise", "keep"] = "raise"
+) -> ScenePrediction | Predictions:
+    """Predict a recording, or each of several.
+
+    Args:
+        model: File or predictor.
+        source: A file, a folder, (samples, sample rate) or {"array": ..., "sampling_rate": ...}; or a list, but of folders.
+        workers: Files at a time.
+        errors: Whether an unreadable source of several ends the call, or its error stands in its place.
+
+    Returns:
+        A prediction for one recording; a list for a folder or several.
+
+    Raises:
+        AudioError: A recording cannot be used.
+        SceneError: The model cannot be loaded.
+    """
+    predictor = _predictor(model)
+    sources: Iterable[Any] = source
+    if isinstance(source, str | Path) and Path(source).is_dir():
+        sources = sound_files([Path(source)], FolderSearch())
+    elif not _is_many(source):
+        return predictor.predict(as_source(source), warn=False)
+    predictions = Predictions()
+    for prediction in _each(predictor, list(sources), workers):
+        if isinstance(prediction, SceneError) and errors == "raise":
+            raise prediction
+        predictions.append(prediction)
+    return predictions
+
+
+def timeline(model: ModelLike, source: Source, *, stay_s: float = timelines.DEFAULT_STAY_S) -> Timeline:
+    """Segment a long recording into scenes over time.
+
+    Args:
+        model: File or predictor.
+        source: A recording, as in `predict`.
+        stay_s: Expected stay in a scene, in seconds.
+
+    Raises:
+        SceneError: Of any kind.
+    """
+    predictor = _predictor(model)
+    timelines.check_stay(predictor.model, stay_s)
+    return timelines.timeline(predictor.predict(as_source(source), warn=False), predictor.model, predictor.head, stay_s)
+
+
+def explain(
+    model: ModelLike, source: PathLike, out: PathLike, *, head: Head | None = None, scene: str | None = None
+) -> Path:
+    """Draw the attention and attribution behind the prediction of an audio file.
+
+    Args:
+        model: File or predictor.
+        source: Audio file.
+        out: Picture to write: .png, .svg, or .html (a page).
+        head: Classifier, by default the recipe's choice.
+        scene: Scene to attribute, by default the predicted one.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        SceneError: Of any kind.
+    """
+    require("soundscene.explain", "explain")
+    from soundscene.explanation.write import explain_recording
+
+    explain_recording(_predictor(model).model, Path(source), Path(out), head=head, scene=scene)
+    return Path(out)
+
+
+def embed(
+    model: ModelLike, source: Any, *, member: str | None = None, per: Literal["recording", "segment"] = "recording"
+) -> Float32[np.ndarray, "row embedding"]:
+    """Compute embeddings: what the heads of a model read.
+
+    Args:
+        model: File or predictor.
+        source: A recording, or several, as in `predict`.
+        member: Name of a member; by default the embeddings of all members, one after the other.
+        per: A row per recording, the mean over its segments, or a row per segment.
+
+    Returns:
+        [recording or segment, embedding], in the order of the sources.
+
+    Raises:
+        AudioError: A recording cannot be used.
+        SceneError: The model has no such member.
+    """
+    predictor = _predictor(model)
+    names = [m.name for m in predictor.model.members]
+    if member is not None and member not in names:
+        raise SceneError(f"member {member!r}: the model has {', '.join(names)}")
+    chosen = [i for i, name in enumerate(names) if member in (None, name)]
+    rows = []
+    for one in map(as_source, source if _is_many(source) else [source]):
+        _, embeddings = predictor.embed(one)
+        joined = np.concatenate([embeddings[i] for i in chosen], axis=1)
+        rows.append(joined if per == "segment" else joined.mean(axis=0, keepdims=True))
+    return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
+
+
+def _recipes(systems: Sequence[str], recipe: str | Recipe | None, settings: Sequence[str]) -> dict[str, Recipe]:
+    from soundscene.member import name_of
+
+    if not systems and recipe is None:
+        return default_members(settings)
+    base = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe or "small")
+    chosen = base.with_settings(settings)
+    return members(systems, chosen) if systems else {name_of(chosen): chosen}
+
+
+def _predictor(model: ModelLike) -> Predictor:
+    return model if isinstance(model, Predictor) else load(model)
+
+
+def _is_many(source: Any) -> bool:
+    """Whether a source is several: a list, an array of paths, a column of a data frame, a data set."""
+    single = isinstance(source, str | os.PathLike | tuple | dict) or hasattr(source, "get_all_samples")
+    return not single and isinstance(source, Iterable)
+
+
+def _each(predictor: Predictor, sources: Sequence[Any], workers: int) -> Iterator[ScenePrediction | SceneError]:
+    """Predict each source; files in parallel."""
+    if all(isinstance(source, str | os.PathLike) for source in sources):
+        yield from (prediction for _, prediction in predictor.predict_each([os.fspath(s) for s in sources], workers))
+        return
+    for source in sources:
+        try:
+            yield predictor.predict(as_source(source), warn=False)
+        except AudioError as error:
+            yield error
