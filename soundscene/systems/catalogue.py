@@ -54,6 +54,9 @@ SYSTEMS = (
     SystemSpec("tt-lstm", "Temporal Transformer LSTM", "temporal_transformer", ("kind=lstm",)),
     SystemSpec("tt-dnn", "Temporal Transformer DNN", "temporal_transformer", ("kind=dnn",)),
     SystemSpec("lstm-sa", "LSTM-SA", "lstm_sa"),
+    SystemSpec("lte-rnn", "LTE-RNN", "lte_networks", ("kind=rnn",)),
+    SystemSpec("lte-cnn", "LTE-CNN", "lte_networks", ("kind=cnn",)),
+    SystemSpec("scene-speech-lte", "Scene-LTE + Speech-LTE (rendered speech)", "scene_lte"),
 )
 
 TABLE3_WORD = "table3"

@@ -1,6 +1,6 @@
 """What every network of Table 3 promises: seeds, held-out groups, silence, refusals, and a kill that changes no bit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,12 @@ from soundscene.data.corpus import Corpus
 from soundscene.data.splits import hold_out
 from soundscene.errors import TrainingError
 from soundscene.recipe import Recipe
-from soundscene.systems import lstm_sa, temporal_transformer
+from soundscene.systems import lstm_sa, lte_networks, temporal_transformer
 from soundscene.systems.lstm_sa import LstmSaSettings
+from soundscene.systems.lte_networks import LteSettings
 from soundscene.systems.system import FitContext, Fitted, PredictFunction
 from soundscene.systems.temporal_transformer import TemporalTransformerSettings
+from soundscene.training.label_tree import TreeSettings
 from tests.support.pieces import corpus_of
 
 RECIPE = Recipe.small().with_settings(
@@ -44,18 +46,35 @@ def transformer(kind: str, reduction: str = "learnt") -> Network:
     return Network(partial(temporal_transformer._fit, RECIPE, choices), image)
 
 
+def low_level(scene: str, draws: np.random.Generator) -> np.ndarray:
+    return SCENES.index(scene) + draws.normal(0, 2, (7, 2, 250))
+
+
+LTE = LteSettings(tree=TreeSettings(n_trees=2, folds=2), filters=2)
+BOTH = ("softmax", "svm")
+
 NETWORKS = {
     "tt-dnn": transformer("dnn"),
     "tt-dnn mean": transformer("dnn", "mean"),
     "tt-cnn": transformer("cnn"),
     "tt-lstm": transformer("lstm"),
     "lstm-sa": Network(partial(lstm_sa._fit, RECIPE, LstmSaSettings()), image),
+    "lte-rnn": Network(partial(lte_networks._fit_rnn, RECIPE, LTE), low_level, BOTH),
+    "lte-cnn": Network(partial(lte_networks._fit_cnn, RECIPE, LTE), low_level, BOTH, pieces=False),
 }
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def network(request: pytest.FixtureRequest) -> Network:
     return NETWORKS[request.param]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_tree() -> Iterator[None]:
+    """One set of one channel instead of six, which would take six times as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lte_networks, "_sources", lambda: [(0, slice(0, 106))])
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,359 @@
+"""LTE-RNN [2] and LTE-CNN [6]: networks on label-tree embeddings of three feature sets and two channels, then an SVM.
+
+Source: the authors' public code (facts, not code). What is theirs and what is ours: docs/decisions/0116-label-trees.md.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32
+from torch import Tensor, nn
+from torch.nn import functional
+
+from soundscene.data.corpus import Corpus
+from soundscene.network.svm import CalibratedSVM
+from soundscene.recipe import FRONT_END, Recipe
+from soundscene.scoring.fusion import product_by_recording, temper
+from soundscene.systems.epochs import Optimisation, fabric_of, fingerprint, run_epochs, shuffled
+from soundscene.systems.low_level import SETS, LowLevelSettings, Stretches, evenly, low_level, stretches_of
+from soundscene.systems.pieces import (
+    PieceModel,
+    divide_pieces,
+    finish,
+    predict_pieces,
+    softmax_of_embedding,
+    temperatures,
+)
+from soundscene.systems.system import FitContext, Fitted, System, SystemPredictions
+from soundscene.systems.whole import Parts, voting_recordings
+from soundscene.training.calibrate import fit_svm
+from soundscene.training.label_tree import LabelTree, TreeSettings, fit_label_tree
+
+OPTIONS = {"kind": ("rnn", "cnn")}
+
+
+@dataclass(frozen=True)
+class LteSettings:
+    """Settings of both systems.
+
+    Attributes:
+        kind: Network on the sequence of a piece (rnn), or on the embedding image of a recording (cnn).
+        tree: Settings of the label trees.
+        low_level: Settings of the features.
+        widths: Lengths of the CNN's filters in stretches, as far as the shortest training recording has room for them.
+        filters: Filters of each length.
+        dropout: Dropout probability: RNN, CNN.
+        batch_size: Pieces (RNN) and recordings (CNN) in a batch.
+        learning_rate: Adam's rate of the first epoch.
+        weight_decay: L2 penalty.
+        c: Regularisation C of the SVM.
+    """
+
+    kind: Literal["rnn", "cnn"] = "rnn"
+    tree: TreeSettings = field(default_factory=TreeSettings)
+    low_level: LowLevelSettings = field(default_factory=LowLevelSettings)
+    widths: tuple[int, ...] = (5, 10, 15, 20, 25, 30, 35, 40, 45)
+    filters: int = 100
+    dropout: tuple[float, float] = (0.1, 0.5)
+    batch_size: tuple[int, int] = (100, 50)
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    c: float = 1.0
+
+
+class LteRnnNetwork(nn.Module):
+    """Classify sequences: a ReLU layer, two forward GRU layers, the last output, softmax layer.
+
+    Args:
+        n_in: Values of an embedding.
+        hidden: Width of all layers.
+        n_scenes: Number of scenes.
+        dropout: Dropout probability of inputs and outputs.
+
+    Shape:
+        Sequences [piece, stretch, n_in], embedding [piece, hidden], logits [piece, scene].
+    """
+
+    def __init__(self, n_in: int, hidden: int, n_scenes: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Linear(n_in, hidden)
+        self.recurrent = nn.GRU(hidden, hidden, 2, batch_first=True)
+        self.softmax = nn.Linear(hidden, n_scenes)
+
+    def embed(self, sequences: Float[Tensor, "piece stretch value"]) -> Float[Tensor, "piece hidden"]:
+        """Return the last output of the last layer."""
+        dense = torch.relu(self.dense(self.dropout(sequences)))
+        return self.dropout(self.recurrent(self.dropout(dense))[0][:, -1])
+
+    def forward(self, sequences: Float[Tensor, "piece stretch value"]) -> Float[Tensor, "piece scene"]:
+        """Return logits of sequences."""
+        return self.softmax(self.embed(sequences))
+
+
+class LteCnnNetwork(nn.Module):
+    """Classify embedding images: filters that span all values, ReLU, maximum over time, softmax layer.
+
+    Args:
+        n_in: Values of an embedding.
+        widths: Lengths of the filters.
+        filters: Filters of each length.
+        n_scenes: Number of scenes.
+        dropout: Dropout probability of the maxima.
+
+    Shape:
+        Images [recording, stretch, n_in + 1], whose last column is 1 where there is a stretch and 0 where the image is
+        padded; embedding [recording, maximum]; logits [recording, scene].
+    """
+
+    def __init__(self, n_in: int, widths: Sequence[int], filters: int, n_scenes: int, dropout: float) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        self.convolutions = nn.ModuleList(nn.Conv1d(n_in, filters, width) for width in widths)
+        self.dropout = nn.Dropout(dropout)
+        self.softmax = nn.Linear(filters * len(widths), n_scenes)
+
+    def embed(self, images: Float[Tensor, "recording stretch column"]) -> Float[Tensor, "recording maximum"]:
+        """Return the maximum over time of each filter, over places where it fits into the recording.
+
+        A recording shorter than a filter has one place, at its start, which sees zeros behind the recording.
+        """
+        n = images[..., -1].sum(dim=1)
+        values = images[..., :-1].transpose(1, 2)
+        maxima = []
+        for width, convolution in zip(self.widths, self.convolutions, strict=True):
+            maps = torch.relu(convolution(functional.pad(values, (0, max(0, width - values.shape[2])))))
+            place = torch.arange(maps.shape[2], device=maps.device)
+            outside = place[None] > (n - width).clamp(min=0)[:, None]
+            maxima.append(maps.masked_fill(outside[:, None], -math.inf).amax(dim=2))
+        return torch.cat(maxima, dim=1)
+
+    def forward(self, images: Float[Tensor, "recording stretch column"]) -> Float[Tensor, "recording scene"]:
+        """Return logits of images."""
+        return self.softmax(self.dropout(self.embed(images)))
+
+
+@dataclass(frozen=True)
+class Trees:
+    """A label tree for each set of features and channel.
+
+    Attributes:
+        trees: Of all sets of the recorded channel, then of the noise-subtracted one.
+    """
+
+    trees: tuple[LabelTree, ...]
+
+    def embed(self, features: Float32[np.ndarray, "stretch channel value"]) -> Float32[np.ndarray, "stretch embedded"]:
+        """Return the embeddings of stretches by all trees, joined."""
+        parts = zip(self.trees, _sources(), strict=True)
+        return np.concatenate([tree.embed(features[:, channel, where]) for tree, (channel, where) in parts], axis=1)
+
+
+def fit_trees(
+    stretches: Stretches, parts: Parts, choices: TreeSettings, seed: int
+) -> tuple[Trees, Float32[np.ndarray, "stretch embedded"], tuple[str, ...]]:
+    """Fit the trees, and embed the stretches that they are fitted to by forests that have not seen their groups.
+
+    Args:
+        stretches: Of the kept part.
+        parts: From `divide_pieces`.
+        choices: Settings.
+        seed: Of folds and forests.
+
+    Returns:
+        The trees, embeddings of the stretches, and notes.
+    """
+    labels = np.array([parts.scenes.index(r.scene) for r in parts.kept.recordings], np.int64)[stretches.recording]
+    groups = [parts.kept.recordings[i].group for i in stretches.recording]
+    fitted = [
+        fit_label_tree(stretches.features[:, channel, where], labels, groups, choices, seed) for channel, where in _sources()
+    ]
+    notes = tuple(dict.fromkeys(note for _, _, of_tree in fitted for note in of_tree))
+    return Trees(tuple(tree for tree, _, _ in fitted)), np.concatenate([crossed for _, crossed, _ in fitted], axis=1), notes
+
+
+def _sources() -> list[tuple[int, slice]]:
+    return [(channel, where) for channel in (0, 1) for where in SETS.values()]
+
+
+def system(
+    recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, options: Mapping[str, Any] | None = None
+) -> System:
+    """Make a network on label-tree embeddings a system for experiments, with heads "softmax" and "svm".
+
+    Args:
+        recipe: `audio`, `network.hidden`, `training.epochs` and `calibration` are used, without `svm_c`.
+        name: Name in files.
+        title: Title in tables.
+        front_end: Version of the front-end.
+        options: `kind` of the settings.
+
+    Raises:
+        RecipeError: The features do not fit the audio.
+    """
+    choices = LteSettings(**(options or {}))
+    facts = recipe.to_stored() | {"lte": asdict(choices)}
+    fit = _fit_rnn if choices.kind == "rnn" else _fit_cnn
+    return System(name, title, low_level(recipe, front_end, choices.low_level), facts, partial(fit, recipe, choices))
+
+
+# --- LTE-RNN --------------------------------------------------------------------------------------------------------------
+
+
+def read_sequences(trees: Trees, choices: LowLevelSettings, corpus: Corpus) -> Float32[np.ndarray, "piece stretch value"]:
+    """Embed the stretches of the voting pieces of a corpus.
+
+    Args:
+        trees: From `fit_trees`.
+        choices: Settings of the features.
+        corpus: Low-level features.
+    """
+    stretches = stretches_of(corpus, corpus.voting, choices)
+    return trees.embed(stretches.features)[stretches.of_piece]
+
+
+def _fit_rnn(recipe: Recipe, choices: LteSettings, corpus: Corpus, context: FitContext) -> Fitted:
+    """Fit trees, network (last epoch) and SVM to groups that are not held out, and temperatures to those that are."""
+    parts = divide_pieces(corpus, recipe, context)
+    audible = ~parts.kept.silent  # those between the regular ones train too
+    stretches = stretches_of(parts.kept, audible, choices.low_level)
+    trees, crossed, notes = fit_trees(stretches, parts, choices.tree, context.seed)
+    sequences = crossed[stretches.of_piece]
+    labels = parts.kept.labels(parts.scenes)[audible]
+    fabric, hidden = fabric_of(context), 2 * recipe.network.hidden
+    inputs, truth = (fabric.to_device(torch.from_numpy(array)) for array in (sequences, labels))
+    read = partial(read_sequences, trees, choices.low_level)
+    facts = {"lte": asdict(choices), "recipe": recipe.to_stored(), "seed": context.seed}
+    network, history = run_epochs(
+        lambda: LteRnnNetwork(sequences.shape[2], hidden, len(parts.scenes), choices.dropout[0]),
+        shuffled(inputs, truth, choices.batch_size[0]),
+        Optimisation(recipe.training.epochs, choices.learning_rate, choices.weight_decay),
+        context,
+        lambda: fingerprint(facts, [sequences, labels]),
+        lambda network: partial(predict_pieces, PieceModel(network, parts.scenes, read=read)),
+    )
+    with torch.no_grad():
+        embeddings = network.embed(torch.from_numpy(sequences)).numpy()
+    groups = [parts.kept.recordings[i].group for i in parts.kept.recording[audible]]
+    folds, seed = recipe.calibration.platt_folds, context.seed
+    svm, svm_notes = fit_svm(embeddings, labels, groups, len(parts.scenes), choices.c, folds, seed)
+    return finish(PieceModel(network, parts.scenes, read=read, svm=svm), parts, history, notes=(*notes, *svm_notes))
+
+
+# --- LTE-CNN --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LteCnnModel:
+    """The model of LTE-CNN, which classifies recordings as a whole.
+
+    Attributes:
+        trees: The label trees.
+        network: The network.
+        scenes: Names in the order of posteriors.
+        choices: Settings of the features.
+        svm: SVM on the maxima, None while the network trains.
+        temperature: Of each head.
+    """
+
+    trees: Trees
+    network: LteCnnNetwork
+    scenes: tuple[str, ...]
+    choices: LowLevelSettings
+    svm: CalibratedSVM | None = None
+    temperature: Mapping[str, float] | None = None
+
+
+def embedding_images(
+    embedded: Float32[np.ndarray, "stretch value"], stretches: Stretches, kept: Bool[np.ndarray, " stretch"]
+) -> Float32[np.ndarray, "recording longest column"]:
+    """Arrange embeddings as an image for each recording that has a stretch, padded to the longest.
+
+    Args:
+        embedded: Of all stretches.
+        stretches: Which recordings they are of.
+        kept: Which of them belong into an image.
+
+    Returns:
+        Images whose last column tells the stretches from the padding.
+    """
+    of, start, n = np.unique(stretches.recording[kept], return_index=True, return_counts=True)
+    images = np.zeros((len(of), n.max(initial=0), embedded.shape[1] + 1), np.float32)
+    images[..., -1] = np.arange(images.shape[1]) < n[:, None]
+    images[images[..., -1] == 1, :-1] = embedded[kept]  # both in the order of recordings, then of time
+    assert (np.diff(start) > 0).all()
+    return images
+
+
+def predict_lte_cnn(model: LteCnnModel, corpus: Corpus) -> Mapping[str, SystemPredictions]:
+    """Predict recordings as a whole. Digital silence does not vote.
+
+    Args:
+        model: The model.
+        corpus: Low-level features.
+    """
+    of = voting_recordings(corpus)
+    heads = {"softmax": np.zeros((0, len(model.scenes)))} | ({"svm": np.zeros((0, len(model.scenes)))} if model.svm else {})
+    if len(of):
+        audible = ~corpus.silent & np.isin(corpus.recording, of)
+        stretches = stretches_of(corpus, audible, model.choices)
+        embedded = model.trees.embed(stretches.features)
+        images = torch.from_numpy(embedding_images(embedded, stretches, evenly(stretches, model.choices)))
+        device = model.network.softmax.weight.device
+        with torch.no_grad():
+            logits, maxima = softmax_of_embedding(model.network, images.to(device))
+            heads["softmax"] = logits.double().log_softmax(-1).cpu().numpy()
+            if model.svm:
+                heads["svm"] = model.svm(maxima.cpu()).numpy()
+    found = {}
+    for head, log_posterior in heads.items():
+        recording = product_by_recording(log_posterior, of, len(corpus.recordings))
+        calibrated = temper(recording, (model.temperature or {}).get(head, 1.0))
+        no_segments = np.zeros((0, len(model.scenes)))
+        found[head] = SystemPredictions(no_segments, np.zeros(0, np.int64), recording, calibrated)
+    return found
+
+
+def _fit_cnn(recipe: Recipe, choices: LteSettings, corpus: Corpus, context: FitContext) -> Fitted:
+    """Fit trees, network (last epoch) and SVM to groups that are not held out, and temperatures to those that are."""
+    parts = divide_pieces(corpus, recipe, context)
+    of = voting_recordings(parts.kept)
+    audible = ~parts.kept.silent & np.isin(parts.kept.recording, of)
+    stretches = stretches_of(parts.kept, audible, choices.low_level)
+    trees, crossed, notes = fit_trees(stretches, parts, choices.tree, context.seed)
+    images = embedding_images(crossed, stretches, evenly(stretches, choices.low_level))
+    labels = np.array([parts.scenes.index(parts.kept.recordings[i].scene) for i in of], np.int64)
+    shortest = int(images[..., -1].sum(axis=1).min())
+    widths = [width for width in choices.widths if width <= shortest] or [min(choices.widths[0], shortest)]
+    fabric = fabric_of(context)
+    inputs, truth = (fabric.to_device(torch.from_numpy(array)) for array in (images, labels))
+    facts = {"lte": asdict(choices), "recipe": recipe.to_stored(), "seed": context.seed}
+
+    def make() -> LteCnnNetwork:
+        return LteCnnNetwork(images.shape[2] - 1, widths, choices.filters, len(parts.scenes), choices.dropout[1])
+
+    def model_of(network: LteCnnNetwork) -> LteCnnModel:
+        return LteCnnModel(trees, network, parts.scenes, choices.low_level)
+
+    network, history = run_epochs(
+        make,
+        shuffled(inputs, truth, choices.batch_size[1]),
+        Optimisation(recipe.training.epochs, choices.learning_rate, choices.weight_decay),
+        context,
+        lambda: fingerprint(facts, [images, labels]),
+        lambda network: partial(predict_lte_cnn, model_of(network)),
+    )
+    with torch.no_grad():
+        maxima = network.embed(torch.from_numpy(images)).numpy()
+    groups = [parts.kept.recordings[i].group for i in of]
+    folds = recipe.calibration.platt_folds
+    svm, svm_notes = fit_svm(maxima, labels, groups, len(parts.scenes), choices.c, folds, context.seed)
+    model = replace(model_of(network), svm=svm)
+    model = replace(model, temperature=temperatures(partial(predict_lte_cnn, model), parts))
+    notes = (*parts.notes, *notes, *svm_notes)
+    return Fitted(partial(predict_lte_cnn, model), len(history), history, held=parts.held.recordings, notes=notes)

@@ -1,0 +1,100 @@
+"""LTE-CNN does not care where a pattern stands nor what is padded; LTE-RNN hears an order that a mean cannot."""
+
+import numpy as np
+import pytest
+import torch
+
+from soundscene.recipe import Recipe
+from soundscene.systems import lte_networks
+from soundscene.systems.low_level import Stretches
+from soundscene.systems.lte_networks import LteCnnNetwork, LteRnnNetwork, LteSettings, embedding_images
+from soundscene.systems.system import FitContext
+from soundscene.training.label_tree import TreeSettings
+from tests.support.pieces import accuracy, corpus_of
+
+
+@pytest.fixture(scope="module")
+def cnn() -> LteCnnNetwork:
+    torch.manual_seed(0)
+    return LteCnnNetwork(4, (3, 6), 5, 2, 0.5).eval()
+
+
+@torch.no_grad()
+def test_a_pattern_gives_the_same_maximum_wherever_it_stands(cnn: LteCnnNetwork) -> None:
+    pattern = 3 * torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    images = torch.zeros(3, 30, 5)
+    images[..., -1] = 1
+    for image, place in zip(images, (6, 11, 17), strict=True):
+        image[place : place + 6, :-1] = pattern
+    maxima = cnn.embed(images)
+    assert torch.allclose(maxima, maxima[:1].expand_as(maxima), atol=1e-5)
+    reversed_in_time = images[:1].clone()
+    reversed_in_time[0, 6:12, :-1] = pattern.flip(0)
+    assert (cnn.embed(reversed_in_time) - maxima[:1]).abs().max() > 0.1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n", [1, 5, 6, 12])
+def test_padding_changes_nothing_and_a_short_recording_has_one_place(n: int, cnn: LteCnnNetwork) -> None:
+    alone = torch.randn(1, n, 5, generator=torch.Generator().manual_seed(n))
+    alone[..., -1] = 1
+    company = torch.zeros(2, 20, 5)
+    company[0, :n] = alone[0]
+    company[1] = torch.randn(20, 5)
+    company[1, :, -1] = 1
+    maxima = cnn.embed(alone)
+    assert torch.isfinite(maxima).all()
+    assert torch.allclose(cnn.embed(company)[0], maxima[0], atol=1e-6)
+
+
+def test_an_image_is_in_the_order_of_time_and_tells_its_padding() -> None:
+    of = np.array([0, 0, 2, 2, 2])
+    stretches = Stretches(
+        np.zeros((5, 2, 1), np.float32), of, np.array([0.0, 0.25, 0.0, 0.25, 0.3]), np.zeros((0, 7), np.int64)
+    )
+    images = embedding_images(np.arange(5, dtype=np.float32)[:, None], stretches, np.array([True] * 4 + [False]))
+    assert images.tolist() == [[[0, 1], [1, 1]], [[2, 1], [3, 1]]]
+    images = embedding_images(np.arange(5, dtype=np.float32)[:, None], stretches, np.array([True, False, True, True, True]))
+    assert images[0].tolist() == [[0, 1], [0, 0], [0, 0]]
+
+
+@torch.no_grad()
+def test_the_rnn_reads_the_sequence_up_to_its_end() -> None:
+    torch.manual_seed(0)
+    network = LteRnnNetwork(4, 8, 2, 0.1).eval()
+    sequences = torch.rand(3, 7, 4)
+    for place in (0, 6):
+        changed = sequences.clone()
+        changed[:, place] += 1
+        assert (network(changed) - network(sequences)).abs().max() > 1e-3
+
+
+def ordered(scene: str, draws: np.random.Generator) -> np.ndarray:
+    """Two sounds: one first, the other first, only one, only the other. The last two teach the trees to tell them."""
+    first, then = {"a": (1, -1), "b": (-1, 1), "c": (1, 1), "d": (-1, -1)}[scene]
+    sounds = np.repeat([first, then], [3, 4] if draws.random() < 0.5 else [4, 3])
+    return sounds[:, None, None] + draws.normal(0, 0.3, (7, 2, 250))
+
+
+@pytest.mark.slow
+def test_scenes_that_differ_in_the_order_of_two_sounds_are_learnt_by_the_rnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lte_networks, "_sources", lambda: [(0, slice(0, 106)), (1, slice(106, 170))])
+    recipe = Recipe.small().with_settings(["training.epochs=20", "network.hidden=8"])
+    choices = LteSettings(tree=TreeSettings(n_trees=10), learning_rate=1e-2)
+    scenes = ("a", "b", "c", "d")
+    training = corpus_of(ordered, scenes, n_recordings=12)
+    test = corpus_of(ordered, scenes, n_recordings=10, n_pieces=1, seed=1, name="test")
+    fitted = lte_networks._fit_rnn(recipe, choices, training, FitContext(0))
+    said = fitted.predict(test)
+    assert accuracy(said["softmax"].recording, test) >= 0.9
+    assert accuracy(said["svm"].recording, test) >= 0.9
+
+    trees = fitted.predict.args[0].read.args[0]  # pyright: ignore[reportFunctionMemberAccess]
+    means = [
+        trees.embed(c.features.reshape(-1, 2, 250)).reshape(len(c.features), 7, -1).mean(axis=1) for c in (training, test)
+    ]
+    labels = [c.labels(scenes) for c in (training, test)]
+    centres = np.stack([means[0][labels[0] == label].mean(axis=0) for label in range(4)])
+    nearest = ((means[1][:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+    assert np.mean((nearest == labels[1])[labels[1] >= 2]) >= 0.9
+    assert np.mean((nearest == labels[1])[labels[1] < 2]) <= 0.75  # a mean knows no order
