@@ -19,6 +19,7 @@ from jaxtyping import Float32
 from soundscene import timelines
 from soundscene.audio.arrays import as_source
 from soundscene.audio.folders import FolderSearch, sound_files
+from soundscene.data.source import read_source
 from soundscene.errors import AudioError, SceneError
 from soundscene.extras import require
 from soundscene.pipeline import evaluate_on_manifest, train_on_manifest
@@ -50,7 +51,7 @@ def train(
     """Train a model from a manifest; call it again with the same arguments to resume.
 
     Args:
-        manifest: CSV with the columns path and scene, and better also group.
+        manifest: CSV with the columns path and scene, and better also group; or a folder, which is scanned.
         out: Model file (.safetensors) to write.
         test: Rows to leave out, such as "fold=1".
         systems: Members of the model, such as ["att-crnn-mel", "att-crnn-gammatone"]. By default, without a recipe, what
@@ -69,7 +70,7 @@ def train(
     """
     recipes = _recipes(systems, recipe, settings)
     train_on_manifest(
-        Path(manifest),
+        read_source(manifest)[0],
         Path(out),
         recipes,
         test=test,
@@ -85,14 +86,14 @@ def evaluate(model: ModelLike, manifest: PathLike, *, test: str | None = None, w
 
     Args:
         model: File or predictor.
-        manifest: CSV with the columns path and scene.
+        manifest: CSV with the columns path and scene; or a folder, which is scanned.
         test: Rows to score, such as "fold=1"; by default all.
         workers: Threads that read audio.
 
     Raises:
         SceneError: Of any kind.
     """
-    return evaluate_on_manifest(_predictor(model).model, Path(manifest), test=test, workers=workers)
+    return evaluate_on_manifest(_predictor(model).model, read_source(manifest)[0], test=test, workers=workers)
 
 
 def predict(

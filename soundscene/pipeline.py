@@ -43,7 +43,7 @@ HASH_DIGITS = 16  # of each training recording, kept in the model, so that an ev
 
 
 def train_on_manifest(
-    manifest: Path,
+    manifest: Path | Manifest,
     out: Path,
     recipe: Recipe | Mapping[str, Recipe],
     *,
@@ -61,7 +61,7 @@ def train_on_manifest(
     members have a folder each in it. Those that are finished are not trained again.
 
     Args:
-        manifest: CSV with a row per recording.
+        manifest: The manifest, or its CSV with a row per recording.
         out: File of the model.
         recipe: Settings of audio, features, network, training and calibration; or those of each member, by name.
         test: Rows to leave out, as "fold=1". By default all rows are trained on.
@@ -84,7 +84,7 @@ def train_on_manifest(
     for name, one in recipes.items():
         if name not in backbones:
             check_bands(one)
-    listed = Manifest.read(manifest)
+    listed = Manifest.of(manifest)
     split = listed.split(*parse_test(test)) if test else Split(listed.recordings, ())
     with _locked(out, run) if fabric.global_rank == 0 else nullcontext(False) as killed:
         if fabric.broadcast(killed):
@@ -95,7 +95,7 @@ def train_on_manifest(
         _check_scenes(split, corpus)
         _guard(split, corpus)
         with _one_line(run):
-            return _train(out, run, recipes, backbones, corpus, manifest, test, fabric, on_epoch)
+            return _train(out, run, recipes, backbones, corpus, listed.path, test, fabric, on_epoch)
 
 
 def _train(
@@ -249,13 +249,18 @@ def _write_history(path: Path, result: TrainedModel) -> None:
 
 
 def evaluate_on_manifest(
-    model: Model, manifest: Path, *, test: str | None = None, workers: int = 2, read_progress: Progress | None = None
+    model: Model,
+    manifest: Path | Manifest,
+    *,
+    test: str | None = None,
+    workers: int = 2,
+    read_progress: Progress | None = None,
 ) -> Evaluation:
     """Score both heads of a model on recordings of a manifest.
 
     Args:
         model: The model.
-        manifest: CSV with a row per recording.
+        manifest: The manifest, or its CSV with a row per recording.
         test: Rows to score, as "fold=1". By default all rows.
         workers: Threads that read sound.
         read_progress: Called after each recording that was read.

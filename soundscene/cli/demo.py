@@ -15,7 +15,8 @@ from rich.table import Table
 
 from soundscene.bundle import load_model, save_model
 from soundscene.data.corpus import Corpus, read_corpus
-from soundscene.data.manifest import Manifest, scan
+from soundscene.data.manifest import Manifest
+from soundscene.data.scan import scan
 from soundscene.data.splits import check_leakage, deal_folds
 from soundscene.errors import AudioError, ManifestError
 from soundscene.explanation.segment import attention_picture

@@ -3,7 +3,16 @@
 import json
 import sys
 
-from soundscene.cli.options import CORES, JsonOption, ManifestArgument, ModelArgument, TestOption, WorkersOption
+from soundscene.cli.corpus import open_corpus
+from soundscene.cli.options import (
+    CORES,
+    ColumnsOption,
+    JsonOption,
+    ManifestArgument,
+    ModelArgument,
+    TestOption,
+    WorkersOption,
+)
 from soundscene.cli.terminal import bar, print_json, say, tell
 from soundscene.extras import require
 
@@ -12,6 +21,7 @@ def evaluate(
     model: ModelArgument,
     manifest: ManifestArgument,
     test: TestOption = None,
+    columns: ColumnsOption = None,
     workers: WorkersOption = CORES,
     as_json: JsonOption = False,
 ) -> None:
@@ -25,8 +35,9 @@ def evaluate(
     from soundscene.pipeline import as_dict, evaluate_on_manifest
 
     loaded = load_model(model)
+    corpus = open_corpus(manifest, columns)
     with bar("reading audio") as reading:
-        result = evaluate_on_manifest(loaded, manifest, test=test, workers=workers, read_progress=reading)
+        result = evaluate_on_manifest(loaded, corpus, test=test, workers=workers, read_progress=reading)
     for note in result.notes:
         tell(note)
     if result.n_trained_on:

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from soundscene.cli.options import COMPUTE, CORES, OUTPUT, DeviceOption, PrecisionOption, SafeCsvOption, SetOption
+from soundscene.cli.corpus import open_corpus
+from soundscene.cli.options import (
+    COMPUTE,
+    CORES,
+    OUTPUT,
+    ColumnsOption,
+    DeviceOption,
+    PrecisionOption,
+    SafeCsvOption,
+    SetOption,
+)
 from soundscene.cli.terminal import bar, complain, out, say, tell
 from soundscene.extras import require
 from soundscene.texts import show
@@ -24,7 +34,7 @@ def experiment(
     manifest: Annotated[
         Path | None,
         typer.Argument(
-            readable=False, metavar="MANIFEST", help="CSV: path, scene and optionally group, fold.", show_default=False
+            readable=False, metavar="MANIFEST", help="CSV with path, scene, group, fold; or a folder.", show_default=False
         ),
     ] = None,
     run: Annotated[
@@ -49,6 +59,7 @@ def experiment(
         typer.Option(metavar="NAME", help="small, default, paper, or a TOML file. Default: that of the run, else small."),
     ] = None,
     settings: SetOption = None,
+    columns: ColumnsOption = None,
     litis: Annotated[Path | None, typer.Option(help="Deprecated: `scan --layout litis`.", hidden=True)] = None,
     split_files: Annotated[Path | None, typer.Option(help="Split files of --litis.", hidden=True)] = None,
     diagnose: Annotated[
@@ -106,9 +117,10 @@ def experiment(
         request = from_litis(litis, run / "litis", split_files, names, ablate, numbers, chosen, skip_broken)
     else:
         assert manifest is not None
-        request = from_manifest(manifest, splits, names, ablate, numbers, chosen, skip_broken)
+        corpus = open_corpus(manifest, columns, first)
+        request = from_manifest(corpus, splits, names, ablate, numbers, chosen, skip_broken)
         if diagnose is not None:
-            request = from_diagnosis(request, manifest, diagnose, run)
+            request = from_diagnosis(request, corpus, diagnose, run)
     notes = (*request.notes, recipe_note) if recipe_note else request.notes
     for note in notes if first else ():
         tell(note)

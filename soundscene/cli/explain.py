@@ -1,11 +1,13 @@
 """`soundscene explain`: a picture of what a prediction is based on."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from soundscene.cli.options import HeadOption, ModelArgument, TestOption
+from soundscene.cli.corpus import open_corpus
+from soundscene.cli.options import ColumnsOption, HeadOption, ModelArgument, TestOption
 from soundscene.cli.terminal import bar, say, tell
 from soundscene.extras import require
 
@@ -28,6 +30,7 @@ def explain(
         typer.Option(min=1, metavar="N", help="Segments to draw (audio file), or to attribute per recording (manifest)."),
     ] = None,
     test: TestOption = None,
+    columns: ColumnsOption = None,
     member: Annotated[
         str | None, typer.Option(metavar="NAME", help="Member of the model to draw. Default: the first with attention.")
     ] = None,
@@ -44,16 +47,19 @@ def explain(
     from soundscene.plotting.svg import check_output
 
     check_output(picture, SUFFIXES)
-    is_manifest = source.suffix.lower() == ".csv"
+    is_manifest = source.suffix.lower() in (".csv", ".tsv") or os.path.isdir(source)
     if is_manifest and (scene is not None or from_s):
         raise typer.BadParameter("--scene and --from are for an audio file; a manifest is averaged over all its scenes")
     if test and not is_manifest:
         raise typer.BadParameter("--test chooses rows of a manifest (.csv); leave it out for an audio file")
+    if columns and not is_manifest:
+        raise typer.BadParameter("--columns is for a manifest (.csv); leave it out for an audio file")
     loaded = load_model(model)
     if is_manifest:
+        corpus = open_corpus(source, columns)
         with bar("explaining") as progress:
             means, notes = explain_manifest(
-                loaded, source, picture, test=test, head=head, most=segments or ATTRIBUTED, member=member, progress=progress
+                loaded, corpus, picture, test=test, head=head, most=segments or ATTRIBUTED, member=member, progress=progress
             )
         summary = f"{sum(m.recordings for m in means)} recordings of {len(means)} scenes"
     else:

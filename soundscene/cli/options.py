@@ -18,12 +18,16 @@ INPUT, OUTPUT = "Input", "Output"
 # readable=False: what cannot be read is told in one line where it is opened
 ModelArgument = Annotated[Path, typer.Argument(readable=False, metavar="MODEL", help="Model file (.safetensors).")]
 ManifestArgument = Annotated[
-    Path, typer.Argument(readable=False, metavar="MANIFEST", help="CSV: path, scene and optionally group, fold.")
+    Path, typer.Argument(readable=False, metavar="MANIFEST", help="CSV with path, scene, group, fold; or a folder.")
 ]
 RecipeOption = Annotated[str, typer.Option("--recipe", metavar="NAME", help="small, default, paper, or a TOML file.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe value, such as training.epochs=30. Repeatable."),
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option("--columns", metavar="NAMES", help="Columns of the CSV, such as path=File,scene=Habitat."),
 ]
 TestOption = Annotated[
     str | None, typer.Option("--test", metavar="COLUMN=VALUE", help="Rows of the test set, such as fold=1.")

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from soundscene.cli.corpus import open_corpus
 from soundscene.cli.options import (
     COMPUTE,
     CORES,
+    ColumnsOption,
     DeviceOption,
     ManifestArgument,
     PrecisionOption,
@@ -45,6 +47,7 @@ def train(
     manifest: ManifestArgument,
     model: Annotated[Path, typer.Option("--out", metavar="MODEL", help="Model file (.safetensors) to write.")],
     test: TestOption = None,
+    columns: ColumnsOption = None,
     systems: SystemsOption = None,
     backbone: Annotated[
         Path | None,
@@ -85,9 +88,10 @@ def train(
         tell(DEFAULT_NOTE)
     if first and (busy := busy_note()):
         tell(busy)
+    corpus = open_corpus(manifest, columns, first)
     with bar("reading audio", first) as reading, bar("training", first) as training:
         trained = train_on_manifest(
-            manifest,
+            corpus,
             model,
             recipes,
             test=test,

@@ -186,18 +186,18 @@ def read_features(
     return _join(readable, results, audio)
 
 
-def recordings_of(manifest: Path, test: str | None, scenes: Sequence[str]) -> tuple[Recording, ...]:
+def recordings_of(manifest: Path | Manifest, test: str | None, scenes: Sequence[str]) -> tuple[Recording, ...]:
     """Return the rows of a manifest that a model of some scenes can be tested on, their scenes spelt as the model's.
 
     Args:
-        manifest: CSV file.
+        manifest: The manifest, or its CSV file.
         test: Test part such as "fold=1"; by default all rows.
         scenes: Scenes of the model.
 
     Raises:
         ManifestError: The manifest cannot be used, or has a scene that is not among them.
     """
-    corpus = Manifest.read(manifest)
+    corpus = Manifest.of(manifest)
     recordings = corpus.split(*parse_test(test)).test if test else corpus.recordings
     spellings = {scene: match_name(scene, tuple(scenes)) for scene in {recording.scene for recording in recordings}}
     for recording in recordings:
@@ -205,7 +205,7 @@ def recordings_of(manifest: Path, test: str | None, scenes: Sequence[str]) -> tu
             near = [scene for scene in scenes if fold_case(scene) == fold_case(recording.scene)]
             hint = f"; {near[0]!r} differs only in case" if near else ""
             raise ManifestError(
-                f"{manifest}, line {recording.line}: scene {short(recording.scene)!r} is not one of the model's "
+                f"{corpus.path}, line {recording.line}: scene {short(recording.scene)!r} is not one of the model's "
                 f"({short(', '.join(scenes))}){hint}"
             )
     return tuple(replace(recording, scene=spellings[recording.scene] or "") for recording in recordings)

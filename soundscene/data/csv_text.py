@@ -1,4 +1,4 @@
-"""The text of a CSV file: UTF-8, or one line that says what else it is."""
+"""The text of a CSV file: UTF-8, UTF-16 or UTF-32, or one line that says that it is something else."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def read_text(path: Path) -> str:
         path: The file.
 
     Raises:
-        ManifestError: It cannot be read, or is no UTF-8; the message says what it is.
+        ManifestError: It cannot be read, or is no Unicode; the message names the byte.
     """
     try:
         data = path.read_bytes()
@@ -26,11 +26,15 @@ def read_text(path: Path) -> str:
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise ManifestError(f"{short(str(path))}: cannot be read ({reason})") from None
-    if (encoding := _utf_16(data)) is not None:
-        raise ManifestError(f'{path}: is {encoding}; save the file as UTF-8 (in spreadsheet programs: "CSV UTF-8")')
+    encoding = _encoding(data)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
+        if encoding != "utf-8-sig":
+            raise ManifestError(
+                f"{path}: is {encoding.upper()}, but damaged ({error.reason}); save the file as UTF-8 (in spreadsheet "
+                'programs: "CSV UTF-8")'
+            ) from None
         line = data.count(b"\n", 0, error.start) + 1
         raise ManifestError(
             f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8 "
@@ -38,15 +42,15 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def _utf_16(data: bytes) -> str | None:
-    """Name the encoding of text of two or four bytes a character; None for others. Text in UTF-8 holds no zeros."""
-    head = data[:4000]
+def _encoding(data: bytes) -> str:
+    """Name the encoding by the byte order mark, or by where the zeros are: text in UTF-8 holds none."""
     if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        return "UTF-32"
+        return "utf-32"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "UTF-16"
+        return "utf-16"
+    head = data[:4000]
     zeros = head.count(0)
     if 4 * zeros < len(head) or len(head) < 8:
-        return None
-    wide = 2 * zeros > len(head) + len(head) // 8
-    return f"{'UTF-32' if wide else 'UTF-16'} without a byte order mark"
+        return "utf-8-sig"
+    width = "32" if 2 * zeros > len(head) + len(head) // 8 else "16"
+    return f"utf-{width}-{'be' if head[0] == 0 else 'le'}"  # a header begins with ASCII, whose first byte is zero or last

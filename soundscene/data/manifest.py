@@ -7,21 +7,19 @@ See docs/decisions/0021-manifest-and-leakage.md. Names of scenes, groups and of 
 """
 
 import csv
-import difflib
 import io
 import os
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from soundscene.audio.folders import AUDIO_SUFFIXES, FolderSearch
+from soundscene.data.columns import SPOKEN, CsvRows, nearest, read_rows
 from soundscene.data.csv_text import read_text
-from soundscene.data.splits import check_leakage, deal_folds
+from soundscene.data.splits import check_leakage
 from soundscene.errors import ManifestError
+from soundscene.files import write_atomic
 from soundscene.texts import LONGEST_NAME, fold_case, fold_name, plain_cell, safe_cell, short
 from soundscene.types import Recording, Split
 
@@ -53,31 +51,57 @@ class Manifest:
         object.__setattr__(self, "scenes", found)
 
     @classmethod
-    def read(cls, path: str | Path) -> "Manifest":
-        """Read and check a CSV file (UTF-8, comma-separated); every file in it must exist.
+    def read(cls, path: str | Path, columns: Mapping[str, str] | None = None) -> "Manifest":
+        """Read and check a CSV file; every file in it must exist.
+
+        Comma, semicolon or tab separate, and common names of the columns are known: `data.columns`.
+
+        Args:
+            path: The file.
+            columns: Names in the CSV, by the name that a column gets here, such as {"scene": "habitat"}.
 
         Raises:
             ManifestError: The CSV or a row is invalid; the message names the file and the line.
         """
         path = Path(path)
-        rows = _rows(path, read_text(path))
-        header = _header(path, next(rows, (1, 1, []))[2])
-        recordings = [_recording(path, header, first, last, cells) for first, last, cells in rows]
+        rows = read_rows(path, read_text(path), columns or {})
+        recordings = [_recording(path, rows, first, last, cells) for first, last, cells in rows.below]
         _refuse_doubled(path, recordings)
         return cls(path, tuple(recordings))
 
+    @classmethod
+    def of(cls, source: "str | Path | Manifest") -> "Manifest":
+        """Return a manifest as it is, or read it from its path."""
+        return source if isinstance(source, Manifest) else cls.read(source)
+
     def write(self, path: str | Path, safe: bool = False) -> None:
-        """Write a CSV file that `read` gives back: all or nothing, by way of a temporary file beside it.
+        """Write a CSV file that `read` gives back, all or nothing, and the folders above it.
+
+        Args:
+            path: File to write.
+            safe: As in `to_csv`.
+
+        Raises:
+            ManifestError: It cannot be written.
+        """
+        path = Path(path)
+        try:
+            content = self.to_csv(path.parent, safe).encode()
+        except UnicodeEncodeError:
+            raise ManifestError(f"{path}: cannot be written (a file's name is not valid Unicode; rename it)") from None
+        write_atomic(path, content, ManifestError)
+
+    def to_csv(self, folder: Path, safe: bool = False) -> str:
+        """Return the text of a CSV file that `read` gives back.
 
         Files below the CSV's folder get relative paths, others absolute ones. Paths keep control characters, because an
         escaped path would name another file.
 
         Args:
-            path: File to write.
+            folder: Where the file is to be.
             safe: Whether no cell may be taken for a formula by a spreadsheet.
         """
-        path = Path(path)
-        cells = [{"path": _relative(r.path, path.parent), "scene": r.scene} for r in self.recordings]
+        cells = [{"path": _relative(r.path, folder), "scene": r.scene} for r in self.recordings]
         for recording, row in zip(self.recordings, cells, strict=True):
             row.update(recording.columns)
             if "group" not in row and recording.group != row["path"]:  # otherwise it is its own group when read again
@@ -89,7 +113,7 @@ class Manifest:
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(cells)
-        _replace(path, text.getvalue())
+        return text.getvalue()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -107,12 +131,14 @@ class Manifest:
         values = fixed.get(column) or [r.columns.get(column) for r in self.recordings]
         if all(value is None for value in values):
             raise ManifestError(
-                f"{self.path}: no column {column!r}; there are {', '.join(self.columns)}{_nearest(column, self.columns)}"
+                f"{self.path}: no column {column!r}; there are {', '.join(self.columns)}{nearest(column, self.columns)}"
             )
         return values if column in fixed else [None if value is None else fold_name(value) for value in values]
 
     def split(self, column: str, value: str) -> Split:
         """Test on the rows whose `column` is the text `value`, train on all others.
+
+        In a column of the values train and test alone, rows with an empty cell are in neither part.
 
         Args:
             column: Name of a column, such as fold.
@@ -127,8 +153,9 @@ class Manifest:
         if value not in values:
             raise ManifestError(f"{self.path}: no row has {column} = {value!r}; there are {_counted(Counter(values))}")
         rows = list(zip(self.recordings, values, strict=True))
+        of_parts = {own for own in values if own} == {"train", "test"}
         split = Split(
-            train=tuple(r for r, own in rows if own != value),
+            train=tuple(r for r, own in rows if own != value and (own or not of_parts)),
             test=tuple(r for r, own in rows if own == value),
         )
         where = f"{self.path}: testing on {column}={value}"
@@ -159,119 +186,41 @@ def parse_test(text: str) -> tuple[str, str]:
     return column, value
 
 
-def scan(folder: str | Path, search: FolderSearch | None = None) -> tuple[Manifest, tuple[str, ...]]:
-    """Build a manifest from a folder with one subfolder per scene, and notes for the user.
-
-    Files may be deeper inside a scene's folder; hidden ones are skipped. Each file is its own group. Five stratified folds
-    are assigned, so that `--test fold=1` works at once: fewer where a scene has fewer files, none where it has one.
-
-    Args:
-        folder: To search.
-        search: Receives what could not be read or was not followed.
-
-    Raises:
-        ManifestError: There is no subfolder with audio files, or the folder cannot be read.
-    """
-    folder, search = Path(folder), search or FolderSearch()
-    if not os.path.isdir(folder):
-        what = "is a file" if os.path.exists(folder) else "does not exist"
-        raise ManifestError(f"{folder}: {what}; expected a folder with one subfolder per scene")
-    recordings, n_other, loose = [], 0, []
-    for entry in search.entries(folder):
-        if os.path.isdir(entry):
-            for file in search.walk(entry, folder):
-                if file.suffix.lower() in AUDIO_SUFFIXES:
-                    recordings.append(Recording(file, entry.name, file.relative_to(folder).as_posix()))
-                else:
-                    n_other += 1
-        elif entry.suffix.lower() in AUDIO_SUFFIXES:
-            loose.append(entry.name)
-        else:
-            n_other += 1
-    if not recordings:
-        if search.unreadable:
-            raise ManifestError(search.unreadable[0])
-        hint = f"; {len(loose)} audio files are directly in it, without a scene" if loose else ""
-        raise ManifestError(f"{folder}: no subfolder contains audio files; expected one subfolder per scene{hint}")
-    try:
-        rows, notes = deal_folds(recordings, np.random.default_rng(0))
-    except ManifestError as error:
-        rows, notes = tuple(recordings), (f"no column 'fold' was made: {error}",)
-    manifest = Manifest(folder / "manifest.csv", rows)
-    return manifest, (*_scan_notes(manifest, loose, n_other), *notes)
-
-
-def _scan_notes(manifest: Manifest, loose: Sequence[str], n_other: int) -> tuple[str, ...]:
-    notes = [
-        "without a column 'group' each file counts as an independent recording; give excerpts of one recording "
-        "the same group and the same fold, or scores will be optimistic"
-    ]
-    if loose:
-        some = ", ".join(loose[:_MANY]) + (", ..." if len(loose) > _MANY else "")
-        notes.append(f"left out, because they are in no scene's folder: {some}")
-    if n_other:
-        notes.append(f"left out, because their suffix is not that of an audio file: {n_other} files")
-    if len(manifest.scenes) == 1:
-        notes.append(f"only one scene, {manifest.scenes[0]}: classification needs at least two")
-    return tuple(notes)
-
-
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _rows(path: Path, text: str) -> Iterator[tuple[int, int, list[str]]]:
-    """First and last line number and stripped cells of each row; blank lines are skipped."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise ManifestError(f"{path}, line {line}: not valid CSV: {error}") from None
-        if cells is None:
-            return
-        if any(cell.strip() for cell in cells):
-            yield line, reader.line_num, [cell.strip() for cell in cells]
-
-
-def _header(path: Path, names: list[str]) -> list[str]:
-    if not names:
-        raise ManifestError(f"{path}: is empty; expected a header with the columns path and scene, then one row per file")
-    if any("\n" in name or "\r" in name for name in names):
-        raise ManifestError(f'{path}, line 1: a column name holds line ends; remove the stray quote (")')
-    names = [fold_name(name) for name in names]
-    for wanted in ("path", "scene"):
-        if wanted not in names:
-            only = names[0] if len(names) == 1 else ""
-            hint = next((f"; the separator must be ',', not {s!r}" for s in ";\t|" if s in only), _nearest(wanted, names))
-            raise ManifestError(f"{path}, line 1: no column {wanted!r}; there are {short(', '.join(names))}{hint}")
-    doubled = [name for name, n in Counter(names).items() if n > 1]
-    if doubled:
-        raise ManifestError(f"{path}, line 1: column {short(doubled[0])!r} appears twice; column names must be unique")
-    return names
-
-
-def _recording(path: Path, header: list[str], line: int, last: int, cells: list[str]) -> Recording:
-    where = f"{path}, line {line}"
+def _recording(path: Path, rows: CsvRows, line: int, last: int, cells: list[str]) -> Recording:
+    where, header = f"{path}, line {line}", rows.header
+    while len(cells) > len(header) and not cells[-1]:
+        cells.pop()
     if len(cells) != len(header):
-        hint = "put quotes around text that holds a comma" if len(cells) > len(header) else "is the row complete?"
+        separator = SPOKEN.get(rows.separator, repr(rows.separator))
+        hint = f"put quotes around text that holds {separator}" if len(cells) > len(header) else "is the row complete?"
         if last > line:
             hint = f'it ends in line {last}: is there a stray quote (")?'
         raise ManifestError(f"{where}: {len(cells)} cells, the header has {len(header)}; {hint}")
     row = {name: plain_cell(cell) for name, cell in zip(header, cells, strict=True)}
     if last > line:
-        _refuse_stray_quote(path, line, last, row)
+        _refuse_stray_quote(path, line, last, row, rows.separator)
     name, scene = row.pop("path"), row.pop("scene")
     if not name or not fold_name(scene):
         raise ManifestError(f"{where}: the {'scene' if name else 'path'} is empty; every row needs a path and a scene")
     for column, text in (("scene", scene), ("group", row.get("group", "")), ("fold", row.get("fold", ""))):
         if len(text) > LONGEST_NAME:
             raise ManifestError(f"{where}: the {column} has {len(text):,} characters; allowed are {LONGEST_NAME}")
-    file = path.parent / name
-    if not _exists(file):
-        hint = "separate folders by /, not by \\" if "\\" in name else f"paths are relative to {path.parent}"
-        raise ManifestError(f"{where}: {short(name)} does not exist; {hint}")
+    file = _file(path.parent, name)
+    if file is None:
+        raise ManifestError(f"{where}: {short(name)} does not exist; paths are relative to {path.parent}")
     return Recording(file, scene, row.get("group") or name, line, row)
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    """Find the file of a row: by its path, by one with Windows separators, or in a home folder (~)."""
+    names = [name, name.replace("\\", "/")]
+    if name.startswith("~"):
+        with suppress(RuntimeError):  # ~name of a user that this machine does not have
+            names.append(str(Path(names[1]).expanduser()))
+    return next((folder / name for name in names if _exists(folder / name)), None)
 
 
 def _exists(file: Path) -> bool:
@@ -281,7 +230,7 @@ def _exists(file: Path) -> bool:
         return False
 
 
-def _refuse_stray_quote(path: Path, line: int, last: int, row: dict[str, str]) -> None:
+def _refuse_stray_quote(path: Path, line: int, last: int, row: dict[str, str], separator: str) -> None:
     """Refuse a row of several lines that a stray quote has made of several rows.
 
     Names hold no line ends, and a path only where there is such a file. Any other cell may, unless a line begins a row.
@@ -290,13 +239,13 @@ def _refuse_stray_quote(path: Path, line: int, last: int, row: dict[str, str]) -
         if "\n" not in cell and "\r" not in cell:
             continue
         if name == "path":
-            stray = not _exists(path.parent / cell)
+            stray = _file(path.parent, cell) is None
         elif name in ("scene", "group", "fold"):
             stray = True
         else:
             at = list(row).index("path")
-            rows = [cells for cells in csv.reader(cell.splitlines()[1:]) if len(cells) > max(at, 1)]
-            stray = any(cells[at].strip() and _exists(path.parent / cells[at].strip()) for cells in rows)
+            rows = [cells for cells in csv.reader(cell.splitlines()[1:], delimiter=separator) if len(cells) > max(at, 1)]
+            stray = any(cells[at].strip() and _file(path.parent, cells[at].strip()) for cells in rows)
         if stray:
             raise ManifestError(
                 f'{path}, line {line}: a quote (") opens in the column {short(name)} and closes in line {last}, so that '
@@ -354,25 +303,6 @@ def _safe(column: str, text: str) -> str:
     return f"./{text}" if cell != text and column == "path" else cell
 
 
-def _replace(path: Path, text: str) -> None:
-    temporary = ""
-    try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=path.parent, delete=False) as file:
-            temporary = file.name
-            file.write(text)
-        os.replace(temporary, path)
-    except (OSError, UnicodeEncodeError) as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        why = error.strerror if isinstance(error, OSError) else "a file's name is not valid Unicode; rename it"
-        raise ManifestError(f"{path}: cannot be written ({why})") from None
-
-
 def _counted(values: Counter[str | None]) -> str:
     some = [f"{value} ({n})" for value, n in values.most_common(_MANY)]
     return ", ".join(some) + (f" and {len(values) - _MANY} more" if len(values) > _MANY else "")
-
-
-def _nearest(wanted: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(wanted.lower(), list(names), 1, 0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -11,6 +11,8 @@ from jaxtyping import Int64
 from soundscene.errors import ManifestError
 from soundscene.types import Recording, Split
 
+_MANY = 10  # notes of one kind
+
 
 def check_leakage(split: Split, content_hashes: Mapping[Path, str] | None, groups: bool = True) -> None:
     """Refuse a split in which a group, or the same audio, is in both parts.
@@ -40,6 +42,29 @@ def check_leakage(split: Split, content_hashes: Mapping[Path, str] | None, group
                 f"the same audio appears in both training ({_row(twin)}) and test ({_row(recording)}); remove one, "
                 "or give both the same group"
             )
+
+
+def label_conflicts(recordings: Sequence[Recording], content_hashes: Sequence[str]) -> tuple[str, ...]:
+    """Name recordings that hold the same audio and have different scenes, of which one at most is right.
+
+    Args:
+        recordings: Of one part.
+        content_hashes: Of each recording.
+
+    Returns:
+        A note for each recording whose audio another one has under another scene, and after ten of them how many more.
+    """
+    first: dict[str, Recording] = {}
+    found = []
+    for recording, content_hash in zip(recordings, content_hashes, strict=True):
+        twin = first.setdefault(content_hash, recording)
+        if twin.scene != recording.scene:
+            found.append(
+                f"the same audio has two scenes: {twin.scene!r} ({_row(twin)}) and {recording.scene!r} ({_row(recording)}); "
+                "correct one or remove it"
+            )
+    more = [f"{len(found) - _MANY} more recordings have the audio of another scene"] if len(found) > _MANY else []
+    return (*found[:_MANY], *more)
 
 
 def hold_out(

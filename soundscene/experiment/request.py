@@ -48,7 +48,7 @@ class Request:
 
 
 def from_manifest(
-    path: Path,
+    source: Path | Manifest,
     splits: str | None,
     systems: Sequence[str],
     ablate: str | None = None,
@@ -62,7 +62,7 @@ def from_manifest(
     splits are repeated draws, as the published ones are.
 
     Args:
-        path: Of the manifest.
+        source: The manifest, or its path.
         splits: See `read_splits`.
         systems: See `systems.catalogue.specs`.
         ablate: See `systems.catalogue.specs`.
@@ -73,7 +73,8 @@ def from_manifest(
     Raises:
         SceneError: Something cannot be read.
     """
-    manifest = Manifest.read(path)
+    manifest = Manifest.of(source)
+    path = manifest.path
     design = read_splits(manifest, splits)
     chosen = recipe or Recipe.small()
     name = path.resolve().parent.name if path.stem == "manifest" else path.stem
@@ -99,12 +100,12 @@ def from_manifest(
     )
 
 
-def from_diagnosis(request: Request, manifest: Path, name: str, run: Path) -> Request:
+def from_diagnosis(request: Request, manifest: Path | Manifest, name: str, run: Path) -> Request:
     """Return a request with the recordings and splits of a diagnosis in place of its own.
 
     Args:
         request: Of the same manifest.
-        manifest: Its path.
+        manifest: The manifest, or its path.
         name: One of `diagnosis.DIAGNOSES`.
         run: Folder of the run, for what is cut.
 
@@ -113,7 +114,7 @@ def from_diagnosis(request: Request, manifest: Path, name: str, run: Path) -> Re
     """
     if name not in DIAGNOSES:
         raise RecipeError(f"--diagnose {short(name)!r}: allowed is {', '.join(DIAGNOSES)}")
-    found = same_recording(Manifest.read(manifest), run / "excerpts", request.recipe.audio, request.skip_broken)
+    found = same_recording(Manifest.of(manifest), run / "excerpts", request.recipe.audio, request.skip_broken)
     notes = (f"{LEAKAGE}: {found.design.text}; these scores say nothing about new recordings.", *found.notes)
     return replace(
         request,

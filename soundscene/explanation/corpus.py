@@ -9,6 +9,7 @@ from jaxtyping import Float, Float32, Float64
 
 from soundscene.audio.files import AudioFile
 from soundscene.data.corpus import recordings_of, refuse_unreadable
+from soundscene.data.manifest import Manifest
 from soundscene.errors import AudioError, ManifestError
 from soundscene.explanation.attention import attention
 from soundscene.explanation.attribution import attribute
@@ -99,7 +100,7 @@ class _SceneSums:
 
 def average(
     model: Model,
-    manifest: Path,
+    manifest: Path | Manifest,
     *,
     test: str | None = None,
     head: Head | None = None,
@@ -115,7 +116,7 @@ def average(
 
     Args:
         model: The model to explain.
-        manifest: CSV file of the recordings.
+        manifest: The manifest, or its CSV file.
         test: Rows to use, as "fold=1"; by default all.
         head: By default the recipe's.
         most: Segments of each recording that are attributed, drawn with a fixed seed.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from soundscene.data.manifest import Manifest
 from soundscene.explanation.attention import learnt
 from soundscene.explanation.corpus import ATTRIBUTED, SceneMeans, average
 from soundscene.explanation.corpus_figure import corpus_figure, corpus_table
@@ -92,7 +93,7 @@ def explain_recording(
 
 def explain_manifest(
     model: Model,
-    manifest: Path,
+    manifest: Path | Manifest,
     out: Path,
     *,
     test: str | None = None,
@@ -105,7 +106,7 @@ def explain_manifest(
 
     Args:
         model: The model to explain.
-        manifest: CSV file of the recordings.
+        manifest: The manifest, or its CSV file.
         out: File to write; its suffix chooses the format.
         test: Rows to use, as "fold=1"; by default all.
         head: By default the recipe's.
@@ -121,10 +122,10 @@ def explain_manifest(
     """
     suffix = check_output(out, SUFFIXES)
     odd = list[str]()
+    manifest = Manifest.of(manifest)
     means = average(model, manifest, test=test, head=head, most=most, member=member, progress=progress, notes=odd)
-    title = (
-        f"{clean(manifest.name)}: {sum(m.recordings for m in means)} recordings, {sum(m.segments for m in means)} segments"
-    )
+    n_recordings, n_segments = sum(m.recordings for m in means), sum(m.segments for m in means)
+    title = f"{clean(manifest.path.name)}: {n_recordings} recordings, {n_segments} segments"
     _, drawn = choose_member(model, member)
     if len(model.members) > 1:
         title += f"; member {drawn.name}, one of {len(model.members)}"

@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 
 from soundscene.bundle import save_model
 from soundscene.data.corpus import Corpus, front_end_of, read_segments, regular_segments
-from soundscene.data.splits import hold_out
+from soundscene.data.splits import hold_out, label_conflicts
 from soundscene.data.store import Extract, Representation
 from soundscene.errors import RecipeError, TrainingError
 from soundscene.member import BackboneMember, NetworkMember, name_of, networks_of
@@ -148,6 +148,7 @@ def train_members(
     first = next(iter(recipes.values()))
     draws = np.random.default_rng(first.training.seed)
     kept, held, notes = hold_out(corpus.recordings, first.calibration.held_out, draws)
+    notes = (*notes, *label_conflicts(corpus.recordings, corpus.content_hash))
     part, held_part = corpus.take(kept), corpus.take(held)
     if any(recipe.training.keep == "best" for recipe in recipes.values()) and not held_part.voting.any():
         raise TrainingError('training.keep = "best": no group can be held out to choose the epoch by; keep the last epoch')

@@ -10,7 +10,7 @@ import pytest
 from soundscene.audio.files import AudioFile
 from soundscene.audio.folders import FolderSearch, sound_files
 from soundscene.data.litis import litis_manifest
-from soundscene.data.manifest import scan
+from soundscene.data.scan import scan
 from soundscene.errors import AudioError, BundleError, ManifestError
 from soundscene.predictor import load
 from soundscene.recipe import AudioRecipe

@@ -25,7 +25,7 @@ from soundscene.bundle import load_model
 from soundscene.cli import terminal as terminal_module
 from soundscene.cli.app import app, main
 from soundscene.cli.tables import PredictionPrinter
-from soundscene.data import manifest as manifest_module
+from soundscene.data import scan as scan_module
 from soundscene.data.manifest import Manifest
 from soundscene.experiment import request as request_module
 from soundscene.predictor import Predictor
@@ -39,8 +39,8 @@ def test_scan_train_evaluate_predict_info(manifest: Path, tmp_path: Path, capfd:
     listed, model = tmp_path / "all.csv", tmp_path / "m.safetensors"
     assert run("scan", manifest.parent, "--out", listed) == 0
     told = capfd.readouterr()
-    assert told.out == f"{listed}: 15 recordings of 3 scenes\n"
-    assert told.err.splitlines()[0].startswith("note: without a column 'group' each file counts as an independent")
+    assert told.out.splitlines()[-1] == f"{listed}: 15 recordings of 3 scenes"
+    assert "note: each of 15 files counts as an independent recording; " in told.err
     assert Manifest.read(listed).scenes == SCENES
 
     assert run("train", listed, "--out", model, "--device", "cpu", "--workers", "1", *TINY_SET) == 0
@@ -237,7 +237,7 @@ def test_ctrl_c_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     def stop(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(manifest_module, "scan", stop)
+    monkeypatch.setattr(scan_module, "list_folder", stop)
     assert run("scan", tmp_path, "--out", tmp_path / "m.csv") == 130
     assert capfd.readouterr().err == "soundscene: Interrupted.\n"
     monkeypatch.setattr(request_module, "read_seeds", stop)
@@ -263,7 +263,7 @@ def test_a_missing_extra_is_one_line_and_a_missing_part_of_ours_a_bug(
     def lacking(*_: object) -> NoReturn:
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
-    monkeypatch.setattr(manifest_module, "scan", lacking)
+    monkeypatch.setattr(scan_module, "list_folder", lacking)
     assert run("scan", tmp_path, "--out", tmp_path / "m.csv") == 2
     assert capfd.readouterr().err == (
         'soundscene: scan needs scikit-learn, which is not installed: pip install "soundscene[train]"\n'
@@ -356,7 +356,7 @@ def test_no_command_has_more_options_than_it_needs_and_each_is_explained() -> No
         "explain",
         "listen",
     }
-    most = {"experiment": 16, "predict": 11, "listen": 11, "train": 10}
+    most = {"experiment": 18, "predict": 11, "listen": 11, "train": 11, "scan": 9}
     for name, command in commands.items():
         options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
         assert len(options) <= most.get(name, 8), name

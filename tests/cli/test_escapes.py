@@ -179,7 +179,7 @@ def test_scan_writes_cells_that_are_no_formulas(tmp_path: Path, capfd: pytest.Ca
     assert run("scan", tmp_path, "--out", tmp_path / "m.csv", "--safe-csv") == 0
     assert (tmp_path / "m.csv").read_text().splitlines()[1].startswith("./=cmd/0.wav,'=cmd,")
     capfd.readouterr()
-    assert run("scan", tmp_path, "--out", tmp_path / "m.csv") == 0
+    assert run("scan", tmp_path, "--out", tmp_path / "m.csv", "--force") == 0
     assert (tmp_path / "m.csv").read_text().splitlines()[1].startswith("=cmd/0.wav,=cmd,")
 
 

@@ -132,7 +132,7 @@ def test_litis_is_a_layout_of_scan(tmp_path: Path, capfd: pytest.CaptureFixture[
     folder = write_litis(tmp_path / "litis", 3, 2.2)
     assert run("scan", folder, "--layout", "litis", "--out", tmp_path / "litis.csv") == 0
     told = capfd.readouterr()
-    assert told.out == f"{tmp_path / 'litis.csv'}: 57 recordings of 19 scenes\n"
+    assert told.out.splitlines()[-1] == f"{tmp_path / 'litis.csv'}: 57 recordings of 19 scenes"
     assert "note: 20 " in told.err
     recordings = Manifest.read(tmp_path / "litis.csv").recordings
     assert {r.columns["split01"] for r in recordings} == {r.columns["split20"] for r in recordings} == {"train", "test"}

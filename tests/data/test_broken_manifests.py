@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from soundscene.audio.files import content_hash
-from soundscene.data.manifest import Manifest, parse_test, scan
+from soundscene.data.manifest import Manifest, parse_test
+from soundscene.data.scan import scan
 from soundscene.data.splits import check_leakage, group_folds, hold_out
 from soundscene.errors import ManifestError
 from soundscene.types import Recording
@@ -18,17 +19,31 @@ MANIFESTS: list[tuple[str, str | bytes, str]] = [
     ("empty", "", ": is empty; expected a header with the columns path and scene, then one row per file"),
     ("blank", "\n \n", ": is empty; expected a header with the columns path and scene, then one row per file"),
     ("header only", "path,scene\n", ": holds no recordings; at least one row below the header is needed"),
-    ("no scene", "path,group\na.wav,1\n", ", line 1: no column 'scene'; there are path, group"),
+    (
+        "no scene",
+        "path,group\na.wav,1\n",
+        ", line 1: no column 'scene'; there are path, group; say which: --columns scene=NAME",
+    ),
     (
         "no path, but near",
-        "Path,scene\na.wav,x\n",
-        ", line 1: no column 'path'; there are Path, scene; did you mean 'Path'?",
+        "paths,scene\na.wav,x\n",
+        ", line 1: no column 'path'; there are paths, scene; did you mean 'paths'?",
     ),
-    ("no header", "a.wav,park\nb.wav,bus\n", ", line 1: no column 'path'; there are a.wav, park"),
     (
-        "semicolons",
-        "path;scene\na.wav;x\n",
-        ", line 1: no column 'path'; there are path;scene; the separator must be ',', not ';'",
+        "no header",
+        "a.wav,park\nb.wav,bus\n",
+        ", line 1: no columns 'path' and 'scene'; there are a.wav, park; the first line must name the columns: path,scene",
+    ),
+    (
+        "bars",
+        "path|scene\na.wav|x\n",
+        ", line 1: no columns 'path' and 'scene'; there are path|scene; the separator must be a comma, a semicolon or a tab,"
+        " not '|'",
+    ),
+    (
+        "two columns of scenes",
+        "path,Label,class\na.wav,x,3\n",
+        ", line 1: the columns 'Label' and 'class' may each be the scene; say which one, for example --columns scene=Label",
     ),
     (
         "column twice",
@@ -41,7 +56,17 @@ MANIFESTS: list[tuple[str, str | bytes, str]] = [
         ", line 4: a.wav is already listed in line 2; list each file once",
     ),
     ("no such file", "path,scene\na.wav,x\n\nc.wav,x\n", ", line 4: c.wav does not exist; paths are relative to {folder}"),
-    ("backslashes", "path,scene\nx\\a.wav,x\n", ", line 2: x\\a.wav does not exist; separate folders by /, not by \\"),
+    ("backslashes", "path,scene\nx\\a.wav,x\n", ", line 2: x\\a.wav does not exist; paths are relative to {folder}"),
+    (
+        "no such user",
+        "path,scene\n~nobody-/a.wav,x\n",
+        ", line 2: ~nobody-/a.wav does not exist; paths are relative to {folder}",
+    ),
+    (
+        "too many cells between semicolons",
+        "path;scene\na.wav;park;by night\n",
+        ", line 2: 3 cells, the header has 2; put quotes around text that holds a semicolon",
+    ),
     ("path empty", "path,scene\n,x\n", ", line 2: the path is empty; every row needs a path and a scene"),
     ("scene empty", "path,scene\na.wav, \n", ", line 2: the scene is empty; every row needs a path and a scene"),
     ("too few cells", "path,scene,fold\na.wav,x,1\nb.wav,x\n", ", line 3: 2 cells, the header has 3; is the row complete?"),
@@ -57,19 +82,9 @@ MANIFESTS: list[tuple[str, str | bytes, str]] = [
         ', line 2: byte 0xe9 is not UTF-8; save the file as UTF-8 (in spreadsheet programs: "CSV UTF-8")',
     ),
     (
-        "UTF-16",
-        "path,scene\n".encode("utf-16"),
-        ': is UTF-16; save the file as UTF-8 (in spreadsheet programs: "CSV UTF-8")',
-    ),
-    (
-        "UTF-16 without a mark",
-        "path,scene\na.wav,Caf\u00e9\n".encode("utf-16-le"),
-        ': is UTF-16 without a byte order mark; save the file as UTF-8 (in spreadsheet programs: "CSV UTF-8")',
-    ),
-    (
-        "UTF-32 without a mark",
-        "path,scene\na.wav,Caf\u00e9\n".encode("utf-32-be"),
-        ': is UTF-32 without a byte order mark; save the file as UTF-8 (in spreadsheet programs: "CSV UTF-8")',
+        "half of UTF-16",
+        "path,scene\n".encode("utf-16")[:-1],
+        ': is UTF-16, but damaged (truncated data); save the file as UTF-8 (in spreadsheet programs: "CSV UTF-8")',
     ),
 ]
 
@@ -101,7 +116,10 @@ def test_manifest_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -
     (tmp_path / "taken").mkdir()
     with pytest.raises(ManifestError) as error:
         manifest.write(tmp_path / "taken")
-    assert str(error.value) == f"{tmp_path / 'taken'}: cannot be written (Is a directory)"
+    assert (
+        str(error.value)
+        == f"{tmp_path / 'taken'}: cannot be written (Is a directory); is the folder there, writable, and not full?"
+    )
     assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from soundscene.data.manifest import Manifest, parse_test, scan
+from soundscene.data.columns import parse_columns
+from soundscene.data.manifest import Manifest, parse_test
+from soundscene.errors import ManifestError
 from soundscene.types import Recording
 from tests.support.sounds import text
 
@@ -119,36 +121,54 @@ def test_test_part_as_written_on_the_command_line() -> None:
     assert parse_test(" source = a=b ") == ("source", "a=b")
 
 
-def test_folder_by_scene(tmp_path: Path) -> None:
-    corpus(tmp_path)
-    (tmp_path / "bus" / "line 5" / ".trash").mkdir(parents=True)
-    for name in ("bus/line 5/h.FLAC", "bus/line 5/.trash/i.wav", "bus/.j.wav", "bus/cover.jpg", "lost.wav", ".git.wav"):
-        text(tmp_path / name, "")
-    manifest, notes = scan(tmp_path)
-    assert manifest.path == tmp_path / "manifest.csv"
-    assert manifest.scenes == ("bus", "park", "tram")
-    assert [r.group for r in manifest.recordings] == [
-        *("bus/c.wav", "bus/d.wav", "bus/line 5/h.FLAC"),
-        *("park/a.wav", "park/b.wav", "park/f.wav", "tram/e.wav", "tram/g.wav"),
+# --- as other programs write them ---------------------------------------------------------------------------------------
+
+FORMS = {
+    "names": "filename,label\na.wav,park\nsub/b.wav,bus\n",
+    "case": "File Path,SCENE_LABEL,Fold\na.wav,park,1\nsub/b.wav,bus,2\n",
+    "semicolons": "file;class;note\na.wav;park;a, b, c\nsub/b.wav;bus;\n",
+    "tabs": "filename\tscene_label\na.wav\tpark\nsub/b.wav\tbus\n",
+    "named separator": "sep=;\r\nfilename;category\r\na.wav;park\r\nsub/b.wav;bus\r\n",
+    "empty columns": "path;scene;;\na.wav;park;;\nsub/b.wav;bus;;\n",
+    "Windows": "path,scene\n.\\a.wav,park\nsub\\b.wav,bus\n",
+    "home": "path,scene\n~/a.wav,park\n~\\sub\\b.wav,bus\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32-be"])
+@pytest.mark.parametrize("form", FORMS)
+def test_other_forms_of_a_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, encoding: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "sub").mkdir()
+    text(tmp_path / "a.wav", "")
+    text(tmp_path / "sub" / "b.wav", "")
+    manifest = Manifest.read(text(tmp_path / "m.csv", FORMS[form].encode(encoding)))
+    assert [(r.path.resolve(), r.scene) for r in manifest.recordings] == [
+        (tmp_path / "a.wav", "park"),
+        (tmp_path / "sub" / "b.wav", "bus"),
     ]
-    assert all(r.path == tmp_path / r.group and r.scene == r.group.split("/")[0] for r in manifest.recordings)
-    assert notes == (
-        "without a column 'group' each file counts as an independent recording; give excerpts of one recording "
-        "the same group and the same fold, or scores will be optimistic",
-        "left out, because they are in no scene's folder: lost.wav",
-        "left out, because their suffix is not that of an audio file: 2 files",
-        "2 folds instead of 5: 'tram' has only 2 groups",
-    )
-    assert [r.columns["fold"] for r in manifest.recordings if r.scene == "park"] != ["1", "1", "1"]
-    assert {r.columns["fold"] for r in manifest.recordings} == {"1", "2"}  # two trams, so two folds, and a note
-    manifest.write(manifest.path)
-    assert [r.group for r in Manifest.read(manifest.path).recordings] == [r.group for r in manifest.recordings]
+    assert manifest.recordings[0].group != manifest.recordings[1].group
+    if form == "case":
+        assert manifest.values("fold") == ["1", "2"]
+    if form == "semicolons":
+        assert manifest.values("note") == ["a, b, c", ""]
 
 
-def test_folder_of_one_scene(tmp_path: Path) -> None:
-    (tmp_path / "park").mkdir()
-    text(tmp_path / "park" / "a.wav", "")
-    manifest, notes = scan(tmp_path)
-    assert notes[1] == "only one scene, park: classification needs at least two"
-    assert notes[2].startswith("no column 'fold' was made: cross-validation by group needs 2 folds or more")
-    assert "fold" not in manifest.recordings[0].columns
+def test_columns_that_are_named(tmp_path: Path) -> None:
+    text(tmp_path / "a.wav", "")
+    path = text(tmp_path / "m.csv", "id,Audio File,scene,habitat,site\n1,a.wav,7,wood,north\n")
+    recording = Manifest.read(path, parse_columns("path=audio file, scene=habitat,group=site")).recordings[0]
+    assert (recording.scene, recording.group, recording.columns["scene (column 3)"]) == ("wood", "north", "7")
+    with pytest.raises(ManifestError, match=r"line 1: no column 'habitats', which --columns names; .*mean 'habitat'\?"):
+        Manifest.read(path, {"scene": "habitats"})
+    for given in ("", "scene", "scene=", "scene=a,scene=b"):
+        with pytest.raises(ManifestError, match=r"^columns '"):
+            parse_columns(given)
+
+
+def test_the_very_name_goes_before_others(tmp_path: Path) -> None:
+    text(tmp_path / "a.wav", "")
+    path = text(tmp_path / "m.csv", "file,path,class,Scene,scene\n1,a.wav,x,y,z\n")
+    recording = Manifest.read(path).recordings[0]
+    assert (recording.path.name, recording.scene) == ("a.wav", "z")
+    assert recording.columns == {"file": "1", "class": "x", "Scene": "y"}

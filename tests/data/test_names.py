@@ -6,7 +6,8 @@ import pytest
 
 from soundscene.data.corpus import recordings_of
 from soundscene.data.designs import natural, read_splits
-from soundscene.data.manifest import Manifest, scan
+from soundscene.data.manifest import Manifest
+from soundscene.data.scan import scan
 from soundscene.errors import ManifestError
 from tests.support.shared import case
 from tests.support.sounds import text

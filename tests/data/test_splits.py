@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soundscene.data.splits import check_leakage, group_folds, hold_out
+from soundscene.data.splits import check_leakage, group_folds, hold_out, label_conflicts
 from soundscene.errors import ManifestError
 from soundscene.types import Recording, Split
 
@@ -120,3 +120,14 @@ def test_every_fold_leaves_every_scene_to_train_on_or_says_why_not(rows: list[tu
     for f in range(n):
         assert {s for s, at in zip(scenes, fold, strict=True) if at != f} == set(scenes)
     assert all(len({int(at) for at, g in zip(fold, groups, strict=True) if g == name}) == 1 for name in set(groups))
+
+
+def test_one_audio_under_two_scenes_is_named() -> None:
+    rows = [Recording(Path(f"{n}.wav"), scene, str(n), line) for line, (n, scene) in enumerate(["ax", "by", "cx", "dx"], 2)]
+    assert label_conflicts(rows, ["1", "1", "1", "2"]) == (
+        "the same audio has two scenes: 'x' (line 2, a.wav) and 'y' (line 3, b.wav); correct one or remove it",
+    )
+    many = [Recording(Path(f"{n}.wav"), f"s{n}", str(n)) for n in range(13)]
+    notes = label_conflicts(many, ["1"] * 13)
+    assert len(notes) == 11
+    assert notes[-1] == "2 more recordings have the audio of another scene"
