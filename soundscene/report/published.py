@@ -55,11 +55,11 @@ PUBLISHED = (
     Published("CNN baseline (logGam)", "cnn-gammatone", "92.13", "97.87", "97.59", "97.39", CNN),
     Published("Temp. Transformer CNN", "tt-cnn", recording="98.06", kind=NETWORK, page="0115", head="softmax"),
     Published("Temp. Transformer LSTM", "tt-lstm", recording="97.86", kind=NETWORK, page="0115", head="softmax"),
-    Published("LSTM-SA", "lstm-sa", recording="97.92", kind=NETWORK, page="0116", head="softmax"),
-    Published("LTE-RNN", "lte-rnn", recording="97.8", f1="97.7", precision="97.5", kind=TREE, page="0117"),
+    Published("LSTM-SA", "lstm-sa", recording="97.92", kind=NETWORK, page="0115", head="softmax"),
+    Published("LTE-RNN", "lte-rnn", recording="97.8", f1="97.7", precision="97.5", kind=TREE, page="0116"),
     Published("Temp. Transformer DNN", "tt-dnn", recording="97.40", kind=NETWORK, page="0115", head="softmax"),
     Published("CQT+HOG", "cqt-hog", recording="97.0", kind=IMAGE, page="0110"),
-    Published("LTE-CNN", "lte-cnn", recording="96.6", f1="96.5", precision="96.3", kind=TREE, page="0117"),
+    Published("LTE-CNN", "lte-cnn", recording="96.6", f1="96.5", precision="96.3", kind=TREE, page="0116"),
     Published(
         "Scene-LTE + Speech-LTE", "scene-speech-lte", recording="96.4", f1="96.2", precision="95.9", kind=TREE, page="0117"
     ),

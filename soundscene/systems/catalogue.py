@@ -56,6 +56,7 @@ SYSTEMS = (
     SystemSpec("lstm-sa", "LSTM-SA", "lstm_sa"),
     SystemSpec("lte-rnn", "LTE-RNN", "lte_networks", ("kind=rnn",)),
     SystemSpec("lte-cnn", "LTE-CNN", "lte_networks", ("kind=cnn",)),
+    SystemSpec("cnn-1d-2d-3d", "1D+2D+3D CNNs", "three_cnns"),
     SystemSpec("scene-speech-lte", "Scene-LTE + Speech-LTE (rendered speech)", "scene_lte"),
 )
 

@@ -13,11 +13,12 @@ from soundscene.data.corpus import Corpus
 from soundscene.data.splits import hold_out
 from soundscene.errors import TrainingError
 from soundscene.recipe import Recipe
-from soundscene.systems import lstm_sa, lte_networks, temporal_transformer
+from soundscene.systems import lstm_sa, lte_networks, temporal_transformer, three_cnns
 from soundscene.systems.lstm_sa import LstmSaSettings
 from soundscene.systems.lte_networks import LteSettings
 from soundscene.systems.system import FitContext, Fitted, PredictFunction
 from soundscene.systems.temporal_transformer import TemporalTransformerSettings
+from soundscene.systems.three_cnns import ThreeCnnsSettings
 from soundscene.training.label_tree import TreeSettings
 from tests.support.pieces import corpus_of
 
@@ -50,6 +51,13 @@ def low_level(scene: str, draws: np.random.Generator) -> np.ndarray:
     return SCENES.index(scene) + draws.normal(0, 2, (7, 2, 250))
 
 
+def wave(scene: str, draws: np.random.Generator) -> np.ndarray:
+    return np.sin(np.arange(SHORT.audio.segment_samples) * (0.1 + 0.2 * SCENES.index(scene))) + draws.normal(
+        0, 1, SHORT.audio.segment_samples
+    )
+
+
+SHORT = RECIPE.with_settings(["audio.segment_s=0.25"])
 LTE = LteSettings(tree=TreeSettings(n_trees=2, folds=2), filters=2)
 BOTH = ("softmax", "svm")
 
@@ -60,11 +68,15 @@ NETWORKS = {
     "tt-lstm": transformer("lstm"),
     "lstm-sa": Network(partial(lstm_sa._fit, RECIPE, LstmSaSettings()), image),
     "lte-rnn": Network(partial(lte_networks._fit_rnn, RECIPE, LTE), low_level, BOTH),
+    "cnn-1d-2d-3d": Network(partial(three_cnns._fit, SHORT, ThreeCnnsSettings(fusion_epochs=3)), wave),
     "lte-cnn": Network(partial(lte_networks._fit_cnn, RECIPE, LTE), low_level, BOTH, pieces=False),
 }
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+SLOW = ("tt-dnn mean", "tt-cnn", "cnn-1d-2d-3d")  # their like are among the quick ones, or in a test of their own
+
+
+@pytest.fixture(scope="module", params=[pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in NETWORKS])
 def network(request: pytest.FixtureRequest) -> Network:
     return NETWORKS[request.param]
 
