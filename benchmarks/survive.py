@@ -143,7 +143,7 @@ def table(event: str, rows: list[Row]) -> Iterator[str]:
         yield from (f"{row.command}: {fault}" for fault in row.faults)
 
 
-_HARMLESS = re.compile(r"note: |\d+ of \d+ recordings, ")  # progress of a minute, on a busy machine
+_HARMLESS = re.compile(r"note: |\d+ of \d+ recordings, |epoch \d+ of \d+: |[a-z ]+: \d+ of \d+")  # progress
 _COUNTS = ("n", "rounds", "equal", "finished", "lost", "litter", "seconds")
 
 

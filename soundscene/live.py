@@ -230,6 +230,11 @@ class Listener:
             self._losses.popleft()
         return sum((max(0.0, min(last, end_s) - max(first, start_s)) for first, last in self._losses), 0.0)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What may make predictions worse, as far as it is known by now: a rate, before any sound has come."""
+        return self._current_notes()
+
     def _current_notes(self) -> tuple[str, ...]:
         """Return the notes. They change when the peak passes full scale, when it is far beyond, and after silence."""
         loudness = int(self._intake.peak > 1) + int(self._intake.peak > UNSCALED)

@@ -171,8 +171,10 @@ class NetworkMember:
         Raises:
             BundleError: If weights are so large that the posterior is not a number.
         """
-        x = torch.from_numpy(embeddings).to(self.network.softmax.weight.device)
-        return _log_posterior(self.network.softmax(x) if head == "softmax" else self.svm(x))
+        x = torch.from_numpy(embeddings)
+        if head == "svm":  # in double precision, which not every device has: it stays where it is
+            return _log_posterior(self.svm(x.to(self.svm.weight.device)))
+        return _log_posterior(self.network.softmax(x.to(self.network.softmax.weight.device)))
 
     @torch.inference_mode()
     def logits(self, embeddings: Float32[np.ndarray, "segment embedding"]) -> Float32[np.ndarray, "segment scene"]:
@@ -269,7 +271,7 @@ class BackboneMember:
 
 
 def _log_posterior(logits: Float[Tensor, "segment scene"]) -> LogPosterior:
-    log_posterior = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
+    log_posterior = torch.log_softmax(logits.cpu().double(), dim=-1).numpy()
     if np.isnan(log_posterior).any():  # of finite weights so large that products overflow
         raise BundleError("the model computes no finite posterior, because its weights are too large; retrain the model")
     return log_posterior

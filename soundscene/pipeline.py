@@ -6,12 +6,14 @@ import io
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
@@ -31,9 +33,9 @@ from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation, HeadScores
 from soundscene.scoring.metrics import Metrics, evaluate
 from soundscene.systems.calibration import HEADS, predict
-from soundscene.systems.neural import TrainedModel, train_members
+from soundscene.systems.neural import MemberStepCallback, TrainedModel, train_members
 from soundscene.systems.transfer import members_of, training_source
-from soundscene.types import Split
+from soundscene.types import Head, Split
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -52,6 +54,7 @@ def train_on_manifest(
     workers: int = 2,
     read_progress: Progress | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    on_step: MemberStepCallback | None = None,
     skipped: Callable[[str], None] | None = None,
     backbone: Path | None = None,
 ) -> Model:
@@ -69,6 +72,7 @@ def train_on_manifest(
         workers: Threads that read sound.
         read_progress: Called after each recording that was read.
         on_epoch: Called after each epoch with its row of the history; of several members, with the name under "member".
+        on_step: Called before each step.
         skipped: Called with why a recording cannot be used, which is then left out. By default that is an error.
         backbone: File of the frozen backbone of a member; by default the user's data folder has YAMNet.
 
@@ -95,7 +99,7 @@ def train_on_manifest(
         _check_scenes(split, corpus)
         _guard(split, corpus)
         with _one_line(run):
-            return _train(out, run, recipes, backbones, corpus, listed.path, test, fabric, on_epoch)
+            return _train(out, run, recipes, backbones, corpus, listed.path, test, fabric, on_epoch, on_step)
 
 
 def _train(
@@ -108,6 +112,7 @@ def _train(
     test: str | None,
     fabric: Fabric,
     on_epoch: Callable[[dict[str, Any]], None] | None,
+    on_step: MemberStepCallback | None,
 ) -> Model:
     """Train on a corpus and save the model, its history and TensorBoard's events."""
     folders = {name: run if len(recipes) == 1 else run / _folder_name(name) for name in recipes}
@@ -134,6 +139,7 @@ def _train(
         fabric=fabric,
         checkpoint=lambda name: folders[name] / "checkpoint.safetensors",
         on_epoch=log_epoch,
+        on_step=on_step if fabric.global_rank == 0 else None,
         provenance=provenance,
         backbones=backbones,
     )
@@ -255,6 +261,7 @@ def evaluate_on_manifest(
     test: str | None = None,
     workers: int = 2,
     read_progress: Progress | None = None,
+    skipped: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Score both heads of a model on recordings of a manifest.
 
@@ -264,13 +271,15 @@ def evaluate_on_manifest(
         test: Rows to score, as "fold=1". By default all rows.
         workers: Threads that read sound.
         read_progress: Called after each recording that was read.
+        skipped: Called with why a recording cannot be used, which is then left out. By default that is an error.
 
     Raises:
         ManifestError: If a recording's scene is unknown to the model.
     """
     recordings = recordings_of(manifest, test, model.scenes)
     front_end = model.build_front_end()
-    corpus = read_features(recordings, model.audio, front_end, workers, read_progress, model.front_end, usual=model.usual)
+    trained_with, usual = model.front_end, model.usual
+    corpus = read_features(recordings, model.audio, front_end, workers, read_progress, trained_with, skipped, usual)
     return evaluate_on_images(model, corpus)
 
 
@@ -292,6 +301,7 @@ def evaluate_on_images(model: Model, corpus: Corpus) -> Evaluation:
     truth = np.array([model.scenes.index(r.scene) for r in corpus.recordings], dtype=np.int64)
     n = len(model.scenes)
     scores: dict[str, HeadScores] = {}
+    log_posterior: dict[str, Float64[np.ndarray, "recording scene"]] = {}
     for head in HEADS:
         predictions = predict(model, corpus, head)
         scores[head] = HeadScores(
@@ -299,9 +309,20 @@ def evaluate_on_images(model: Model, corpus: Corpus) -> Evaluation:
             evaluate(predictions.recording, truth, n),
             evaluate(predictions.calibrated, truth, n),
         )
+        log_posterior[head] = predictions.calibrated
     trained_on = set(model.provenance.get("trained_on", ()))
     n_trained_on = sum(h[:HASH_DIGITS] in trained_on for h in corpus.content_hash)
-    return Evaluation(scores, model.scenes, len(audible), n_trained_on, notes)
+    return Evaluation(
+        scores,
+        model.scenes,
+        len(audible),
+        n_trained_on,
+        notes,
+        corpus.recordings,
+        truth,
+        log_posterior,
+        corpus.native_hz,
+    )
 
 
 def _notes(corpus: Corpus, n_audible: int) -> tuple[str, ...]:
@@ -311,20 +332,43 @@ def _notes(corpus: Corpus, n_audible: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def as_dict(evaluation: Evaluation) -> dict[str, Any]:
-    """Convert an evaluation to plain values for JSON."""
+def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values for JSON, which has no NaN."""
+    return {name: None if value != value else value for name, value in values.items()}
+
+
+def as_dict(
+    evaluation: Evaluation, head: Head | None = None, parts: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
+    """Convert an evaluation to plain values for JSON.
+
+    Args:
+        evaluation: The scores.
+        head: Classifier of the scores of `parts`.
+        parts: Columns to score by: the value of each recording.
+    """
 
     def plain(metrics: Metrics) -> dict[str, Any]:
         names = ("n", "accuracy", "macro_f1", "macro_precision", "log_loss", "calibration_error")
         return {name: getattr(metrics, name) for name in names} | {"confusion": metrics.confusion.tolist()}
 
+    by = {
+        column: [asdict(part) for part in evaluation.by_value(values, head)]
+        for column, values in (parts or {}).items()
+        if head
+    }
     return {
         "scenes": list(evaluation.scenes),
         "recordings": evaluation.n_recordings,
         "trained_on": evaluation.n_trained_on,
         "heads": {
-            head: {"segment": plain(s.segment), "recording": plain(s.recording), "calibrated": plain(s.calibrated)}
-            for head, s in evaluation.scores.items()
+            name: {
+                "segment": plain(s.segment),
+                "recording": plain(s.recording),
+                "calibrated": plain(s.calibrated),
+                "by_scene": [_without_nan(asdict(score)) for score in evaluation.by_scene(name)],
+            }
+            for name, s in evaluation.scores.items()
         },
         "notes": list(evaluation.notes),
-    }
+    } | ({"by": by} if by else {})

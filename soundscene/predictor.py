@@ -115,7 +115,7 @@ class Predictor:
             return [self.predict(item) for item in source]
         return self.predict(source)
 
-    def predict(self, source: Source, warn: bool = True) -> ScenePrediction:
+    def predict(self, source: Source, warn: bool = True, progress: Callable[[float], None] | None = None) -> ScenePrediction:
         """Predict one source.
 
         A second thread decodes a file. Memory grows with the length by one posterior per segment.
@@ -123,6 +123,7 @@ class Predictor:
         Args:
             source: A file, samples with their rate, or what else `audio.arrays.as_source` takes.
             warn: Whether to warn of the notes of the prediction.
+            progress: Called with the seconds of sound that are done.
 
         Raises:
             AudioError: The recording cannot be used; the message says why.
@@ -131,7 +132,7 @@ class Predictor:
             AudioWarning: Something may make the prediction worse; it is in `notes` too.
         """
         with one_blas_thread():
-            prediction = self._predict(*self._sound(source))
+            prediction = self._predict(*self._sound(source), progress)
         for note in prediction.notes if warn else ():
             warnings.warn(f"{prediction.source}: {note}", AudioWarning, stacklevel=2)
         return prediction
@@ -239,7 +240,13 @@ class Predictor:
         except Exception as error:
             return path, unexpected(str(path), error)
 
-    def _predict(self, name: str, sound: AudioFile | AudioArray, through: _Through) -> ScenePrediction:
+    def _predict(
+        self,
+        name: str,
+        sound: AudioFile | AudioArray,
+        through: _Through,
+        progress: Callable[[float], None] | None = None,
+    ) -> ScenePrediction:
         starts: list[float] = []
         rows = [np.zeros((0, len(self.scenes)))]
         n_silent = 0
@@ -252,6 +259,8 @@ class Predictor:
                 starts.extend(piece.start_s[voting].tolist())
                 embeddings = self.model.embed(piece.take(voting))
                 rows.append(self.model.classify(embeddings, self.head))
+                if progress and len(piece.start_s):
+                    progress(float(piece.start_s[-1]) + self.model.audio.segment_s)
                 if self.model.familiarity:
                     unfamiliarity += float(self.model.unfamiliarity(embeddings).sum())
         if not starts:

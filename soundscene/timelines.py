@@ -6,13 +6,15 @@ cost: docs/decisions/0070-timeline.md.
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 from jaxtyping import Float64
+from scipy.special import log_softmax
 
 from soundscene.errors import SceneError
 from soundscene.extras import require
@@ -28,10 +30,17 @@ from soundscene.types import Change, Head, Span, Timeline
 DEFAULT_STAY_S = 120.0  # chosen on rendered sound (0070)
 LONGEST_STAY_S = 1e9  # thirty years, as good as for ever
 NEAR = 3  # segments to each side of a change within which it counts as detected: 6 s
-COLUMNS = ("path", "start_s", "end_s", "scene", "probability", "change_probability")
+COLUMNS = ("path", "start_s", "end_s", "scene", "probability", "change_probability", "start_time", "end_time")
+SILENCE = "(silence)"  # in the place of a scene, where no span is
 
 
-def timeline(prediction: ScenePrediction, model: Model, head: Head, stay_s: float = DEFAULT_STAY_S) -> Timeline:
+def timeline(
+    prediction: ScenePrediction,
+    model: Model,
+    head: Head,
+    stay_s: float = DEFAULT_STAY_S,
+    started: datetime | None = None,
+) -> Timeline:
     """Decode the segments of a prediction into spans of scenes.
 
     Posteriors are tempered by the head's temperature. A probability below 1e-15 counts as 1e-15, so that no single segment
@@ -43,6 +52,7 @@ def timeline(prediction: ScenePrediction, model: Model, head: Head, stay_s: floa
         model: The model that made it.
         head: The head that made it.
         stay_s: Expected stay in a scene, in seconds.
+        started: When the recording began.
 
     Raises:
         SceneError: If the stay is too short or not finite.
@@ -65,6 +75,8 @@ def timeline(prediction: ScenePrediction, model: Model, head: Head, stay_s: floa
         posterior=posterior,
         marginal=np.exp(decoded.log_marginal),
         notes=prediction.notes,
+        tempered=np.exp(log_softmax(decoded.log_emission, axis=1)),
+        started=started,
     )
 
 
@@ -173,24 +185,69 @@ def rows(decoded: Timeline) -> Iterator[dict[str, Any]]:
     change_probabilities = {change.time_s: change.probability for change in decoded.changes}
     for span in decoded.spans:
         numbers = (span.start_s, span.end_s, span.scene, span.probability, change_probabilities.get(span.start_s))
-        yield dict(zip(COLUMNS, (decoded.source, *numbers), strict=True))
+        times = (wall_time(decoded, span.start_s), wall_time(decoded, span.end_s))
+        yield dict(zip(COLUMNS, (decoded.source, *numbers, *times), strict=True))
 
 
-def write_csv(decoded: Timeline, stream: TextIO, safe: bool = False) -> None:
-    """Write a header and a line per span, seconds to the millisecond, a missing change_probability empty.
+def wall_time(decoded: Timeline, seconds: float) -> str | None:
+    """Return a second of a recording as a time of the day in ISO 8601; None where nobody knows when it began.
+
+    Args:
+        decoded: The timeline.
+        seconds: From the start of the recording.
+    """
+    if decoded.started is None:
+        return None
+    return (decoded.started + timedelta(seconds=seconds)).isoformat(timespec="seconds")
+
+
+def shares(decoded: Sequence[Timeline]) -> list[tuple[str, float, float]]:
+    """Return how long each scene lasts in one or several recordings, and its share of their time, the longest first.
+
+    What no span covers counts as `SILENCE`, but for a rest at the end that is too short for a segment, which does not count.
+    Every scene of the model is in the list.
+
+    Args:
+        decoded: Timelines of one model.
+
+    Returns:
+        Name, seconds and share of each scene.
+    """
+    seconds = dict.fromkeys((scene for line in decoded for scene in line.scenes), 0.0)
+    for span in (span for line in decoded for span in line.spans):
+        seconds[span.scene] += span.end_s - span.start_s
+    total = sum(_judged_s(line) for line in decoded)
+    silent = total - sum(seconds.values())
+    ordered = sorted(seconds.items(), key=lambda item: -item[1])
+    if silent > 1e-3 * total:
+        ordered.append((SILENCE, silent))
+    return [(scene, s, s / total if total else 0.0) for scene, s in ordered]
+
+
+def _judged_s(line: Timeline) -> float:
+    """Return the seconds of a recording without a rest at its end that is shorter than a segment."""
+    rest_s, segment_s = line.duration_s - line.end_s[-1], line.end_s[0] - line.start_s[0]
+    return float(line.end_s[-1] if rest_s < segment_s else line.duration_s)
+
+
+def write_csv(decoded: Timeline, stream: TextIO, safe: bool = False, header: bool = True) -> None:
+    """Write a header and a line per span, seconds to the millisecond, what is missing empty.
 
     Args:
         decoded: The timeline.
         stream: Text file to write to.
         safe: Whether no cell may be taken for a formula by a spreadsheet.
+        header: Whether to write the header: not for a second recording in one file.
     """
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    if header:
+        writer.writerow(COLUMNS)
     for row in rows(decoded):
         seconds, change = (f"{row['start_s']:.3f}", f"{row['end_s']:.3f}"), row["change_probability"]
         change_cell = "" if change is None else f"{change:.6f}"
         path, scene = csv_cell(row["path"], safe), csv_cell(row["scene"], safe)
-        writer.writerow([path, *seconds, scene, f"{row['probability']:.6f}", change_cell])
+        times = (row["start_time"] or "", row["end_time"] or "")
+        writer.writerow([path, *seconds, scene, f"{row['probability']:.6f}", change_cell, *times])
 
 
 def write_json_lines(decoded: Timeline, stream: TextIO) -> None:
@@ -216,11 +273,40 @@ def write_labels(decoded: Timeline, stream: TextIO) -> None:
         stream.write(f"{span.start_s:.6f}\t{span.end_s:.6f}\t{name} {span.probability:.2f}\n")
 
 
-def write_parquet(decoded: Timeline, path: Path) -> None:
+RAVEN = (
+    "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)", "Begin Path",
+    "File Offset (s)", "Scene", "Probability", "Begin Clock Time",
+)  # fmt: skip
+
+
+def write_raven(decoded: Sequence[Timeline], stream: TextIO, high_hz: float) -> None:
+    """Write a selection table for Raven: a box per span, over all frequencies of the model.
+
+    Times of several recordings follow each other, as in Raven, which opens them as one sequence of files.
+
+    Args:
+        decoded: Timelines, in the order in which the recordings will be opened.
+        stream: Text file to write to.
+        high_hz: Upper edge of the boxes.
+    """
+    stream.write("\t".join(RAVEN) + "\n")
+    number, before_s = 0, 0.0
+    for line in decoded:
+        for span in line.spans:
+            number += 1
+            edges = (f"{before_s + span.start_s:.6f}", f"{before_s + span.end_s:.6f}", "0", f"{high_hz:g}")
+            names = (" ".join(show(line.source).split()), f"{span.start_s:.6f}", show(" ".join(span.scene.split())))
+            clock = (wall_time(line, span.start_s) or "").partition("T")[2][:8]
+            cells = (str(number), "Spectrogram 1", "1", *edges, *names, f"{span.probability:.4f}", clock)
+            stream.write("\t".join(cells) + "\n")
+        before_s += line.duration_s
+
+
+def write_parquet(decoded: Timeline | Sequence[Timeline], path: Path) -> None:
     """Write the rows as a Parquet file, atomically, with the expected stay in its metadata.
 
     Args:
-        decoded: The timeline.
+        decoded: One timeline, or several of one model.
         path: File to write.
 
     Raises:
@@ -230,14 +316,18 @@ def write_parquet(decoded: Timeline, path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
+    lines = [decoded] if isinstance(decoded, Timeline) else list(decoded)
     text, number = pyarrow.string(), pyarrow.float64()
-    types = dict(zip(COLUMNS, (text, number, number, text, number, number), strict=True))
-    metadata = {"soundscene.stay_s": f"{decoded.stay_s:g}", "soundscene.duration_s": f"{decoded.duration_s:.3f}"}
-    schema = pyarrow.schema(list(types.items()), metadata)
-    name = decoded.source.encode("utf-8", "backslashreplace").decode()  # the name of a file need not be text
-    table = pyarrow.Table.from_pylist([row | {"path": name} for row in rows(decoded)], schema)
+    types = dict(zip(COLUMNS, (text, number, number, text, number, number, text, text), strict=True))
+    duration_s = sum(line.duration_s for line in lines)
+    stay = f"{lines[0].stay_s:g}" if lines else ""
+    schema = pyarrow.schema(list(types.items()), {"soundscene.stay_s": stay, "soundscene.duration_s": f"{duration_s:.3f}"})
+    # the name of a file need not be text
+    named = [
+        row | {"path": row["path"].encode("utf-8", "backslashreplace").decode()} for line in lines for row in rows(line)
+    ]
     with atomic_path(path) as unfinished:
-        pyarrow.parquet.write_table(table, unfinished)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(named, schema), unfinished)
 
 
 def check_parquet(path: Path) -> None:

@@ -5,6 +5,7 @@ Order of axes is PyTorch's: channel x band x frame (the paper writes M x T x K f
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,6 +141,8 @@ class Timeline(Compared):
         posterior: Its posterior from the model.
         marginal: Its posterior given all other segments.
         notes: Notes of the prediction.
+        tempered: Its posterior as the decoder reads it: divided by the prior of the training and tempered, normalised.
+        started: When the recording began, None where that is not known.
     """
 
     source: str
@@ -153,6 +156,8 @@ class Timeline(Compared):
     posterior: Float64[np.ndarray, "segment scene"]
     marginal: Float64[np.ndarray, "segment scene"]
     notes: tuple[str, ...] = ()
+    tempered: Float64[np.ndarray, "segment scene"] | None = None
+    started: datetime | None = None
 
     def __repr__(self) -> str:
         """Return one line: source, spans, changes and duration."""

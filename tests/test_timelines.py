@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn, TextIO
 from xml.etree import ElementTree
@@ -199,11 +200,11 @@ def written(write_to: Callable[[Timeline, TextIO], None], folder: Path) -> str:
 
 def test_csv_and_json_lines_hold_the_same_rows(tmp_path: Path) -> None:
     text = written(lines.write_csv, tmp_path)
-    assert text.splitlines()[0] == "path,start_s,end_s,scene,probability,change_probability"
+    assert text.splitlines()[0] == "path,start_s,end_s,scene,probability,change_probability,start_time,end_time"
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [tuple(r.values())[1:] for r in rows] == [
-        ("0.000", "3599.600", "rain", "0.987654", ""),
-        ("3599.600", "7300.000", "sea\tshore", "1.000000", "0.500000"),
+        ("0.000", "3599.600", "rain", "0.987654", "", "", ""),
+        ("3599.600", "7300.000", "sea\tshore", "1.000000", "0.500000", "", ""),
     ]
     text = written(lines.write_json_lines, tmp_path)
     assert text.isascii()
@@ -230,7 +231,7 @@ def test_parquet_holds_the_rows_and_the_stay(tmp_path: Path) -> None:
     table = parquet.read_table(tmp_path / "a.parquet")
     assert table.schema.metadata[b"soundscene.stay_s"] == b"300"
     assert table.to_pylist() == [row | {"path": "long, \\udcff.wav"} for row in lines.rows(LINE)]
-    assert [str(t) for t in table.schema.types] == ["string", "double", "double", "string", "double", "double"]
+    assert [str(t) for t in table.schema.types] == ["string", "double", "double"] * 2 + ["string"] * 2
     assert os.listdir(tmp_path) == ["a.parquet"]
     with pytest.raises(SceneError, match="cannot be written"):
         lines.write_parquet(LINE, tmp_path / "no" / "a.parquet")
@@ -370,3 +371,28 @@ def test_pictures_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SceneError, match="No space left"):
         draw_timeline(line, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_decoder_reads_is_kept_and_several_recordings_follow_each_other_in_raven(tmp_path: Path) -> None:
+    line = timeline(prediction("001"), BUNDLE, "svm")  # a uniform prior, and a temperature of 1.3
+    tempered = line.posterior ** (1 / 1.3)
+    assert line.tempered is not None
+    np.testing.assert_allclose(line.tempered, tempered / tempered.sum(axis=1, keepdims=True))
+    second = replace(LINE, source="b.wav", started=datetime(2026, 5, 3, 23, 59, 58))
+    with (tmp_path / "a.txt").open("w") as file:
+        lines.write_raven([LINE, second], file, 8000.0)
+    header, *rows = (line.split("\t") for line in (tmp_path / "a.txt").read_text().splitlines())
+    boxes = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [box["Selection"] for box in boxes] == [str(n + 1) for n in range(2 * len(LINE.spans))]
+    later = boxes[len(LINE.spans)]
+    assert float(later["Begin Time (s)"]) == LINE.duration_s + LINE.spans[0].start_s
+    assert float(later["File Offset (s)"]) == LINE.spans[0].start_s
+    assert (later["Begin Path"], later["High Freq (Hz)"]) == ("b.wav", "8000")
+    assert lines.wall_time(second, 3.0) == "2026-05-04T00:00:01"
+
+
+def test_shares_of_time_sum_to_one() -> None:
+    shares = lines.shares([LINE, LINE])
+    assert sum(share for _, _, share in shares) == pytest.approx(1, abs=1e-3)
+    assert shares[0][:2] == ("sea\tshore", pytest.approx(2 * 3700.4))
+    assert {name for name, _, _ in shares} >= set(LINE.scenes)

@@ -172,6 +172,28 @@ def _json_paths(file: io.TextIOWrapper) -> Iterator[str]:
         yield as_text(parse_json(line)["path"])
 
 
+def write_parquet_rows(
+    names: Sequence[str], rows: Sequence[Sequence[Any]], path: Path, texts: Sequence[str] = _TEXTS
+) -> None:
+    """Write rows as a Parquet file.
+
+    Args:
+        names: Of the columns.
+        rows: Their values; None is missing.
+        path: File to write.
+        texts: Columns of text; all others hold numbers.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = list(zip(*rows, strict=True)) or [() for _ in names]
+    arrays = [
+        pyarrow.array(column, pyarrow.string() if name in texts else pyarrow.float64())
+        for name, column in zip(names, columns, strict=True)
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_arrays(arrays, list(names)), path)
+
+
 def _write_parquet(rows: Sequence[Row], scenes: Sequence[str], file: io.BytesIO) -> None:
     import pyarrow
     import pyarrow.parquet

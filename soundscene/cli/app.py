@@ -21,6 +21,7 @@ from soundscene.cli.evaluate import evaluate, info
 from soundscene.cli.experiment import experiment, report
 from soundscene.cli.explain import explain
 from soundscene.cli.listen import listen
+from soundscene.cli.outputs import is_one_file, option
 from soundscene.cli.predict import predict
 from soundscene.cli.scan import scan
 from soundscene.cli.terminal import bar, complain, out
@@ -32,7 +33,6 @@ from soundscene.texts import show
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["--help", "-h"]},
@@ -72,7 +72,7 @@ def demo(
     ),
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of rendering and training.")] = 0,
 ) -> None:
-    """Render ten scenes, train on them, predict held-out audio."""
+    """Render ten scenes, train on them, predict the rest."""
     require("demo", "train", "plot")
     from soundscene.cli.demo import run_demo
 
@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _interrupted(words: list[str]) -> NoReturn:
     with suppress(OSError):  # after SIGHUP the terminal is gone
-        complain("Interrupted." + (" Rerun the same command to resume." if _resumes(words) else ""))
+        complain(" ".join(("Interrupted.", *_left_behind(words))))
     sys.exit(signals.exit_code() or CTRL_C)
 
 
@@ -139,12 +139,31 @@ def _one_line(error: Exception, words: list[str]) -> str | None:
     return None
 
 
-def _resumes(words: list[str]) -> bool:
-    """Whether the same command, run again, continues where it was interrupted."""
+RESUME = "Rerun the same command to resume."
+NOTHING = "Nothing was written."
+_LEFT = {  # what an interrupted command leaves behind
+    "train": (RESUME,),
+    "experiment": (RESUME,),
+    "demo": ("Rerun the same command to start again.",),
+    **dict.fromkeys(("scan", "evaluate", "explain", "backbone"), (NOTHING,)),
+    "report": ("The report is incomplete; rerun the same command to write it again.",),
+}
+
+
+def _left_behind(words: list[str]) -> tuple[str, ...]:
+    """Return sentences on what is left of a command that was interrupted, and how to go on."""
     command = words[0] if words else ""
-    return command in ("train", "experiment") or (
-        command == "predict" and any(word.partition("=")[0] == "--out" for word in words)
-    )
+    place = option(words, "--out")
+    if command == "timeline":
+        in_folder = place is not None and not is_one_file(place)
+        return ("Files of finished recordings are kept.",) if in_folder else (NOTHING,)
+    if command != "predict":
+        return _LEFT.get(command, ())
+    if place is None:
+        return ("With --out FOLDER, a rerun would resume.",)
+    if is_one_file(place):
+        return (f"{show(place)} was not written; with --out FOLDER, a rerun would resume.",)
+    return (RESUME,)
 
 
 def _flush() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Never
 
+from soundscene.cli.outputs import is_one_file, option
 from soundscene.cli.terminal import complain, tell
 
 PRINTING = ("predict", "timeline", "explain", "evaluate")  # commands that read sound and resume nothing
@@ -37,8 +38,9 @@ def survive(command: Callable[[], object], words: Sequence[str]) -> None:
 
 
 def _keeps(words: Sequence[str]) -> bool:
-    """Whether the command knows after a crash what was in work."""
-    return words[0] == "predict" and any(word.partition("=")[0] == "--out" for word in words)
+    """Whether the command knows after a crash what was in work: it writes shards."""
+    place = option(words, "--out") if words[0] == "predict" else None
+    return place is not None and not is_one_file(place)
 
 
 def _supervise(command: Callable[[], object]) -> Never:

@@ -1,20 +1,38 @@
 """`soundscene evaluate` and `soundscene info`: how good a model is, and what it consists of."""
 
+import csv
+import io
 import json
+import math
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from soundscene.cli.corpus import open_corpus
+from soundscene.cli.models import check_model
 from soundscene.cli.options import (
     CORES,
+    OUTPUT,
     ColumnsOption,
+    HeadOption,
     JsonOption,
     ManifestArgument,
     ModelArgument,
+    PredictDeviceOption,
+    SafeCsvOption,
     TestOption,
     WorkersOption,
 )
-from soundscene.cli.terminal import bar, print_json, say, tell
+from soundscene.cli.terminal import bar, out, print_json, say, tell, wrapped
+from soundscene.errors import SceneError
 from soundscene.extras import require
+from soundscene.texts import csv_cell, show
+
+if TYPE_CHECKING:
+    from soundscene.scoring.evaluation import Evaluation
+    from soundscene.types import Head
 
 
 def evaluate(
@@ -22,21 +40,40 @@ def evaluate(
     manifest: ManifestArgument,
     test: TestOption = None,
     columns: ColumnsOption = None,
-    workers: WorkersOption = CORES,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--by", metavar="COLUMN", help="Also score by a column, such as device or city; rate needs none. Repeatable."
+        ),
+    ] = None,
+    head: HeadOption = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a CSV with a row per recording.", rich_help_panel=OUTPUT),
+    ] = None,
+    confusion: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also draw the confusion matrix, a .png or .svg.", rich_help_panel=OUTPUT),
+    ] = None,
     as_json: JsonOption = False,
+    safe_csv: SafeCsvOption = False,
+    device: PredictDeviceOption = "cpu",
+    workers: WorkersOption = CORES,
 ) -> None:
     """Score a model on a manifest.
 
     Scores are by segment and by recording, with the softmax layer and with the SVM.
     """
-    require("evaluate", "train")
-    from soundscene.bundle import load_model
-    from soundscene.cli.tables import confusion_table, print_table, score_table
-    from soundscene.pipeline import as_dict, evaluate_on_manifest
+    require("evaluate", "train", *(["report"] if confusion else []))
+    check_model("evaluate", model, [manifest])
+    _check_outputs(predictions, confusion, safe_csv)
+    with bar("reading audio", at_once=True) as reading:
+        from soundscene.bundle import load_model
+        from soundscene.compute import place
+        from soundscene.pipeline import evaluate_on_manifest
 
-    loaded = load_model(model)
-    corpus = open_corpus(manifest, columns)
-    with bar("reading audio") as reading:
+        loaded = place(load_model(model), device)
+        corpus = open_corpus(manifest, columns)
         result = evaluate_on_manifest(loaded, corpus, test=test, workers=workers, read_progress=reading)
     for note in result.notes:
         tell(note)
@@ -45,16 +82,76 @@ def evaluate(
             f"{result.n_trained_on} of {result.n_recordings} recordings are in the model's training set: scores are "
             "optimistic; use --test with the rows that training left out"
         )
+    parts = {column: _values(result, corpus.path, column) for column in by or ()}
+    _print(result, head or loaded.head, parts, as_json)
+    if predictions:
+        _write_predictions(result, head or loaded.head, predictions, safe_csv)
+    if confusion:
+        from soundscene.report.confusions import draw_confusion
+
+        for note in draw_confusion(result.scores[head or loaded.head].recording.confusion, result.scenes, confusion):
+            tell(note)
+
+
+def _check_outputs(predictions: Path | None, confusion: Path | None, safe_csv: bool) -> None:
+    """Refuse what cannot be written before the sound is read."""
+    if safe_csv and predictions is None:
+        raise typer.BadParameter("--safe-csv is for CSV; give --predictions FILE with it")
+    if predictions is not None and predictions.suffix.lower() != ".csv":
+        raise SceneError(f"--predictions {predictions}: a CSV ends in .csv")
+    if confusion is not None:
+        from soundscene.plotting.svg import check_output
+
+        check_output(confusion, (".png", ".svg"))
+
+
+def _values(result: "Evaluation", manifest: Path, column: str) -> list[str]:
+    """Return the value of a column for each recording; the sample rate of the files needs no column."""
+    from soundscene.data.manifest import Manifest
+
+    listed = Manifest(manifest, result.recordings)
+    if column in ("rate", "sample_rate") and column not in listed.columns:
+        return [str(hz) for hz in result.native_hz]
+    return [value if value else "(none)" for value in listed.values(column)]
+
+
+def _print(result: "Evaluation", head: "Head", parts: dict[str, list[str]], as_json: bool) -> None:
+    """Print the scores as tables or as JSON."""
+    from soundscene.cli.layout import print_table, width_of
+    from soundscene.cli.tables import confusion_tables, part_table, scene_table, score_table
+    from soundscene.pipeline import as_dict
+
     if as_json:
-        print_json(as_dict(result))
+        print_json(as_dict(result, head, parts))
         return
+    width = width_of(sys.stdout)
     print_table(score_table(result), sys.stdout)
-    print_table(confusion_table(result, loaded.head), sys.stdout)
+    say(result.sentence(head))
+    tables = [scene_table(result, head, width)]
+    tables += [part_table(result, head, column, values, width) for column, values in parts.items()]
+    for table in (*tables, *confusion_tables(result, head, width)):
+        say("")
+        print_table(table, sys.stdout)
+
+
+def _write_predictions(result: "Evaluation", head: "Head", path: Path, safe: bool) -> None:
+    """Write a row per recording: true and predicted scene, and the tempered posterior."""
+    from soundscene.files import write_atomic
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([csv_cell(c, safe) for c in ("path", "group", "true_scene", "scene", "probability", *result.scenes)])
+    for recording, truth, row in zip(result.recordings, result.truth, result.log_posterior[head], strict=True):
+        best, numbers = int(row.argmax()), [f"{math.exp(x):.6f}" for x in row]
+        cells = (str(recording.path), recording.group, result.scenes[truth], result.scenes[best], numbers[best], *numbers)
+        writer.writerow([csv_cell(cell, safe) for cell in cells])
+    write_atomic(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     """Show a model's scenes, recipe and provenance."""
     require("info", "torch")
+    check_model("info", model)
     from soundscene.bundle import load_model
     from soundscene.cli.tables import model_facts
 
@@ -65,4 +162,5 @@ def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     members = {f"member {member.pop('name')}": member for member in facts.pop("members")}
     sections = members | {f"recipe.{name}": values for name, values in facts.pop("recipe").items()}
     for key, value in (facts | sections).items():
-        say(f"{key:<26}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+        text = f"{key:<26}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        out.print(wrapped(show(" ".join(text.splitlines())), out, indent=26))

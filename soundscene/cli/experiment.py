@@ -1,5 +1,6 @@
 """`soundscene experiment` and `soundscene report`: every system on every split, and tables and figures of the results."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from soundscene.cli.options import (
     OUTPUT,
     ColumnsOption,
     DeviceOption,
+    EpochsOption,
     PrecisionOption,
     SafeCsvOption,
     SetOption,
@@ -58,6 +60,7 @@ def experiment(
         str | None,
         typer.Option(metavar="NAME", help="small, default, paper, or a TOML file. Default: that of the run, else small."),
     ] = None,
+    epochs: EpochsOption = None,
     settings: SetOption = None,
     columns: ColumnsOption = None,
     litis: Annotated[Path | None, typer.Option(help="Deprecated: `scan --layout litis`.", hidden=True)] = None,
@@ -108,7 +111,8 @@ def experiment(
     if diagnose is not None and (splits is not None or litis is not None):
         raise typer.BadParameter("--diagnose makes its own splits; leave out --splits and --litis")
     names, numbers = split_names(systems), read_seeds(seeds)
-    chosen, recipe_note = choose_recipe(run, recipe, settings or [], "small" if litis is None else "default")
+    wanted = [*([f"training.epochs={epochs}"] if epochs else []), *(settings or [])]
+    chosen, recipe_note = choose_recipe(run, recipe, wanted, "small" if litis is None else "default")
     fabric = make_fabric(device, precision) if started_by_torchrun() else None
     first = fabric is None or fabric.global_rank == 0
     if litis is not None:
@@ -152,19 +156,29 @@ def report(
     fuse: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="Fuse stored results, as NAME=SYSTEM,SYSTEM. Repeatable.")
     ] = None,
-    tables: Annotated[bool, typer.Option("--tables", help="Print all tables, not only the first.")] = False,
+    title: Annotated[str, typer.Option(metavar="TEXT", help="Title of the page. Default: that of the corpus.")] = "",
+    tables: Annotated[bool, typer.Option("--tables", help="Print all tables, in Markdown.")] = False,
     safe_csv: SafeCsvOption = False,
 ) -> None:
-    """Make tables, figures and one HTML page of an experiment.
+    """Make tables, figures and a page of an experiment.
 
-    Tables are Markdown and CSV. The page is self-contained.
+    Tables are Markdown and CSV. The HTML page is self-contained.
     """
     require("report", "report")
     from soundscene.report.run import report_on_run
 
-    result = report_on_run(run, folder, main, fuse or [], safe_csv)
+    result = report_on_run(run, folder, main, fuse or [], safe_csv, title)
     for note in result.notes:
         tell(note)
-    shown = result.text if tables else "\n### ".join(result.text.split("\n### ")[:2])
-    out.print("\n".join(map(show, shown.split("\n"))))
+    if tables:
+        out.print("\n".join(map(show, result.text.split("\n"))))
+    else:
+        from soundscene.cli.layout import fitted, print_table, width_of
+
+        names = result.summary.columns
+        print_table(fitted(names, result.summary.rows, width_of(sys.stdout), {"system": "right"}, names[2:]), sys.stdout)
+    if result.advice:
+        say(result.advice.text)
+        if result.advice.command:
+            out.print(show(result.advice.command))  # in one line, to be copied
     say(f"{result.page}")

@@ -51,9 +51,9 @@ def listen(
     head: HeadOption = None,
     safe_csv: SafeCsvOption = False,
 ) -> None:
-    """Classify live audio from a microphone, or PCM or WAV on stdin.
+    """Classify live audio from a microphone or a pipe.
 
-    Ctrl-C or the end of the audio ends it.
+    A pipe carries raw PCM or WAV. Ctrl-C or the end of the audio ends it.
     """
     if safe_csv and form != "csv":
         raise typer.BadParameter("--safe-csv is for CSV; give --format csv with it")

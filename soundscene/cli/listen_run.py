@@ -57,7 +57,9 @@ def run(
     else:
         display = Rows("lines" if form == "screen" else form, sys.stdout, safe_csv)
     stats = LatencyStats(deque(maxlen=10_000))
-    notes: set[str] = set()
+    notes = set(listener.notes)
+    for note in listener.notes:  # before the first prediction, and above the screen
+        tell(note)
     try:
         with (
             display,

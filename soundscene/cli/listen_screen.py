@@ -1,6 +1,7 @@
 """The screen of `soundscene listen`: the current scene, the top three as bars, the last minutes as a strip."""
 
 import math
+import re
 import string
 import time
 from collections import deque
@@ -20,8 +21,11 @@ _BAR = 30  # cells of a probability of 1
 _REDRAW_S = 0.5
 _CONFIDENT = 0.5  # from this probability on the letter is a capital
 _SILENT, _LOST, _NOTHING = ".", "!", "-"
-_COLOURS = ("green", "yellow", "blue", "magenta", "cyan", "red", "bright_green", "bright_yellow", "bright_blue",
-            "bright_magenta", "bright_cyan", "bright_red")  # fmt: skip
+# Letter on ground, each readable in any palette of 16 colours: dark letters on light grounds, white ones on dark grounds.
+_STYLES = ("black on bright_yellow", "white on blue", "black on bright_green", "white on magenta", "black on bright_cyan",
+           "white on red", "black on white", "white on bright_black", "black on bright_magenta", "white on green",
+           "black on bright_blue", "black on bright_red")  # fmt: skip
+_LETTERS = string.ascii_lowercase.replace("l", "") + "23456789"  # without those that look like another: l, I, 1; O, 0
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Screen:
         self._console = console or Console(highlight=False, markup=False, emoji=False)
         self._live = Live(console=self._console, auto_refresh=False)
         self._letters = dict(zip(scenes, letters(scenes), strict=True))
-        self._styles = {scene: f"black on {_COLOURS[i % len(_COLOURS)]}" for i, scene in enumerate(scenes)}
+        self._styles = {scene: _STYLES[i % len(_STYLES)] for i, scene in enumerate(scenes)}
         self._hop_s = hop_s
         self._cells: deque[tuple[str, bool]] = deque(maxlen=min(MOST_CELLS, max(1, math.ceil(STRIP_S / hop_s))))
         self._last: Update | None = None
@@ -129,19 +133,24 @@ class Screen:
         strip, legend_of = Text(overflow="fold"), {}
         for what, confident in self._cells:
             letter = self._letters.get(what, what)
-            strip.append(letter.upper() if confident else letter, style=self._styles.get(what, ""))
+            style = self._styles.get(what, "")
+            strip.append(letter.upper() if confident else letter, style=f"bold {style}".strip() if confident else style)
             legend_of[what] = letter
         other = {_SILENT: "silence", _LOST: "audio lost", _NOTHING: "no prediction yet"}
-        legend = "  ".join(
-            f"{letter} {other.get(what, what)}" for what, letter in sorted(legend_of.items(), key=lambda kv: kv[1])
-        )
+        legend = [Text()]
+        for what, letter in sorted(legend_of.items(), key=lambda kv: kv[1]):
+            entry = Text(f"{letter} {other.get(what, show(what))}")
+            entry.stylize(self._styles.get(what, ""), 0, 1)
+            if len(legend[-1]) and legend[-1].cell_len + 2 + entry.cell_len > self._console.width:
+                legend.append(Text())  # no name is broken
+            legend[-1].append_text(Text("  ") + entry if len(legend[-1]) else entry)
         return [
             Text(
                 f"the last {clock(self._hop_s * len(self._cells))}, {self._hop_s:g} s per letter "
                 f"(capital: {_CONFIDENT:g} or more)"
             ),
             strip,
-            Text(show(legend)),
+            *legend,
             Text(),
         ]
 
@@ -156,11 +165,14 @@ class Screen:
 
 
 def letters(scenes: tuple[str, ...]) -> list[str]:
-    """Choose a small letter or digit for each scene, from its name where one is free, `#` where none is left."""
+    """Choose a small letter or digit for each scene, from its name where one is free, `#` where none is left.
+
+    First come the initials of its words. None of them looks like another.
+    """
     taken: list[str] = []
-    allowed = string.ascii_lowercase + string.digits
     for scene in scenes:
-        wanted = [c for c in scene.lower() if c in allowed] + list(allowed)
+        initials = [word[0] for word in re.split(r"[\W_]+", scene.lower()) if word]
+        wanted = [c for c in (*initials, *scene.lower()) if c in _LETTERS] + list(_LETTERS)
         taken.append(next((c for c in wanted if c not in taken), "#"))
     return taken
 

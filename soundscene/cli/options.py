@@ -33,7 +33,24 @@ TestOption = Annotated[
     str | None, typer.Option("--test", metavar="COLUMN=VALUE", help="Rows of the test set, such as fold=1.")
 ]
 WorkersOption = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Threads that read audio. Default: all cores.", show_default=False)
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Threads that read audio. Default: all cores.",
+        show_default=False,
+        rich_help_panel=COMPUTE,
+    ),
+]
+ParallelOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Number of parallel workers (default: all cores).",
+        show_default=False,
+        rich_help_panel=COMPUTE,
+    ),
 ]
 SafeCsvOption = Annotated[
     bool,
@@ -42,6 +59,13 @@ SafeCsvOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 HeadOption = Annotated[
     Literal["svm", "softmax"] | None, typer.Option("--head", help="Classifier. Default: the recipe's choice.")
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option("--epochs", min=1, metavar="N", help="Epochs of training. Default: the recipe's.", show_default=False),
+]
+PredictDeviceOption = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.", rich_help_panel=COMPUTE)
 ]
 DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.", rich_help_panel=COMPUTE)]
 PrecisionOption = Annotated[

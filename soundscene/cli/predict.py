@@ -17,68 +17,36 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from soundscene.audio.folders import FolderSearch
-from soundscene.cli.options import COMPUTE, CORES, INPUT, OUTPUT, HeadOption, ModelArgument, SafeCsvOption
-from soundscene.cli.terminal import UNREADABLE, complain, err, tell
+from soundscene.cli.models import check_model
+from soundscene.cli.options import (
+    COMPUTE,
+    CORES,
+    INPUT,
+    OUTPUT,
+    HeadOption,
+    ModelArgument,
+    ParallelOption,
+    PredictDeviceOption,
+    SafeCsvOption,
+)
+from soundscene.cli.sinks import ClusterShards, Form, OneFile, Printed, Recordings, Shards, Sink, read_sink
+from soundscene.cli.terminal import UNREADABLE, bar, complain, err, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
 from soundscene.texts import show
 
 if TYPE_CHECKING:
     from soundscene.batch.run import BatchStats
+    from soundscene.cli.rows import RowWriter
+    from soundscene.cli.tables import PredictionPrinter
     from soundscene.predictor import Predictor
 
 _DRAW_S, _LOG_S = 0.2, 60.0  # between two lines of progress, on a terminal and elsewhere
 
-PrintForm = Literal["table", "csv", "json", "jsonl"]
-ShardForm = Literal["csv", "jsonl", "parquet"]
-Form = Literal["table", "csv", "json", "jsonl", "parquet"]
-
-
-@dataclass(frozen=True)
-class Recordings:
-    """What to predict: files, folders and globs, and a list of paths, a file or "-" for stdin."""
-
-    paths: tuple[str, ...]
-    list_from: str | None
-
-
-@dataclass(frozen=True)
-class Printed:
-    """Predictions go to stdout."""
-
-    form: PrintForm
-    segments: bool
-    unknown: bool
-    safe_csv: bool = False
-
-
-@dataclass(frozen=True)
-class Shards:
-    """Predictions go to a folder of this machine, as files of some rows each."""
-
-    folder: Path
-    form: ShardForm
-    rows: int
-    safe_csv: bool = False
-
-
-@dataclass(frozen=True)
-class ClusterShards:
-    """A Ray cluster predicts and writes Parquet files, to a folder or a URL."""
-
-    place: str
-    rows: int
-    address: str
-
-
-Sink = Printed | Shards | ClusterShards
-
 
 def predict(
     model: ModelArgument,
-    paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATH...", help="Files, folders, and globs in quotes.")
-    ] = None,
+    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Files, folders, and globs in quotes.")] = None,
     listed: Annotated[
         str | None,
         typer.Option("--from", metavar="FILE", help="File with one path per line; - for stdin.", rich_help_panel=INPUT),
@@ -101,24 +69,18 @@ def predict(
     unknown: Annotated[
         bool, typer.Option("--unknown", help="Label out-of-distribution recordings as unknown.", rich_help_panel=OUTPUT)
     ] = False,
-    workers: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Number of parallel workers (default: all cores).",
-            show_default=False,
-            rich_help_panel=COMPUTE,
-        ),
-    ] = CORES,
+    workers: ParallelOption = CORES,
     folder: Annotated[
         str | None,
         typer.Option(
-            "--out", metavar="FOLDER", help="Write results to this folder. Rerun to resume.", rich_help_panel=OUTPUT
+            "--out",
+            metavar="PLACE",
+            help="One file (.csv, .jsonl, .parquet), or a folder of shards: rerun to resume.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     shard: Annotated[
-        int, typer.Option(min=1, max=100_000, metavar="N", help="Rows per file of --out.", rich_help_panel=OUTPUT)
+        int, typer.Option(min=1, max=100_000, metavar="N", help="Rows per file of a folder.", rich_help_panel=OUTPUT)
     ] = 1000,
     cluster: Annotated[
         str | None,
@@ -129,6 +91,7 @@ def predict(
         ),
     ] = None,
     safe_csv: SafeCsvOption = False,
+    device: PredictDeviceOption = "cpu",
 ) -> None:
     """Classify audio files and folders.
 
@@ -137,60 +100,18 @@ def predict(
     sink = read_sink(form, as_json, segments, unknown, folder, shard, cluster, safe_csv)
     if not paths and listed is None:
         raise SceneError("nothing to predict; give files, folders or globs, or a list of them by --from")
-    run(Recordings(tuple(paths or ()), listed), model, head, sink, workers)
+    check_model("predict", model, paths or ())
+    run(Recordings(tuple(paths or ()), listed), model, head, sink, workers, device)
 
 
-def read_sink(
-    form: Form | None,
-    as_json: bool,
-    segments: bool,
-    unknown: bool,
-    folder: str | None,
-    rows: int,
-    cluster: str | None,
-    safe_csv: bool = False,
-) -> Sink:
-    """Make the options one sink.
-
-    Args:
-        form: Form of the rows; by default that of the sink.
-        as_json: Whether JSON is wanted, in place of a form.
-        segments: Whether segments are wanted.
-        unknown: Whether out-of-distribution recordings are to be labelled.
-        folder: Folder or URL for files; by default rows are printed.
-        rows: Rows per file.
-        cluster: Address of a Ray cluster; by default this machine predicts.
-        safe_csv: Whether no cell of csv may be taken for a formula.
-
-    Raises:
-        SceneError: The options do not go together.
-        typer.BadParameter: Options that print do not go together.
-    """
-    if as_json and form not in (None, "json"):
-        raise typer.BadParameter(f"--json is --format json and contradicts --format {form}; give one of them")
-    form = "json" if as_json else form
-    if safe_csv and (form or ("csv" if folder is not None and cluster is None else "table")) != "csv":
-        raise typer.BadParameter("--safe-csv is for CSV; give --format csv with it")
-    if folder is None:
-        if form == "parquet" or cluster is not None:
-            raise SceneError("--format parquet and --cluster write files; give --out FOLDER with them")
-        if segments and form in (None, "table"):
-            raise typer.BadParameter("--segments needs --format csv or json; the table has one row per file")
-        return Printed(form or "table", segments, unknown, safe_csv)
-    if segments or form in ("table", "json"):
-        raise SceneError("--out writes a row per recording as csv, jsonl or parquet; --segments and other forms are printed")
-    if unknown:
-        raise SceneError("--out writes the columns unfamiliarity and unknown for every recording; leave --unknown out")
-    if cluster is not None:
-        if form not in (None, "parquet"):
-            raise SceneError(f"--cluster writes Parquet; leave --format {form} out")
-        return ClusterShards(folder, rows, cluster)
-    if "://" in folder:
-        raise SceneError(f"{folder}: results are written to a folder; other places need --cluster")
-    return Shards(Path(folder), form or "csv", rows, safe_csv)
-
-
-def run(source: Recordings, model: Path, head: Literal["svm", "softmax"] | None, sink: Sink, workers: int) -> None:
+def run(
+    source: Recordings,
+    model: Path,
+    head: Literal["svm", "softmax"] | None,
+    sink: Sink,
+    workers: int,
+    device: str = "cpu",
+) -> None:
     """Predict all of a source into a sink.
 
     Args:
@@ -199,6 +120,7 @@ def run(source: Recordings, model: Path, head: Literal["svm", "softmax"] | None,
         head: Classifier; by default the recipe's choice.
         sink: Where predictions go.
         workers: Number of parallel workers on this machine.
+        device: Where networks compute, as in `compute.place`.
 
     Raises:
         SceneError: The source or the model cannot be used, or an extra is missing.
@@ -207,60 +129,115 @@ def run(source: Recordings, model: Path, head: Literal["svm", "softmax"] | None,
     match sink:
         case Printed():
             require("predict", "torch")
-            _print(source, _load(model, head), sink, workers)
+            _print(source, lambda: _load(model, head, device), sink, workers)
+        case OneFile():
+            require("predict", "torch", *(["parquet"] if sink.form == "parquet" else []))
+            _write_one(source, lambda: _load(model, head, device), sink, workers)
         case Shards():
             require("predict", "torch", *(["parquet"] if sink.form == "parquet" else []))
-            _write(source, model, head, sink, workers)
+            _write(source, model, head, sink, workers, device)
         case ClusterShards():
             require("predict --cluster", "ray")
             _write_on_cluster(source, model, head, sink)
 
 
-def _load(model: Path, head: Literal["svm", "softmax"] | None) -> "Predictor":
+def _load(model: Path, head: Literal["svm", "softmax"] | None, device: str = "cpu") -> "Predictor":
+    from soundscene.compute import place
     from soundscene.predictor import load
 
-    return load(model, head)
+    predictor = load(model, head)
+    place(predictor.model, device)
+    return predictor
 
 
-def _print(source: Recordings, predictor: "Predictor", sink: Printed, workers: int) -> None:
+def _print(source: Recordings, loaded: "Callable[[], Predictor]", sink: Printed, workers: int) -> None:
     """Predictions to stdout: csv and jsonl as they come, table and json at the end."""
     from soundscene.cli.tables import PredictionPrinter
 
+    rows_are_progress = sink.form in ("csv", "jsonl") and sys.stdout.isatty()
+    with bar("predicting", not rows_are_progress, at_once=True) as progress:
+        predictor = loaded()
+        printer = PredictionPrinter(sink.form, sink.segments, sys.stdout, predictor.scenes, sink.unknown, sink.safe_csv)
+        left_out = _predict_all(source, predictor, sink, workers, printer, progress)
+    printer.finish(left_out.messages)
+    left_out.tell()
+
+
+def _write_one(source: Recordings, loaded: "Callable[[], Predictor]", sink: OneFile, workers: int) -> None:
+    """Predictions to one file, which is whole or absent."""
+    from soundscene.cli.rows import RowWriter
+    from soundscene.files import atomic_path
+
+    with bar("predicting", at_once=True) as progress:
+        predictor = loaded()
+        sink.path.parent.mkdir(parents=True, exist_ok=True)
+        choices = (sink.segments, predictor.scenes, sink.unknown, sink.safe_csv)
+        with atomic_path(sink.path) as unfinished, RowWriter(unfinished, sink.form, *choices) as writer:
+            left_out = _predict_all(source, predictor, sink, workers, writer, progress)
+    err.print(show(f"{sink.path}: {writer.n_recordings:,} recordings, {writer.n_rows:,} rows"))
+    left_out.tell()
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    """What of a source has no prediction."""
+
+    messages: list[str]
+    n_unreadable: int
+    search: FolderSearch
+
+    def tell(self) -> None:
+        """Print it; exit with 3 where there is any."""
+        for message in self.messages:
+            complain(message)
+        if self.n_unreadable:
+            complain(f"{self.n_unreadable} file(s) could not be used")
+        _tell_folders(self.search)
+        if self.n_unreadable or self.search.unreadable:
+            raise typer.Exit(UNREADABLE)
+
+
+def _predict_all(
+    source: Recordings,
+    predictor: "Predictor",
+    sink: Printed | OneFile,
+    workers: int,
+    printer: "PredictionPrinter | RowWriter",
+    progress: Callable[..., None],
+) -> _LeftOut:
+    """Predict all files of a source; notes are printed as they come, errors are kept for the end."""
     search = FolderSearch()
-    files, _ = _files(source, search)
+    files, total = _files(source, search)
     if sink.unknown and predictor.why_unknown_unavailable:
         tell(predictor.why_unknown_unavailable)
-    printer = PredictionPrinter(sink.form, sink.segments, sys.stdout, predictor.scenes, sink.unknown, sink.safe_csv)
+    lines = sink.form == "jsonl" and isinstance(sink, Printed)  # there the line is the message
     messages: list[str] = []
     n_unreadable = 0
-    for path, prediction in predictor.predict_each(files, workers):
+    for done, (path, prediction) in enumerate(predictor.predict_each(files, workers), 1):
         if isinstance(prediction, SceneError):
             n_unreadable += 1
             printer.add_unreadable(str(path), str(prediction).removeprefix(f"{path}: "))
-            if sink.form != "jsonl":  # there the line is the message
+            if not lines:
                 messages.append(str(prediction))
-            continue
-        for note in prediction.notes if sink.form != "jsonl" else ():
-            tell(f"{prediction.source}: {note}")
-        printer.add(prediction)
-    printer.finish(messages)
-    for message in messages:
-        complain(message)
-    if n_unreadable:
-        complain(f"{n_unreadable} file(s) could not be used")
-    _tell_folders(search)
-    if n_unreadable or search.unreadable:
-        raise typer.Exit(UNREADABLE)
+        else:
+            for note in prediction.notes if not lines else ():
+                tell(f"{prediction.source}: {note}")
+            printer.add(prediction)
+        if total is not None:
+            progress(done, total)
+    return _LeftOut(messages, n_unreadable, search)
 
 
-def _write(source: Recordings, model: Path, head: Literal["svm", "softmax"] | None, sink: Shards, workers: int) -> None:
+def _write(
+    source: Recordings, model: Path, head: Literal["svm", "softmax"] | None, sink: Shards, workers: int, device: str
+) -> None:
     """Rows in shards, on this machine."""
     from soundscene.batch.folder import BatchConfig
     from soundscene.batch.run import run_batch
 
     search = FolderSearch()
     files, total = _files(source, search)
-    predictor = _load(model, head)
+    predictor = _load(model, head, device)
     config = BatchConfig.of_model(model, predictor, sink.form, sink.safe_csv)
     with _progress(total) as progress:
         stats = run_batch(predictor, config, files, sink.folder, sink.rows, workers, progress)

@@ -1,8 +1,10 @@
-"""Progress of long runs as text: a batch of recordings, and an experiment of many trainings."""
+"""Progress of long runs as text: a training, a batch of recordings, and an experiment of many trainings."""
 
+import statistics
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 from soundscene.types import clock
 
@@ -10,6 +12,58 @@ if TYPE_CHECKING:  # `predict` must not import what only `experiment` needs
     from soundscene.batch.run import BatchStats
     from soundscene.experiment.local import Event
     from soundscene.experiment.plan import Plan, Task
+
+
+class TrainingProgress:
+    """Shows the epochs of all members as one bar that moves with every step, and as lines where there is no terminal.
+
+    Args:
+        epochs: Of each member, in order; 0 for a frozen backbone.
+        bar: Called with (epochs done, epochs in all, note).
+        print_line: Called with a line for each epoch; None to print none.
+    """
+
+    def __init__(
+        self, epochs: Mapping[str, int], bar: Callable[..., None], print_line: Callable[[str], None] | None
+    ) -> None:
+        self._epochs = epochs
+        self._begun = dict(zip(epochs, accumulate([0, *epochs.values()]), strict=False))
+        self._total = sum(epochs.values())
+        self._bar = bar
+        self._print_line = print_line
+        self._note = ""
+        self._seconds: list[float] = []
+
+    def step(self, member: str, done: int, total: int) -> None:
+        """Show a step.
+
+        Args:
+            member: Name of the member.
+            done: Its steps so far.
+            total: Its steps in all.
+        """
+        if total and done < total:  # the end is shown with its epoch
+            self._bar(self._begun[member] + self._epochs[member] * done / total, self._total, self._note)
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Show an epoch.
+
+        Args:
+            row: Of the history.
+        """
+        member = row.get("member", next(iter(self._epochs)))
+        done = self._begun[member] + int(row["epoch"])
+        scores = f"loss {row['loss']:.3f}"
+        if "validation_accuracy" in row:
+            scores += f", validation {row['validation_accuracy']:.1%}"
+        of_member = f"{member}, " if len(self._epochs) > 1 else ""
+        self._note = of_member + scores
+        self._seconds.append(float(row["seconds"]))
+        self._bar(done, self._total, self._note)
+        if self._print_line:
+            left = statistics.median(self._seconds[-9:]) * (self._total - done)  # the first epoch also warms up
+            name = f"{of_member}epoch {row['epoch']:.0f} of {self._epochs[member]}"
+            self._print_line(f"{name}: {scores}, {row['seconds']:.1f} s, {clock(left)} left")
 
 
 def batch_line(stats: "BatchStats", total: int | None) -> str:

@@ -2,13 +2,15 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
-from rich.box import SIMPLE
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import RenderableType
 from rich.table import Table
 
+from soundscene.cli.layout import WIDE, Cut, fitted, print_table, shortened, titled, width_of
+from soundscene.cli.rows import UNKNOWN, csv_values, values_of
 from soundscene.member import BackboneMember, Member, NetworkMember, name_of
 from soundscene.model import Model
 from soundscene.prediction import ScenePrediction
@@ -17,47 +19,82 @@ from soundscene.scoring.evaluation import Evaluation
 from soundscene.texts import csv_cell, show
 from soundscene.types import Head
 
-WIDE = 100_000  # characters
 
-
-def print_table(table: Table, stream: TextIO) -> None:
-    """Print a table as wide as it needs to be; a terminal wraps it, but no name is cut.
-
-    Args:
-        table: The table.
-        stream: Where to print.
-    """
-    Console(file=stream, width=WIDE, highlight=False, markup=False, emoji=False).print(table)
-
-
-def score_table(result: Evaluation) -> Table:
+def score_table(result: Evaluation) -> RenderableType:
     """Make a table with a row per head: accuracies, F1, precision, log loss and calibration error (ECE)."""
-    table = Table(title=f"{result.n_recordings} recordings, {len(result.scenes)} scenes", title_justify="left", box=SIMPLE)
-    table.add_column("head")
-    for name in ("segment", "recording", "F1", "prec.", "log loss", "tempered", "ECE", "tempered"):
-        table.add_column(name, justify="right")
+    title = f"{result.n_recordings} recordings, {len(result.scenes)} scenes"
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("head", no_wrap=True)
+    names = ("accuracy,\nsegment", "accuracy,\nrecording", "macro\nF1", "macro\nprecision")
+    for name in (*names, "log\nloss", "log loss,\ntempered", "ECE", "ECE,\ntempered"):
+        table.add_column(name, justify="right", no_wrap=True)
     for head, scores in result.scores.items():
         before, after = scores.recording, scores.calibrated
         shares = (scores.segment.accuracy, before.accuracy, before.macro_f1, before.macro_precision)
         numbers = (before.log_loss, after.log_loss, before.calibration_error, after.calibration_error)
         table.add_row(head, *(f"{x:.1%}" for x in shares), *(f"{x:.3f}" for x in numbers))
-    return table
+    return titled(title, table)
 
 
-def confusion_table(result: Evaluation, head: Head) -> Table:
-    """Make a table of recordings by true scene (rows) and predicted scene (columns, by number, so that no name is cut).
+def scene_table(result: Evaluation, head: Head, width: int = WIDE) -> RenderableType:
+    """Make a table of precision, recall and F1 of each scene, by recording.
 
     Args:
         result: The evaluation.
         head: Classifier to show.
+        width: Of the table.
     """
-    table = Table(title=f"true scene (rows) and prediction (columns), {head}", title_justify="left", box=SIMPLE)
-    table.add_column("", no_wrap=True)
-    for number in range(1, len(result.scenes) + 1):
-        table.add_column(str(number), justify="right")
-    for number, row in enumerate(result.scores[head].recording.confusion, 1):
-        table.add_row(show(f"{number} {result.scenes[number - 1]}"), *(str(n) if n else "." for n in row))
-    return table
+    numbers = ("recordings", "precision", "recall", "F1")
+    rows = [
+        (s.scene, str(s.n), *("-" if x != x else f"{x:.1%}" for x in (s.precision, s.recall, s.f1)))
+        for s in result.by_scene(head)
+    ]
+    return fitted(("scene", *numbers), rows, width, {"scene": "right"}, numbers, f"scenes, {head}")
+
+
+def part_table(result: Evaluation, head: Head, column: str, values: Sequence[str], width: int = WIDE) -> RenderableType:
+    """Make a table of the accuracy for each value of a column of the manifest.
+
+    Args:
+        result: The evaluation.
+        head: Classifier to show.
+        column: Its name.
+        values: Its value for each recording.
+        width: Of the table.
+    """
+    numbers = ("recordings", "groups", "accuracy", "95 % interval")
+    rows = [
+        (s.value, str(s.n), str(s.n_groups), f"{s.accuracy.estimate:.1%}", f"{s.accuracy.low:.1%} to {s.accuracy.high:.1%}")
+        for s in result.by_value(values, head)
+    ]
+    return fitted((column, *numbers), rows, width, {column: "right"}, numbers, f"accuracy by {show(column)}, {head}")
+
+
+def confusion_tables(result: Evaluation, head: Head, width: int = WIDE) -> Iterator[RenderableType]:
+    """Make tables of recordings by true scene (rows) and predicted scene (columns, by number, so that no name is cut).
+
+    Args:
+        result: The evaluation.
+        head: Classifier to show.
+        width: Of a table. Where it does not hold all columns, further tables hold the rest.
+    """
+    counts = result.scores[head].recording.confusion
+    names = [show(f"{number} {scene}") for number, scene in enumerate(result.scenes, 1)]
+    digits = max(len(str(counts.max())), len(str(len(names))))
+    room = max(width - digits * 2 - 10, 12)
+    names = [shortened(name, room, "right") for name in names]
+    n_columns = max(1, (width - max(map(cell_len, names)) - 2) // (digits + 1))
+    for first in range(0, len(names), n_columns):
+        chosen = range(first, min(first + n_columns, len(names)))
+        part = "" if n_columns >= len(names) else f", predictions {chosen[0] + 1} to {chosen[-1] + 1}"
+        title = f"true scene (rows) and prediction (columns), {head}{part}"
+        table = Table(box=None, padding=(0, 1, 0, 0))
+        table.add_column("", no_wrap=True)
+        for number in chosen:
+            table.add_column(str(number + 1), justify="right", no_wrap=True, min_width=digits)
+        for name, row in zip(names, counts[:, chosen], strict=True):
+            table.add_row(name, *(str(n) if n else "." for n in row))
+        yield titled(title, table)
 
 
 def model_facts(model: Model) -> dict[str, Any]:
@@ -118,7 +155,7 @@ def _tensors_of(member: Member) -> list[Any]:
     return [*weights.values(), *member.svm.state_dict().values()]
 
 
-UNKNOWN = "unknown"  # in place of a scene
+_CUTS: dict[str, Cut] = {"path": "left", "scene": "right", "next": "left"}
 
 
 class PredictionPrinter:
@@ -148,7 +185,7 @@ class PredictionPrinter:
         self._stream = stream
         self._scenes = tuple(scenes)
         self._documents: list[dict[str, Any]] = []
-        self._table = Table("path", "scene", "probability", "next", "seconds", box=None)
+        self._rows: list[tuple[str, ...]] = []
         self._csv = csv.writer(stream, lineterminator="\n")
         self._safe_csv = safe_csv
         if form == "csv":
@@ -158,15 +195,8 @@ class PredictionPrinter:
         """Add a prediction."""
         unknown = self._unknown and prediction.unknown
         if self._form == "csv":
-            rows = [(0.0, prediction.duration_s, prediction.posterior)]
-            if self._with_segments:
-                rows += [(s.start_s, s.end_s, s.posterior) for s in prediction.segments]
-            for start, end, posterior in rows:
-                best = int(posterior.argmax())
-                numbers = [f"{p:.6f}" for p in posterior]
-                is_unknown = unknown and posterior is prediction.posterior  # segments keep their best scene
-                label = (UNKNOWN, "") if is_unknown else (self._scenes[best], numbers[best])
-                self._write([prediction.source, f"{start:g}", f"{end:g}", *label, *numbers])
+            for row in values_of(prediction, self._with_segments, self._unknown):
+                self._write(csv_values(row))
             self._stream.flush()  # a reader of a pipe need not wait for the last file
         elif self._form == "jsonl":
             self._line(prediction.to_dict(self._with_segments) | self._label(unknown))
@@ -174,13 +204,14 @@ class PredictionPrinter:
             self._documents.append(prediction.to_dict(self._with_segments) | self._label(unknown))
         else:
             second = prediction.posterior.argsort()[-1 if unknown else -2]
-            self._table.add_row(
-                show(prediction.source),
-                UNKNOWN if unknown else show(prediction.scene),
+            cells = (
+                prediction.source,
+                UNKNOWN if unknown else prediction.scene,
                 "" if unknown else f"{prediction.probability:.2f}",
-                show(f"{self._scenes[second]} {prediction.posterior[second]:.2f}"),
+                f"{self._scenes[second]} {prediction.posterior[second]:.2f}",
                 f"{prediction.duration_s:.1f}",
             )
+            self._rows.append(cells)
 
     def _write(self, cells: Sequence[str]) -> None:
         self._csv.writerow([csv_cell(cell, self._safe_csv) for cell in cells])
@@ -207,5 +238,6 @@ class PredictionPrinter:
         if self._form == "json":
             json.dump({"predictions": self._documents, "errors": list(errors)}, self._stream, indent=2)
             self._stream.write("\n")
-        elif self._form == "table" and self._table.row_count:
-            print_table(self._table, self._stream)
+        elif self._form == "table" and self._rows:
+            names, cuts = ("path", "scene", "probability", "next", "seconds"), _CUTS
+            print_table(fitted(names, self._rows, width_of(self._stream), cuts, ("probability", "seconds")), self._stream)

@@ -3,13 +3,18 @@
 import json
 import os
 import re
+import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from soundscene.texts import show
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 # No markup and no emoji: file and scene names are the user's, and "[/x]" or ":car:" in them must be printed unchanged.
 UNREADABLE = 3  # exit code: some files or folders could not be read
@@ -18,53 +23,95 @@ out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
-@contextmanager
-def bar(what: str, shown: bool = True) -> Iterator[Callable[..., None]]:
-    """Draw a progress bar, which appears with the first call, on a terminal only.
+LINE_S = 60.0  # between two lines of progress where there is no terminal
+_REMEMBERED_S = 3600.0  # steps that the time left is computed from; rich's 30 s are less than an epoch may take
 
-    It stops as soon as all is done, because older versions of rich draw only one bar at a time.
+
+@contextmanager
+def bar(what: str, shown: bool = True, at_once: bool = False) -> Iterator[Callable[..., None]]:
+    """Show progress on stderr: a bar on a terminal, a line a minute elsewhere.
+
+    A bar stops as soon as all is done, because older versions of rich draw only one at a time.
 
     Args:
         what: What is in progress.
-        shown: Whether to draw at all.
+        shown: Whether to show anything.
+        at_once: Whether the bar appears before the first call, as long as nobody knows how much there is to do.
 
     Yields:
         A callable (done, total, note="").
     """
-    if not (shown and err.is_terminal):
+    if not shown:
         yield lambda done, total, note="": None
+        return
+    if not err.is_terminal:
+        yield _progress_lines(what)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
-    shown_bar = Progress(*columns, TextColumn("{task.fields[note]}"), console=err)
+    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    texts = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+    shown_bar = Progress(texts[0], *columns, texts[1], console=err, speed_estimate_period=_REMEMBERED_S)
     task = None
 
-    def update(done: int, total: int, note: str = "") -> None:
+    def begin(total: int | float | None) -> "TaskID":
+        shown_bar.start()
+        return shown_bar.add_task(what, total=total, note="")
+
+    def update(done: int | float, total: int | float, note: str = "") -> None:
         nonlocal task
-        note = show(note)
-        if task is None:
-            shown_bar.start()
-            task = shown_bar.add_task(what, total=total, note=note)
-        shown_bar.update(task, completed=done, total=total, note=note)
+        task = begin(total) if task is None else task
+        shown_bar.update(task, completed=done, total=total, note=show(note))
         if done >= total:
             shown_bar.stop()
 
     try:
+        if at_once:
+            task = begin(None)
         yield update
     finally:
         if task is not None:
             shown_bar.stop()
 
 
+def _progress_lines(what: str) -> Callable[..., None]:
+    """Return a callable that prints how far a long work is, at most once in `LINE_S`."""
+    last = time.monotonic()
+
+    def update(done: int | float, total: int | float, note: str = "") -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_S:
+            last = time.monotonic()
+            err.print(_one_line(f"{what}: {done:.0f} of {total:.0f}{f', {note}' if note else ''}"))
+
+    return update
+
+
 def say(text: str) -> None:
     """Print a result on stdout, in one line; escapes in names are shown, not obeyed."""
-    out.print(_one_line(text))
+    out.print(wrapped(_one_line(text), out))
+
+
+def wrapped(text: str, console: Console, indent: int = 2) -> str:
+    """Return a text with line breaks between words for a terminal; elsewhere, where programs read, as it is.
+
+    A word that is longer than a line, such as a path, is left whole.
+
+    Args:
+        text: One line.
+        console: Where it will be printed.
+        indent: Columns before the second line and the following ones.
+    """
+    if not console.is_terminal:
+        return text
+    return textwrap.fill(
+        text, max(console.width, 20), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def tell(text: str) -> None:
-    """Print a note on stderr, in one line."""
-    err.print(f"note: {_one_line(text)}")
+    """Print a note on stderr, in one line; a terminal gets several, broken between words."""
+    err.print(wrapped(f"note: {_one_line(text)}", err))
 
 
 def busy_note() -> str:
@@ -79,8 +126,8 @@ def busy_note() -> str:
 
 
 def complain(text: str) -> None:
-    """Print an error on stderr, in one line."""
-    err.print(f"soundscene: {_one_line(text)}")
+    """Print an error on stderr, in one line; a terminal gets several, broken between words."""
+    err.print(wrapped(f"soundscene: {_one_line(text)}", err))
 
 
 def _one_line(text: str) -> str:

@@ -1,27 +1,32 @@
 """`soundscene train`: a model from a manifest."""
 
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from soundscene.cli.corpus import open_corpus
+from soundscene.cli.models import check_manifest
 from soundscene.cli.options import (
     COMPUTE,
     CORES,
     ColumnsOption,
     DeviceOption,
+    EpochsOption,
     ManifestArgument,
     PrecisionOption,
     SetOption,
     TestOption,
 )
-from soundscene.cli.terminal import bar, busy_note, say, tell
+from soundscene.cli.terminal import bar, busy_note, err, say, tell
+from soundscene.errors import SceneError
 from soundscene.extras import require
 
 if TYPE_CHECKING:
+    from soundscene.data.manifest import Manifest
+    from soundscene.model import Model
     from soundscene.recipe import Recipe
 
 
@@ -54,6 +59,7 @@ def train(
         typer.Option(metavar="FILE", help="Backbone of the system yamnet or backbone. Default: by `soundscene backbone`."),
     ] = None,
     recipe: BaseRecipeOption = None,
+    epochs: EpochsOption = None,
     settings: SetOption = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out unreadable recordings, with a note for each.")
@@ -71,25 +77,29 @@ def train(
         ),
     ] = CORES,
 ) -> None:
-    """Train a model from a manifest. Rerun the same command to resume.
+    """Train a model from a manifest. Rerun to resume.
 
     With --systems att-crnn-mel,att-crnn-gammatone the model fuses several networks. With yamnet it stands on a
     pretrained one.
     """
     require("train", "train")
-    from soundscene.pipeline import train_on_manifest
-    from soundscene.systems.catalogue import DEFAULT_NOTE
-    from soundscene.training.device import close, make_fabric
+    check_manifest(manifest, model)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun may have started, one prints
+    with bar("reading audio", first, at_once=True) as reading, bar("training", first and err.is_terminal) as training:
+        from soundscene.cli.progress import TrainingProgress
+        from soundscene.pipeline import train_on_manifest
+        from soundscene.systems.catalogue import DEFAULT_NOTE
+        from soundscene.training.device import close, make_fabric
 
-    recipes = _recipes(systems, recipe, settings or [])
-    fabric = make_fabric(device, precision)
-    first = fabric.global_rank == 0  # of the processes that torchrun may have started, one prints
-    if first and systems is None and recipe is None and not settings:
-        tell(DEFAULT_NOTE)
-    if first and (busy := busy_note()):
-        tell(busy)
-    corpus = open_corpus(manifest, columns, first)
-    with bar("reading audio", first) as reading, bar("training", first) as training:
+        chosen = [*([f"training.epochs={epochs}"] if epochs else []), *(settings or [])]
+        recipes, note = _recipes(systems, recipe, chosen)
+        fabric = make_fabric(device, precision)
+        notes = [note, DEFAULT_NOTE if systems is None and recipe is None and not chosen else None, busy_note()]
+        for text in filter(None, notes if first else ()):
+            tell(text)
+        progress = TrainingProgress(_epochs(recipes), training, None if err.is_terminal or not first else err.print)
+        skipped = (tell if first else lambda why: None) if skip_broken else None
+        corpus = open_corpus(manifest, columns, first)
         trained = train_on_manifest(
             corpus,
             model,
@@ -98,43 +108,58 @@ def train(
             fabric=fabric,
             workers=workers,
             read_progress=reading,
-            on_epoch=_epoch_progress(recipes, training),
-            skipped=(tell if first else lambda why: None) if skip_broken else None,
+            on_epoch=progress.epoch,
+            on_step=progress.step,
+            skipped=skipped,
             backbone=backbone,
         )
     close(fabric)
     if first:
-        for note in trained.provenance["notes"]:
-            tell(note)
+        for text in trained.provenance["notes"]:
+            tell(text)
         say(f"{model}: {len(trained.scenes)} scenes, {_summary(trained.provenance)}")
+        if test:
+            _score(trained, corpus, test, workers, skip_broken)
 
 
-def _recipes(systems: str | None, recipe: str | None, settings: Sequence[str]) -> "dict[str, Recipe]":
-    """Return the recipe of each member by its name; without systems and recipe the default."""
+def _score(model: "Model", manifest: "Path | Manifest", test: str, workers: int, skip_broken: bool) -> None:
+    """Print the accuracy on the test part. The model is saved, so that what fails here is a note."""
+    from soundscene.pipeline import evaluate_on_manifest
+
+    try:
+        with bar("testing", at_once=True) as reading:
+            skipped = tell if skip_broken else None
+            result = evaluate_on_manifest(
+                model, manifest, test=test, workers=workers, read_progress=reading, skipped=skipped
+            )
+    except SceneError as error:
+        tell(f"the test part {test} was not scored: {error}")
+        return
+    say(f"test {test}: {result.sentence(model.head)}")
+
+
+def _recipes(systems: str | None, recipe: str | None, settings: Sequence[str]) -> "tuple[dict[str, Recipe], str | None]":
+    """Return the recipe of each member by its name, without systems and recipe the default, and a note on what follows."""
     from soundscene.member import name_of
     from soundscene.recipe import Recipe
+    from soundscene.settings import adapted
     from soundscene.systems.catalogue import default_members, members, split_names
 
     if systems is None and recipe is None:
-        return default_members(settings)
-    chosen = Recipe.load(recipe or "small").with_settings(settings)
-    return {name_of(chosen): chosen} if systems is None else members(split_names(systems), chosen)
+        (base,) = default_members().values()
+        settings, note = adapted(base, settings)
+        return default_members(settings), note
+    start = Recipe.load(recipe or "small")
+    settings, note = adapted(start, settings)
+    chosen = start.with_settings(settings)
+    return {name_of(chosen): chosen} if systems is None else members(split_names(systems), chosen), note
 
 
-def _epoch_progress(recipes: "dict[str, Recipe]", progress: Callable[..., None]) -> Callable[[dict[str, Any]], None]:
-    """Show the epochs of all members as one bar; a frozen backbone has none."""
+def _epochs(recipes: "dict[str, Recipe]") -> dict[str, int]:
+    """Return the epochs of each member; a frozen backbone has none."""
     from soundscene.systems.catalogue import is_backbone
 
-    epochs_of = {name: 0 if is_backbone(name) else one.training.epochs for name, one in recipes.items()}
-    begun = dict(zip(recipes, accumulate([0, *epochs_of.values()]), strict=False))
-    total = sum(epochs_of.values())
-
-    def epoch(row: dict[str, Any]) -> None:
-        member = row.get("member", next(iter(recipes)))
-        of_member = f"{member}, " if len(recipes) > 1 else ""
-        progress(begun[member] + int(row["epoch"]), total, f"{of_member}loss {row['loss']:.4f}")
-
-    return epoch
+    return {name: 0 if is_backbone(name) else one.training.epochs for name, one in recipes.items()}
 
 
 def _summary(facts: dict[str, Any]) -> str:

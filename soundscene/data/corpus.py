@@ -46,6 +46,7 @@ class Corpus:
         notes: [recording], what may harm a prediction.
         further: Features of the same segments for the further members of a model, in their order.
         measured: [recording], what its signal is like; empty where nothing was measured.
+        native_hz: [recording], sample rate of its file.
     """
 
     recordings: tuple[Recording, ...]
@@ -59,6 +60,7 @@ class Corpus:
     notes: tuple[tuple[str, ...], ...]
     further: Features = ()
     measured: tuple[Measures | None, ...] = ()
+    native_hz: tuple[int, ...] = ()
 
     def of_members(self, chosen: Bool[np.ndarray, " segment"]) -> tuple[Float32[np.ndarray, "taken ..."], ...]:
         """Features of some segments for each member of a model.
@@ -109,6 +111,7 @@ class Corpus:
             duration_s=tuple(self.duration_s[i] for i in chosen),
             notes=tuple(self.notes[i] for i in chosen),
             measured=tuple(self.measured[i] for i in chosen) if self.measured else (),
+            native_hz=tuple(self.native_hz[i] for i in chosen) if self.native_hz else (),
         )
 
 
@@ -339,6 +342,7 @@ def _join(recordings: Sequence[Recording], results: Sequence[_Images], audio: Au
         duration_s=tuple(r[1].duration_s for r in results),
         notes=tuple(r[2] for r in results),
         measured=tuple(r[3] for r in results),
+        native_hz=tuple(int(r[1].summary.sample_rate) for r in results),
     )
 
 

@@ -166,6 +166,30 @@ class Plan:
             raise TrainingError(f"{path}: front-end {plan.front_end}, this soundscene knows 1 to {FRONT_END}; upgrade it")
         return plan
 
+    def check_choices(self, earlier: "Plan", folder: Path) -> "Plan":
+        """Compare recipe and precision with those of the folder's plan, which needs no recording to be read.
+
+        Args:
+            earlier: The folder's plan. Recipes are compared by their meaning, as an older one may lack keys.
+            folder: For messages.
+
+        Returns:
+            This plan, spelt as the earlier one.
+
+        Raises:
+            TrainingError: One of them differs; the message names the values.
+        """
+        plan = _without_augmentation(_spelt_as(earlier, self)) if earlier.front_end < 2 else _spelt_as(earlier, self)
+        recipes = earlier.base_recipe().to_dict(), plan.base_recipe().to_dict()
+        same = ((name, getattr(earlier, name), getattr(plan, name)) for name in ("diagnosis", "precision"))
+        for name, before, now in (*same, ("recipe", *recipes)):
+            if before != now:
+                what = "; ".join(_differences(before, now)[:3])
+                raise TrainingError(
+                    f"{folder}: holds an experiment with other {name} ({what}); use the same ones, or choose another --out"
+                )
+        return plan
+
     def joined(self, earlier: "Plan", folder: Path) -> "Plan":
         """Return this plan with the systems and seeds that the folder already has, and with its front-end.
 
@@ -176,15 +200,11 @@ class Plan:
         Raises:
             TrainingError: Anything else differs, which the message names.
         """
-        plan = _without_augmentation(_spelt_as(earlier, self)) if earlier.front_end < 2 else _spelt_as(earlier, self)
-        recipes = earlier.base_recipe().to_dict(), plan.base_recipe().to_dict()
-        for name in ("diagnosis", "recordings", "splits", "recipe", "precision"):
-            before, now = recipes if name == "recipe" else (getattr(earlier, name), getattr(plan, name))
-            if before != now:
-                what = _difference(before, now)
-                raise TrainingError(
-                    f"{folder}: holds an experiment with other {name} ({what}); use the same ones, or choose another --out"
-                )
+        plan = self.check_choices(earlier, folder)
+        if what := _other_recordings(earlier, plan) or _other_splits(earlier, plan):
+            raise TrainingError(
+                f"{folder}: holds an experiment with other {what}; use the same ones, or choose another --out"
+            )
         known = {spec.name: spec for spec in earlier.systems}
         for spec in plan.systems:
             if spec != known.setdefault(spec.name, spec):
@@ -278,14 +298,39 @@ def _spelt_as(earlier: Plan, plan: Plan) -> Plan:
     return replace(plan, recordings=earlier.recordings if before == now else plan.recordings, splits=splits)
 
 
-def _difference(one: Any, other: Any) -> str:
-    """Return the first place where two plain values differ."""
+def _differences(one: Any, other: Any, key: str = "") -> list[str]:
+    """Return a text for each place where two plain values differ: its key, and both values."""
     if isinstance(one, dict) and isinstance(other, dict):
-        for key in dict.fromkeys((*one, *other)):
-            if one.get(key) != other.get(key):
-                return f"{key}: {_difference(one.get(key), other.get(key))}"
-    return f"{_short(one)} there, {_short(other)} now"
+        keys = dict.fromkeys((*one, *other))
+        return [text for k in keys for text in _differences(one.get(k), other.get(k), f"{key}.{k}" if key else k)]
+    name = f"{key}: " if key else ""
+    return [] if one == other else [f"{name}{json.dumps(one)} there, {json.dumps(other)} now"]
 
 
-def _short(value: Any) -> str:
-    return f"{len(value)} of them" if isinstance(value, list | tuple) and len(value) > 3 else json.dumps(value)
+def _other_recordings(earlier: Plan, plan: Plan) -> str:
+    """Say how the recordings of two plans differ; an empty text where they do not."""
+    before, now = ({path: names for path, *names in p.recordings} for p in (earlier, plan))
+    if earlier.recordings == plan.recordings:
+        return ""
+    parts = [
+        f"{len(paths)} {what}, such as {short(min(paths))}"
+        for what, paths in (("new", now.keys() - before.keys()), ("missing now", before.keys() - now.keys()))
+        if paths
+    ]
+    changed = [path for path in before.keys() & now.keys() if before[path] != now[path]]
+    if changed:
+        path = min(changed)
+        parts.append(f"{len(changed)} with another scene or group, such as {short(path)}")
+    return f"recordings ({'; '.join(parts) or 'in another order'})"
+
+
+def _other_splits(earlier: Plan, plan: Plan) -> str:
+    """Say how the splits of two plans differ; an empty text where they do not."""
+    if earlier.splits == plan.splits:
+        return ""
+    if earlier.splits.keys() != plan.splits.keys():
+        before, now = (short(", ".join(p.splits)) for p in (earlier, plan))
+        return f"splits ({before} there, {now} now)"
+    name = next(name for name in earlier.splits if earlier.splits[name] != plan.splits[name])
+    part = "training" if earlier.splits[name][0] != plan.splits[name][0] else "test"
+    return f"splits (split {short(name)} has other {part} recordings)"

@@ -11,6 +11,7 @@ from soundscene.errors import RecipeError
 from soundscene.experiment.diagnosis import DIAGNOSES, LEAKAGE, same_recording
 from soundscene.experiment.plan import PLAN, Plan
 from soundscene.recipe import Recipe
+from soundscene.settings import adapted
 from soundscene.systems.catalogue import SystemSpec, specs
 from soundscene.texts import short
 from soundscene.types import Recording
@@ -180,7 +181,7 @@ def choose_recipe(run: Path, name: str | None, settings: Iterable[str], default:
         default: Preset of a new folder.
 
     Returns:
-        The recipe, and a note where it is the plan's.
+        The recipe, and a note where it is the plan's, or where more follows from the settings.
 
     Raises:
         SceneError: The recipe or the plan cannot be read.
@@ -188,7 +189,9 @@ def choose_recipe(run: Path, name: str | None, settings: Iterable[str], default:
     settings = list(settings)
     if name is None and not settings and (run / PLAN).exists():
         return Plan.read(run).base_recipe(), f"{run}: resumes with the recipe of its {PLAN}"
-    return Recipe.load(name or default).with_settings(settings), None
+    base = Recipe.load(name or default)
+    settings, note = adapted(base, settings)
+    return base.with_settings(settings), note
 
 
 def read_seeds(text: str) -> tuple[int, ...]:

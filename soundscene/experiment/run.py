@@ -156,6 +156,7 @@ def _prepare(folder: RunFolder, request: Request, options: RunOptions, progress:
     earlier = Plan.read(folder.path) if (folder.path / PLAN).exists() else None
     if earlier:
         plan = plan.with_front_end(earlier.front_end)  # which decides what is computed next
+        plan.check_choices(earlier, folder.path)  # before hours of reading
     broken = build_stores(folder, plan, options.workers, progress.reading)
     if not request.skip_broken:
         refuse_broken(broken, len(plan.recordings))

@@ -97,7 +97,7 @@ def _mean_line(axis: Axes, x: Float[np.ndarray, " x"], spread: Spread, dashes: D
 def _label(axes: np.ndarray, centres_hz: Float64[np.ndarray, " band"], n_channels: int, attended: bool) -> None:
     hertz_axis(axes[-1, -1], centres_hz, along="x")
     channels = "solid: as recorded, dashed: noise subtracted" if n_channels > 1 else "as recorded"
-    axes[-1, -1].set_xlabel(f"band centre, Hz\nattribution (integrated gradients, not attention)\n{channels}")
+    axes[-1, -1].set_xlabel(f"frequency, Hz\nwhat speaks for the scene (above 0) and against it\n{channels}")
     if attended:
         axes[-1, 0].set_xlabel("seconds within the segment\ntemporal attention (mean, grey: ± deviation)")
         axes[-1, 1].set_xlabel("recurrent feature (NOT frequency)\nspatial attention (mean, grey: ± deviation)")

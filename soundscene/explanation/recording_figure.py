@@ -1,5 +1,6 @@
 """The picture of one recording: its sound, what the network pooled, and how the prediction came about."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from soundscene.plotting.axes import (
     symmetric_limit,
     wrap_text,
 )
+from soundscene.plotting.player import TimePanel
 from soundscene.plotting.style import (
     BAND_GREY,
     BORDER_GREY,
@@ -31,6 +33,10 @@ from soundscene.plotting.style import (
 )
 from soundscene.plotting.svg import clean
 
+OVER_TIME = "over time"
+BANDS_IN = 2.4  # of a panel with bands, so that 125 and 250 Hz do not touch
+POINTS_PER_IN = 72  # of an SVG by matplotlib
+ATTRIBUTION_COLOURS = "RdBu_r"  # diverging, and told apart by readers who see no red or no green
 _MARKED = 60  # votes up to which each one has its marker
 
 Panel = tuple[float, Callable[[Axes, Axes], None]]
@@ -98,7 +104,7 @@ def recording_figure(
     frame_s = hop / sample_rate
     time = time_axis(view, frame_s)
     panels: list[Panel] = [(0.9, lambda a, s: _wave(a, s, view, sample_rate))]
-    panels += [(1.6, lambda a, s, c=c: _image(a, s, view, time, centres_hz, kind, c)) for c in range(2)]
+    panels += [(BANDS_IN, lambda a, s, c=c: _image(a, s, view, time, centres_hz, kind, c)) for c in range(2)]
     voting = ~view.silent[view.drawn]
     if view.part.temporal is not None and voting.any():
         panels += [
@@ -106,7 +112,7 @@ def recording_figure(
             (1.9, lambda a, s: _mask(a, s, view, time, learnt[0])),
         ]
     if voting.any():
-        panels.append((1.9, lambda a, s: _attribution(a, s, view, time, centres_hz)))
+        panels.append((BANDS_IN, lambda a, s: _attribution(a, s, view, time, centres_hz)))
     posteriors_in = max(0.9, 0.19 * len(view.scenes))
     panels += [(posteriors_in, lambda a, s: _posteriors(a, s, view)), (1.6, lambda a, s: _fused(a, s, view))]
     heights = [height for height, _ in panels]
@@ -118,6 +124,7 @@ def recording_figure(
     figure.suptitle(title, x=0.01, ha="left")
     for (_, draw), (axis, side) in zip(panels, axes, strict=True):
         draw(axis, side)
+        axis.set_label(OVER_TIME)
     for axis in axes[: len(panels) - 2, 0]:
         axis.set_xlim(time.edges_s[0], time.edges_s[-1])
         for start in time.starts_s[1:]:
@@ -128,6 +135,25 @@ def recording_figure(
     handles, labels = axes[-1, 0].get_legend_handles_labels()
     legend_below(figure, handles, labels)
     return figure
+
+
+def time_panels(figure: Figure) -> list[TimePanel]:
+    """Return where the panels over time are in the figure's SVG, for the cursor of a player.
+
+    Args:
+        figure: Of `recording_figure`.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # the reader's font may have it
+        figure.draw_without_rendering()  # the layout decides where the panels are
+    width, height = figure.get_size_inches() * POINTS_PER_IN
+    panels = []
+    for axis in figure.axes:
+        if axis.get_label() == OVER_TIME:
+            box, (start_s, end_s) = axis.get_position(), axis.get_xlim()
+            edges = (box.x0 * width, box.x1 * width, (1 - box.y1) * height, (1 - box.y0) * height)
+            panels.append(TimePanel(*(round(float(x), 2) for x in (*edges, start_s, end_s))))
+    return panels
 
 
 def headline(view: RecordingView) -> str:
@@ -165,8 +191,8 @@ def completeness(view: RecordingView) -> str:
     voting = ~view.silent[view.drawn]
     error, gained = (np.abs(v[voting]).max(initial=0) for v in (view.part.attribution.error, view.part.attribution.gained))
     return (
-        f"integrated gradients: a segment's attributions sum to the change of log posterior from the mean image within "
-        f"{error:.2g} nats (largest change {gained:.3g})"
+        f"attributions are integrated gradients: those of a segment sum to the change of log posterior from the mean image "
+        f"within {error:.2g} nats (largest change {gained:.3g})"
     )
 
 
@@ -217,7 +243,7 @@ def _temporal(axis: Axes, side: Axes, view: RecordingView, time: TimeAxis, frame
         axis.plot(seconds, view.part.temporal[i] * n_frames, color="black", linestyle=CHANNEL_DASHES[dashed])
     axis.axhline(1, color=REFERENCE_GREY, linewidth=0.6)
     how = "" if learnt else "; not learnt by this model"
-    axis.set(ylabel="times uniform", title=f"temporal attention, equation (4): each segment's weights sum to one{how}")
+    axis.set(ylabel="times even", title=f"when the network pooled: temporal attention, 1 is even{how}")
     axis.set_ylim(bottom=0)
     side.axis("off")
 
@@ -233,7 +259,7 @@ def _mask(axis: Axes, side: Axes, view: RecordingView, time: TimeAxis, learnt: b
     axis.pcolormesh(time.edges_s, np.arange(n + 1), time.columns(mask), cmap="Greys", rasterized=True)
     axis.set(
         ylabel="recurrent feature\n(NOT frequency)",
-        title=f"their outer product, mask A of equation (8): {low:.2f} (white) to {high:.2f} (black) times uniform",
+        title=f"when and which features: both attentions multiplied, {low:.2f} (white) to {high:.2f} (black) times even",
     )
     spatial = view.part.spatial[voting] * n
     rows = np.arange(n) + 0.5
@@ -241,7 +267,7 @@ def _mask(axis: Axes, side: Axes, view: RecordingView, time: TimeAxis, learnt: b
     side.plot(spatial.mean(axis=0), rows, color="black")
     side.axvline(1, color=REFERENCE_GREY, linewidth=0.6)
     how = "(grey: lowest to\nhighest segment)" if learnt else "(not learnt)"
-    side.set(ylim=(0, n), yticks=[], xlabel=f"times uniform\n{how}", title="spatial\nattention (5)")
+    side.set(ylim=(0, n), yticks=[], xlabel=f"times even\n{how}", title="spatial\nattention")
 
 
 def _attribution(
@@ -252,13 +278,18 @@ def _attribution(
     both = values.sum(axis=1)
     limit = symmetric_limit(both)
     axis.pcolormesh(
-        time.edges_s, band_edges(centres_hz), time.columns(both), cmap="gray_r", vmin=-limit, vmax=limit, rasterized=True
+        time.edges_s,
+        band_edges(centres_hz),
+        time.columns(both),
+        cmap=ATTRIBUTION_COLOURS,
+        vmin=-limit,
+        vmax=limit,
+        rasterized=True,
     )
-    what = "attribution on the image by integrated gradients (NOT attention), to the log posterior of"
+    scene = clean(view.scenes[view.attributed])
     axis.set_title(
-        wrap_text(f"{what} {clean(view.scenes[view.attributed])}", 105)
-        + f"\nfrom the mean image: black raises it (by {limit:.2g} nats or more), white lowers it, grey does neither; "
-        "channels summed"
+        wrap_text(f"what speaks for {scene} (red) and against it (blue); white does neither", 105)
+        + f"\nfull colour: {limit:.2g} nats of log posterior or more; this is attribution, not attention; channels summed"
     )
     hertz_axis(axis, centres_hz)
     by_band = np.nanmean(values.sum(axis=3), axis=0)

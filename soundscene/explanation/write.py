@@ -11,15 +11,17 @@ from soundscene.explanation.corpus import ATTRIBUTED, SceneMeans, average
 from soundscene.explanation.corpus_figure import corpus_figure, corpus_table
 from soundscene.explanation.members import choose_member, others
 from soundscene.explanation.recording import SEGMENTS, RecordingView, analyse_recording
-from soundscene.explanation.recording_figure import completeness, headline, recording_figure, remarks
+from soundscene.explanation.recording_figure import completeness, headline, recording_figure, remarks, time_panels
 from soundscene.files import write_atomic
 from soundscene.model import Model
 from soundscene.plotting.axes import band_centres_hz
 from soundscene.plotting.page import Picture, Section, Table, page
+from soundscene.plotting.player import Player
 from soundscene.plotting.svg import check_output, clean, render_file, render_svg
 from soundscene.types import Head
 
 SUFFIXES = (".png", ".svg", ".html")
+PICTURE = "explanation"
 
 _ATTENTION = (
     "Temporal attention",
@@ -31,10 +33,10 @@ _SPATIAL = (
     "How much each recurrent feature weighs. A recurrent feature is computed from all bands: this axis is NOT frequency.",
 )
 _ATTRIBUTION = (
-    "Attribution (integrated gradients)",
-    "How many nats each value of the image contributes to the log posterior of one scene on the straight path from the mean "
-    "image of the training part to this one. This panel shows frequencies. It is computed from derivatives and is not "
-    "attention.",
+    "What speaks for a scene and against it",
+    "Attribution by integrated gradients: how many nats each value of the image contributes to the log posterior of one "
+    "scene on the straight path from the mean image of the training part to this one. It is computed from derivatives, "
+    "and is not attention.",
 )
 _FUSED = (
     "Fused prediction over time",
@@ -78,7 +80,7 @@ def explain_recording(
     features, sample_rate = drawn.recipe.features, drawn.recipe.audio.sample_rate
     centres_hz = band_centres_hz(drawn.recipe)
     figure = recording_figure(view, centres_hz, features.kind, sample_rate, features.hop, learnt(drawn))
-    notes = (*view.notes, *remarks(view), completeness(view))
+    notes, last = (*view.notes, *remarks(view)), completeness(view)
     columns = ("scene", "fused", *(f"from {start:g} s" for start in view.start_s[view.drawn]))
     rows = tuple(
         (clean(name), f"{view.fused[-1, i]:.3f}", *(_probability(p) for p in view.posterior[view.drawn, i]))
@@ -86,9 +88,13 @@ def explain_recording(
     )
     table = Table("Posterior of the recording and of each segment drawn", columns, rows)
     lead = f"{view.duration_s:.1f} s of sound, {len(view.start_s)} segments of {view.segment_s:g} s, {view.head} head."
-    terms = (_ATTENTION, _SPATIAL, _ATTRIBUTION, _FUSED) if view.part.temporal is not None else (_ATTRIBUTION, _FUSED)
-    render_notes = _write(out, suffix, figure, headline(view), (lead, *notes), table, terms)
-    return view, (*notes, *render_notes)
+    terms = (_FUSED, _ATTRIBUTION, _ATTENTION, _SPATIAL) if view.part.temporal is not None else (_FUSED, _ATTRIBUTION)
+    terms = (*terms, ("How exact the attributions are", f"{last[0].upper()}{last[1:]}."))
+    player = None
+    if suffix == ".html":
+        player = Player.of(view.part.samples, sample_rate, view.part.samples_from_s, time_panels(figure), PICTURE)
+    render_notes = _write(out, suffix, figure, headline(view), (lead, *notes), table, terms, player)
+    return view, (*notes, *render_notes, last)
 
 
 def explain_manifest(
@@ -163,6 +169,7 @@ def _write(
     lead: Sequence[str],
     table: Table,
     terms: tuple[tuple[str, str], ...],
+    player: Player | None = None,
 ) -> tuple[str, ...]:
     """Write a picture, or a page with picture, table and terms; return notes on what the picture could not show."""
     if suffix != ".html":
@@ -170,11 +177,13 @@ def _write(
         write_atomic(out, content)
         return notes
     caption = "Every panel is explained at the end of this page."
-    picture = Picture("explanation", "Attention, attribution and predictions", caption, render_svg(figure, "explanation"))
+    if player:
+        caption += " A click into a panel moves the player there."
+    picture = Picture(PICTURE, "What the prediction is based on", caption, render_svg(figure, PICTURE))
     sections = (
         Section("Picture", figures=(picture,)),
         Section("Numbers", tables=(table,)),
         Section("How to read the picture", terms=terms),
     )
-    write_atomic(out, page(title, lead, sections).encode("utf-8", "backslashreplace"))
+    write_atomic(out, page(title, lead, sections, player=player).encode("utf-8", "backslashreplace"))
     return ()

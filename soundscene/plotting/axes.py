@@ -18,6 +18,7 @@ from soundscene.recipe import Recipe
 from soundscene.signal.filterbanks import gammatone_centres_hz, mel_centres_hz
 from soundscene.types import clock
 
+OCTAVES_HZ = (125, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
 _CLOCK_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
 _USUAL_LABELS_IN = 1.25  # width that a picture leaves for the labels at its left: 16 letters
 
@@ -36,21 +37,26 @@ def band_edges(centres_hz: Float64[np.ndarray, " band"]) -> Float64[np.ndarray, 
 
 
 def hertz_axis(axis: Axes, centres_hz: Float64[np.ndarray, " band"], along: Literal["x", "y"] = "y") -> None:
-    """Label an axis whose unit is the band with six centre frequencies.
+    """Label an axis whose unit is the band at octaves: 125, 250, 500, 1k and so on.
 
     Args:
         axis: Panel to label.
         centres_hz: Centre frequencies, Hz, low to high.
         along: Which of its axes.
     """
-    ticks = np.linspace(0, len(centres_hz) - 1, 6).round().astype(int)
-    labels = [f"{centres_hz[i]:.0f}" for i in ticks]
-    if along == "x":
+    octaves_hz = np.array([hz for hz in OCTAVES_HZ if centres_hz[0] <= hz <= centres_hz[-1]], dtype=np.float64)
+    if len(octaves_hz) < 2:  # bands that span less than two octaves
+        octaves_hz = centres_hz[[0, len(centres_hz) // 2, -1]]
+    ticks = np.interp(octaves_hz, centres_hz, np.arange(len(centres_hz)))
+    labels = [f"{hz / 1000:g}k" if hz >= 1000 else f"{hz:g}" for hz in octaves_hz.round()]
+    if along == "x":  # where numbers of low octaves would touch, every other one is left out
+        near = [i for i in range(1, len(ticks) - 1) if ticks[i] - ticks[i - 1] < 0.1 * len(centres_hz)]
+        labels = ["" if i in near[::2] else label for i, label in enumerate(labels)]
         axis.set_xticks(ticks, labels)
-        axis.set_xlabel("band centre, Hz")
+        axis.set_xlabel("frequency, Hz")
         return
     axis.set_yticks(ticks, labels)
-    axis.set(ylabel="band centre, Hz", ylim=(-0.5, len(centres_hz) - 0.5))
+    axis.set(ylabel="frequency, Hz", ylim=(-0.5, len(centres_hz) - 0.5))
 
 
 def clock_axis(axis: Axes) -> None:

@@ -2,13 +2,17 @@
 
 import csv
 import io
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
+from soundscene.plotting.player import Player, script, script_source
 from soundscene.texts import csv_cell, markdown, show
 
 LONG = 20  # characters: a column with longer cells is kept wide enough to read them
@@ -85,22 +89,46 @@ class Section:
     terms: tuple[tuple[str, str], ...] = ()
 
 
-def page(title: str, lead: Sequence[str], sections: Sequence[Section], warnings: Sequence[str] = ()) -> str:
+def page(
+    title: str,
+    lead: Sequence[str],
+    sections: Sequence[Section],
+    warnings: Sequence[str] = (),
+    player: Player | None = None,
+    answer: tuple[str, str] | None = None,
+    source: str = "",
+) -> str:
     """Return the page as one HTML document.
 
-    It has no script and fetches nothing, and its content security policy forbids both. All text is plain and is escaped.
+    It fetches nothing and has no script but that of the player, and its content security policy forbids both. All text is
+    plain and is escaped.
 
     Args:
         title: Of the document, and its only first heading.
         lead: Paragraphs at the top.
         sections: What follows the contents.
         warnings: Paragraphs in a box above the lead.
+        player: Sound to play, above the picture that it belongs to.
+        answer: What the page says first, and a command with it, which may be empty.
+        source: Where all numbers of the page are from, one line below the lead.
     """
     environment = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_shown
     )
+    playing = {"facts": json.dumps(player.data), "script": script(), "script_source": script_source()} if player else {}
+    environment.filters["linked"] = partial(_linked, [section.title for section in sections])
     template = environment.from_string(files("soundscene.plotting").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.render(title=title, lead=lead, sections=sections, warnings=warnings, kinds_of=kinds_of)
+    facts = {"title": title, "lead": lead, "sections": sections, "warnings": warnings, "answer": answer, "source": source}
+    return template.render(facts, kinds_of=kinds_of, player=player, **playing)
+
+
+def _linked(titles: Sequence[str], text: str) -> Markup:
+    """Escape plain text, and link "see" with the title of a section to that section."""
+    escaped = str(escape(_shown(text)))
+    for number, title in enumerate(titles, 1):
+        name = str(escape(title))
+        escaped = escaped.replace(f"see {name}", f'see <a href="#section-{number}">{name}</a>')
+    return Markup(escaped)
 
 
 def kinds_of(table: Table) -> list[str]:

@@ -26,7 +26,8 @@ def draw_timeline(line: Timeline, out: Path) -> tuple[str, ...]:
     """Draw a timeline as PNG or SVG, by the suffix of `out`.
 
     Top: a lane for each scene that occurs, longest first, with its spans. The probability of a change is written above
-    it where there is space. Below: the posterior of every scene by the segments themselves, white 0 to black 1. A hatched
+    it where there is space. Below: the tempered posterior of every scene by segment, which the decoder reads, white 0 to
+    black 1. A hatched
     stretch is silence, which has no vote.
 
     Args:
@@ -66,7 +67,7 @@ def timeline_figure(line: Timeline) -> Figure:
     _draw_silence(strip, line)
     strip.set_yticks(np.arange(len(scenes)) + 0.5, scenes)
     strip.set(ylim=(len(scenes), 0), xlim=(0, _end_s(line)))
-    strip.set_title("posterior of the segments themselves")
+    strip.set_title("posterior of each segment alone, tempered: what the spans are decoded from")
     strip.grid(visible=False)
     clock_axis(strip)
     figure.colorbar(mesh, cax=color_bar)
@@ -111,7 +112,7 @@ def _mean_posterior(
     edges_s = np.minimum(np.arange(n + 1) * max(end_s / n, length_s), end_s)
     column = np.clip(np.searchsorted(edges_s, (line.start_s + line.end_s) / 2, "right") - 1, 0, n - 1)
     total = np.zeros((n, len(line.scenes)))
-    np.add.at(total, column, line.posterior)
+    np.add.at(total, column, line.posterior if line.tempered is None else line.tempered)
     count = np.bincount(column, minlength=n)[:, None]
     with np.errstate(invalid="ignore"):
         return (total / count)[:, list(order)], edges_s

@@ -11,13 +11,13 @@ from matplotlib.ticker import MaxNLocator
 
 from soundscene.plotting.axes import legend_below, widen_for_labels
 from soundscene.plotting.style import BORDER_GREY, PAGE_WIDTH_IN, REFERENCE_GREY, SMALL_PT, line_style, styled
+from soundscene.report.confusions import counts_figure
 from soundscene.report.entries import Entry
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.curves import AccuracyByDuration, EpochCurve, Reliability, epoch_curve, reliability
 from soundscene.scoring.intervals import Interval
 from soundscene.scoring.metrics import confusion
 
-LETTER_IN = 0.62 * SMALL_PT / 72  # of a digit
 BARS = (("#222222", ""), ("#ffffff", ""), ("#888888", ""), ("#ffffff", "////"), ("#d0d0d0", ""), ("#ffffff", "xxxx"))
 VERDICTS = {"holds": ("o", "black"), "reversed": ("s", "black"), "undecided": ("o", "white")}
 PANEL_IN = (2.15, 2.95)  # width and height of a panel of the reliability figure with its titles and labels
@@ -25,37 +25,9 @@ MARKS = 8  # markers on a curve
 FEW = 10  # predictions in a bin, below which its share is hardly worth a point
 
 
-@styled
 def confusion_figure(entry: Entry) -> Figure:
-    """Draw predictions by true scene (rows, with their number) and predicted scene (columns); grey is the share of the row.
-
-    Counts pool all parts. No name is cut: the figure grows with the names and with the number of scenes.
-    """
-    counts = confusion(entry.log_posterior(calibrated=False), entry.truth())
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    n = len(counts)
-    cell_in = max(0.27, LETTER_IN * len(str(counts.max())) + 0.1, 1.6 / n)  # the last, so that the axis labels fit
-    names = list(entry.scenes)
-    rows = [f"{name} ({total})" for name, total in zip(names, counts.sum(axis=1), strict=True)]
-    side_in = max(map(len, rows)) * LETTER_IN + 0.5
-    below_in = max(map(len, names)) * LETTER_IN + 0.5
-    figure = Figure(figsize=(side_in + n * cell_in, below_in + n * cell_in), layout="constrained")
-    axis = figure.subplots()
-    axis.pcolormesh(shares, cmap="Greys", vmin=0, vmax=1, edgecolors=BORDER_GREY, linewidth=0.5)
-    axis.set_xticks(np.arange(n) + 0.5, names, rotation=90, rotation_mode="anchor", ha="right", va="center")
-    axis.set_yticks(np.arange(n) + 0.5, rows)
-    axis.set(xlabel="predicted scene", ylabel="true scene (predictions)", ylim=(n, 0), aspect="equal")
-    axis.grid(visible=False)
-    axis.spines[:].set_visible(False)
-    axis.tick_params(length=0)
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        color = "white" if shares[row, column] > 0.5 else "black"
-        axis.text(
-            column + 0.5, row + 0.5, str(counts[row, column]), ha="center", va="center", color=color, fontsize=SMALL_PT,
-            fontweight="bold" if row == column else "normal",
-        )  # fmt: skip
-    widen_for_labels(figure, left=names, below=names)
-    return figure
+    """Draw the predictions of an entry as `counts_figure` does; counts pool all parts."""
+    return counts_figure(confusion(entry.log_posterior(calibrated=False), entry.truth()), entry.scenes)
 
 
 @styled

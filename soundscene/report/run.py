@@ -8,9 +8,12 @@ from soundscene.errors import TrainingError
 from soundscene.experiment.diagnosis import LEAKAGE
 from soundscene.experiment.plan import Plan
 from soundscene.experiment.results import RunFolder, SplitResult
+from soundscene.plotting.page import Table
+from soundscene.report.advice import Advice
 from soundscene.report.entries import Fusion
 from soundscene.report.published import row_of
 from soundscene.report.summary import RunFacts
+from soundscene.report.tables import METHODS
 from soundscene.report.write import write_report
 from soundscene.systems.catalogue import split_names
 
@@ -29,15 +32,24 @@ class Report:
         page: Path of the HTML page.
         text: The tables as Markdown.
         notes: What the reader should know first.
+        advice: Which system to use; None where the results must not be used for that.
+        summary: Accuracy of each system, the table of the terminal.
     """
 
     page: Path
     text: str
     notes: tuple[str, ...]
+    advice: Advice | None
+    summary: Table
 
 
 def report_on_run(
-    run: Path, out: Path | None = None, main: str | None = None, fuse: Sequence[str] = (), safe_csv: bool = False
+    run: Path,
+    out: Path | None = None,
+    main: str | None = None,
+    fuse: Sequence[str] = (),
+    safe_csv: bool = False,
+    title: str = "",
 ) -> Report:
     """Write tables, figures and page of the results in a run folder, finished or not.
 
@@ -49,6 +61,7 @@ def report_on_run(
         main: System of the figures of one entry, as "att-crnn-mel/svm".
         fuse: Further fusions of stored results, as "NAME=SYSTEM,SYSTEM".
         safe_csv: Whether no cell of CSV may be taken for a formula by a spreadsheet.
+        title: Of the page, by default that of the corpus.
 
     Raises:
         TrainingError: A folder without results, or a name that has none.
@@ -64,7 +77,8 @@ def report_on_run(
             raise TrainingError(
                 f"--fuse {fusion.name}: no results of {', '.join(unknown)}; there are {', '.join(sorted(systems))}"
             )
-    name, _, head = (main or "att-crnn-mel/svm").partition("/")
+    recipe = plan.base_recipe()
+    name, _, head = (main or f"att-crnn-mel/{recipe.calibration.head}").partition("/")
     if main and not any(r.system == name and head in r.heads for r in results):
         allowed = sorted({f"{r.system}/{head}" for r in results for head in r.heads})
         raise TrainingError(f"--main {main}: allowed are {', '.join(allowed)}")
@@ -85,11 +99,20 @@ def report_on_run(
         litis=plan.litis,
         main=(name, head),
         heading=LEAKAGE if plan.diagnosis else "",
+        title=title,
+        recipe=recipe,
+        manifest=_manifest_name(plan),
     )
     folder = out or run / "report"
-    page = write_report(facts, results, folder, safe_csv=safe_csv)
+    page, advice, summary = write_report(facts, results, folder, safe_csv=safe_csv)
     notes = (f"{len(missing)} of {len(plan.tasks())} trainings have no result yet; the page lists them",) if missing else ()
-    return Report(page, (folder / "tables.md").read_text(encoding="utf-8"), notes)
+    return Report(page, (folder / "tables.md").read_text(encoding="utf-8"), notes, advice, summary)
+
+
+def _manifest_name(plan: Plan) -> str:
+    """Return the name of the manifest beside the recordings, as `experiment` was given it, as far as that is known."""
+    names = ("manifest.csv", f"{plan.corpus}.csv")
+    return next((name for name in names if (Path(plan.root) / name).is_file()), "MANIFEST")
 
 
 def _fusion(text: str) -> Fusion:
@@ -108,15 +131,12 @@ def _machine(result: SplitResult) -> str:
 
 def _reimplemented(results: Sequence[SplitResult]) -> tuple[str, ...]:
     """Return a note on the systems named after papers whose full text was not available."""
-    pages: dict[str, list[str]] = {}
-    for title, system in dict.fromkeys((r.title, r.system) for r in results):
-        row = row_of(system)
-        if row is not None and row.page:
-            pages.setdefault(row.page, []).append(title)
-    if not pages:
+    named = {r.title: row_of(r.system) for r in results}
+    titles = [title for title, row in named.items() if row is not None and row.page]
+    if not titles:
         return ()
-    named = "; ".join(f"{', '.join(titles)} (decision {page})" for page, titles in sorted(pages.items()))
-    return (f"Systems of that kind with our choices, not reproductions of the papers they are named after: {named}.",)
+    kind = "systems of that kind with our choices, not reproductions of the papers they are named after"
+    return (f"{', '.join(titles)}: {kind} (see {METHODS}).",)
 
 
 def _left_out(plan: Plan) -> tuple[str, ...]:

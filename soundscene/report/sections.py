@@ -20,8 +20,9 @@ from soundscene.report.figures import (
     split_figure,
     training_figure,
 )
+from soundscene.report.published import row_of
 from soundscene.report.summary import RunFacts
-from soundscene.report.tables import principal
+from soundscene.report.tables import METHODS, principal
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.curves import AccuracyByDuration, accuracy_by_seconds
 from soundscene.scoring.intervals import Interval
@@ -65,10 +66,13 @@ def sections(findings: Findings) -> list[Section]:
         *_duration(findings),
         *_training(findings),
         _run(findings),
+        _methods(findings),
     ]
 
 
-def duration_curves(entries: Sequence[Entry], results: Sequence[SplitResult]) -> list[tuple[Entry, AccuracyByDuration]]:
+def duration_curves(
+    entries: Sequence[Entry], results: Sequence[SplitResult], head: str = "svm"
+) -> list[tuple[Entry, AccuracyByDuration]]:
     """Return the accuracy by seconds used of every principal entry with segments, all parts together.
 
     The length of a segment is the one in the system's choices. Without it, or where members of a fusion differ, there is no
@@ -77,10 +81,11 @@ def duration_curves(entries: Sequence[Entry], results: Sequence[SplitResult]) ->
     Args:
         entries: Made of the results.
         results: With the choices of their systems.
+        head: The recipe's.
     """
     length_s = {r.system: r.choices.get("audio", {}).get("segment_s") for r in results}
     curves = []
-    for c in principal(entries):
+    for c in principal(entries, head):
         lengths = {length_s.get(name) for name in c.members or (c.name,)}
         (length,) = lengths if len(lengths) == 1 else (None,)
         if not c.has_segments or length is None:
@@ -146,7 +151,7 @@ def _comparisons(findings: Findings) -> Section:
 
 def _scenes(findings: Findings) -> Section:
     main = findings.main
-    shown = [main, *(c for c in principal(findings.entries) if c is not main)][:BARS]
+    shown = [main, *(c for c in principal(findings.entries, findings.facts.head) if c is not main)][:BARS]
     pictures = (
         _picture(
             "scenes",
@@ -212,7 +217,8 @@ def _training(findings: Findings) -> list[Section]:
     varied = [c for c in by_system.values() if c.base]
     pictures = []
     if own:
-        pictures.append(_epochs("epochs", "Test accuracy of segments against epoch (Figure 2)", own[:CURVES]))
+        title = "Test accuracy of segments against epoch"
+        pictures.append(_epochs("epochs", f"{title} (Figure 2)" if findings.facts.litis else title, own[:CURVES]))
     if varied:
         bases = [by_system[name] for name in dict.fromkeys(c.base for c in varied) if name in by_system]
         pictures.append(_epochs("epochs-variants", "The same for variants", [*bases, *varied][:CURVES]))
@@ -257,6 +263,41 @@ def _run(findings: Findings) -> Section:
     notes = [note for r in findings.results for note in dict.fromkeys(r.notes)]
     text += [f"{note} ({notes.count(note)} of {len(findings.results)} trainings)" for note in dict.fromkeys(notes)]
     return Section("How it was run", tuple(text), (findings.tables["cost"],))
+
+
+def _methods(findings: Findings) -> Section:
+    """Say in words what the tests are, for readers without the decision pages."""
+    terms = [
+        (
+            "Intervals",
+            "Groups of recordings are drawn with replacement 10,000 times; the interval holds the middle 95 % of the scores."
+            " Recordings of one group are right or wrong together, so single recordings are never drawn.",
+        ),
+        (
+            "Comparisons where every group is tested once",
+            "The signs of the differences are flipped group by group; p is the share of flips with at least the difference "
+            "found. Holm's correction runs over all comparisons of the page.",
+        ),
+        (
+            "Comparisons over random splits of one corpus",
+            "Training parts overlap, so results of splits are not independent: the corrected resampled t test of Nadeau and "
+            "Bengio (2003).",
+        ),
+        (
+            "Which system to use",
+            "The system with the highest accuracy is compared with each other one. Each p is multiplied by the number of "
+            "pairs of systems, because the leader was picked by the same recordings.",
+        ),
+    ]
+    if any((row := row_of(r.system)) is not None and row.page for r in findings.results):
+        terms.append(
+            (
+                "Systems named after papers",
+                "They are systems of that kind. The full text of the papers was not available, so they reproduce nothing; "
+                "soundscene's decision pages say what was chosen.",
+            )
+        )
+    return Section(METHODS, terms=tuple(terms))
 
 
 def _only(table: Table, entry: Entry) -> Table:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from soundscene.experiment.results import SplitResult
+from soundscene.recipe import Recipe
 from soundscene.report.entries import Entry, Fusion
 from soundscene.report.tables import Setting
 from soundscene.scoring.comparisons import Comparison
@@ -33,6 +34,9 @@ class RunFacts:
         bases: As in `make_entries`.
         litis: Whether the published numbers belong beside these.
         main: Name and head of the entry that the figures of one entry show; the first entry where there is no such entry.
+        title: Of the page, "" for that of the corpus.
+        recipe: What all systems start from.
+        manifest: Name of the manifest, for the command that trains a model.
         heading: Put before the title of the page and of every table and figure, if the results must not be read without it.
     """
 
@@ -51,6 +55,14 @@ class RunFacts:
     litis: bool = False
     main: tuple[str, str] = ("att-crnn-mel", "svm")
     heading: str = ""
+    title: str = ""
+    recipe: Recipe | None = None
+    manifest: str = "MANIFEST"
+
+    @property
+    def head(self) -> str:
+        """Head of the tables with one head: the recipe's."""
+        return self.recipe.calibration.head if self.recipe else "svm"
 
 
 def setting(facts: RunFacts, results: Sequence[SplitResult]) -> Setting:
@@ -96,9 +108,9 @@ def lead(
     titles = list(dict.fromkeys(r.title for r in results))
     n_splits, seeds = len({r.split for r in results}), sorted({r.seed for r in results})
     corpus = (
-        f"{facts.corpus}: {_count(facts.n_recordings, 'recording')} of {_count(len(facts.scenes), 'scene')} in "
-        f"{_count(facts.n_groups, 'group')}. Splits: {facts.splits_text}; {_count(n_splits, 'split')} with results. "
-        f"{_count(len(titles), 'system')}: {', '.join(titles)}. Seeds: {', '.join(map(str, seeds))}."
+        f"{_count(facts.n_recordings, 'recording')} of {_count(len(facts.scenes), 'scene')} in "
+        f"{_count(facts.n_groups, 'group')}; {_count(len(titles), 'system')}, {_count(n_splits, 'split')}, "
+        f"{_count(len(seeds), 'seed')}: {', '.join(titles)}."
     )
     score = (
         f"{main.label} predicts the right scene for {100 * interval.estimate:.1f} % of the test recordings "

@@ -31,9 +31,10 @@ from soundscene.scoring.separation import fisher_criterion
 N_PAIRS = 5
 N_WRONG = 10
 NONE = "–"
+METHODS = "How it was tested"  # title of the section that says it
 ASSUMED = (
     "Published: LITIS Rouen, Phan et al. 2019, on the split files of the data set. The paper does not say which head its "
-    "numbers are of; that they belong beside the SVM is an assumption (decision 0033)."
+    "numbers are of; that they belong beside the SVM is an assumption."
 )
 
 
@@ -78,7 +79,8 @@ def accuracy_table(entries: Sequence[Entry], setting: Setting, litis: bool = Fal
         printed = _printed(beside(c).segment, beside(c).recording) if litis else ()
         rows.append((*cells, *printed))
     notes = ["Mean ± standard deviation over splits; interval: bootstrap over groups, all splits together."]
-    return Table("Accuracy by segment and by recording (Table 2)", columns, tuple(rows), (*notes, *_ends(setting, litis)))
+    title = "Accuracy by segment and by recording"
+    return Table(f"{title} (Table 2)" if litis else title, columns, tuple(rows), (*notes, *_ends(setting, litis)))
 
 
 def comparison_table(entries: Sequence[Entry], setting: Setting, litis: bool = False) -> Table:
@@ -109,7 +111,8 @@ def comparison_table(entries: Sequence[Entry], setting: Setting, litis: bool = F
         ours = {c.name for c in entries}
         rows += [(p.title, *[NONE] * 6, *_printed(*_triple(p))) for p in PUBLISHED if p.name not in ours]
     notes = ["Means over splits, by recording; macro: over scenes, one that is neither true nor predicted counts 0."]
-    return Table("Accuracy, F1 and precision (Table 3)", columns, tuple(rows), (*notes, *_ends(setting, litis)))
+    title = "Accuracy, F1 and precision"
+    return Table(f"{title} (Table 3)" if litis else title, columns, tuple(rows), (*notes, *_ends(setting, litis)))
 
 
 def claims_table(comparisons: Sequence[Comparison], setting: Setting) -> Table:
@@ -131,7 +134,7 @@ def claims_table(comparisons: Sequence[Comparison], setting: Setting) -> Table:
         f"First minus second, on the same recordings, mean over seeds. Holm's correction runs over all {len(rows)} rows; "
         'intervals and "could show" are not corrected.',
         "Could show: the difference that a test at 5 % would find in four of five corpora like this one. Undecided: not "
-        "shown to differ, which is not shown to be equal. Tests: decision 0053.",
+        f"shown to differ, which is not shown to be equal. Tests: see {METHODS}.",
         setting.line(),
     )
     return Table("Paired comparisons", columns, tuple(rows), notes)
@@ -144,6 +147,7 @@ def all_tables(
     setting: Setting,
     litis: bool = False,
     n: int = 10_000,
+    head: str = "svm",
 ) -> dict[str, Table]:
     """Return every table that is the same whenever the results are the same, by a name for its file; not the cost.
 
@@ -154,8 +158,9 @@ def all_tables(
         setting: For the last note of each table.
         litis: Put the published numbers beside the SVM.
         n: Bootstrap draws.
+        head: The recipe's.
     """
-    chief = principal(entries)
+    chief = principal(entries, head)
     return {
         "table2": accuracy_table(entries, setting, litis, n),
         "table3": comparison_table(entries, setting, litis),
@@ -168,10 +173,15 @@ def all_tables(
     }
 
 
-def principal(entries: Sequence[Entry]) -> list[Entry]:
-    """Return systems and fusions that are no variants, each with its SVM if it has one, else with the head it has."""
-    with_svm = {c.name for c in entries if c.head == "svm"}
-    return [c for c in entries if not c.base and (c.head == "svm" or c.name not in with_svm)]
+def principal(entries: Sequence[Entry], head: str = "svm") -> list[Entry]:
+    """Return systems and fusions that are no variants, each with one head: the recipe's if it has that, else its own.
+
+    Args:
+        entries: To choose from.
+        head: The recipe's.
+    """
+    with_head = {c.name for c in entries if c.head == head}
+    return [c for c in entries if not c.base and (c.head == head or c.name not in with_head)]
 
 
 def scene_table(entries: Sequence[Entry], setting: Setting) -> Table:

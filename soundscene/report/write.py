@@ -10,21 +10,22 @@ from soundscene.errors import TrainingError
 from soundscene.experiment.results import SplitResult
 from soundscene.files import write_atomic
 from soundscene.plotting.page import Table, page
+from soundscene.report.advice import Advice, advise
 from soundscene.report.claims import claims, compare, share_tested
 from soundscene.report.entries import Entry, find, make_entries
 from soundscene.report.sections import Findings, duration_curves, duration_table, sections
 from soundscene.report.summary import RunFacts, lead, setting, warnings
-from soundscene.report.tables import all_tables, cost_table, generator_for
+from soundscene.report.tables import all_tables, cost_table, generator_for, principal
 from soundscene.scoring.curves import AccuracyByDuration
-from soundscene.scoring.intervals import mean_interval
+from soundscene.scoring.intervals import Interval, mean_interval
 from soundscene.scoring.metrics import confusion
 from soundscene.texts import markdown
 
 
 def write_report(
     facts: RunFacts, results: Sequence[SplitResult], out: Path, n: int = 10_000, safe_csv: bool = False
-) -> Path:
-    """Write a report of stored results into a folder and return the path of its page.
+) -> tuple[Path, Advice | None, Table]:
+    """Write a report of stored results into a folder.
 
     Everything is computed before anything is written, and each file is written atomically, the page last. Equal results give
     equal bytes, except for the cost table. Other files in the folder are left alone.
@@ -36,25 +37,36 @@ def write_report(
         n: Draws of bootstraps and sign flips.
         safe_csv: Whether no cell of CSV may be taken for a formula.
 
+    Returns:
+        Path of the page, which system to use, and the accuracy of each. Results under a heading give no advice.
+
     Raises:
         TrainingError: The results do not fit together (see `make_entries`), or the folder cannot be written.
     """
     entries = make_entries(results, facts.fusions, facts.bases)
-    main = find(entries, *facts.main) or entries[0]
+    main = find(entries, *facts.main) or principal(entries, facts.head)[0]
     share = share_tested(results)
     untested = facts.design == "repeated" and len({r.split for r in results}) > 1 and not share and bool(claims(entries))
     comparisons = [] if untested else compare(entries, facts.design, share, n)
     intervals = [mean_interval(c.correct(), c.groups(), generator_for(f"{c.label} recording"), n) for c in entries]
-    curves = duration_curves(entries, results)
+    curves = duration_curves(entries, results, facts.head)
+    chief = [(c, i) for c, i in zip(entries, intervals, strict=True) if c in principal(entries, facts.head)]
+    candidates, of_candidates = [c for c, _ in chief], [i for _, i in chief]
+    chosen = (results, facts.design, share, facts.recipe, facts.manifest, n)
+    advice = None if facts.heading else advise(candidates, of_candidates, *chosen)
     stated = setting(facts, results)
-    tables = all_tables(results, entries, comparisons, stated, facts.litis, n)
+    tables = all_tables(results, entries, comparisons, stated, facts.litis, n, facts.head)
     tables |= {"seconds": duration_table(curves), "cost": cost_table(results, stated)}
     tables = {name: replace(table, title=_headed(facts, table.title)) for name, table in tables.items()}
     contents = [
-        replace(section, figures=tuple(replace(p, title=_headed(facts, p.title)) for p in section.figures))
+        replace(
+            section,
+            figures=tuple(replace(p, title=_headed(facts, p.title)) for p in section.figures),
+            tables=tuple(replace(t, notes=tuple(n for n in t.notes if n != stated.line())) for t in section.tables),
+        )
         for section in sections(Findings(facts, results, entries, main, intervals, comparisons, tables, curves))
     ]
-    title = _headed(facts, f"Acoustic scenes: {facts.corpus}")
+    title = _headed(facts, facts.title or f"Acoustic scenes: {facts.corpus}")
     interval = intervals[[c is main for c in entries].index(True)]
     top, warned = lead(facts, results, main, interval, comparisons), warnings(facts, untested)
     numbers = {
@@ -64,10 +76,25 @@ def write_report(
     }
     content = {f"csv/{name}.csv": _marked(facts, table).csv(safe_csv) for name, table in (tables | numbers).items()}
     content |= {f"figures/{picture.name}.svg": picture.svg + "\n" for section in contents for picture in section.figures}
-    content |= {"tables.md": _markdown(title, [*warned, *top], tables), "report.html": page(title, top, contents, warned)}
+    said = [advice.text, *([f"To train it: {advice.command}"] if advice.command else [])] if advice else []
+    html = page(title, top, contents, warned, answer=(advice.text, advice.command) if advice else None, source=stated.line())
+    content |= {"tables.md": _markdown(title, [*warned, *said, *top], tables), "report.html": html}
     for name, text in content.items():
         _write(out / name, text)
-    return out / "report.html"
+    return out / "report.html", advice, summary_table(chief)
+
+
+def summary_table(chief: Sequence[tuple[Entry, Interval]]) -> Table:
+    """Return the recording accuracy of each principal entry, the best first.
+
+    Args:
+        chief: Entries, and the intervals of their accuracy.
+    """
+    rows = tuple(
+        (c.title, c.head, f"{100 * i.estimate:.1f} %", f"{100 * i.low:.1f} to {100 * i.high:.1f} %")
+        for c, i in sorted(chief, key=lambda row: -row[1].estimate)
+    )
+    return Table("Recording accuracy", ("system", "head", "accuracy", "95 % interval"), rows)
 
 
 def _headed(facts: RunFacts, title: str) -> str:

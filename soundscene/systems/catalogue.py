@@ -158,6 +158,18 @@ def is_backbone(member: str) -> bool:
 _MEMBERS = ("neural", "transfer")  # modules of systems that can be members of a model
 
 
+def trainable(name: str) -> bool:
+    """Tell whether `soundscene train` trains a system, so that a model can have it as a member.
+
+    >>> trainable("cnn-mel"), trainable("hog")
+    (True, False)
+
+    Args:
+        name: Of a system.
+    """
+    return any(spec.name == name and spec.module in _MEMBERS for spec in SYSTEMS)
+
+
 def default_members(settings: Sequence[str] = ()) -> dict[str, Recipe]:
     """Return the members that `train` trains without being told which: docs/decisions/0101-the-default-of-train.md.
 

@@ -33,11 +33,14 @@ from soundscene.systems.calibration import HEADS, calibrate, predict
 from soundscene.systems.system import FitContext, Fitted, PredictFunction, System, SystemPredictions
 from soundscene.training.augment import any_of, augmented_pieces
 from soundscene.training.calibrate import fit_svm
-from soundscene.training.fit import EpochCallback, LabelledImages, fit
+from soundscene.training.fit import EpochCallback, LabelledImages, StepCallback, fit
 from soundscene.types import Recording
 
 MemberCallback = Callable[[str, dict[str, float], Network], None]
 """Called after each epoch with the name of the member, its row of the history and its network in evaluation mode."""
+
+MemberStepCallback = Callable[[str, int, int], None]
+"""Called with the name of the member, its steps done, and its steps in all."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ def train_members(
     fabric: Fabric | None = None,
     checkpoint: Callable[[str], Path | None] = lambda name: None,
     on_epoch: MemberCallback | None = None,
+    on_step: MemberStepCallback | None = None,
     provenance: Mapping[str, Any] | None = None,
     front_end: int = FRONT_END,
     backbones: Mapping[str, BackboneMember] | None = None,
@@ -132,6 +136,7 @@ def train_members(
         checkpoint: File of a member that is written after every epoch, and resumed from if it exists. That of a finished
             member resumes to its end.
         on_epoch: Called after each epoch.
+        on_step: Called before each step.
         provenance: Facts to store in the model beside those of the training.
         front_end: Version of the front-end that made the features of the corpus.
         backbones: Members of frozen backbones, by their name, whose SVMs are to be fitted.
@@ -165,6 +170,7 @@ def train_members(
             fabric=fabric,
             checkpoint=checkpoint(name),
             on_epoch=partial(on_epoch, name) if on_epoch else None,
+            on_step=partial(on_step, name) if on_step else None,
             front_end=front_end,
         )
         for number, (name, recipe) in enumerate(recipes.items())
@@ -195,6 +201,7 @@ def _train_member(
     fabric: Fabric | None,
     checkpoint: Path | None,
     on_epoch: EpochCallback | None,
+    on_step: StepCallback | None,
     front_end: int,
 ) -> TrainedMember:
     started = time.perf_counter()
@@ -208,6 +215,7 @@ def _train_member(
         epoch_size=int(part.voting.sum()),
         checkpoint=checkpoint,
         on_epoch=on_epoch,
+        on_step=on_step,
     )
     # SVM on the embeddings of unmixed segments (section 2.4), and of an augmented copy of them, so that its probabilities
     # hold for other devices too (docs/decisions/0102).

@@ -5,9 +5,9 @@ import os
 import torch
 from lightning_fabric import Fabric
 
+from soundscene.compute import DEVICES
 from soundscene.errors import TrainingError
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 

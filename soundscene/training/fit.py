@@ -32,6 +32,10 @@ EpochCallback = Callable[[dict[str, float], Network], None]
 nothing can be selected by it."""
 
 
+StepCallback = Callable[[int, int], None]
+"""Called with (steps done, steps in all); it must not wait for the device."""
+
+
 @dataclass(frozen=True)
 class TrainedNetwork:
     """Result of a training.
@@ -57,6 +61,7 @@ def fit(
     epoch_size: int | None = None,
     checkpoint: Path | None = None,
     on_epoch: EpochCallback | None = None,
+    on_step: StepCallback | None = None,
 ) -> TrainedNetwork:
     """Train the network of a recipe on between-class examples (sections 3 and 4.3).
 
@@ -70,6 +75,7 @@ def fit(
         checkpoint: File that is written after every epoch, and resumed from if it exists. The result is the same to the
             bit on the same machine with the same number of threads.
         on_epoch: Called after each epoch.
+        on_step: Called before each step.
 
     Raises:
         TrainingError: If the corpus has one scene, the checkpoint belongs to another training, the loss is not finite,
@@ -99,7 +105,7 @@ def fit(
             # 1. Train: draw pairs, mix them, step.
             started = time.perf_counter()
             set_rate(optimiser, _learning_rate(recipe, state.epoch))
-            loss = _train_epoch(recipe, fabric, step, training.labels.cpu(), n, state.epoch)
+            loss = _train_epoch(recipe, fabric, step, training.labels.cpu(), n, state.epoch, on_step)
             state.epoch += 1
             row = {"epoch": float(state.epoch), "loss": loss, "seconds": time.perf_counter() - started}
 
@@ -135,7 +141,15 @@ def _check(choices: TrainingRecipe, n: int, n_processes: int, validation: Labell
         )
 
 
-def _train_epoch(recipe: Recipe, fabric: Fabric, step: Step, labels: Int64[Tensor, " segment"], n: int, epoch: int) -> float:
+def _train_epoch(
+    recipe: Recipe,
+    fabric: Fabric,
+    step: Step,
+    labels: Int64[Tensor, " segment"],
+    n: int,
+    epoch: int,
+    on_step: StepCallback | None,
+) -> float:
     """Train on n freshly drawn examples and return the mean loss.
 
     Everything random is seeded by (seed, epoch), so an epoch after a resume is the epoch of an uninterrupted training.
@@ -145,7 +159,10 @@ def _train_epoch(recipe: Recipe, fabric: Fabric, step: Step, labels: Int64[Tenso
     torch.manual_seed(_seed(choices.seed, epoch, 1 + rank))  # dropout uses the global generator, and differs by rank
     draw = draw_pairs if choices.mixing == "between-class" else no_mixing
     step.start(draw(labels, n, draws, choices.balanced))
-    for part in torch.arange(n).tensor_split(math.ceil(n / choices.batch_size)):  # even batches: no tiny last one
+    parts = torch.arange(n).tensor_split(math.ceil(n / choices.batch_size))  # even batches: no tiny last one
+    for number, part in enumerate(parts):
+        if on_step:
+            on_step(epoch * len(parts) + number, choices.epochs * len(parts))
         augmentation_seed = int(torch.randint(2**62, (), generator=draws))
         # Rank r takes every world_size-th example of the batch, from the r-th on.
         step.run(slice(int(part[0]) + rank, int(part[-1]) + 1, fabric.world_size), _seed(augmentation_seed, rank, 0))

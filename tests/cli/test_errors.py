@@ -160,8 +160,16 @@ BROKEN: list[tuple[str, Callable[[Path, Path, Path], Words], str]] = [
     ("model damaged", lambda c, m, t: ["predict", damaged(m, t), c], r".*: damaged or not a \.safetensors file \(.*"),
     ("model foreign", lambda c, m, t: ["info", foreign(t)], r".*: a \.safetensors file, but not a model of soundscene; .*"),
     ("model newer", lambda c, m, t: ["info", newer(m, t)], r".*: written in format 3, this soundscene reads up to 2; .*"),
-    ("model a folder", lambda c, m, t: ["evaluate", t, c], r".*: is a folder, expected a \.safetensors file"),
-    ("model a CSV", lambda c, m, t: ["evaluate", c, c], r".*: damaged or not a \.safetensors file \(.*"),
+    (
+        "model a folder",
+        lambda c, m, t: ["evaluate", t, c],
+        r".*/empty: is a folder, expected .*, which .*: soundscene evaluate MODEL\.safetensors .*/manifest\.csv",
+    ),
+    (
+        "model a CSV",
+        lambda c, m, t: ["info", c],
+        r".*: is a list of recordings, expected .*: soundscene info MODEL\.safetensors",
+    ),
     (
         "no sound in the folder",
         lambda c, m, t: ["predict", m, t],
@@ -233,7 +241,7 @@ def test_what_a_user_does_wrong_is_one_line(
         (["predict"], "Missing argument"),
         (["hear"], "No such command 'hear'"),
         (["train", "a.csv"], "Missing option '--out'"),
-        (["train", "a.csv", "--out", "m", "--epochs", "3"], "No such option: --epochs"),
+        (["train", "a.csv", "--out", "m", "--epoch", "3"], "No such option: --epoch"),
         (["train", "a.csv", "--out", "m", "--workers", "0"], "Invalid value for '--workers'"),
         (["predict", "m", "a.wav", "--head", "tail"], "'tail' is not one of"),
         (["predict", "m", "a.wav", "--json", "--format", "csv"], "--json is --format json and contradicts --format csv"),

@@ -69,7 +69,7 @@ def test_ablations_are_systems_of_a_report(manifest: Path, tmp_path: Path, capfd
     words = ("--systems", "att-crnn-mel", "--ablate", "att-crnn-mel", "--splits", "folds=2,seed=1")
     assert run("experiment", manifest, "--out", tmp_path / "run", *words, *SMALL) == 0
     assert "12 of 12 trainings have a result" in capfd.readouterr().out
-    assert run("report", tmp_path / "run") == 0
+    assert run("report", tmp_path / "run", "--tables") == 0
     assert "no between-class training" in capfd.readouterr().out
 
 

@@ -24,7 +24,7 @@ def test_a_recording_and_a_manifest_are_distinguished_by_the_suffix(model: Path,
     assert found.exit_code == 0, found.output
     assert found.stdout.startswith(f"{tmp_path / 'a.png'}: ")
     assert "note: Drawn in detail: 1 of 2 segments, 0 s to 2 s." in found.stderr
-    assert "note: integrated gradients: a segment's attributions sum" in found.stderr
+    assert "note: attributions are integrated gradients: those of a segment sum" in found.stderr
     found = run(model, manifest, "--out", tmp_path / "b.html", "--test", "fold=1", "--segments", "1")
     assert found.exit_code == 0, found.output
     assert found.stdout == f"{tmp_path / 'b.html'}: 3 recordings of 3 scenes\n"

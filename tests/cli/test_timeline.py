@@ -38,6 +38,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_form_says_the_same(model: Path, sound: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run(model, sound, "--format", "csv", "--stay", "20")
     told = capfd.readouterr()
+    assert told.out.splitlines()[0] == "path,start_s,end_s,scene,probability,change_probability,start_time,end_time"
     rows = list(csv.DictReader(io.StringIO(told.out)))
     assert rows
     assert told.err == f"note: {sound}: 1 segment(s) of digital silence did not vote\n"
@@ -57,6 +58,9 @@ def test_every_form_says_the_same(model: Path, sound: Path, capfd: pytest.Captur
     run(model, sound, "--stay", "20")
     table = capfd.readouterr().out
     assert "two, scenes.wav, 0:00:18" in table
+    lasting = {scene: sum(float(r["end_s"]) - float(r["start_s"]) for r in rows if r["scene"] == scene) for scene in SCENES}
+    shares = table[table.index("share of time, 0:00:18") :].split()
+    assert all(f"{seconds / 18:.1%}" in shares for seconds in lasting.values() if seconds)
     assert all(row["scene"] in table for row in rows)
 
 
@@ -104,3 +108,42 @@ def test_what_cannot_be_is_refused_before_the_sound_is_read(
 def test_help_names_the_default_stay(capfd: pytest.CaptureFixture[str]) -> None:
     run("--help")
     assert f"Default: {DEFAULT_STAY_S:g}." in " ".join(capfd.readouterr().out.split())
+
+
+def test_a_folder_of_recordings_has_a_file_each_and_the_shares_of_time(
+    model: Path, sound: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+    for name in ("SITE_20260503_140000.wav", "b.wav"):
+        (log / name).parent.mkdir(exist_ok=True)
+        (log / name).write_bytes(sound.read_bytes())
+    (log / "c.wav").write_text("no sound")
+    with pytest.raises(SystemExit) as end:
+        app([str(word) for word in (model, log, "--out", tmp_path / "out", "--stay", "20", "--format", "raven")])
+    assert end.value.code == 3
+    told = capfd.readouterr()
+    assert "began 2026-05-03 14:00:00 by its file name" in told.err
+    assert "c.wav: is not an audio file" in told.err
+    names = ["SITE_20260503_140000.selections.txt", "b.selections.txt", "shares.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    header, first, *_ = (line.split("\t") for line in (tmp_path / "out" / names[0]).read_text().splitlines())
+    box = dict(zip(header, first, strict=True))
+    assert (box["Begin Clock Time"], box["High Freq (Hz)"], box["Begin Time (s)"]) == ("14:00:00", "11025", "0.000000")
+    shares = list(csv.DictReader(io.StringIO((tmp_path / "out" / "shares.csv").read_text())))
+    assert {row["scene"] for row in shares} >= set(SCENES)
+    assert sum(float(row["share"]) for row in shares) == pytest.approx(2, abs=1e-4)  # one for each recording
+    run(model, log / "b.wav", log / "SITE_20260503_140000.wav", "--out", tmp_path / "rows.csv", "--stay", "20")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "rows.csv").read_text())))
+    assert [Path(row["path"]).name for row in rows] == sorted(Path(row["path"]).name for row in rows)[::-1]
+    assert {row["start_time"][:10] for row in rows} == {"", "2026-05-03"}
+    with pytest.raises(SceneError, match="--start is for one recording, and these are 3"):
+        app([str(word) for word in (model, log, "--start", "2026-05-03T14:00:00")])
+
+
+def test_the_start_that_is_given_counts(model: Path, sound: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(model, sound, "--start", "2026-05-03T23:59:55+02:00", "--format", "csv", "--stay", "20")
+    rows = list(csv.DictReader(io.StringIO(capfd.readouterr().out)))
+    assert rows[0]["start_time"] == "2026-05-03T23:59:55+02:00"
+    assert rows[-1]["end_time"] == "2026-05-04T00:00:13+02:00"
+    with pytest.raises(SceneError, match="--start 'noon': expected a time such as"):
+        app([str(model), str(sound), "--start", "noon"])

@@ -77,7 +77,7 @@ def test_names_that_look_the_same_are_the_same_and_stay_as_they_were_written(tmp
     earlier, later = plan_of("Cafe\u0301", "O\u0308rtchen"), plan_of("Caf\u00e9", "\u00d6rtchen")
     joined = later.joined(earlier, tmp_path)
     assert (joined.recordings, list(joined.splits)) == (earlier.recordings, list(earlier.splits))
-    with pytest.raises(TrainingError, match="with other recordings"):
+    with pytest.raises(TrainingError, match="with other recordings \\("):
         plan_of("bar", "O\u0308rtchen").joined(earlier, tmp_path)
 
 
@@ -106,9 +106,9 @@ def test_a_folder_may_grow_by_systems_and_seeds_only(tmp_path: Path) -> None:
     assert [s.name for s in joined.systems][:3] == ["cnn-mel", "att-crnn-mel", "att-crnn-mel+no-mixing"]
     assert joined.seeds == (0, 2)
     recipe = made(TINY.with_settings(["training.epochs=9"]))
-    with pytest.raises(TrainingError, match=r"with other recipe \(training: epochs: 2 there, 9 now\); use the same ones"):
+    with pytest.raises(TrainingError, match=r"with other recipe \(training.epochs: 2 there, 9 now\); use the same ones"):
         recipe.joined(earlier, tmp_path)
-    with pytest.raises(TrainingError, match="with other splits"):
+    with pytest.raises(TrainingError, match=r"other splits \(fold=0, .* there, fold=0 now\)"):
         replace(earlier, splits={"fold=0": earlier.splits["fold=0"]}).joined(earlier, tmp_path)
     with pytest.raises(TrainingError, match="holds a system 'cnn-mel' with other settings"):
         replace(earlier, systems=(msgspec.structs.replace(earlier.systems[0], settings=()),)).joined(earlier, tmp_path)
@@ -121,7 +121,7 @@ def test_recipes_are_compared_by_their_meaning(tmp_path: Path) -> None:
     assert replace(plan, recipe=sparse).base_recipe() == TINY
     assert plan.joined(replace(plan, recipe=sparse), tmp_path) == plan
     sparse["network"]["pooling"] = "mean"
-    with pytest.raises(TrainingError, match=r'other recipe \(network: pooling: "mean" there, "spatio-temporal" now\)'):
+    with pytest.raises(TrainingError, match=r'other recipe \(network\.pooling: "mean" there, "spatio-temporal" now\)'):
         plan.joined(replace(plan, recipe=sparse), tmp_path)
 
 

@@ -1,8 +1,13 @@
 """Pictures as files: what they are, what they show, and what they never do."""
 
 import base64
+import hashlib
+import html
+import io
+import json
 import os
 import re
+import wave
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NoReturn
@@ -37,6 +42,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("sound") / "costs $5_$x.wav", samples)
 
 
+@pytest.mark.budget(9)  # two pictures in detail
 def test_a_recording_as_svg_says_what_every_axis_is(sound: Path, tmp_path: Path) -> None:
     bundle = blank_bundle(scenes=(LONG, "office", "北京"))
     out = tmp_path / "a.svg"
@@ -46,15 +52,15 @@ def test_a_recording_as_svg_says_what_every_axis_is(sound: Path, tmp_path: Path)
     for scene in bundle.scenes:
         assert scene in words  # never cut
     for phrase in (
-        "waveform", "log-mel image, as recorded", "log-mel image, background noise subtracted", "band centre, Hz", "seconds",
-        "temporal attention, equation (4)", "(NOT frequency)", "recurrent feature", "integrated gradients (NOT attention)",
+        "waveform", "log-mel image, as recorded", "log-mel image, background noise subtracted", "frequency, Hz", "seconds",
+        "temporal attention, 1 is even", "(NOT frequency)", "recurrent feature", "this is attribution, not attention",
         "Drawn in detail: 3 of 5 segments, 0 s to 6 s", "posterior of each segment alone", "fused prediction over time",
         "1 segment(s) of digital silence (hatched) did not vote.",
     ):  # fmt: skip
         assert phrase in words, phrase
     for value in view.fused[-1]:
         assert f"{value:.3f}" in words
-    assert any(note.startswith("integrated gradients: a segment's attributions sum to the change") for note in notes)
+    assert any("those of a segment sum to the change of log posterior" in note for note in notes[-1:])
     again = tmp_path / "b.svg"
     explain_recording(bundle, sound, again, most=3)
     assert again.read_bytes() == out.read_bytes()
@@ -66,8 +72,8 @@ def test_the_baselines_picture_says_what_it_lacks(sound: Path, tmp_path: Path) -
     words = texts_of(out.read_text())
     assert "This model is the CNN baseline" in words
     assert any("has no attention" in note for note in notes)
-    assert "temporal attention, equation (4)" not in words
-    assert "integrated gradients" in words
+    assert "temporal attention" not in words.replace("no attention. Temporal attention", "")
+    assert "what speaks for" in words
 
 
 class Links(HTMLParser):
@@ -90,12 +96,23 @@ def test_a_page_holds_everything_itself_and_escapes_names(sound: Path, tmp_path:
     found = Links()
     found.feed(page)
     assert {"svg", "table", "h1"} <= found.tags
-    assert not found.tags & {"script", "iframe", "link", "object", "b b"}
-    assert all(link.startswith(("data:image/png;base64,", "#")) for link in found.links)
+    assert not found.tags & {"iframe", "link", "object", "b b"}
+    assert all(link.startswith(("data:image/png;base64,", "data:audio/wav;base64,", "#")) for link in found.links)
     assert "url(http" not in page
-    assert "default-src 'none'" in page
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; script-src 'sha256-{digest}'"
+    assert f'content="{policy}"' in page  # this script and no other
     assert "<b>bold" not in page
-    pictures = [base64.b64decode(link.split(",", 1)[1]) for link in found.links if link.startswith("data:")]
+    (sound_of_page,) = [link for link in found.links if link.startswith("data:audio")]
+    with wave.open(io.BytesIO(base64.b64decode(sound_of_page.split(",", 1)[1]))) as played:
+        assert (played.getframerate(), played.getnframes()) == (RATE, 4 * RATE)  # the two segments drawn
+    facts = json.loads(html.unescape(re.findall(r'data-facts="([^"]*)"', page)[0]))
+    assert facts["startsS"] == 0
+    assert {(panel["start_s"], panel["end_s"]) for panel in facts["panels"]} == {(0, 4), (0, 9.2)}
+    width, height = (float(x) for x in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', page)[0])
+    assert all(0 < p["left"] < p["right"] < width and 0 < p["top"] < p["bottom"] < height for p in facts["panels"])
+    pictures = [base64.b64decode(link.split(",", 1)[1]) for link in found.links if link.startswith("data:image")]
     assert pictures
     assert all(data[:8] == PNG for data in pictures)
     rows = re.findall(r'<tr><th scope="row"[^>]*>(.*?)</th><td[^>]*>(.*?)</td>', page)
@@ -155,6 +172,7 @@ def test_a_picture_is_a_png_of_the_segment_that_attention_is_choosiest_in(tmp_pa
     bundle = blank_bundle(TINY.with_settings([f"features.kind={kind}"]))
     network = only(bundle).network
     assert isinstance(network, AttCRNN)
+    assert network.attention is not None
     for parameter in network.attention.temporal.parameters():
         parameter.data.mul_(30)  # untrained attention is uniform, and every segment a tie
     samples = recording("rain", 6.2, 0).copy()

@@ -4,6 +4,7 @@ import csv
 import os
 import re
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import IO
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from soundscene.errors import TrainingError
+from soundscene.recipe import Recipe
 from soundscene.report import write
 from soundscene.report.entries import find, make_entries
 from soundscene.report.sections import duration_curves
@@ -48,7 +50,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "report"
     assert (
-        write_report(facts(missing=("cnn-mel, split 4", "hog, split 5"), notes=("A note.",)), RESULTS, out, 100)
+        write_report(facts(missing=("cnn-mel, split 4", "hog, split 5"), notes=("A note.",)), RESULTS, out, 100)[0]
         == out / "report.html"
     )
     return out
@@ -164,7 +166,7 @@ def test_a_file_is_never_half_under_its_name(tmp_path, monkeypatch):
 
 
 def test_what_fails_before_writing_writes_nothing(tmp_path, monkeypatch):
-    def fails(*_args: object) -> str:
+    def fails(*_args: object, **_options: object) -> str:
         raise ValueError("drawn wrongly")
 
     monkeypatch.setattr(write, "page", fails)
@@ -190,7 +192,7 @@ def test_files_of_others_stay(tmp_path):
 
 def test_a_run_of_one_system_that_reads_recordings_whole(tmp_path):
     hog = known(made_results(systems=("hog",), splits=("1",), scenes=SCENES, held=0))
-    page = write_report(facts(), hog, tmp_path, 50).read_text(encoding="utf-8")
+    page = write_report(facts(), hog, tmp_path, 50)[0].read_text(encoding="utf-8")
     assert "HOG + SVM, svm predicts the right scene" in page  # the first, where the main one is not there
     assert "There is one split, so no spread over splits can be given" in page
     assert "No comparison" in page
@@ -201,9 +203,9 @@ def test_a_run_of_one_system_that_reads_recordings_whole(tmp_path):
 
 def test_random_splits_without_training_sizes_leave_claims_untested(tmp_path):
     results = made_results(systems=("att-crnn-mel", "cnn-mel"), scenes=SCENES, repeated=True)
-    page = write_report(facts(design="repeated"), results, tmp_path, 50).read_text(encoding="utf-8")
+    page = write_report(facts(design="repeated"), results, tmp_path, 50)[0].read_text(encoding="utf-8")
     assert "No claim was tested: over random splits" in page
-    page = write_report(facts(design="repeated"), known(results), tmp_path, 50).read_text(encoding="utf-8")
+    page = write_report(facts(design="repeated"), known(results), tmp_path, 50)[0].read_text(encoding="utf-8")
     assert "No claim was tested" not in page
     assert "a test that corrects for it" in page
 
@@ -212,7 +214,7 @@ def test_file_names_that_are_no_unicode_do_not_stop_a_report(tmp_path):
     odd = "1/b\udcff.wav"
     results = [replace(r, recordings=(odd, *r.recordings[1:])) for r in RESULTS if r.system == "hog" and r.split == "1"]
     results = [replace(r, truth=(r.truth + 1) % 3) for r in results]  # wrong for sure, so that it is listed
-    page = write_report(facts(), results, tmp_path, 50).read_text(encoding="utf-8")
+    page = write_report(facts(), results, tmp_path, 50)[0].read_text(encoding="utf-8")
     assert "1/b\\udcff.wav" in page
 
 
@@ -224,6 +226,58 @@ def test_the_epoch_in_words():
     )
     assert epoch_in_words(made_results(systems=("hog",))) == "none (no system has epochs)"
     assert "Seeds: 0." in setting(facts(), [last]).line()
+
+
+def test_the_page_begins_with_the_system_to_use_and_the_command_that_trains_it(tmp_path):
+    recipe = Recipe.small().with_settings(["training.epochs=7"])
+    strong = known(made_results(systems=("att-crnn-mel", "mfcc-dnn"), scenes=SCENES, groups_per_split=20))
+    page, advice, summary = write_report(facts(recipe=recipe, manifest="m.csv", title="My <city>"), strong, tmp_path, 500)
+    assert advice is not None
+    assert advice.decided
+    assert advice.text.startswith("Use Att-CRNN (log-mel), svm: right for ")
+    assert "better than the other on the same recordings (p < 0.05)" in advice.text
+    command = "soundscene train m.csv --out model.safetensors --systems att-crnn-mel --recipe small --set training.epochs=7"
+    assert advice.command == command
+    html = page.read_text(encoding="utf-8")
+    top = html[: html.index("<ul>")]
+    assert command in top
+    assert "<h1>My &lt;city&gt;</h1>" in top
+    assert html.count(escape(setting(facts(), strong).line())) == 1  # one line for the page
+    assert 'see <a href="#section-' in html
+    assert not re.search(r"\(Table \d\)|\(Figure \d\)|decision 0|page 0", html)
+    assert [row[0] for row in summary.rows] == ["Att-CRNN (log-mel)", "MFCC + DNN"]
+
+
+def test_what_cannot_be_told_apart_is_undecided_and_the_leader_is_taken(tmp_path):
+    alike = known(made_results(systems=("att-crnn-mel", "att-crnn-gammatone"), scenes=SCENES))
+    alike = [replace(r, facts={**r.facts, "seconds": 5.0 if r.system == "att-crnn-gammatone" else 50.0}) for r in alike]
+    _, advice, _ = write_report(facts(recipe=Recipe.small()), alike, tmp_path, 100)
+    assert advice is not None
+    entries = make_entries(alike, {}, {})
+    leader = max(entries, key=lambda c: c.correct().mean() if c.head == "svm" else 0)
+    assert advice.text.startswith(f"Undecided: {leader.label} leads, right for ")
+    assert (advice.decided, advice.choice.name) == (False, leader.name)
+    assert ("Att-CRNN (log-gammatone), svm trains quickest (5 s against 50 s)" in advice.text) == (
+        leader.name == "att-crnn-mel"
+    )
+    whole = known(made_results(systems=("hog", "att-crnn-mel"), scenes=SCENES, groups_per_split=3))
+    _, advice, _ = write_report(facts(recipe=Recipe.small()), whole, tmp_path, 50)
+    assert advice is not None
+    assert advice.command  # of what `train` can train
+    _, advice, _ = write_report(facts(heading="Leaks"), alike, tmp_path, 50)
+    assert advice is None
+
+
+def test_the_head_of_the_recipe_is_that_of_headline_and_tables(tmp_path):
+    recipe = Recipe.small().with_settings(["calibration.head=softmax"])
+    page, advice, _ = write_report(facts(recipe=recipe, main=("absent", "svm")), RESULTS, tmp_path, 50)
+    assert advice is not None
+    assert advice.choice.head == "softmax"
+    f1 = (tmp_path / "csv/scenes.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert "Att-CRNN (log-mel), softmax" in f1
+    assert "Att-CRNN (log-mel), svm" not in f1
+    assert "HOG + SVM, svm" in f1  # its only head
+    assert "Att-CRNN (log-mel), softmax predicts the right scene" in page.read_text(encoding="utf-8")
 
 
 def test_verdicts_count_every_kind():

@@ -1,0 +1,79 @@
+"""The argument MODEL: where something else stands in its place, the message is the command that was meant."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from soundscene.audio.folders import AUDIO_SUFFIXES
+from soundscene.errors import BundleError, ManifestError
+
+SUFFIX = ".safetensors"
+_LISTS = (".csv", ".tsv")
+
+
+def check_model(command: str, model: Path, others: Sequence[str | Path] = ()) -> None:
+    """Refuse what is plainly no model, before anything heavy is imported.
+
+    Args:
+        command: Name of the command.
+        model: What was given as MODEL.
+        others: The arguments behind it.
+
+    Raises:
+        BundleError: It is a folder, a sound file or a manifest; the message has the right command, as far as it is known.
+    """
+    if model.is_dir():
+        inside = sorted(model.glob(f"*{SUFFIX}"))
+        if len(inside) == 1:
+            raise BundleError(f"{model}: is a folder; the model in it is a file: {_line(command, inside[0], *others)}")
+        if len(inside) > 1:
+            names = ", ".join(path.name for path in inside[:5])
+            raise BundleError(f"{model}: is a folder with {len(inside)} models ({names}); name one of them")
+        what = "a folder"
+    elif model.suffix.lower() in AUDIO_SUFFIXES and not _is_model(model):
+        what = "a sound file"
+    elif model.suffix.lower() in _LISTS and not _is_model(model):
+        what = "a list of recordings"
+    else:
+        return
+    for number, other in enumerate(others):
+        if Path(other).suffix.lower() == SUFFIX or _is_model(Path(other)):
+            rest = [*others[:number], model, *others[number + 1 :]]
+            raise BundleError(f"{model}: is {what}, and the model comes first: {_line(command, other, *rest)}")
+    given = {"info": (), "listen": (), "evaluate": others, "explain": others}.get(command, (model, *others))
+    meant = _line(command, "MODEL.safetensors", *given)
+    raise BundleError(f"{model}: is {what}, expected a {SUFFIX} file, which `soundscene train` writes: {meant}")
+
+
+def check_manifest(manifest: Path, out: Path) -> None:
+    """Refuse a model in the place of the manifest of `train`.
+
+    Args:
+        manifest: What was given as MANIFEST.
+        out: What was given as --out.
+
+    Raises:
+        ManifestError: It is a model; the message has the right command where manifest and model are swapped.
+    """
+    if manifest.suffix.lower() != SUFFIX and not _is_model(manifest):
+        return
+    if out.suffix.lower() in _LISTS or out.is_dir():
+        meant = f"soundscene train {shlex.quote(str(out))} --out {shlex.quote(str(manifest))}"
+        raise ManifestError(f"{manifest}: is a model, and {out} what it is trained on: {meant}")
+    raise ManifestError(f"{manifest}: is a model; expected a manifest (CSV): soundscene train MANIFEST --out {manifest}")
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a file begins like safetensors: the length of a header in 8 bytes, then JSON."""
+    try:
+        if not path.is_file():  # a pipe would block
+            return False
+        with path.open("rb") as file:
+            head = file.read(9)
+    except (OSError, ValueError):
+        return False
+    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 1 << 27
+
+
+def _line(command: str, *words: str | Path) -> str:
+    return shlex.join(["soundscene", command, *map(str, words)])

@@ -1,0 +1,35 @@
+"""Where results go: one file, told by its suffix, or a folder; and what the words of a command line say of it."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+FileForm = Literal["csv", "jsonl", "parquet"]
+ONE_FILE: dict[str, FileForm] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+
+
+def is_one_file(place: str) -> bool:
+    """Tell whether a place for results is one file: its suffix says so, and no folder has that name.
+
+    >>> is_one_file("rows.csv"), is_one_file("rows")
+    (True, False)
+    """
+    return "://" not in place and Path(place).suffix.lower() in ONE_FILE and not os.path.isdir(place)
+
+
+def option(words: Sequence[str], name: str) -> str | None:
+    """Return the value of an option among the words of a command line, None where it is not given.
+
+    >>> option(["predict", "--out=rows.csv"], "--out"), option(["predict", "--out", "a"], "--out")
+    ('rows.csv', 'a')
+
+    Args:
+        words: Words after the program's name.
+        name: Long name of the option.
+    """
+    for number, word in enumerate(words):
+        given, equals, value = word.partition("=")
+        if given == name:
+            return value if equals else next(iter(words[number + 1 : number + 2]), "")
+    return None
