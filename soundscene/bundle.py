@@ -30,7 +30,7 @@ from soundscene.network.models import build_network
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.fusion import MAX_TEMPERATURE, MIN_TEMPERATURE
-from soundscene.scoring.unfamiliarity import Familiarity, Kind, SceneGaussians
+from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
 from soundscene.signal.ranges import TrainingRange
 from soundscene.tensors import digest, open_tensors
 from soundscene.texts import LONGEST, LONGEST_NAME, fold_name, parse_json, short
@@ -40,6 +40,7 @@ FORMAT = "soundscene bundle"
 VERSION = 2  # of the format that this version reads and writes; 1 for a model of one network
 NETWORK, BACKBONE = "network", "backbone"  # kinds of members
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_KINDS = {"familiarity": ("energy", "mahalanobis"), "unfamiliarity": ("relative-mahalanobis",)}  # by their name in the file
 _LARGEST = 1e15  # of a weight: those of the SVM may be large, where embeddings are small
 
 
@@ -71,12 +72,13 @@ def save_model(model: Model, path: Path) -> None:
         for number, member in enumerate(model.members):
             tensors |= _under(f"members/{number}/", _tensors(member))
     if familiarity := model.familiarity:  # readers of format 1 that are older ignore it
-        parts["familiarity"] = familiarity.kind
-        tensors["familiarity/held"] = torch.from_numpy(familiarity.calibration_scores)
+        # 0.1 refuses a kind that it does not know, but ignores a name that it does not know.
+        name = "familiarity" if familiarity.kind in _KINDS["familiarity"] else "unfamiliarity"
+        parts[name] = familiarity.kind
+        tensors[f"{name}/held"] = torch.from_numpy(familiarity.calibration_scores)
         for number, gaussians in enumerate(familiarity.gaussians):
-            prefix = "familiarity/" if alone else f"members/{number}/familiarity/"
-            tensors |= _under(prefix, {"mean": torch.from_numpy(gaussians.mean).float()})
-            tensors |= _under(prefix, {"precision": torch.from_numpy(gaussians.precision).float()})
+            prefix = f"{name}/" if alone else f"members/{number}/{name}/"
+            tensors |= _under(prefix, _of_gaussians(gaussians))
     if model.usual:  # older readers ignore it too
         parts["training_range"] = model.usual.to_stored()
     header = json.dumps(parts, sort_keys=True)
@@ -336,32 +338,48 @@ def _familiarity(
     header: dict[str, Any], tensors: dict[str, Tensor], shapes: Sequence[tuple[int, int]]
 ) -> Familiarity | None:
     """Build it from the kind in the header and the tensors; shapes: numbers of scenes and features, of each member."""
-    kind = header.get("familiarity")
+    name = "familiarity" if header.get("familiarity") is not None else "unfamiliarity"
+    kind = header.get(name)
     if kind is None:
         return None
-    if kind not in get_args(Kind):
-        raise ValueError(f"familiarity is {short(repr(kind))}, expected one of {', '.join(get_args(Kind))}")
-    held = _part(tensors, "familiarity/")
+    if kind not in _KINDS[name]:
+        raise ValueError(f"{name} is {short(repr(kind))}, expected one of {', '.join(_KINDS[name])}")
+    held = _part(tensors, f"{name}/")
     if header["version"] == 1:
         parts = [held]
     else:
-        parts = [_part(tensors, f"members/{number}/familiarity/") for number in range(len(shapes))]
+        parts = [_part(tensors, f"members/{number}/{name}/") for number in range(len(shapes))]
         _check_familiarity(held, {"held": (held["held"].numel(),) if "held" in held else ()})
     gaussians = []
     for number, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
         sizes: dict[str, tuple[int, ...]] = {}
         if header["version"] == 1:
             sizes["held"] = (part["held"].numel(),) if "held" in part else ()
-        if kind == "mahalanobis":
-            sizes |= {"mean": shape, "precision": (shape[1], shape[1])}
+        square = (shape[1], shape[1])
+        if kind != "energy":
+            sizes |= {"mean": shape, "precision": square}
+        if kind == "relative-mahalanobis":
+            sizes |= {"background/mean": (1, shape[1]), "background/precision": square}
         _check_familiarity(part, sizes, f"member {number}: " if len(shapes) > 1 else "")
-        if kind == "mahalanobis":
-            gaussians.append(SceneGaussians(part["mean"].double().numpy(), part["precision"].double().numpy()))
+        if kind != "energy":
+            gaussians.append(_gaussians(part))
     if (held["held"].diff() < 0).any():
-        raise ValueError("familiarity/held is not in ascending order")
-    if not all((np.diagonal(one.precision) > 0).all() for one in gaussians):
-        raise ValueError("familiarity/precision is not positive on its diagonal, as an inverse covariance is")
+        raise ValueError(f"{name}/held is not in ascending order")
+    precisions = [one.precision for of_member in gaussians for one in (of_member, of_member.background) if one]
+    if not all((np.diagonal(precision) > 0).all() for precision in precisions):
+        raise ValueError(f"{name}/precision is not positive on its diagonal, as an inverse covariance is")
     return Familiarity(kind, held["held"].double().numpy(), tuple(gaussians))
+
+
+def _of_gaussians(gaussians: SceneGaussians) -> dict[str, Tensor]:
+    found = {"mean": torch.from_numpy(gaussians.mean).float(), "precision": torch.from_numpy(gaussians.precision).float()}
+    return found | (_under("background/", _of_gaussians(gaussians.background)) if gaussians.background else {})
+
+
+def _gaussians(part: dict[str, Tensor]) -> SceneGaussians:
+    behind = _part(part, "background/")
+    mean, precision = (part[name].double().numpy() for name in ("mean", "precision"))
+    return SceneGaussians(mean, precision, _gaussians(behind) if behind else None)
 
 
 def _check_familiarity(tensors: dict[str, Tensor], sizes: dict[str, tuple[int, ...]], where: str = "") -> None:

@@ -41,7 +41,10 @@ def acquainted(kind: str) -> Model:
     mean, root = (draws.standard_normal((n, 8)).astype(np.float32).astype(np.float64) for n in (3, 8))
     gaussians = SceneGaussians(mean, (root @ root.T).astype(np.float32).astype(np.float64))
     found = Familiarity("mahalanobis", np.array([0.5, 0.7, 1.1]), (gaussians,))
-    return replace(blank_bundle(), familiarity=found if kind == "mahalanobis" else Familiarity("energy", np.array([-0.3])))
+    if kind == "relative-mahalanobis":
+        background = SceneGaussians(mean[:1] + 1, 2 * gaussians.precision).rounded()
+        found = Familiarity(kind, found.calibration_scores, (replace(gaussians, background=background),))
+    return replace(blank_bundle(), familiarity=Familiarity("energy", np.array([-0.3])) if kind == "energy" else found)
 
 
 @pytest.fixture
@@ -92,7 +95,7 @@ def test_no_segment_gives_no_row() -> None:
     assert bundle.unfamiliarity(bundle.embed((IMAGES[:0],))).shape == (0,)
 
 
-@pytest.mark.parametrize("kind", ["energy", "mahalanobis"])
+@pytest.mark.parametrize("kind", ["energy", "mahalanobis", "relative-mahalanobis"])
 def test_what_is_familiar_comes_back_to_the_bit(tmp_path: Path, kind: str) -> None:
     bundle = acquainted(kind)
     one, two = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
@@ -110,6 +113,23 @@ def test_what_is_familiar_comes_back_to_the_bit(tmp_path: Path, kind: str) -> No
     save_model(again, two)
     with safe_open(one, "pt") as first, safe_open(two, "pt") as second:  # safetensors writes metadata in any order
         assert first.metadata() == second.metadata()
+
+
+def test_a_kind_that_0_1_does_not_know_has_a_name_that_it_ignores(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_model(acquainted("relative-mahalanobis"), path)
+    with safe_open(path, "pt") as file:
+        assert "familiarity" not in json.loads(file.metadata()["bundle"])
+        assert not any(name.startswith("familiarity/") for name in file.keys())  # noqa: SIM118
+    for spoil, why in (
+        (lambda p: told(p, {"unfamiliarity": "energy"}), "unfamiliarity is 'energy', expected one of relative-mahalanobis"),
+        (lambda p: tensor(p, "unfamiliarity/background/mean", torch.zeros(3, 8)), "of other sizes or names than"),
+        (lambda p: tensor(p, "unfamiliarity/background/precision", None), "of other sizes or names than"),
+        (lambda p: tensor(p, "unfamiliarity/background/precision", -torch.eye(8)), "not positive on its diagonal"),
+    ):
+        save_model(acquainted("relative-mahalanobis"), path)
+        with pytest.raises(BundleError, match=why):
+            load_model(spoil(path))
 
 
 def test_a_model_without_held_out_scores_is_saved_too(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from soundscene.member import NetworkMember
 from soundscene.model import Model
 from soundscene.prediction import ScenePrediction
 from soundscene.predictor import Predictor
+from soundscene.scoring.unfamiliarity import CHOSEN
 from soundscene.systems.calibration import HEADS, learn_familiarity, predict, unfamiliarity
 from soundscene.systems.neural import train
 from soundscene.threads import one_blas_thread
@@ -172,7 +173,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Corpus]:
     held = corpus.take(trained.held)
     part = corpus.take([r for r in corpus.recordings if r not in trained.held])
     embeddings = trained.model.embed((part.features[part.voting],))
-    found = learn_familiarity(trained.model, embeddings, part, held, "mahalanobis")
+    found = learn_familiarity(trained.model, embeddings, part, held, CHOSEN)
     return replace(trained.model, familiarity=found), held
 
 

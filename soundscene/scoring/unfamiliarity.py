@@ -1,8 +1,8 @@
 """Out-of-distribution scores: how unlike a recording is to everything a model was trained on; larger is less familiar.
 
-Candidates of docs/decisions/0071. Segments are scored first, and a recording's score is the mean of its segments, because
-one unusual second does not make a recording unknown. A threshold comes from recordings of known scenes that were held out
-from training.
+Candidates of docs/decisions/0071 and 0103. Segments are scored first, and a recording's score is the mean of its segments,
+because one unusual second does not make a recording unknown. A threshold comes from recordings of known scenes that were
+held out from training.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 from scipy.special import logsumexp
 
-Kind = Literal["energy", "mahalanobis"]
-"""Scores that a model can store; the probability, the third candidate, needs only the posterior."""
+Kind = Literal["energy", "mahalanobis", "relative-mahalanobis"]
+"""Scores that a model can store; the probability, a further candidate, needs only the posterior."""
 
-CHOSEN: Kind = "mahalanobis"  # on esc10, by docs/decisions/0071
+CHOSEN: Kind = "relative-mahalanobis"  # on esc10, by docs/decisions/0103
 KEEP = 0.95  # share of known recordings that must not be labelled unknown
 SHRINKAGE = 0.1  # of the shared covariance towards its mean variance: features that hardly vary must not dominate
 
@@ -39,13 +39,28 @@ class SceneGaussians:
     Attributes:
         mean: [scene, feature].
         precision: [feature, feature], the inverse covariance.
+        background: One Gaussian of all segments, whatever their scene, for the relative distance; None for the plain one.
     """
 
     mean: Float64[np.ndarray, "scene feature"]
     precision: Float64[np.ndarray, "feature feature"]
+    background: "SceneGaussians | None" = None
 
     def distance(self, embeddings: Float[np.ndarray, "segment feature"]) -> Float64[np.ndarray, " segment"]:
-        """Compute the squared Mahalanobis distance of each segment to the nearest scene, per feature (Lee et al. 2018)."""
+        """Compute the squared Mahalanobis distance of each segment to the nearest scene, per feature (Lee et al. 2018).
+
+        With a background, the distance to its mean is subtracted (Ren et al. 2021). What moves all sound away from all
+        training, such as an unusual device, then counts less than what moves it away from the scenes only.
+        """
+        nearest = self._nearest(embeddings)
+        return nearest if self.background is None else nearest - self.background.distance(embeddings)
+
+    def rounded(self) -> "SceneGaussians":
+        """Round to the float32 that a file stores, so that a saved and loaded model gives the same scores to the bit."""
+        mean, precision = (x.astype(np.float32).astype(np.float64) for x in (self.mean, self.precision))
+        return SceneGaussians(mean, precision, self.background.rounded() if self.background else None)
+
+    def _nearest(self, embeddings: Float[np.ndarray, "segment feature"]) -> Float64[np.ndarray, " segment"]:
         x = embeddings.astype(np.float64)
         nearest = np.full(len(x), np.inf)
         for mean in self.mean:  # one scene at a time: a corpus has too many segments for all scenes at once
@@ -55,7 +70,10 @@ class SceneGaussians:
 
 
 def fit_gaussians(
-    embeddings: Float[np.ndarray, "segment feature"], scene: Int[np.ndarray, " segment"], n_scenes: int
+    embeddings: Float[np.ndarray, "segment feature"],
+    scene: Int[np.ndarray, " segment"],
+    n_scenes: int,
+    relative: bool = False,
 ) -> SceneGaussians:
     """Fit means and shared covariance to the embeddings of training segments.
 
@@ -63,6 +81,7 @@ def fit_gaussians(
         embeddings: [segment, feature].
         scene: [segment], scene numbers.
         n_scenes: Number of scenes.
+        relative: Whether to fit the background too.
 
     Raises:
         ValueError: A scene has no segment.
@@ -76,7 +95,8 @@ def fit_gaussians(
     covariance = within.T @ within / len(x)
     level = np.trace(covariance) / len(covariance)
     shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * max(level, 1e-12) * np.eye(len(covariance))
-    return SceneGaussians(mean, np.linalg.inv(shrunk))
+    background = fit_gaussians(x, np.zeros(len(x), np.int64), 1) if relative else None
+    return SceneGaussians(mean, np.linalg.inv(shrunk), background)
 
 
 @dataclass(frozen=True)
@@ -86,8 +106,8 @@ class Familiarity:
     Attributes:
         kind: Which score.
         calibration_scores: [recording], ascending: scores of recordings of known scenes that were held out from training.
-        gaussians: Embeddings of the training segments by scene, of each member of the model, for "mahalanobis" only; their
-            values are float32, as stored.
+        gaussians: Embeddings of the training segments by scene, of each member of the model, not for "energy"; their values
+            are float32, as stored.
     """
 
     kind: Kind
@@ -107,9 +127,9 @@ class Familiarity:
 
         Returns:
             [segment], larger is less familiar. Energy is in nats, and its level depends on the network. Mahalanobis averages
-            at most 1 / (1 - SHRINKAGE) over the training segments.
+            at most 1 / (1 - SHRINKAGE) over the training segments; the relative distance is about zero or less there.
         """
-        if self.kind == "mahalanobis":
+        if self.kind != "energy":
             scores = [g.distance(x) for g, x in zip(self.gaussians, embeddings, strict=True)]
         else:
             scores = [energy_score(x) for x in logits]

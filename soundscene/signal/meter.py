@@ -198,26 +198,36 @@ def find_mirror(power: Float64[np.ndarray, " bin"], sample_rate: int) -> float |
     level = 10 * np.log10(power + _TINY)
     fine = level - _smooth(level, _FINE)
     around = np.arange(-2 * reach // 3, 2 * reach // 3)  # other centres, in half bins
-    for rate in _MIRROR_RATES_HZ:
-        centre = round(rate / step_hz)  # twice the bin: of two bins that mirror each other, the sum
-        if centre // 2 - 2 * reach < 0 or rate / 2 > _FULL * sample_rate / 2 or (centre + 1) // 2 + 2 * reach >= len(power):
-            continue
-        at = max(_mirrored(fine, centre + off, reach) for off in (-1, 0, 1))
+    centres = {rate: round(rate / step_hz) for rate in _MIRROR_RATES_HZ}  # twice the bin: of two mirrored bins, the sum
+    centres = {
+        rate: centre
+        for rate, centre in centres.items()
+        if centre // 2 >= 2 * reach and rate <= _FULL * sample_rate and (centre + 1) // 2 + 2 * reach < len(power)
+    }
+    if not centres:
+        return None
+    near = np.add.outer([*centres.values()], [-1, 0, 1])
+    for (rate, centre), at in zip(
+        centres.items(), _mirrored(fine, near.ravel(), reach).reshape(-1, 3).max(axis=1), strict=True
+    ):
         if at < _MIRRORED:
             continue
-        elsewhere = max(_mirrored(fine, centre + int(off), reach) for off in around if abs(off) > 6)
+        elsewhere = _mirrored(fine, centre + around[np.abs(around) > 6], reach).max()
         if at > elsewhere + _NOT_ELSEWHERE:
             return rate / 2
     return None
 
 
-def _mirrored(fine: Float64[np.ndarray, " bin"], total: int, reach: int) -> float:
+def _mirrored(
+    fine: Float64[np.ndarray, " bin"], totals: Int64[np.ndarray, " centre"], reach: int
+) -> Float64[np.ndarray, " centre"]:
     """Correlate a spectrum with its mirror image about bin total / 2; bins beside the mirror are their own neighbours."""
-    above = total // 2 + np.arange(5, reach)
-    one, other = fine[above], fine[total - above]
-    one, other = one - one.mean(), other - other.mean()
-    size = np.sqrt((one @ one) * (other @ other))
-    return float(one @ other / size) if size > 0 else 0.0
+    above = totals[:, None] // 2 + np.arange(5, reach)
+    one, other = fine[above], fine[totals[:, None] - above]
+    one -= one.mean(axis=1, keepdims=True)
+    other -= other.mean(axis=1, keepdims=True)
+    size = np.sqrt(np.einsum("cb,cb->c", one, one) * np.einsum("cb,cb->c", other, other))
+    return np.divide(np.einsum("cb,cb->c", one, other), size, out=np.zeros(len(size)), where=size > 0)
 
 
 def _smooth(values: Float64[np.ndarray, " bin"], half: int) -> Float64[np.ndarray, " bin"]:

@@ -11,7 +11,7 @@ from soundscene.errors import BundleError, TrainingError
 from soundscene.member import NetworkMember, networks_of
 from soundscene.model import Model
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
-from soundscene.scoring.unfamiliarity import CHOSEN, Familiarity, Kind, SceneGaussians, by_recording, fit_gaussians
+from soundscene.scoring.unfamiliarity import CHOSEN, Familiarity, Kind, by_recording, fit_gaussians
 from soundscene.systems.system import SystemPredictions
 from soundscene.threads import one_blas_thread
 from soundscene.training.augment import any_of, augmented_pieces
@@ -75,14 +75,12 @@ def learn_familiarity(
         kind: Which score.
     """
     gaussians = []
-    if kind == "mahalanobis":
+    if kind != "energy":
         labels = part.labels(model.scenes)[part.voting]
         for of_member in embeddings:
             with one_blas_thread():  # as in prediction, so that the result does not depend on the number of cores
-                exact = fit_gaussians(of_member, labels, len(model.scenes))
-            # Rounded to the float32 that a file stores, so that a saved and loaded model gives the same scores to the bit.
-            stored = (x.astype(np.float32).astype(np.float64) for x in (exact.mean, exact.precision))
-            gaussians.append(SceneGaussians(*stored))
+                exact = fit_gaussians(of_member, labels, len(model.scenes), relative=kind == "relative-mahalanobis")
+            gaussians.append(exact.rounded())
     unreferenced = Familiarity(kind, np.zeros(0), tuple(gaussians))  # can score, but has no scores of known scenes yet
     scores = unfamiliarity(replace(model, familiarity=unreferenced), held)
     return replace(unreferenced, calibration_scores=np.sort(scores[~np.isnan(scores)]))

@@ -40,6 +40,22 @@ def test_gaussians_are_means_and_the_shrunk_covariance_within_scenes(draws):
     assert 0.8 < gaussians.distance(x).mean() <= 1 / (1 - SHRINKAGE)
 
 
+def test_the_relative_distance_is_that_to_the_scenes_minus_that_to_all_sound(draws):
+    scene = np.arange(300) % 3
+    x = draws.standard_normal((300, 4)) + 4 * np.eye(4)[scene]
+    relative, plain = fit_gaussians(x, scene, 3, relative=True), fit_gaussians(x, scene, 3)
+    covariance = np.cov(x.T, bias=True)
+    inverse = np.linalg.inv((1 - SHRINKAGE) * covariance + SHRINKAGE * np.trace(covariance) / 4 * np.eye(4))
+    new = draws.standard_normal((5, 4)) + 2
+    background = [mahalanobis(row, x.mean(axis=0), inverse) ** 2 / 4 for row in new]
+    np.testing.assert_allclose(relative.distance(new), plain.distance(new) - background)
+    within, between = np.array([[4.0, 0, 0, 3]]), np.array([[2.0, 2, 0, 0]])  # off a scene; halfway to another
+    assert plain.distance(within) > plain.distance(between)
+    assert relative.distance(within) < relative.distance(between)
+    assert relative.rounded().background is not None
+    np.testing.assert_allclose(relative.rounded().distance(new), relative.distance(new), rtol=1e-4)
+
+
 def test_a_feature_that_never_varies_does_not_break_the_gaussians():
     x = np.array([[0.0, 1], [1, 1], [5, 1], [6, 1]])
     gaussians = fit_gaussians(x, np.array([0, 0, 1, 1]), 2)

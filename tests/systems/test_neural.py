@@ -190,7 +190,7 @@ def without(corpus: Corpus, scene: str) -> Corpus:
     return corpus.take([r for r in corpus.recordings if r.scene != scene])
 
 
-@pytest.mark.parametrize("kind", ["energy", "mahalanobis"])
+@pytest.mark.parametrize("kind", ["energy", "mahalanobis", "relative-mahalanobis"])
 def test_what_is_familiar_is_learnt_from_what_trained_and_measured_on_what_was_held(kind: Any) -> None:
     corpus = toy_corpus()
     silent = corpus.silent.copy()
@@ -203,7 +203,8 @@ def test_what_is_familiar_is_learnt_from_what_trained_and_measured_on_what_was_h
     found = learn_familiarity(bundle, embeddings, part, held, kind)
     bundle = replace(bundle, familiarity=found)
     if found.gaussians:
-        exact = fit_gaussians(embeddings[0], part.labels(SCENES)[part.voting], 3)
+        exact = fit_gaussians(embeddings[0], part.labels(SCENES)[part.voting], 3, relative="relative" in kind)
+        assert (found.gaussians[0].background is None) == (exact.background is None)
         np.testing.assert_allclose(found.gaussians[0].mean, exact.mean, rtol=1e-7)
         np.testing.assert_allclose(found.gaussians[0].precision, exact.precision, rtol=1e-7)
         np.testing.assert_array_equal(found.gaussians[0].precision.astype(np.float32), found.gaussians[0].precision)
@@ -224,7 +225,7 @@ def test_a_scene_left_out_is_less_familiar_than_known_ones() -> None:
     trained = train(LEARNT, known)
     part = known.take([r for r in known.recordings if r not in trained.held])
     embeddings = trained.model.embed((part.features[part.voting],))
-    found = learn_familiarity(trained.model, embeddings, part, known.take(trained.held), "mahalanobis")
+    found = learn_familiarity(trained.model, embeddings, part, known.take(trained.held), CHOSEN)
     threshold = found.threshold()
     assert threshold is not None
     scores = unfamiliarity(replace(trained.model, familiarity=found), corpus)
