@@ -25,7 +25,8 @@ from soundscene.member import networks_of
 from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.scoring.fusion import product, temper
-from soundscene.signal.frontend import FrontEnd, segment_batches
+from soundscene.signal.frontend import FrontEnd
+from soundscene.signal.streams import segment_batches
 from soundscene.types import Samples, SegmentFeatures
 
 ALLOWED_DB = 1e-5

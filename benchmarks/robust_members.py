@@ -9,7 +9,7 @@ from typing import Any
 
 from soundscene.member import BackboneMember, name_of
 from soundscene.recipe import AudioRecipe, Recipe
-from soundscene.signal.frontend import FeatureSource
+from soundscene.signal.streams import FeatureSource
 from soundscene.systems.catalogue import members, split_names
 from soundscene.systems.neural import images
 from soundscene.systems.transfer import embeddings, members_of, training_source

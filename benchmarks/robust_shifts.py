@@ -22,7 +22,7 @@ from soundscene.audio.decoders import open_decoder
 from soundscene.audio.evidence import mean_of_channels
 from soundscene.audio.files import AudioArray
 from soundscene.data.corpus import Corpus, read_features
-from soundscene.signal.frontend import join_segments
+from soundscene.signal.streams import join_segments
 from soundscene.threads import in_order
 from soundscene.types import Recording, SegmentFeatures
 

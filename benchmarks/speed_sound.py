@@ -17,10 +17,11 @@ from benchmarks.peers import peer
 from soundscene.audio.files import AudioFile
 from soundscene.recipe import Recipe
 from soundscene.render.corpus import render_recording
-from soundscene.signal.frontend import FrontEnd, join_segments
+from soundscene.signal.frontend import FrontEnd
 from soundscene.signal.minimum_statistics import noise_psd
 from soundscene.signal.noise import two_channels
-from soundscene.signal.stft import root_hamming
+from soundscene.signal.streams import join_segments
+from soundscene.signal.windows import root_hamming
 
 FILE_RATE = 44100
 VOICEBOX_HOP = 353  # at 22050 Hz; the window is twice as long

@@ -22,6 +22,7 @@ from soundscene.audio.folders import FolderSearch, sound_files
 from soundscene.data.source import read_source
 from soundscene.errors import AudioError, SceneError
 from soundscene.extras import require
+from soundscene.model import Model
 from soundscene.pipeline import evaluate_on_manifest, train_on_manifest
 from soundscene.prediction import Predictions, ScenePrediction
 from soundscene.predictor import Predictor, Source, load
@@ -93,7 +94,7 @@ def evaluate(model: ModelLike, manifest: PathLike, *, test: str | None = None, w
     Raises:
         SceneError: Of any kind.
     """
-    return evaluate_on_manifest(_predictor(model).model, read_source(manifest)[0], test=test, workers=workers)
+    return evaluate_on_manifest(_trained(model), read_source(manifest)[0], test=test, workers=workers)
 
 
 def predict(
@@ -165,7 +166,7 @@ def explain(
     require("soundscene.explain", "explain")
     from soundscene.explanation.write import explain_recording
 
-    explain_recording(_predictor(model).model, Path(source), Path(out), head=head, scene=scene)
+    explain_recording(_trained(model), Path(source), Path(out), head=head, scene=scene)
     return Path(out)
 
 
@@ -188,7 +189,7 @@ def embed(
         SceneError: The model has no such member.
     """
     predictor = _predictor(model)
-    names = [m.name for m in predictor.model.members]
+    names = predictor.model.member_names
     if member is not None and member not in names:
         raise SceneError(f"member {member!r}: the model has {', '.join(names)}")
     chosen = [i for i, name in enumerate(names) if member in (None, name)]
@@ -212,6 +213,13 @@ def _recipes(systems: Sequence[str], recipe: str | Recipe | None, settings: Sequ
 
 def _predictor(model: ModelLike) -> Predictor:
     return model if isinstance(model, Predictor) else load(model)
+
+
+def _trained(model: ModelLike) -> Model:
+    found = _predictor(model).model
+    if not isinstance(found, Model):
+        raise SceneError("an exported model only predicts; give the model file (.safetensors)")
+    return found
 
 
 def _is_many(source: Any) -> bool:

@@ -17,7 +17,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "plot": _PLOT,
     "parquet": _PARQUET,
     "av": {"av": "PyAV"},
-    "onnx": {**_TORCH, "onnxruntime": "ONNX Runtime"},
+    "onnx": {"onnxruntime": "ONNX Runtime", "onnx": "ONNX"},
     "live": {**_TORCH, "sounddevice": "sounddevice"},
     "train": _TRAIN,
     "explain": {**_TORCH, **_PLOT, "captum": "Captum"},

@@ -16,7 +16,7 @@ from soundscene.audio.arrays import ArrayLike, RateLike, as_array, as_channels, 
 from soundscene.audio.gate import UNSCALED, Intake
 from soundscene.audio.pcm import Arrival
 from soundscene.errors import AudioError, SceneError
-from soundscene.model import Model
+from soundscene.scene_model import SceneModel
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
 from soundscene.signal.meter import PIECE_S, RangeMeter
@@ -115,7 +115,7 @@ class Listener:
 
     def __init__(
         self,
-        model: Model,
+        model: SceneModel,
         head: Head,
         sample_rate: RateLike,
         hop_s: float | None = None,
@@ -282,7 +282,7 @@ def listen(listener: Listener, arrivals: Iterable[Arrival]) -> Generator[Update,
         yield from listener.flush()
 
 
-def warm_up(model: Model, head: Head, sample_rate: int) -> None:
+def warm_up(model: SceneModel, head: Head, sample_rate: int) -> None:
     """Compute and discard one prediction, so that compiling and loading at first use does not delay the stream.
 
     Args:

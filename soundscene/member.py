@@ -17,10 +17,11 @@ from soundscene.errors import BundleError
 from soundscene.network.models import AttCRNN, Network
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
-from soundscene.signal.frontend import FeatureSource, FrontEnd
+from soundscene.scene_model import BATCH
+from soundscene.signal.frontend import FrontEnd
+from soundscene.signal.streams import FeatureSource
 from soundscene.types import Head, LogPosterior
 
-BATCH = 64  # segments computed at once in prediction
 DEVICE_BATCH = 512  # on a GPU
 
 

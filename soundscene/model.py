@@ -11,8 +11,9 @@ from soundscene.member import Member, NetworkMember, networks_of
 from soundscene.recipe import FRONT_END, AudioRecipe
 from soundscene.scoring.fusion import fuse_systems
 from soundscene.scoring.unfamiliarity import Familiarity
-from soundscene.signal.frontend import FrontEnd, JoinedFrontEnd
+from soundscene.signal.frontend import FrontEnd
 from soundscene.signal.ranges import TrainingRange
+from soundscene.signal.streams import JoinedFrontEnd
 from soundscene.types import Features, Head, LogPosterior
 
 MOST_MEMBERS = 16
@@ -55,6 +56,11 @@ class Model:
         for network in networks_of(self.members)[1:]:
             if network.audio != (first := networks_of(self.members)[0]).audio:
                 raise ValueError(f"members {first.name} and {network.name} differ in their audio recipe, which they share")
+
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """Names of the members."""
+        return tuple(member.name for member in self.members)
 
     @property
     def audio(self) -> AudioRecipe:
@@ -102,6 +108,10 @@ class Model:
         """
         return tuple(member.embed(array) for member, array in zip(self.members, features, strict=True))
 
+    def embeddings_of(self, embeddings: Embeddings) -> Embeddings:
+        """Return the embeddings of each member, which is what `embed` gives."""
+        return embeddings
+
     def classify(self, embeddings: Embeddings, head: Head) -> LogPosterior:
         """Classify segments: the product rule over members, with equal weights.
 
@@ -148,6 +158,32 @@ class Model:
         logits = [m.logits(x) for m, x in zip(self.members, embeddings, strict=True) if isinstance(m, NetworkMember)]
         return self.familiarity.score(embeddings, logits)
 
+    def training_prior(self, head: Head) -> Float64[np.ndarray, " scene"]:
+        """Compute the prior of each scene that the posteriors of a head hold: of several members the product.
+
+        The prior of a member follows from the numbers of training recordings in the provenance, and is uniform if they are
+        missing or do not match the scenes. The SVM is trained on the recordings as they are. The softmax layer is trained on
+        balanced draws, if the recipe has them, or on pairs of different scenes, in which frequent scenes are rarer than in
+        the corpus.
+
+        Args:
+            head: "softmax" or "svm".
+
+        Returns:
+            Probability of each scene.
+        """
+        n = len(self.scenes)
+        counts = self.provenance.get("recordings")
+        if not isinstance(counts, dict) or set(counts) != set(self.scenes) or not all(map(_is_count, counts.values())):
+            return np.full(n, 1 / n)
+        share = np.array([counts[scene] for scene in self.scenes], np.float64)
+        share /= share.sum()
+        priors = [_prior(member, head, share) for member in self.members]
+        if len(priors) == 1:
+            return priors[0]
+        fused = np.prod(np.stack(priors) * n, axis=0)
+        return fused / fused.sum()
+
     def lacking(self, head: Head) -> str | None:
         """Say which members lack a head, in one line; None where every member has it.
 
@@ -168,3 +204,21 @@ def fuse_members(log_posteriors: Sequence[LogPosterior]) -> LogPosterior:
         log_posteriors: [segment, scene] of each member. That of a single member is returned as it is.
     """
     return log_posteriors[0] if len(log_posteriors) == 1 else fuse_systems(log_posteriors)
+
+
+def _prior(member: Member, head: Head, share: Float64[np.ndarray, " scene"]) -> Float64[np.ndarray, " scene"]:
+    if head == "svm" or not isinstance(member, NetworkMember):  # a member without softmax layer votes by its SVM
+        return share
+    training = member.recipe.training
+    if training.balanced:
+        return np.full(len(share), 1 / len(share))
+    if training.mixing == "between-class":
+        odds = share / (1 - share)
+        # Half of the examples' labels come from the first of a pair, drawn by share. The second is drawn among all other
+        # scenes: P(second = c) = sum over b != c of share_b share_c / (1 - share_b) = share_c (sum of odds - odds_c).
+        share = share * (1 + odds.sum() - odds) / 2
+    return share
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

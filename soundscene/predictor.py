@@ -1,5 +1,6 @@
 """Predictions of a model: a path, an array with its rate, or a list of them -> `ScenePrediction`."""
 
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -10,24 +11,21 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Float64
 
 from soundscene.audio.arrays import ArrayLike, RateLike, as_source
 from soundscene.audio.files import AudioArray, AudioFile
 from soundscene.audio.gate import AudioSummary
-from soundscene.bundle import load_model
 from soundscene.errors import AudioError, AudioWarning, BundleError, RecipeError, SceneError, unexpected
 from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, array_arrivals, listen
-from soundscene.member import BATCH
-from soundscene.model import Model
 from soundscene.prediction import ScenePrediction, SegmentPrediction
 from soundscene.recipe import FRONT_END
+from soundscene.scene_model import BATCH, SceneModel
 from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
-from soundscene.signal.frontend import FeatureStream, segment_batches
 from soundscene.signal.meter import RangeMeter, metered
 from soundscene.signal.ranges import sound_notes
+from soundscene.signal.streams import FeatureStream, segment_batches
 from soundscene.threads import in_order, one_blas_thread, read_ahead
 from soundscene.types import Head, Samples, SegmentFeatures
 
@@ -51,7 +49,7 @@ class Predictor:
         ValueError: `keep` is out of range.
     """
 
-    def __init__(self, model: Model, head: Head | None = None, keep: float = KEEP, front_end: int = FRONT_END) -> None:
+    def __init__(self, model: SceneModel, head: Head | None = None, keep: float = KEEP, front_end: int = FRONT_END) -> None:
         self.model = model
         self.head: Head = head or model.head
         self.keep = keep
@@ -64,7 +62,7 @@ class Predictor:
     def __repr__(self) -> str:
         """Return one line: members, head and scenes."""
         scenes = ", ".join(self.scenes[:5]) + (f" and {len(self.scenes) - 5} more" if len(self.scenes) > 5 else "")
-        members = ", ".join(member.name for member in self.model.members)
+        members = ", ".join(self.model.member_names)
         return f"<Predictor {members}; {self.head} head; {len(self.scenes)} scenes: {scenes}>"
 
     def with_front_end(self, version: int) -> "Predictor":
@@ -84,7 +82,7 @@ class Predictor:
         return self.model.familiarity.why_unavailable(self.keep)
 
     @property
-    def bundle(self) -> Model:
+    def bundle(self) -> SceneModel:
         """Deprecated name of `model`, until 0.3."""
         warnings.warn("Predictor.bundle is now model; the old name leaves in 0.3", DeprecationWarning, stacklevel=2)
         return self.model
@@ -151,11 +149,12 @@ class Predictor:
         """
         name, sound, through = self._sound(source)
         starts: list[float] = []
-        rows: list[list[Float32[np.ndarray, "segment _"]]] = [[] for _ in self.model.members]
+        rows: list[list[Float32[np.ndarray, "segment _"]]] = [[] for _ in self.model.member_names]
         with one_blas_thread(), closing(self._pieces(sound, through)) as pieces:
             for piece in pieces:
                 starts.extend(piece.start_s[~piece.silent].tolist())
-                for of_member, embeddings in zip(rows, self.model.embed(piece.take(~piece.silent)), strict=True):
+                found = self.model.embeddings_of(self.model.embed(piece.take(~piece.silent)))
+                for of_member, embeddings in zip(rows, found, strict=True):
                     of_member.append(embeddings)
         if not starts:
             raise AudioError(f"{name}: every segment is digital silence; was the microphone connected?")
@@ -186,11 +185,15 @@ class Predictor:
             return
         stop = threading.Event()
         work = partial(self._attempt, partial(_until, stop))
-        n_threads = torch.get_num_threads()  # of this thread; each worker has its own, but new threads inherit it
+        torch = sys.modules.get("torch")  # an exported model needs none
+        # of this thread; each worker has its own, but new threads inherit it
+        n_threads = torch.get_num_threads() if torch else 0
+        begin = partial(torch.set_num_threads, 1) if torch else None
         try:
-            yield from in_order(work, chain(first, rest), workers, partial(torch.set_num_threads, 1), stop)
+            yield from in_order(work, chain(first, rest), workers, begin, stop)
         finally:
-            torch.set_num_threads(n_threads)
+            if torch:
+                torch.set_num_threads(n_threads)
 
     def stream(
         self,
@@ -311,7 +314,7 @@ def load(path: str | Path, head: Head | None = None, keep: float = KEEP) -> Pred
     """Load a model.
 
     Args:
-        path: Model file (.safetensors).
+        path: Model file (.safetensors), or an exported one (.onnx), which needs no PyTorch.
         head: Classifier, "svm" or "softmax"; by default the recipe's choice.
         keep: Share of recordings of known scenes that shall not be `ScenePrediction.unknown`, between 0 and 1.
 
@@ -321,7 +324,14 @@ def load(path: str | Path, head: Head | None = None, keep: float = KEEP) -> Pred
     Raises:
         BundleError: The file is missing, damaged, foreign or of a newer version.
     """
-    model = load_model(Path(path))
+    path = Path(path)
+    if path.suffix.lower() == ".onnx":
+        from soundscene.graph_model import load_graph
+
+        return Predictor(load_graph(path), head, keep)
+    from soundscene.bundle import load_model
+
+    model = load_model(path)
     try:
         return Predictor(model, head, keep)
     except RecipeError as error:

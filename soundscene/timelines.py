@@ -19,9 +19,8 @@ from scipy.special import log_softmax
 from soundscene.errors import SceneError
 from soundscene.extras import require
 from soundscene.files import atomic_path
-from soundscene.member import Member, NetworkMember
-from soundscene.model import Model
 from soundscene.prediction import ScenePrediction
+from soundscene.scene_model import SceneModel
 from soundscene.scoring.decoding import Decoded, StickyScenes, change_probability, decode
 from soundscene.scoring.metrics import PROBABILITY_FLOOR
 from soundscene.texts import csv_cell, show
@@ -36,7 +35,7 @@ SILENCE = "(silence)"  # in the place of a scene, where no span is
 
 def timeline(
     prediction: ScenePrediction,
-    model: Model,
+    model: SceneModel,
     head: Head,
     stay_s: float = DEFAULT_STAY_S,
     started: datetime | None = None,
@@ -80,7 +79,7 @@ def timeline(
     )
 
 
-def check_stay(model: Model, stay_s: float) -> None:
+def check_stay(model: SceneModel, stay_s: float) -> None:
     """Check an expected stay.
 
     Args:
@@ -99,55 +98,19 @@ def check_stay(model: Model, stay_s: float) -> None:
         )
 
 
-def training_prior(model: Model, head: Head) -> Float64[np.ndarray, " scene"]:
-    """Compute the prior of each scene that the posteriors of a head hold: of several members the product, as of posteriors.
-
-    The prior of a member follows from the numbers of training recordings in the provenance, and is uniform if they are
-    missing or do not match the scenes. The SVM is trained on the recordings as they are. The softmax layer is trained on
-    balanced draws, if the recipe has them, or on pairs of different scenes, in which frequent scenes are rarer than in the
-    corpus.
+def training_prior(model: SceneModel, head: Head) -> Float64[np.ndarray, " scene"]:
+    """Return the prior of each scene that the posteriors of a head hold, see `model.Model.training_prior`.
 
     Args:
         model: The model.
         head: "softmax" or "svm".
-
-    Returns:
-        Probability of each scene.
     """
-    n = len(model.scenes)
-    counts = model.provenance.get("recordings")
-    if not isinstance(counts, dict) or set(counts) != set(model.scenes) or not all(map(_is_count, counts.values())):
-        return np.full(n, 1 / n)
-    share = np.array([counts[scene] for scene in model.scenes], np.float64)
-    share /= share.sum()
-    priors = [_prior(member, head, share) for member in model.members]
-    if len(priors) == 1:
-        return priors[0]
-    fused = np.prod(np.stack(priors) * n, axis=0)
-    return fused / fused.sum()
+    return model.training_prior(head)
 
 
-def _prior(member: Member, head: Head, share: Float64[np.ndarray, " scene"]) -> Float64[np.ndarray, " scene"]:
-    if head == "svm" or not isinstance(member, NetworkMember):  # a member without softmax layer votes by its SVM
-        return share
-    training = member.recipe.training
-    if training.balanced:
-        return np.full(len(share), 1 / len(share))
-    if training.mixing == "between-class":
-        odds = share / (1 - share)
-        # Half of the examples' labels come from the first of a pair, drawn by share. The second is drawn among all other
-        # scenes: P(second = c) = sum over b != c of share_b share_c / (1 - share_b) = share_c (sum of odds - odds_c).
-        share = share * (1 + odds.sum() - odds) / 2
-    return share
-
-
-def _hidden_markov(model: Model, head: Head, stay_s: float) -> StickyScenes:
+def _hidden_markov(model: SceneModel, head: Head, stay_s: float) -> StickyScenes:
     prior = np.log(training_prior(model, head))
     return StickyScenes(prior, stay_s, model.audio.segment_s, model.temperature[head])
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _spans(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Shaped
+from jaxtyping import Bool, Float, Float32, Float64, Shaped
 
 Samples = Float32[np.ndarray, " sample"]
 """Mono block at the recipe's rate, finite, nominally in [-1, 1]."""
@@ -25,8 +25,8 @@ LogPosterior = Float64[np.ndarray, "*batch scene"]
 """Natural logarithms of probabilities; logsumexp over the last axis is 0."""
 
 
-Features = tuple[Float32[np.ndarray, "segment ..."], ...]
-"""Features of the same segments for each member of a model, in the order of the members."""
+Features = tuple[Float[np.ndarray, "segment ..."], ...]
+"""Features of the same segments for each member of a model, in the order of the members; float64 for exported models."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class SegmentFeatures:
         """Log spectrograms [segment, 2, band, frame] of the first member, or the only one."""
         return self.features[0]
 
-    def take(self, chosen: Bool[np.ndarray, " segment"]) -> tuple[Float32[np.ndarray, "taken ..."], ...]:
+    def take(self, chosen: Bool[np.ndarray, " segment"]) -> tuple[Float[np.ndarray, "taken ..."], ...]:
         """Return the features of some of the segments.
 
         Args:
@@ -166,7 +166,7 @@ class Timeline(Compared):
 
 def take_features(
     features: Features, chosen: Shaped[np.ndarray, " chosen"] | slice
-) -> tuple[Float32[np.ndarray, "taken ..."], ...]:
+) -> tuple[Float[np.ndarray, "taken ..."], ...]:
     """Return the features of some segments; members that share an array share the result.
 
     Args:

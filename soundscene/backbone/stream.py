@@ -7,9 +7,10 @@ import numpy as np
 from soundscene.audio.timing import Resampler
 from soundscene.backbone.encoder import Backbone
 from soundscene.recipe import AudioRecipe
-from soundscene.signal.frontend import BLOCK, check_finite, join_segments
+from soundscene.signal.frontend import BLOCK
 from soundscene.signal.segments import SegmentStream, Starts, Waves
 from soundscene.signal.stft import SampleQueue
+from soundscene.signal.streams import check_finite, join_segments
 from soundscene.types import Samples, SegmentFeatures
 
 

@@ -20,6 +20,7 @@ from soundscene.cli.backbone import backbone
 from soundscene.cli.evaluate import evaluate, info
 from soundscene.cli.experiment import experiment, report
 from soundscene.cli.explain import explain
+from soundscene.cli.export import export
 from soundscene.cli.listen import listen
 from soundscene.cli.outputs import is_one_file, option
 from soundscene.cli.predict import predict
@@ -79,7 +80,8 @@ def demo(
     run_demo(corpus, folder, seed, out, bar)
 
 
-for _command in (scan, train, evaluate, predict, info, timeline, listen, explain, experiment, report, backbone, demo):
+_COMMANDS = (scan, train, evaluate, predict, info, timeline, listen, explain, experiment, report, export, backbone, demo)
+for _command in _COMMANDS:
     app.command()(_command)
 
 

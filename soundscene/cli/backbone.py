@@ -44,7 +44,7 @@ def backbone(
 
     Nothing is downloaded. Licence, source and digest stay with the weights.
     """
-    require("backbone", *(("torch",) if kind == "yamnet" else ("onnx",)))
+    require("backbone", *(("torch",) if kind == "yamnet" else ("torch", "onnx")))
     from soundscene.backbone.stored import installed
     from soundscene.errors import BackboneError
 

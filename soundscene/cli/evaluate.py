@@ -153,7 +153,7 @@ def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     require("info", "torch")
     check_model("info", model)
     from soundscene.bundle import load_model
-    from soundscene.cli.tables import model_facts
+    from soundscene.cli.facts import model_facts
 
     facts = model_facts(load_model(model))
     if as_json:

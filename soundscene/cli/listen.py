@@ -4,14 +4,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from soundscene.cli.options import INPUT, OUTPUT, HeadOption, ModelArgument, SafeCsvOption
+from soundscene.cli.options import INPUT, OUTPUT, AnyModelArgument, HeadOption, SafeCsvOption, extra_of
 from soundscene.extras import require
 
 PcmType = Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"]  # as in audio.pcm, which imports NumPy
 
 
 def listen(
-    model: ModelArgument,
+    model: AnyModelArgument,
     stdin: Annotated[
         bool, typer.Option("--stdin", help="Read raw PCM or WAV from a pipe, not a microphone.", rich_help_panel=INPUT)
     ] = False,
@@ -59,16 +59,17 @@ def listen(
         raise typer.BadParameter("--safe-csv is for CSV; give --format csv with it")
     if stdin and device is not None and not devices:
         raise typer.BadParameter("--device chooses a microphone and contradicts --stdin; give one of them")
-    require("listen", "torch" if stdin and not devices else "live")
+    extra = extra_of(model)  # the extra "live" brings PyTorch; an exported model asks for the microphone's module alone
+    require("listen", extra if extra == "onnx" or (stdin and not devices) else "live")
     from soundscene.audio.microphone import Microphone
-    from soundscene.bundle import load_model
     from soundscene.cli.listen_run import device_of, open_pipe, print_inputs, run
     from soundscene.live import DEFAULT_WINDOW_S, Listener, warm_up
+    from soundscene.predictor import load
 
     if devices:
         print_inputs()
         return
-    loaded = load_model(model)
+    loaded = load(model).model
     head = head or loaded.head
     window = DEFAULT_WINDOW_S if window is None else window
     if stdin:

@@ -3,9 +3,14 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from soundscene.audio.folders import AUDIO_SUFFIXES
-from soundscene.errors import BundleError, ManifestError
+from soundscene.cli.options import extra_of
+from soundscene.errors import BundleError, ManifestError, SceneError
+
+if TYPE_CHECKING:
+    from soundscene.predictor import Predictor
 
 SUFFIX = ".safetensors"
 _LISTS = (".csv", ".tsv")
@@ -43,6 +48,29 @@ def check_model(command: str, model: Path, others: Sequence[str | Path] = ()) ->
     given = {"info": (), "listen": (), "evaluate": others, "explain": others}.get(command, (model, *others))
     meant = _line(command, "MODEL.safetensors", *given)
     raise BundleError(f"{model}: is {what}, expected a {SUFFIX} file, which `soundscene train` writes: {meant}")
+
+
+def load_predictor(model: Path, head: Literal["svm", "softmax"] | None, device: str) -> "Predictor":
+    """Load a model, and put its networks on a device.
+
+    Args:
+        model: Model file, or an exported one, which computes on the CPU.
+        head: Classifier; by default the recipe's choice.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Raises:
+        SceneError: The model cannot be read, or there is no such device.
+    """
+    from soundscene.predictor import load
+
+    predictor = load(model, head)
+    if extra_of(model) == "torch":
+        from soundscene.compute import place
+
+        place(predictor.model, device)  # pyright: ignore[reportArgumentType]
+    elif device not in ("auto", "cpu"):
+        raise SceneError(f"device {device!r}: an exported model computes on the CPU; give the model file (.safetensors)")
+    return predictor
 
 
 def check_manifest(manifest: Path, out: Path) -> None:

@@ -17,6 +17,9 @@ INPUT, OUTPUT = "Input", "Output"
 
 # readable=False: what cannot be read is told in one line where it is opened
 ModelArgument = Annotated[Path, typer.Argument(readable=False, metavar="MODEL", help="Model file (.safetensors).")]
+AnyModelArgument = Annotated[
+    Path, typer.Argument(readable=False, metavar="MODEL", help="Model file (.safetensors), or an exported one (.onnx).")
+]
 ManifestArgument = Annotated[
     Path, typer.Argument(readable=False, metavar="MANIFEST", help="CSV with path, scene, group, fold; or a folder.")
 ]
@@ -71,3 +74,8 @@ DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda
 PrecisionOption = Annotated[
     str, typer.Option(metavar="NAME", help="32-true, bf16-mixed or 16-mixed.", rich_help_panel=COMPUTE)
 ]
+
+
+def extra_of(model: Path) -> str:
+    """Return the extra that computes a model: exported ones need no PyTorch."""
+    return "onnx" if model.suffix.lower() == ".onnx" else "torch"

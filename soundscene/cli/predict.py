@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from soundscene.audio.folders import FolderSearch
-from soundscene.cli.models import check_model
+from soundscene.cli.models import check_model, load_predictor
 from soundscene.cli.options import (
     COMPUTE,
     CORES,
     INPUT,
     OUTPUT,
+    AnyModelArgument,
     HeadOption,
-    ModelArgument,
     ParallelOption,
     PredictDeviceOption,
     SafeCsvOption,
+    extra_of,
 )
 from soundscene.cli.sinks import ClusterShards, Form, OneFile, Printed, Recordings, Shards, Sink, read_sink
 from soundscene.cli.terminal import UNREADABLE, bar, complain, err, tell
@@ -45,7 +46,7 @@ _DRAW_S, _LOG_S = 0.2, 60.0  # between two lines of progress, on a terminal and 
 
 
 def predict(
-    model: ModelArgument,
+    model: AnyModelArgument,
     paths: Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Files, folders, and globs in quotes.")] = None,
     listed: Annotated[
         str | None,
@@ -128,26 +129,23 @@ def run(
     """
     match sink:
         case Printed():
-            require("predict", "torch")
+            require("predict", extra_of(model))
             _print(source, lambda: _load(model, head, device), sink, workers)
         case OneFile():
-            require("predict", "torch", *(["parquet"] if sink.form == "parquet" else []))
+            require("predict", extra_of(model), *(["parquet"] if sink.form == "parquet" else []))
             _write_one(source, lambda: _load(model, head, device), sink, workers)
         case Shards():
-            require("predict", "torch", *(["parquet"] if sink.form == "parquet" else []))
+            require("predict", extra_of(model), *(["parquet"] if sink.form == "parquet" else []))
             _write(source, model, head, sink, workers, device)
         case ClusterShards():
             require("predict --cluster", "ray")
+            if extra_of(model) != "torch":
+                raise SceneError(f"{model}: --cluster predicts with a model file (.safetensors), not with an exported one")
             _write_on_cluster(source, model, head, sink)
 
 
 def _load(model: Path, head: Literal["svm", "softmax"] | None, device: str = "cpu") -> "Predictor":
-    from soundscene.compute import place
-    from soundscene.predictor import load
-
-    predictor = load(model, head)
-    place(predictor.model, device)
-    return predictor
+    return load_predictor(model, head, device)
 
 
 def _print(source: Recordings, loaded: "Callable[[], Predictor]", sink: Printed, workers: int) -> None:

@@ -11,10 +11,7 @@ from rich.table import Table
 
 from soundscene.cli.layout import WIDE, Cut, fitted, print_table, shortened, titled, width_of
 from soundscene.cli.rows import UNKNOWN, csv_values, values_of
-from soundscene.member import BackboneMember, Member, NetworkMember, name_of
-from soundscene.model import Model
 from soundscene.prediction import ScenePrediction
-from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.texts import csv_cell, show
 from soundscene.types import Head
@@ -95,64 +92,6 @@ def confusion_tables(result: Evaluation, head: Head, width: int = WIDE) -> Itera
         for name, row in zip(names, counts[:, chosen], strict=True):
             table.add_row(name, *(str(n) if n else "." for n in row))
         yield titled(title, table)
-
-
-def model_facts(model: Model) -> dict[str, Any]:
-    """Collect all facts of a model, except the hashes of its training recordings."""
-    provenance = {k: v for k, v in model.provenance.items() if k not in ("trained_on", "members")}
-    familiarity = model.familiarity
-    return {
-        "scenes": list(model.scenes),
-        "head": model.head,
-        "parameters": sum(member.n_parameters for member in model.members),
-        "temperature": model.temperature,
-        "familiarity": familiarity
-        and {
-            "score": familiarity.kind,
-            "held_out_recordings": len(familiarity.calibration_scores),
-            "threshold": familiarity.threshold(),
-        },
-        **provenance,
-        "members": _member_facts(model),
-        "recipe": _recipe_of(model.members[0]).to_dict(),
-    }
-
-
-def _member_facts(model: Model) -> list[dict[str, Any]]:
-    """Collect what differs from member to member: of the recipe, the values that are not those of the first."""
-    first = _recipe_of(model.members[0]).to_dict()
-    trained = model.provenance.get("members")
-    facts = []
-    for member in model.members:
-        own = trained.get(member.name) if isinstance(trained, dict) else None
-        facts.append(
-            {
-                "name": member.name,
-                "system": name_of(member.recipe) if isinstance(member, NetworkMember) else "frozen backbone",
-                "parameters": member.n_parameters,
-                "bytes": sum(t.numel() * t.element_size() for t in _tensors_of(member)),
-                "recipe": {
-                    f"{section}.{key}": value
-                    for section, values in _recipe_of(member).to_dict().items()
-                    for key, value in values.items()
-                    if value != first[section][key]
-                },
-                **(own if isinstance(own, dict) else {}),
-                **({"backbone": member.facts} if isinstance(member, BackboneMember) else {}),
-            }
-        )
-    return facts
-
-
-def _recipe_of(member: Member) -> Recipe:
-    assert isinstance(member, NetworkMember | BackboneMember)
-    return member.recipe
-
-
-def _tensors_of(member: Member) -> list[Any]:
-    assert isinstance(member, NetworkMember | BackboneMember)
-    weights = member.network.state_dict() if isinstance(member, NetworkMember) else member.stored.tensors
-    return [*weights.values(), *member.svm.state_dict().values()]
 
 
 _CUTS: dict[str, Cut] = {"path": "left", "scene": "right", "next": "left"}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from soundscene.cli.models import check_model
-from soundscene.cli.options import OUTPUT, HeadOption, ModelArgument, PredictDeviceOption, SafeCsvOption
+from soundscene.cli.models import check_model, load_predictor
+from soundscene.cli.options import OUTPUT, AnyModelArgument, HeadOption, PredictDeviceOption, SafeCsvOption, extra_of
 from soundscene.cli.outputs import ONE_FILE, is_one_file
 from soundscene.cli.terminal import UNREADABLE, bar, complain, say, tell
 from soundscene.errors import SceneError
@@ -61,7 +61,7 @@ class Choices:
 
 
 def timeline(
-    model: ModelArgument,
+    model: AnyModelArgument,
     paths: Annotated[list[Path], typer.Argument(readable=False, metavar="FILE", help="Audio files of any length, folders.")],
     stay_s: Annotated[
         float | None, typer.Option("--stay", metavar="SECONDS", help="Expected time in one scene. Default: 120.")
@@ -91,7 +91,7 @@ def timeline(
         raise typer.BadParameter("--safe-csv is for CSV; give --format csv with it")
     check_model("timeline", model, paths)
     one_parquet = place is not None and is_one_file(place) and place.lower().endswith(".parquet")
-    require("timeline", "torch", *(["parquet"] if parquet or one_parquet else []), *(["plot"] if picture else []))
+    require("timeline", extra_of(model), *(["parquet"] if parquet or one_parquet else []), *(["plot"] if picture else []))
     from soundscene import timelines
 
     stay_s = timelines.DEFAULT_STAY_S if stay_s is None else stay_s
@@ -158,11 +158,8 @@ def _decoded(
     with bar("listening", at_once=True) as progress:
         from soundscene import timelines
         from soundscene.audio.recorded import recorded_at, wave_duration_s
-        from soundscene.compute import place
-        from soundscene.predictor import load
 
-        predictor = load(model, choices.head)
-        place(predictor.model, choices.device)
+        predictor = load_predictor(model, choices.head, choices.device)
         timelines.check_stay(predictor.model, stay_s)
         for number, sound in enumerate(sounds):
             duration_s = wave_duration_s(sound)

@@ -17,9 +17,10 @@ from soundscene.audio.files import AudioFile
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.errors import AudioError, ManifestError, RecipeError, unexpected
 from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
-from soundscene.signal.frontend import FeatureSource, FrontEnd, join_segments
+from soundscene.signal.frontend import FrontEnd
 from soundscene.signal.meter import Measures, RangeMeter, metered
 from soundscene.signal.ranges import TrainingRange, sound_notes
+from soundscene.signal.streams import FeatureSource, join_segments
 from soundscene.texts import fold_case, match_name, short
 from soundscene.threads import in_order
 from soundscene.types import Features, Recording, SegmentFeatures, take_features

@@ -5,9 +5,10 @@ import torch
 from jaxtyping import Float32
 
 from soundscene.errors import BundleError
-from soundscene.member import BATCH, NetworkMember
+from soundscene.member import NetworkMember
 from soundscene.network.attention import Uniform
 from soundscene.network.models import AttCRNN
+from soundscene.scene_model import BATCH
 
 NO_ATTENTION = "this model pools without attention, as the CNN baseline does, and has none to show"
 

@@ -16,7 +16,7 @@ from soundscene.explanation.attribution import attribute
 from soundscene.explanation.members import choose_member
 from soundscene.member import BATCH, NetworkMember
 from soundscene.model import Model
-from soundscene.signal.frontend import segment_batches
+from soundscene.signal.streams import segment_batches
 from soundscene.types import Head, Images, Recording
 
 ATTRIBUTED = 4  # segments of each recording, drawn at random: an integral costs far more than a prediction

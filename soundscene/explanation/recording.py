@@ -16,7 +16,7 @@ from soundscene.explanation.members import choose_member, others
 from soundscene.member import BATCH
 from soundscene.model import Model
 from soundscene.scoring.fusion import temper
-from soundscene.signal.frontend import segment_batches
+from soundscene.signal.streams import segment_batches
 from soundscene.texts import match_name, short
 from soundscene.types import Head, Images, Samples, SegmentFeatures
 

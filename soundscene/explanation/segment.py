@@ -16,7 +16,7 @@ from soundscene.model import Model
 from soundscene.plotting.axes import band_centres_hz, hertz_axis, wrap_text
 from soundscene.plotting.style import CHANNELS, REFERENCE_GREY, styled
 from soundscene.plotting.svg import clean, render_png
-from soundscene.signal.frontend import join_segments
+from soundscene.signal.streams import join_segments
 from soundscene.types import take_features
 
 

@@ -10,7 +10,8 @@ from jaxtyping import Float32
 from soundscene.errors import RecipeError
 from soundscene.recipe import AudioRecipe, FeatureRecipe
 from soundscene.signal.filterbanks import gammatone_filters, mel_filters
-from soundscene.signal.stft import cut_frames, hann, mirror, owned_frames, owned_start, power
+from soundscene.signal.stft import cut_frames, power
+from soundscene.signal.windows import hann, mirror, owned_frames, owned_start
 from soundscene.types import Images
 
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Complex64, Float32, Float64, Int64
 
-from soundscene.signal.stft import ROWS, hann
-from soundscene.signal.stft import power as power_of
+from soundscene.signal.windows import ROWS, hann
 from soundscene.types import Samples
 
 N_FFT = 2048
@@ -130,7 +129,8 @@ class RangeMeter:
         for row, piece, at in zip(self._rows, pieces, first.tolist(), strict=False):
             np.multiply(piece[at : at + N_FFT], self._taps, out=row)
         # the rows after those of the pieces hold earlier ones and are ignored
-        for spectrum in power_of(np.asarray(scipy.fft.rfft(self._rows)))[: len(pieces)]:
+        spectra: Complex64[np.ndarray, "piece bin"] = np.asarray(scipy.fft.rfft(self._rows))[: len(pieces)]
+        for spectrum in np.square(np.real(spectra)) + np.square(np.imag(spectra)):
             self._spectrum += spectrum
         self.n_pieces += len(pieces)
 

@@ -15,7 +15,8 @@ from jaxtyping import Complex128, Float32, Float64
 
 from soundscene.errors import RecipeError
 from soundscene.signal.minimum_statistics import POWER_FLOOR, NoiseTracker
-from soundscene.signal.stft import OverlapAddStream, SampleQueue, StftStream, power, root_hamming
+from soundscene.signal.stft import OverlapAddStream, SampleQueue, StftStream, power
+from soundscene.signal.windows import root_hamming
 
 NOISE_HOP_S = 0.016
 """Martin's and VOICEBOX's hop, to which the constants of the subtraction belong; the window is twice as long."""

@@ -5,7 +5,8 @@ import scipy.fft
 from jaxtyping import Float32
 
 from soundscene.signal.filterbanks import htk_mel_filters
-from soundscene.signal.stft import cut_frames, hann, power
+from soundscene.signal.stft import cut_frames, power
+from soundscene.signal.windows import hann
 
 SAMPLE_RATE = 16000
 WINDOW, HOP, N_FFT = 400, 160, 512  # samples: 25 ms every 10 ms, zero-padded at the end

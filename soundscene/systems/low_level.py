@@ -22,7 +22,7 @@ from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
 from soundscene.signal.filterbanks import gammatone_filters, mel_filters
 from soundscene.signal.noise import TwoChannelStream
 from soundscene.signal.segments import SegmentStream
-from soundscene.signal.stft import hann
+from soundscene.signal.windows import hann
 from soundscene.types import Recording, Samples
 
 _VERSION = 1  # of the code that makes features; another one is another store

@@ -22,7 +22,7 @@ from soundscene.data.store import Extract, Representation
 from soundscene.errors import BackboneError
 from soundscene.member import BackboneMember
 from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
-from soundscene.signal.frontend import FeatureSource, JoinedFrontEnd
+from soundscene.signal.streams import FeatureSource, JoinedFrontEnd
 from soundscene.systems.backbone import untrained_member
 from soundscene.systems.calibration import predict
 from soundscene.systems.catalogue import is_backbone

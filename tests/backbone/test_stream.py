@@ -6,7 +6,8 @@ import pytest
 from soundscene.backbone.stream import BackboneSource
 from soundscene.errors import AudioError
 from soundscene.recipe import AudioRecipe, FeatureRecipe
-from soundscene.signal.frontend import FrontEnd, JoinedFrontEnd, join_segments
+from soundscene.signal.frontend import FrontEnd
+from soundscene.signal.streams import JoinedFrontEnd, join_segments
 from soundscene.types import SegmentFeatures
 
 FEATURES = FeatureRecipe(window=800, hop=400, n_fft=1024, n_bands=8)

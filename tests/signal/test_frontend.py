@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from soundscene.errors import AudioError, RecipeError
 from soundscene.recipe import AudioRecipe, FeatureRecipe
 from soundscene.signal.features import LogSpectrogram
-from soundscene.signal.frontend import FrontEnd, join_segments
+from soundscene.signal.frontend import FrontEnd
 from soundscene.signal.noise import two_channels
+from soundscene.signal.streams import join_segments
 from soundscene.types import SegmentFeatures
 from tests.golden import RATE, wave
 

@@ -1,17 +1,8 @@
 import numpy as np
 import pytest
 
-from soundscene.signal.stft import (
-    OverlapAddStream,
-    SampleQueue,
-    StftStream,
-    hann,
-    mirror,
-    owned_frames,
-    owned_start,
-    power,
-    root_hamming,
-)
+from soundscene.signal.stft import OverlapAddStream, SampleQueue, StftStream, power
+from soundscene.signal.windows import hann, mirror, owned_frames, owned_start, root_hamming
 from tests.golden import arrays, wave
 from tests.signal.reference import plain_power
 

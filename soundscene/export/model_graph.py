@@ -1,0 +1,194 @@
+"""The graph of a model: blocks of samples and a state in, segments and the state out; or a whole recording in one call."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from soundscene.errors import SceneError
+from soundscene.export.frontend import (
+    COUNTS,
+    Block,
+    Segments,
+    add_images,
+    add_noise_subtraction,
+    add_segments,
+    add_silent,
+    add_waves,
+    state_shapes,
+)
+from soundscene.export.graph import BOOL, F32, F64, INT, Graph
+from soundscene.export.networks import (
+    add_distance,
+    add_energy,
+    add_network,
+    add_product,
+    add_renormalised,
+    add_softmax,
+    add_svm,
+)
+from soundscene.graph_facts import HEADS
+from soundscene.member import NetworkMember
+from soundscene.model import Model
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output of each segment.
+
+    Attributes:
+        name: Its name.
+        dtype: Its type.
+        shape: Its shape, without the axis of segments.
+    """
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+def members_of(model: Model) -> list[NetworkMember]:
+    """Return the members of a model that can be exported.
+
+    Raises:
+        SceneError: One of them is of another kind.
+    """
+    members = []
+    for member in model.members:
+        if not isinstance(member, NetworkMember):
+            raise SceneError(
+                f"export: member {member.name} is a pretrained backbone, which is not exported yet; export a model of our "
+                "networks only, or use the model file as it is"
+            )
+        members.append(member)
+    return members
+
+
+def outputs_of(model: Model) -> list[Output]:
+    """Return the outputs of each segment: posteriors first, then unfamiliarity, then those of each member."""
+    n_scenes = len(model.scenes)
+    outputs = [Output(f"log_posterior_{head}", F64, (n_scenes,)) for head in HEADS]
+    if model.familiarity:
+        outputs.append(Output("unfamiliarity", F64, ()))
+    for member in members_of(model):
+        features, audio = member.recipe.features, member.recipe.audio
+        frames = audio.segment_samples // features.hop
+        outputs.append(Output(f"images/{member.name}", F32, (2, features.n_bands, frames)))
+        outputs.append(Output(f"embedding/{member.name}", F32, (member.network.softmax.in_features,)))
+        if member.has_attention:
+            outputs.append(Output(f"temporal_attention/{member.name}", F32, (frames,)))
+            outputs.append(Output(f"spatial_attention/{member.name}", F32, (2 * member.recipe.network.hidden,)))
+    return outputs
+
+
+def stateful_graph(model: Model, metadata: dict[str, str], int8: bool = False) -> onnx.ModelProto:
+    """Write the graph that takes a recording block by block.
+
+    Args:
+        model: The model.
+        metadata: Texts to keep in the file.
+        int8: Whether the weights of the networks are kept in 8 bits.
+    """
+    g = Graph("soundscene", int8=int8)
+    shapes = state_shapes(model.audio)
+    block = Block(g.input("samples", F32, ["sample"]), g.input("last", BOOL, []), g.input("hop", INT, []))
+    state = {name: g.input(f"state_{name}", *shape) for name, shape in shapes.items()}
+    after, known = add_noise_subtraction(g, model.audio, block, state)
+    segments = add_segments(g, model.audio, block, state, known)
+    after |= segments.state
+    counts = [g.op("Reshape", after[name], g.ints(1)) for name in COUNTS]
+    after["counts"] = g.op("Concat", *counts, axis=0)
+
+    starts_s = g.op("Div", g.cast(segments.starts, F64), g.constant(model.audio.sample_rate, F64))
+    g.output(starts_s, "start_s", F64, ["segment"])
+    outputs = [Output("silent", BOOL, ()), *outputs_of(model)]
+    for value, one in zip(_of_segments(g, model, segments), outputs, strict=True):
+        g.output(value, one.name, one.dtype, ["segment", *one.shape])
+    for name, (dtype, shape) in shapes.items():
+        after_shape = [f"next_{size}" if isinstance(size, str) else size for size in shape]
+        g.output(after[name], f"next_{name}", dtype, after_shape)
+    return g.model(metadata)
+
+
+def whole_graph(model: Model, metadata: dict[str, str], int8: bool = False) -> onnx.ModelProto:
+    """Write the graph that takes a recording in one call, for recordings of minutes: its memory grows with them.
+
+    Args:
+        model: The model.
+        metadata: Texts to keep in the file.
+        int8: Whether the weights of the networks are kept in 8 bits.
+    """
+    g = Graph("soundscene_whole", int8=int8)
+    samples = g.input("samples", F32, ["sample"])
+    block = Block(samples, g.constant(True, BOOL), g.constant(model.audio.segment_samples, INT))
+    state = {
+        name: g.constant(np.zeros([0 if isinstance(size, str) else size for size in shape]), dtype)
+        for name, (dtype, shape) in state_shapes(model.audio).items()
+    }
+    _, known = add_noise_subtraction(g, model.audio, block, state)
+    segments = add_segments(g, model.audio, block, state, known)
+    outputs = outputs_of(model)
+    silent, *values = _of_segments(g, model, segments)
+    by_name = dict(zip((one.name for one in outputs), values, strict=True))
+    voting = g.op("Not", silent)
+    for head in HEADS:
+        mute = g.op("Where", g.op("Unsqueeze", voting, g.ints(1)), by_name[f"log_posterior_{head}"], g.constant(0.0, F64))
+        fused = add_renormalised(g, g.op("ReduceSum", mute, g.ints(0), keepdims=0))
+        tempered = g.op("Div", fused, g.constant(model.temperature[head], F64))
+        g.output(g.op("Exp", add_renormalised(g, tempered)), f"posterior_{head}", F64, [len(model.scenes)])
+    n_voting = g.op("ReduceSum", g.cast(voting, F64), g.ints(0), keepdims=0)
+    if model.familiarity:
+        mute = g.op("Where", voting, by_name["unfamiliarity"], g.constant(0.0, F64))
+        mean = g.op("Div", g.op("ReduceSum", mute, g.ints(0), keepdims=0), g.op("Max", n_voting, g.constant(1.0, F64)))
+        g.output(mean, "recording_unfamiliarity", F64, [])
+    g.output(
+        g.op("Div", g.cast(segments.starts, F64), g.constant(model.audio.sample_rate, F64)), "start_s", F64, ["segment"]
+    )
+    g.output(silent, "silent", BOOL, ["segment"])
+    for one in outputs:
+        g.output(by_name[one.name], one.name, one.dtype, ["segment", *one.shape])
+    return g.model(metadata)
+
+
+def _of_segments(g: Graph, model: Model, segments: Segments) -> list[str]:
+    """Silence and `outputs_of` of each segment; of none, the network is not run."""
+    outputs = [Output("silent", BOOL, ()), *outputs_of(model)]
+
+    def some(b: Graph) -> list[str]:
+        waves = add_waves(b, model.audio, segments)
+        return [add_silent(b, waves), *_members(b, model, waves)]
+
+    def none(b: Graph) -> list[str]:
+        return [b.constant(np.zeros((0, *one.shape)), one.dtype) for one in outputs]
+
+    return g.either(g.op("Greater", segments.n, g.constant(0, INT)), some, none)
+
+
+def _members(g: Graph, model: Model, waves: str) -> list[str]:
+    members = members_of(model)
+    images = add_images(g, model.audio, [member.recipe.features for member in members], waves)
+    embedded = [add_network(g, member.network, image) for member, image in zip(members, images, strict=True)]
+    by_head = {
+        "softmax": [add_softmax(g, one.logits) for one in embedded],
+        "svm": [add_svm(g, member.svm, one.embedding) for member, one in zip(members, embedded, strict=True)],
+    }
+    values = [add_product(g, by_head[head]) for head in HEADS]
+    if model.familiarity:
+        if model.familiarity.kind == "mahalanobis":
+            pairs = zip(model.familiarity.gaussians, embedded, strict=True)
+            scores = [add_distance(g, gaussians, one.embedding) for gaussians, one in pairs]
+        else:
+            scores = [add_energy(g, one.logits) for one in embedded]
+        values.append(_mean(g, scores))
+    for image, one in zip(images, embedded, strict=True):
+        values += [image, one.embedding]
+        values += [value for value in (one.temporal, one.spatial) if value is not None]
+    return values
+
+
+def _mean(g: Graph, scores: Sequence[str]) -> str:
+    total = scores[0]
+    for score in scores[1:]:
+        total = g.op("Add", total, score)
+    return g.op("Div", total, g.constant(len(scores), F64))
