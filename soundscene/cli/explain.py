@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from soundscene.cli.corpus import open_corpus
+from soundscene.cli.models import check_model
 from soundscene.cli.options import ColumnsOption, HeadOption, ModelArgument, TestOption
 from soundscene.cli.terminal import bar, say, tell
 from soundscene.extras import require
@@ -40,6 +41,7 @@ def explain(
     Attention is over time and features, attribution over frequency.
     """
     require("explain", "explain")
+    check_model("explain", model, [source])
     from soundscene.bundle import load_model
     from soundscene.explanation.corpus import ATTRIBUTED
     from soundscene.explanation.recording import SEGMENTS

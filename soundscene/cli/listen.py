@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from soundscene.cli.models import check_model
 from soundscene.cli.options import INPUT, OUTPUT, AnyModelArgument, HeadOption, SafeCsvOption, extra_of
 from soundscene.extras import require
 
@@ -61,6 +62,8 @@ def listen(
         raise typer.BadParameter("--device chooses a microphone and contradicts --stdin; give one of them")
     extra = extra_of(model)  # the extra "live" brings PyTorch; an exported model asks for the microphone's module alone
     require("listen", extra if extra == "onnx" or (stdin and not devices) else "live")
+    if not devices:
+        check_model("listen", model)
     from soundscene.audio.microphone import Microphone
     from soundscene.cli.listen_run import device_of, open_pipe, print_inputs, run
     from soundscene.live import DEFAULT_WINDOW_S, Listener, warm_up

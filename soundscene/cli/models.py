@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from soundscene.predictor import Predictor
 
 SUFFIX = ".safetensors"
+_MODELS = (SUFFIX, ".onnx")
 _LISTS = (".csv", ".tsv")
 
 
@@ -42,7 +43,7 @@ def check_model(command: str, model: Path, others: Sequence[str | Path] = ()) ->
     else:
         return
     for number, other in enumerate(others):
-        if Path(other).suffix.lower() == SUFFIX or _is_model(Path(other)):
+        if Path(other).suffix.lower() in _MODELS or _is_model(Path(other)):
             rest = [*others[:number], model, *others[number + 1 :]]
             raise BundleError(f"{model}: is {what}, and the model comes first: {_line(command, other, *rest)}")
     given = {"info": (), "listen": (), "evaluate": others, "explain": others}.get(command, (model, *others))

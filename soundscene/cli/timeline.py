@@ -37,7 +37,12 @@ _SUFFIXES: dict[TimelineForm, str] = {
 
 FormOption = Annotated[
     TimelineForm,
-    typer.Option("--format", help="json: a line per span; labels: for Audacity; raven: selections.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--format",
+        metavar="FORM",
+        help="table, csv, json (a line per span), labels (for Audacity) or raven.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 PlaceOption = Annotated[
     str | None,

@@ -24,6 +24,7 @@ def test_swapped_arguments_are_answered_with_the_right_command(model: Path, tmp_
     sound = text(tmp_path / "a b.wav", "")
     assert refusal("predict", sound, [model]).endswith(f"the model comes first: soundscene predict {model} '{sound}'")
     assert refusal("evaluate", tmp_path / "m.csv", ["m.safetensors"]).endswith(f"evaluate m.safetensors {tmp_path}/m.csv")
+    assert refusal("predict", sound, ["edge.onnx"]).endswith(f"soundscene predict edge.onnx '{sound}'")
     renamed = tmp_path / "weights.bin"  # told by its content
     renamed.write_bytes(model.read_bytes())
     assert refusal("timeline", tmp_path, [renamed]).endswith(f"soundscene timeline {renamed} {tmp_path}")

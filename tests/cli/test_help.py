@@ -1,6 +1,7 @@
 """Help pages: quick, free of heavy imports, whole at 80 columns, and true."""
 
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -75,6 +76,11 @@ def test_a_summary_is_one_line_of_the_list(command: str, page) -> None:
     assert summary.endswith(".")
     assert any(line.split() == [command, *summary.split()] for line in page("--help").splitlines())
     assert summary in " ".join(page(command, "-h").split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_choice_is_broken_inside_a_word(command: str, page) -> None:
+    assert all(choice.endswith(">") for choice in re.findall(r"<[a-z]\S*", page(command, "--help")))
 
 
 def test_values_with_brackets_are_shown_whole(page) -> None:
