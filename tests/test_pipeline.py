@@ -279,6 +279,8 @@ def test_an_evaluation_survives_json(manifest: Path, model: Path) -> None:
     assert set(plain) == {"scenes", "recordings", "trained_on", "heads", "notes"}
     assert set(plain["heads"]) == {"softmax", "svm"}
     for scores in plain["heads"].values():
+        by_scene = scores.pop("by_scene")
+        assert [row["scene"] for row in by_scene] == list(found.scenes)
         assert set(scores) == {"segment", "recording", "calibrated"}
         for metrics in scores.values():
             names = {"n", "accuracy", "macro_f1", "macro_precision", "log_loss", "calibration_error", "confusion"}

@@ -70,8 +70,8 @@ def test_options_that_contradict_the_source_are_refused(words: list[str], messag
     assert not list(tmp_path.iterdir())
 
 
-def test_every_option_is_explained_and_there_are_no_more_than_nine() -> None:
+def test_every_option_is_explained_and_there_are_no_more_than_ten() -> None:
     command = typer.main.get_command(app)
     options = [p for p in command.params if p.opts[0].startswith("--")]
-    assert len(options) <= 9
+    assert len(options) <= 10
     assert all(getattr(p, "help", None) for p in options)
