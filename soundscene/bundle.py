@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -37,7 +38,8 @@ from soundscene.texts import LONGEST, LONGEST_NAME, fold_name, parse_json, short
 from soundscene.types import Head
 
 FORMAT = "soundscene bundle"
-VERSION = 2  # of the format that this version reads and writes; 1 for a model of one network
+VERSION = 2  # of the format of models of members; 1 for a model of one network
+SYSTEM_VERSION = 3  # of other systems, see `systems.saved`
 NETWORK, BACKBONE = "network", "backbone"  # kinds of members
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _KINDS = {"familiarity": ("energy", "mahalanobis"), "unfamiliarity": ("relative-mahalanobis",)}  # by their name in the file
@@ -96,9 +98,9 @@ def load_model(path: Path) -> Model:
     Raises:
         BundleError: If the file is missing, damaged, not a model, or of a newer version.
     """
-    header, tensors = _read(path)
+    header, tensors = read_file(path)
     try:
-        scenes = _scenes(header["scenes"])
+        scenes = check_scenes(header["scenes"])
         members = _members(header, tensors, len(scenes))
         temperature = _temperature(header["temperature"])
         provenance = _provenance(header["provenance"])
@@ -205,8 +207,26 @@ def _backbone_member(stored: dict[str, Any], tensors: dict[str, Tensor], n_scene
     return BackboneMember(name, recipe, weights, backbone, svm.eval(), pooling)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read header and tensors of a file, and check that it is a complete bundle of a known version."""
+def is_system(path: Path) -> bool:
+    """Tell whether a file is a saved system. What cannot be read is none: `load_model` says why."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = parse_json((file.metadata() or {})["bundle"])
+        return header["version"] == SYSTEM_VERSION and "system" in header
+    except (OSError, SafetensorError, MemoryError, KeyError, TypeError, ValueError, RuntimeError):
+        return False
+
+
+def read_file(path: Path, system: bool = False) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read header and tensors of a file, and check that it is a complete model of a known version.
+
+    Args:
+        path: File to read.
+        system: Whether it must be a saved system; by default it must be a model of members.
+
+    Raises:
+        BundleError: It is not, or is missing or damaged.
+    """
     check_permission(path, BundleError)
     if not os.path.exists(path):
         hint = url_hint(path) or f"no such file; make it by `soundscene train MANIFEST --out {path}`"
@@ -224,7 +244,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             raise ValueError(f"version {version}")
     except (KeyError, TypeError, ValueError):
         raise BundleError(f"{path}: its header is damaged; copy the file again") from None
-    if version > VERSION:
+    if version == SYSTEM_VERSION and "system" in header and not system:
+        raise BundleError(
+            f"{path}: a model of the system {short(str(header.get('system')))}, which predict, evaluate and info can use "
+            "and nothing else: it has no segments of networks"
+        )
+    if version > (SYSTEM_VERSION if system else VERSION):
         raise BundleError(
             f"{path}: written in format {short(str(version))}, this soundscene reads up to {VERSION}; upgrade soundscene to "
             "use it"
@@ -234,7 +259,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return header, tensors
 
 
-def _scenes(names: Any) -> tuple[str, ...]:
+def check_scenes(names: Any) -> tuple[str, ...]:
+    """Return the scenes of a header; raises `ValueError` unless they are names that differ to the eye."""
     if not isinstance(names, list):
         raise ValueError(f"scenes are {short(repr(names))}, expected a list of names")
     folded = dict[str, str]()

@@ -32,6 +32,7 @@ from soundscene.texts import csv_cell, show
 
 if TYPE_CHECKING:
     from soundscene.scoring.evaluation import Evaluation
+    from soundscene.systems.saved import SavedSystem
     from soundscene.types import Head
 
 
@@ -68,13 +69,19 @@ def evaluate(
     check_model("evaluate", model, [manifest])
     _check_outputs(predictions, confusion, safe_csv)
     with bar("reading audio", at_once=True) as reading:
-        from soundscene.bundle import load_model
+        from soundscene.bundle import is_system, load_model
         from soundscene.compute import place
-        from soundscene.pipeline import evaluate_on_manifest
+        from soundscene.pipeline import evaluate_on_manifest, evaluate_system
 
-        loaded = place(load_model(model), device)
         corpus = open_corpus(manifest, columns)
-        result = evaluate_on_manifest(loaded, corpus, test=test, workers=workers, read_progress=reading)
+        if is_system(model):
+            saved = _load_system(model, head)
+            default = saved.head
+            result = evaluate_system(saved, corpus, test=test, workers=workers, read_progress=reading)
+        else:
+            loaded = place(load_model(model), device)
+            default = loaded.head
+            result = evaluate_on_manifest(loaded, corpus, test=test, workers=workers, read_progress=reading)
     for note in result.notes:
         tell(note)
     if result.n_trained_on:
@@ -83,14 +90,21 @@ def evaluate(
             "optimistic; use --test with the rows that training left out"
         )
     parts = {column: _values(result, corpus.path, column) for column in by or ()}
-    _print(result, head or loaded.head, parts, as_json)
+    _print(result, head or default, parts, as_json)
     if predictions:
-        _write_predictions(result, head or loaded.head, predictions, safe_csv)
+        _write_predictions(result, head or default, predictions, safe_csv)
     if confusion:
         from soundscene.report.confusions import draw_confusion
 
-        for note in draw_confusion(result.scores[head or loaded.head].recording.confusion, result.scenes, confusion):
+        for note in draw_confusion(result.scores[head or default].recording.confusion, result.scenes, confusion):
             tell(note)
+
+
+def _load_system(model: Path, head: "Head | None") -> "SavedSystem":
+    require("evaluate", "experiment")
+    from soundscene.systems.saved import load_system
+
+    return load_system(model).checked(model, head)
 
 
 def _check_outputs(predictions: Path | None, confusion: Path | None, safe_csv: bool) -> None:
@@ -111,6 +125,10 @@ def _values(result: "Evaluation", manifest: Path, column: str) -> list[str]:
 
     listed = Manifest(manifest, result.recordings)
     if column in ("rate", "sample_rate") and column not in listed.columns:
+        if not result.native_hz:
+            raise SceneError(
+                f"--by {column}: a saved system keeps no sample rate of its files; name a column of the manifest"
+            )
         return [str(hz) for hz in result.native_hz]
     return [value if value else "(none)" for value in listed.values(column)]
 
@@ -152,14 +170,20 @@ def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     """Show a model's scenes, recipe and provenance."""
     require("info", "torch")
     check_model("info", model)
-    from soundscene.bundle import load_model
+    from soundscene.bundle import is_system, load_model
     from soundscene.cli.facts import model_facts
 
-    facts = model_facts(load_model(model))
+    if is_system(model):
+        require("info", "experiment")
+        from soundscene.systems.saved import load_system
+
+        facts = load_system(model).facts
+    else:
+        facts = model_facts(load_model(model))
     if as_json:
         print_json(facts)
         return
-    members = {f"member {member.pop('name')}": member for member in facts.pop("members")}
+    members = {f"member {member.pop('name')}": member for member in facts.pop("members", [])}
     sections = members | {f"recipe.{name}": values for name, values in facts.pop("recipe").items()}
     for key, value in (facts | sections).items():
         text = f"{key:<26}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"

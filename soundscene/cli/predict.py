@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from soundscene.cli.rows import RowWriter
     from soundscene.cli.tables import PredictionPrinter
     from soundscene.predictor import Predictor
+    from soundscene.systems.saved import SavedSystem
 
 _DRAW_S, _LOG_S = 0.2, 60.0  # between two lines of progress, on a terminal and elsewhere
 
@@ -144,11 +145,26 @@ def run(
             _write_on_cluster(source, model, head, sink)
 
 
-def _load(model: Path, head: Literal["svm", "softmax"] | None, device: str = "cpu") -> "Predictor":
+def _load(model: Path, head: Literal["svm", "softmax"] | None, device: str = "cpu") -> "Predictor | SavedSystem":
+    from soundscene.bundle import is_system
+
+    if is_system(model):
+        require("predict", "experiment")
+        from soundscene.systems.saved import load_system
+
+        return load_system(model).checked(model, head)
     return load_predictor(model, head, device)
 
 
-def _print(source: Recordings, loaded: "Callable[[], Predictor]", sink: Printed, workers: int) -> None:
+def _load_model(model: Path, head: Literal["svm", "softmax"] | None, device: str = "cpu") -> "Predictor":
+    from soundscene.bundle import is_system
+
+    if is_system(model):
+        raise SceneError(f"{model}: predictions of a saved system are printed or go to one file; leave --cluster out")
+    return load_predictor(model, head, device)
+
+
+def _print(source: Recordings, loaded: "Callable[[], Predictor | SavedSystem]", sink: Printed, workers: int) -> None:
     """Predictions to stdout: csv and jsonl as they come, table and json at the end."""
     from soundscene.cli.tables import PredictionPrinter
 
@@ -161,7 +177,7 @@ def _print(source: Recordings, loaded: "Callable[[], Predictor]", sink: Printed,
     left_out.tell()
 
 
-def _write_one(source: Recordings, loaded: "Callable[[], Predictor]", sink: OneFile, workers: int) -> None:
+def _write_one(source: Recordings, loaded: "Callable[[], Predictor | SavedSystem]", sink: OneFile, workers: int) -> None:
     """Predictions to one file, which is whole or absent."""
     from soundscene.cli.rows import RowWriter
     from soundscene.files import atomic_path
@@ -235,7 +251,7 @@ def _write(
 
     search = FolderSearch()
     files, total = _files(source, search)
-    predictor = _load(model, head, device)
+    predictor = _load_model(model, head, device)
     config = BatchConfig.of_model(model, predictor, sink.form, sink.safe_csv)
     with _progress(total) as progress:
         stats = run_batch(predictor, config, files, sink.folder, sink.rows, workers, progress)
@@ -248,7 +264,7 @@ def _write_on_cluster(source: Recordings, model: Path, head: Literal["svm", "sof
     from soundscene.batch.folder import BatchConfig
     from soundscene.batch.sources import count_sources, sources
 
-    predictor = _load(model, head)
+    predictor = _load_model(model, head)
     config = BatchConfig.of_model(model, predictor, "parquet")
     total, search = count_sources(source.paths, source.list_from), FolderSearch()
     with _progress(total) as progress:

@@ -27,9 +27,10 @@ def score_table(result: Evaluation) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True)
     for head, scores in result.scores.items():
         before, after = scores.recording, scores.calibrated
-        shares = (scores.segment.accuracy, before.accuracy, before.macro_f1, before.macro_precision)
+        of_segments = f"{scores.segment.accuracy:.1%}" if scores.segment.n else "-"
+        shares = (before.accuracy, before.macro_f1, before.macro_precision)
         numbers = (before.log_loss, after.log_loss, before.calibration_error, after.calibration_error)
-        table.add_row(head, *(f"{x:.1%}" for x in shares), *(f"{x:.3f}" for x in numbers))
+        table.add_row(head, of_segments, *(f"{x:.1%}" for x in shares), *(f"{x:.3f}" for x in numbers))
     return titled(title, table)
 
 

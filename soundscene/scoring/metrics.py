@@ -38,6 +38,16 @@ class Metrics:
     confusion: Int64[np.ndarray, "scene scene"]
 
 
+def no_scores(n_scenes: int) -> Metrics:
+    """Return the metrics of no prediction at all: not numbers.
+
+    Args:
+        n_scenes: Size of the confusion matrix.
+    """
+    nan = float("nan")
+    return Metrics(0, nan, nan, nan, nan, nan, np.zeros((n_scenes, n_scenes), np.int64))
+
+
 def evaluate(
     log_posterior: Float[np.ndarray, "recording scene"], truth: Int[np.ndarray, " recording"], n_scenes: int
 ) -> Metrics:

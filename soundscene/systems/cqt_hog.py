@@ -19,8 +19,9 @@ from soundscene.data.corpus import Corpus
 from soundscene.data.store import Extract, Representation
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.systems.constant_q import FINE, ConstantQ, levels, magnitudes
+from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext, Fitted, System
-from soundscene.systems.whole import divide, fit_whole, fitted_whole, read_whole
+from soundscene.systems.whole import as_stored, divide, fit_whole, fitted_whole, read_whole, restore_whole, stored_vectors
 from soundscene.types import Recording, Samples
 
 _VERSION = 1  # of the code below; another one is another store
@@ -83,7 +84,9 @@ def system(
     work = partial(_extract, recipe, choices, weights == "equal")
     representation = Representation("cqt-hog", json.dumps(facts, sort_keys=True), work)
     stored = recipe.to_stored() | {"cqt_hog": {**asdict(choices), "weights": weights}}
-    return System(name, title, representation, stored, partial(_fit, recipe, choices))
+    identity = Identity(name, title, recipe, {"weights": weights}, front_end)
+    restore = partial(restore_whole, as_stored)
+    return System(name, title, representation, stored, partial(_fit, identity, choices), restore)
 
 
 def columns(
@@ -176,12 +179,10 @@ def _extract(recipe: Recipe, settings: CqtHogSettings, equal: bool, recording: R
     return read_whole(recording, recipe.audio, partial(_compute, recipe.audio.sample_rate, settings, equal))
 
 
-def _fit(recipe: Recipe, settings: CqtHogSettings, corpus: Corpus, context: FitContext) -> Fitted:
+def _fit(identity: Identity, settings: CqtHogSettings, corpus: Corpus, context: FitContext) -> Fitted:
+    recipe = identity.recipe
     parts = divide(corpus, recipe, context)
-    model, notes = fit_whole(parts, _vectors(parts.kept), _vectors, recipe, settings.c, settings.folds, context.seed)
-    return fitted_whole(model, parts, notes, "cqt-hog")
-
-
-def _vectors(corpus: Corpus) -> Float32[np.ndarray, "recording feature"]:
-    """Return the descriptors of recordings with sound, which are one segment each."""
-    return corpus.features[corpus.voting]
+    model, notes = fit_whole(
+        parts, stored_vectors(parts.kept), stored_vectors, recipe, settings.c, settings.folds, context.seed
+    )
+    return fitted_whole(model, parts, notes, identity)

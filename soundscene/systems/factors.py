@@ -20,8 +20,9 @@ from soundscene.data.store import Extract, Representation
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
 from soundscene.systems.constant_q import FINE, ConstantQ, hop_samples, magnitudes, slices
-from soundscene.systems.system import FitContext, Fitted, System, SystemPredictions
-from soundscene.systems.whole import Describe, Parts, divide, read_whole, voting_recordings
+from soundscene.systems.saved import Identity, save_system
+from soundscene.systems.system import FitContext, Fitted, PredictFunction, SavedState, System, SystemPredictions
+from soundscene.systems.whole import Describe, Parts, arrays_of, divide, read_whole, training_facts, voting_recordings
 from soundscene.training.convolutive import encode, fit_patches, padded
 from soundscene.training.factors import Dictionary, Kernel, Projection, fit_dictionary, fit_projection, sample_by_group
 from soundscene.training.logistic import Logistic, fit_logistic
@@ -120,7 +121,9 @@ def system(
     work = partial(_extract, recipe, settings, chosen["level"] == "absolute")
     representation = Representation("slices", json.dumps(facts, sort_keys=True), work)
     stored = recipe.to_stored() | {"factors": {**asdict(settings), **chosen}}
-    return System(name, title, representation, stored, partial(_fit, recipe, settings, chosen))
+    identity = Identity(name, title, recipe, chosen, front_end)
+    restore = partial(_restore, settings, chosen)
+    return System(name, title, representation, stored, partial(_fit, identity, settings, chosen), restore)
 
 
 def slices_of(
@@ -153,13 +156,16 @@ def _extract(recipe: Recipe, settings: FactorSettings, absolute: bool, recording
     return read_whole(recording, recipe.audio, partial(_compute, recipe.audio.sample_rate, settings, absolute))
 
 
-def _fit(recipe: Recipe, settings: FactorSettings, chosen: Mapping[str, str], corpus: Corpus, context: FitContext) -> Fitted:
+def _fit(
+    identity: Identity, settings: FactorSettings, chosen: Mapping[str, str], corpus: Corpus, context: FitContext
+) -> Fitted:
     """Fit factorisation and softmax layer to groups that are not held out, and the temperature to those that are."""
-    parts = divide(corpus, recipe, context)
+    parts = divide(corpus, identity.recipe, context)
     of = voting_recordings(parts.kept)
     labels = np.array([parts.scenes.index(r.scene) for r in parts.kept.recordings], np.int64)[of]
     groups = [parts.kept.recordings[i].group for i in of]
-    describe, notes = _factorise(settings, chosen, parts, context.seed)
+    learnt, notes = _factorise(settings, chosen, parts, context.seed)
+    describe = _description(settings, chosen, learnt)
     layer, more = fit_logistic(
         describe(parts.kept), labels, groups, len(parts.scenes), settings.c, settings.folds, context.seed
     )
@@ -167,30 +173,61 @@ def _fit(recipe: Recipe, settings: FactorSettings, chosen: Mapping[str, str], co
     if parts.held.voting.any():
         of_held = _predict(model, parts.held)["softmax"].recording
         model = replace(model, temperature=fit_temperature(of_held, parts.held_truth))
-    return Fitted(partial(_predict, model), held=parts.held.recordings, notes=(*parts.notes, *notes, *more))
+    notes = (*parts.notes, *notes, *more)
+    arrays = {f"describe/{name}": array for name, array in learnt.items()}
+    arrays |= {"softmax/weight": layer.weight, "softmax/bias": layer.bias}
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    state = SavedState(parts.scenes, {"softmax": model.temperature}, tensors, training_facts(parts, notes))
+    return Fitted(
+        partial(_predict, model), held=parts.held.recordings, notes=notes, save=partial(save_system, identity, state)
+    )
+
+
+def _restore(settings: FactorSettings, chosen: Mapping[str, str], state: SavedState) -> PredictFunction:
+    softmax = Logistic(state.tensors["softmax/weight"].numpy(), state.tensors["softmax/bias"].numpy())
+    if softmax.weight.ndim != 2 or (len(softmax.weight), len(softmax.bias)) != (len(state.scenes),) * 2:
+        raise ValueError(f"softmax/weight is {softmax.weight.shape} for {len(state.scenes)} scenes")
+    describe = _description(settings, chosen, arrays_of(state))
+    return partial(_predict, FactorModel(describe, softmax, state.scenes, state.temperature["softmax"]))
 
 
 def _factorise(
     settings: FactorSettings, chosen: Mapping[str, str], parts: Parts, seed: int
-) -> tuple[Describe, tuple[str, ...]]:
-    """Learn the factorisation from slices of the kept groups."""
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Learn the factorisation from slices of the kept groups, as arrays by name."""
     voting = parts.kept.voting
     rows = parts.kept.features[voting]
     if not len(rows):  # all is silence: the softmax layer refuses it in one line
-        return _mean_slices, ()
+        return {}, ()
     if chosen["method"] == "sparse-nmf":
         dictionary, notes = fit_dictionary(rows, settings.n_atoms, settings.alpha, settings.visits, seed)
-        return partial(_mean_codes, dictionary), notes
+        return {"atoms": dictionary.atoms, "scale": np.array(dictionary.scale)}, notes
     if chosen["method"] == "kernel-pca":
         groups = [group for group, votes in zip(parts.kept.groups(), voting, strict=True) if votes]
         drawn = sample_by_group(groups, settings.kernel_rows, np.random.default_rng(seed))
-        kernel: Kernel = "linear" if chosen["kernel"] == "linear" else "rbf"
-        return partial(_mean_components, fit_projection(rows[drawn], settings.n_components, kernel, seed)), ()
+        found = fit_projection(rows[drawn], settings.n_components, _kernel_of(chosen), seed)
+        arrays = {"rows": found.rows, "axes": found.axes, "column_mean": found.column_mean}
+        return {**arrays, "gamma": np.array(found.gamma)}, ()
     batch, mask = padded(_by_recording(parts.kept))
     draws = torch.Generator().manual_seed(seed)
     size = (settings.n_patches, settings.patch_slices, settings.patch_penalty, settings.iterations)
-    patches = fit_patches(batch, mask, *size, draws)
-    return partial(_mean_activations, patches, settings.patch_penalty, settings.encoding), ()
+    return {"patches": fit_patches(batch, mask, *size, draws).numpy()}, ()
+
+
+def _description(settings: FactorSettings, chosen: Mapping[str, str], learnt: Mapping[str, np.ndarray]) -> Describe:
+    """Return what makes a vector of each recording, of the arrays of a factorisation."""
+    if not learnt:
+        return _mean_slices
+    if chosen["method"] == "sparse-nmf":
+        return partial(_mean_codes, Dictionary(learnt["atoms"], float(learnt["scale"]), settings.alpha))
+    if chosen["method"] == "kernel-pca":
+        shape = (learnt["rows"], learnt["axes"], learnt["column_mean"])
+        return partial(_mean_components, Projection(*shape, float(learnt["gamma"]), _kernel_of(chosen)))
+    return partial(_mean_activations, torch.from_numpy(learnt["patches"]), settings.patch_penalty, settings.encoding)
+
+
+def _kernel_of(chosen: Mapping[str, str]) -> Kernel:
+    return "linear" if chosen["kernel"] == "linear" else "rbf"
 
 
 def _by_recording(corpus: Corpus) -> list[Float32[np.ndarray, "_ band"]]:

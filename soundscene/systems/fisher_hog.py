@@ -16,8 +16,9 @@ from soundscene.data.corpus import Corpus
 from soundscene.data.store import Extract, Representation
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.systems.constant_q import FINE, ConstantQ, hop_samples, levels, magnitudes
+from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext, Fitted, System
-from soundscene.systems.whole import divide, fit_whole, fitted_whole, read_whole, voting_recordings
+from soundscene.systems.whole import divide, fit_whole, fitted_whole, read_whole, restore_whole, voting_recordings
 from soundscene.training.factors import sample_by_group
 from soundscene.training.fisher import Mixture, fit_mixture
 from soundscene.types import Recording, Samples
@@ -77,7 +78,9 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) ->
     }
     representation = Representation("patches", json.dumps(facts, sort_keys=True), partial(_extract, recipe, choices))
     stored = recipe.to_stored() | {"fisher_hog": asdict(choices)}
-    return System(name, title, representation, stored, partial(_fit, recipe, choices))
+    identity = Identity(name, title, recipe, front_end=front_end)
+    restore = partial(restore_whole, lambda learnt: partial(_vectors, Mixture(**learnt)))
+    return System(name, title, representation, stored, partial(_fit, identity, choices), restore)
 
 
 def patches_of(
@@ -123,7 +126,8 @@ def _extract(recipe: Recipe, settings: FisherSettings, recording: Recording) -> 
     return read_whole(recording, audio, compute)
 
 
-def _fit(recipe: Recipe, settings: FisherSettings, corpus: Corpus, context: FitContext) -> Fitted:
+def _fit(identity: Identity, settings: FisherSettings, corpus: Corpus, context: FitContext) -> Fitted:
+    recipe = identity.recipe
     parts = divide(corpus, recipe, context)
     voting = np.flatnonzero(parts.kept.voting)
     patches = parts.kept.features[voting]
@@ -135,7 +139,7 @@ def _fit(recipe: Recipe, settings: FisherSettings, corpus: Corpus, context: FitC
     describe = partial(_vectors, mixture)
     vectors = describe(parts.kept)
     model, more = fit_whole(parts, vectors, describe, recipe, settings.c, settings.folds, context.seed)
-    return fitted_whole(model, parts, (*notes, *more), "fisher-hog")
+    return fitted_whole(model, parts, (*notes, *more), identity, vars(mixture))
 
 
 def _vectors(mixture: Mixture, corpus: Corpus) -> Float32[np.ndarray, "recording value"]:

@@ -19,8 +19,9 @@ from soundscene.data.corpus import Corpus
 from soundscene.data.store import Extract, Representation
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.systems.constant_q import ConstantQ, levels, magnitudes
+from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext, Fitted, System
-from soundscene.systems.whole import divide, fit_whole, fitted_whole, read_whole
+from soundscene.systems.whole import as_stored, divide, fit_whole, fitted_whole, read_whole, restore_whole, stored_vectors
 from soundscene.types import Recording, Samples
 
 _VERSION = 1  # of the code below; another one is another store
@@ -75,7 +76,10 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) ->
         "scikit-image": version("scikit-image"),
     }
     representation = Representation("hog", json.dumps(facts, sort_keys=True), partial(_extract, recipe, choices))
-    return System(name, title, representation, recipe.to_stored() | {"hog": asdict(choices)}, partial(_fit, recipe, choices))
+    identity = Identity(name, title, recipe, front_end=front_end)
+    stored = recipe.to_stored() | {"hog": asdict(choices)}
+    restore = partial(restore_whole, as_stored)
+    return System(name, title, representation, stored, partial(_fit, identity, choices), restore)
 
 
 def constant_q_image(samples: Samples, sample_rate: int, choices: HogSettings) -> Float[np.ndarray, "band frame"]:
@@ -129,13 +133,11 @@ def _extract(recipe: Recipe, choices: HogSettings, recording: Recording) -> Extr
     )
 
 
-def _fit(recipe: Recipe, choices: HogSettings, corpus: Corpus, context: FitContext) -> Fitted:
+def _fit(identity: Identity, choices: HogSettings, corpus: Corpus, context: FitContext) -> Fitted:
     """Fit the SVM to groups that are not held out, with C chosen among them, and the temperature to those that are."""
+    recipe = identity.recipe
     parts = divide(corpus, recipe, context)
-    model, notes = fit_whole(parts, _vectors(parts.kept), _vectors, recipe, choices.c, choices.folds, context.seed)
-    return fitted_whole(model, parts, notes, "hog")
-
-
-def _vectors(corpus: Corpus) -> Float32[np.ndarray, "recording feature"]:
-    """Return the descriptors of recordings with sound, which are one segment each."""
-    return corpus.features[corpus.voting]
+    model, notes = fit_whole(
+        parts, stored_vectors(parts.kept), stored_vectors, recipe, choices.c, choices.folds, context.seed
+    )
+    return fitted_whole(model, parts, notes, identity)

@@ -19,8 +19,9 @@ from soundscene.data.store import Extract, Representation
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.systems.constant_q import ConstantQ, hop_samples, magnitudes
 from soundscene.systems.hog import HogSettings, constant_q_image, describe
+from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext, Fitted, System
-from soundscene.systems.whole import divide, fit_whole, fitted_whole, read_whole
+from soundscene.systems.whole import divide, fit_whole, fitted_whole, read_whole, restore_whole
 from soundscene.types import Recording, Samples
 
 _VERSION = 1  # of the code below; another one is another store
@@ -46,7 +47,7 @@ class SpdSettings:
     quantile: float = 0.999
     range_db: float = 80.0
     n_levels: int = 64
-    c: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+    c: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     folds: int = 3
 
 
@@ -74,7 +75,9 @@ def system(
     }
     representation = Representation("hog-spd", json.dumps(facts, sort_keys=True), partial(_extract, recipe, choices))
     stored = recipe.to_stored() | {"hog_spd": {**asdict(choices), "blocks": blocks}}
-    return System(name, title, representation, stored, partial(_fit, recipe, choices, blocks))
+    identity = Identity(name, title, recipe, {"blocks": blocks}, front_end)
+    restore = partial(restore_whole, partial(_restored, choices))
+    return System(name, title, representation, stored, partial(_fit, identity, choices, blocks), restore)
 
 
 def level_histograms(
@@ -181,11 +184,18 @@ def _joined(
     return np.concatenate([scale[0] * features[:, :n_hog], scale[1] * spd], axis=1)
 
 
-def _fit(recipe: Recipe, settings: SpdSettings, blocks: str, corpus: Corpus, context: FitContext) -> Fitted:
+def _fit(identity: Identity, settings: SpdSettings, blocks: str, corpus: Corpus, context: FitContext) -> Fitted:
+    recipe = identity.recipe
     parts = divide(corpus, recipe, context)
-    of_hog = settings.hog
-    n_hog = 2 * (of_hog.size // of_hog.cell) * of_hog.orientations
-    vectors_of = fit_blocks(parts.kept, n_hog, settings.n_levels, blocks)
+    vectors_of = fit_blocks(parts.kept, _n_hog(settings), settings.n_levels, blocks)
     choice = (settings.c, settings.folds, context.seed)
     model, notes = fit_whole(parts, vectors_of(parts.kept), vectors_of, recipe, *choice, least_scale=np.inf)
-    return fitted_whole(model, parts, notes, "hog-spd")
+    return fitted_whole(model, parts, notes, identity, {"scale": vectors_of.scale, "basis": vectors_of.basis})
+
+
+def _restored(settings: SpdSettings, learnt: dict[str, np.ndarray]) -> JoinedBlocks:
+    return JoinedBlocks(_n_hog(settings), settings.n_levels, learnt["scale"], learnt["basis"])
+
+
+def _n_hog(settings: SpdSettings) -> int:
+    return 2 * (settings.hog.size // settings.hog.cell) * settings.hog.orientations

@@ -11,25 +11,30 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
-from pathlib import Path
 
 import librosa
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from soundscene.audio.files import AudioFile
 from soundscene.data.corpus import Corpus
 from soundscene.data.store import Extract, Representation
-from soundscene.errors import TrainingError
-from soundscene.files import write_atomic
 from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
 from soundscene.signal.segments import SegmentStream
 from soundscene.systems.epochs import Optimisation, fabric_of, fingerprint, run_epochs, shuffled
-from soundscene.systems.pieces import PieceModel, divide_pieces, finish, piece_labels, predict_pieces
-from soundscene.systems.system import FitContext, Fitted, System
+from soundscene.systems.pieces import (
+    PieceModel,
+    divide_pieces,
+    finish,
+    piece_labels,
+    predict_pieces,
+    restore_pieces,
+    save_pieces,
+)
+from soundscene.systems.saved import Identity
+from soundscene.systems.system import FitContext, Fitted, SavedState, System
 from soundscene.types import Recording
 
 _VERSION = 1  # of the code that makes coefficients; another one is another store
@@ -124,9 +129,10 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) ->
         "librosa": version("librosa"),
     }
     representation = Representation("mfcc", json.dumps(facts, sort_keys=True), partial(_extract, recipe.audio, choices))
-    return System(
-        name, title, representation, recipe.to_stored() | {"mfcc_dnn": asdict(choices)}, partial(_fit, recipe, choices)
-    )
+    identity = Identity(name, title, recipe, front_end=front_end)
+    stored = recipe.to_stored() | {"mfcc_dnn": asdict(choices)}
+    restore = partial(restore_pieces, partial(_restored, choices))
+    return System(name, title, representation, stored, partial(_fit, identity, choices), restore)
 
 
 def coefficients(
@@ -176,9 +182,9 @@ def _extract(audio: AudioRecipe, choices: MfccDnnSettings, recording: Recording)
     )
 
 
-def _fit(recipe: Recipe, choices: MfccDnnSettings, corpus: Corpus, context: FitContext) -> Fitted:
+def _fit(identity: Identity, choices: MfccDnnSettings, corpus: Corpus, context: FitContext) -> Fitted:
     """Fit the network (last epoch) to groups that are not held out, and the temperature to those that are."""
-    parts = divide_pieces(corpus, recipe, context)
+    parts = divide_pieces(corpus, identity.recipe, context)
     features, labels = parts.kept.features[parts.kept.voting], piece_labels(parts)
     fabric = fabric_of(context)
     frames = torch.from_numpy(features).flatten(0, 1)
@@ -197,7 +203,7 @@ def _fit(recipe: Recipe, choices: MfccDnnSettings, corpus: Corpus, context: FitC
         lambda: fingerprint({"mfcc_dnn": asdict(choices), "seed": context.seed}, [features, labels]),
         lambda network: partial(predict_pieces, PieceModel(network, parts.scenes, classify_frames)),
     )
-    return finish(PieceModel(network, parts.scenes, classify_frames), parts, history, partial(_save, choices))
+    return finish(PieceModel(network, parts.scenes, classify_frames), parts, history, partial(save_pieces, identity, parts))
 
 
 def classify_frames(
@@ -217,7 +223,8 @@ def classify_frames(
     return of_frames.mean(dim=1), hidden.unflatten(0, pieces.shape[:2]).mean(dim=1)
 
 
-def _save(choices: MfccDnnSettings, model: PieceModel, path: Path) -> None:
-    """Write the network with its scenes, temperature and choices."""
-    facts = {"scenes": model.scenes, "temperature": model.temperature.get("softmax", 1.0), "choices": asdict(choices)}
-    write_atomic(path, save(model.network.state_dict(), {"mfcc_dnn": json.dumps(facts)}), TrainingError)
+def _restored(choices: MfccDnnSettings, state: SavedState) -> PieceModel:
+    """Return the untrained network of a file's size."""
+    n_features = len(state.tensors["network/mean"])
+    network = FrameNetwork(n_features, len(state.scenes), choices.hidden, choices.dropout)
+    return PieceModel(network, state.scenes, classify_frames)

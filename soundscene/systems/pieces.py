@@ -18,8 +18,9 @@ from soundscene.errors import TrainingError
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
-from soundscene.systems.system import FitContext, Fitted, PredictFunction, SystemPredictions
-from soundscene.systems.whole import Parts, divide
+from soundscene.systems.saved import Identity, save_system
+from soundscene.systems.system import FitContext, Fitted, PredictFunction, SavedState, SystemPredictions
+from soundscene.systems.whole import Parts, divide, training_facts
 
 AT_ONCE = 100  # pieces predicted at a time
 
@@ -184,3 +185,45 @@ def _classify(
         posteriors.append(logits.double().log_softmax(-1).cpu())
         embeddings.append(embedding.cpu())
     return torch.cat(posteriors)[:n].numpy(), torch.cat(embeddings)[:n].numpy()
+
+
+def save_pieces(identity: Identity, parts: Parts, model: PieceModel, path: Path) -> None:
+    """Write a network of pieces, and its SVM if it has one, as a saved system.
+
+    Args:
+        identity: What the system is.
+        parts: What it was trained on, and what was held out.
+        model: With its temperatures.
+        path: File to write.
+
+    Raises:
+        BundleError: The file cannot be written.
+    """
+    tensors = {f"network/{name}": t for name, t in model.network.state_dict().items()}
+    heads = ["softmax"]
+    if model.svm is not None:
+        tensors |= {f"svm/{name}": t for name, t in model.svm.state_dict().items()}
+        heads = ["svm", "softmax"]
+    temperature = {head: float(model.temperature.get(head, 1.0)) for head in heads}
+    save_system(identity, SavedState(model.scenes, temperature, tensors, training_facts(parts, parts.notes)), path)
+
+
+def restore_pieces(make: Callable[[SavedState], PieceModel], state: SavedState) -> PredictFunction:
+    """Return the predictions of a network of pieces from a file.
+
+    Args:
+        make: Makes the model with an untrained network of the file's size.
+        state: From the file.
+    """
+    model = make(state)
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): t for name, t in state.tensors.items() if name.startswith(prefix)}
+
+    model.network.load_state_dict(part("network/"))
+    model.network.eval()
+    svm = None
+    if weights := part("svm/"):
+        svm = CalibratedSVM(weights["weight"].shape[1], len(state.scenes))
+        svm.load_state_dict(weights)
+    return partial(predict_pieces, replace(model, svm=svm, temperature=state.temperature))

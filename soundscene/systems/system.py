@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from soundscene.data.corpus import Corpus
 from soundscene.data.store import Representation
@@ -60,6 +61,23 @@ class FitContext:
 
 
 @dataclass(frozen=True)
+class SavedState:
+    """What a fitted system has learnt, as a file can hold it.
+
+    Attributes:
+        scenes: In the order of its posteriors.
+        temperature: Of each head, the default head first.
+        tensors: By name.
+        facts: Plain values: hashes of the training recordings, notes.
+    """
+
+    scenes: tuple[str, ...]
+    temperature: dict[str, float]
+    tensors: Mapping[str, Tensor]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Fitted:
     """A system after training.
 
@@ -92,6 +110,7 @@ class System:
         representation: What it reads of each recording.
         choices: All its settings, as plain values.
         fit: Fits it to a training part.
+        restore: Makes its predictions of what a file holds, if it can.
     """
 
     name: str
@@ -99,3 +118,4 @@ class System:
     representation: Representation
     choices: Mapping[str, Any]
     fit: Callable[[Corpus, FitContext], Fitted]
+    restore: Callable[[SavedState], PredictFunction] | None = None

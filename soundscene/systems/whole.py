@@ -4,27 +4,24 @@ The groups that are held out are those of every other system for the same seed. 
 on the groups that are kept; only the temperature is fitted on the held ones.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64
-from safetensors.torch import save
 
 from soundscene.audio.files import AudioFile
 from soundscene.data.corpus import Corpus
 from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract
-from soundscene.errors import TrainingError
-from soundscene.files import write_atomic
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import AudioRecipe, Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
-from soundscene.systems.system import FitContext, Fitted, SystemPredictions
+from soundscene.systems.saved import HASH_DIGITS, Identity, save_system
+from soundscene.systems.system import FitContext, Fitted, PredictFunction, SavedState, SystemPredictions
 from soundscene.training.calibrate import choose_c, fit_svm
 from soundscene.types import Recording, Samples
 
@@ -177,19 +174,79 @@ def predict_whole(model: WholeModel, corpus: Corpus) -> Mapping[str, SystemPredi
     return {"svm": SystemPredictions(no_segments, no_recordings, recording, temper(recording, model.temperature))}
 
 
-def fitted_whole(model: WholeModel, parts: Parts, notes: tuple[str, ...], name: str) -> Fitted:
+def fitted_whole(
+    model: WholeModel,
+    parts: Parts,
+    notes: tuple[str, ...],
+    identity: Identity,
+    learnt: Mapping[str, np.ndarray] | None = None,
+) -> Fitted:
     """Return what an experiment needs of a fitted model.
 
     Args:
         model: From `fit_whole`.
         parts: From `divide`.
         notes: Of the fit.
-        name: Of the system, for the file.
+        identity: Of the system, for its file.
+        learnt: Arrays that `model.describe` was made of.
     """
-    return Fitted(partial(predict_whole, model), held=parts.held.recordings, notes=notes, save=partial(_save, model, name))
+    tensors = {f"svm/{name}": tensor for name, tensor in model.svm.state_dict().items()}
+    tensors |= {f"describe/{name}": torch.from_numpy(np.array(array)) for name, array in (learnt or {}).items()}
+    state = SavedState(model.scenes, {"svm": model.temperature}, tensors, training_facts(parts, notes))
+    return Fitted(
+        partial(predict_whole, model),
+        held=parts.held.recordings,
+        notes=notes,
+        save=partial(save_system, identity, state),
+    )
 
 
-def _save(model: WholeModel, name: str, path: Path) -> None:
-    """Write the SVM with its scenes and temperature."""
-    facts = json.dumps({"scenes": model.scenes, "temperature": model.temperature})
-    write_atomic(path, save(model.svm.state_dict(), {name: facts}), TrainingError)
+def restore_whole(make: Callable[[dict[str, np.ndarray]], Describe], state: SavedState) -> PredictFunction:
+    """Return the predictions of a model from a file.
+
+    Args:
+        make: Makes `WholeModel.describe` of its arrays.
+        state: From the file.
+
+    Raises:
+        ValueError: Shapes differ from those of an SVM.
+    """
+    weight = state.tensors["svm/weight"]
+    if weight.ndim != 2 or len(weight) != len(state.scenes):
+        raise ValueError(f"svm/weight is {tuple(weight.shape)} for {len(state.scenes)} scenes")
+    svm = CalibratedSVM(weight.shape[1], len(weight))
+    svm.load_state_dict({name.removeprefix("svm/"): t for name, t in state.tensors.items() if name.startswith("svm/")})
+    model = WholeModel(make(arrays_of(state)), svm.eval(), state.scenes, state.temperature["svm"])
+    return partial(predict_whole, model)
+
+
+def stored_vectors(corpus: Corpus) -> Float32[np.ndarray, "recording feature"]:
+    """Return the features of recordings with sound, where a recording is one segment."""
+    return corpus.features[corpus.voting]
+
+
+def as_stored(learnt: dict[str, np.ndarray]) -> Describe:
+    """Return `stored_vectors`, for systems that learn nothing but the SVM."""
+    return stored_vectors
+
+
+def arrays_of(state: SavedState) -> dict[str, np.ndarray]:
+    """Return what a description was made of, by name."""
+    prefix = "describe/"
+    return {name.removeprefix(prefix): t.numpy() for name, t in state.tensors.items() if name.startswith(prefix)}
+
+
+def training_facts(parts: Parts, notes: tuple[str, ...]) -> dict[str, Any]:
+    """Return what a file says of its training: hashes of the recordings, how many were held out, notes.
+
+    Args:
+        parts: From `divide`.
+        notes: Of the fit.
+    """
+    heard = (*parts.kept.content_hash, *parts.held.content_hash)
+    return {
+        "trained_on": sorted(found[:HASH_DIGITS] for found in heard),
+        "recordings": len(heard),
+        "held_out_recordings": len(parts.held.recordings),
+        "notes": list(notes),
+    }

@@ -19,7 +19,7 @@ from soundscene.data.corpus import Corpus
 from soundscene.data.manifest import Manifest
 from soundscene.data.splits import hold_out
 from soundscene.data.store import FeatureStore
-from soundscene.errors import TrainingError
+from soundscene.errors import BundleError, TrainingError
 from soundscene.recipe import Recipe
 from soundscene.systems import whole
 from soundscene.systems.hog import HogSettings, constant_q_image, describe, system
@@ -191,12 +191,12 @@ def test_what_is_saved_is_what_predicts(rendered: tuple[Corpus, Corpus], tmp_pat
     assert fitted.save is not None
     fitted.save(tmp_path / "hog.safetensors")
     tensors = load_file(tmp_path / "hog.safetensors")
-    distance = test.features @ tensors["weight"].T + tensors["bias"]
-    p = 1 / (1 + np.exp(tensors["slope"] * distance + tensors["offset"]))
+    distance = test.features @ tensors["svm/weight"].T + tensors["svm/bias"]
+    p = 1 / (1 + np.exp(tensors["svm/slope"] * distance + tensors["svm/offset"]))
     said = fitted.predict(test)["svm"].recording
     assert np.exp(said) == pytest.approx(p / p.sum(axis=1, keepdims=True), rel=1e-4, abs=1e-6)
     assert [f.name for f in tmp_path.iterdir()] == ["hog.safetensors"]
-    with pytest.raises(TrainingError, match="cannot be written"):
+    with pytest.raises(BundleError, match="cannot be written"):
         fitted.save(tmp_path / "hog.safetensors" / "below.safetensors")
 
 

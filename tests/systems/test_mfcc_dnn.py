@@ -19,10 +19,11 @@ from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest
 from soundscene.data.splits import hold_out
 from soundscene.data.store import FeatureStore
-from soundscene.errors import TrainingError
+from soundscene.errors import BundleError, TrainingError
 from soundscene.recipe import Recipe
 from soundscene.systems import mfcc_dnn
 from soundscene.systems.mfcc_dnn import FrameNetwork, MfccDnnSettings, coefficients, system
+from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext, Fitted, PredictFunction, SystemPredictions
 from soundscene.types import Recording
 from tests.support.tiny import RATE, SCENES, recording, write, write_corpus
@@ -46,7 +47,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Corpus]:
 def fit_small(corpus: Corpus, context: FitContext) -> Fitted:
     """A fit of a small network: what is asked of it here does not hang on its size."""
     torch.manual_seed(99)  # whatever state the caller's generator is in
-    return mfcc_dnn._fit(RECIPE, SMALL, corpus, context)
+    return mfcc_dnn._fit(Identity("mfcc-dnn", "MFCC + DNN", RECIPE), SMALL, corpus, context)
 
 
 def test_coefficients_are_those_of_the_textbook() -> None:
@@ -134,7 +135,7 @@ def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(render
     assert np.array_equal(one.calibrated, again.calibrated)
     assert not np.array_equal(one.segment, fit_small(training, FitContext(2)).predict(test)["softmax"].segment)
     torch.manual_seed(4)
-    mfcc_dnn._fit(RECIPE, SMALL, training, FitContext(1))
+    mfcc_dnn._fit(Identity("mfcc-dnn", "MFCC + DNN", RECIPE), SMALL, training, FitContext(1))
     assert torch.equal(torch.get_rng_state(), state)  # nobody else's draws are disturbed
 
 
@@ -233,14 +234,14 @@ def test_the_model_is_saved_with_its_scenes(rendered: tuple[Corpus, Corpus], tmp
     assert fitted.save is not None
     fitted.save(tmp_path / "dnn.safetensors")
     tensors = load_file(tmp_path / "dnn.safetensors")
-    assert tensors["softmax.weight"].shape == (3, 16)
-    assert tensors["hidden.0.0.weight"].shape == (16, 60)
-    assert tensors["mean"] == pytest.approx(
+    assert tensors["network/softmax.weight"].shape == (3, 16)
+    assert tensors["network/hidden.0.0.weight"].shape == (16, 60)
+    assert tensors["network/mean"] == pytest.approx(
         rendered[0].take(tuple(r for r in rendered[0].recordings if r not in fitted.held)).features.mean(axis=(0, 1)),
         abs=1e-3,
     )
     assert [f.name for f in tmp_path.iterdir()] == ["dnn.safetensors"]
-    with pytest.raises(TrainingError, match="cannot be written"):
+    with pytest.raises(BundleError, match="cannot be written"):
         fitted.save(tmp_path / "dnn.safetensors" / "below.safetensors")
 
 

@@ -1,0 +1,76 @@
+"""A saved system on the command line: predict, evaluate and info work, all else refuses it in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from soundscene.data.manifest import Manifest
+from soundscene.data.store import FeatureStore
+from soundscene.recipe import Recipe
+from soundscene.systems.catalogue import build, specs
+from soundscene.systems.system import FitContext
+from tests.support.command_line import run
+from tests.support.tiny import SCENES, write_corpus
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("sound"), 4)
+
+
+@pytest.fixture(scope="module")
+def model(manifest: Path) -> Path:
+    system = build(specs(["hog"])[0], Recipe.small())
+    store, recordings = FeatureStore(manifest.parent / "store", system.representation), Manifest.read(manifest).recordings
+    assert store.build(recordings) == {}
+    path = manifest.parent / "hog.safetensors"
+    save = system.fit(store.load(recordings), FitContext(0)).save
+    assert save is not None
+    save(path)
+    return path
+
+
+@pytest.mark.budget(12)  # librosa compiles its transforms once in a process
+def test_it_predicts_is_scored_and_tells_what_it_is(model: Path, manifest: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sound = manifest.parent / "rain" / "0.wav"
+    assert run("predict", model, sound, "--json") == 0
+    (row,) = json.loads(capfd.readouterr().out)["predictions"]
+    assert set(row["posterior"]) == set(SCENES)
+    assert run("info", model, "--json") == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert (facts["system"], facts["head"], facts["scenes"]) == ("hog", "svm", list(SCENES))
+    assert run("info", model) == 0
+    assert "recipe.audio" in capfd.readouterr().out
+    assert run("evaluate", model, manifest, "--json") == 0
+    told = capfd.readouterr()
+    scores = json.loads(told.out)["heads"]["svm"]
+    assert scores["recording"]["n"] == 12
+    assert scores["segment"] is None
+    assert "12 of 12 recordings are in the model's training set" in " ".join(told.err.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("timeline", "MODEL", "SOUND"),
+        ("listen", "MODEL", "--stdin", "--rate", "22050"),
+        ("explain", "MODEL", "SOUND", "--out", "PICTURE"),
+        ("predict", "MODEL", "SOUND", "--out", "OUT"),
+        ("predict", "MODEL", "SOUND", "--head", "softmax"),
+    ],
+    ids=" ".join,
+)
+def test_everything_else_refuses_it_in_one_line(
+    model: Path, manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    places = {
+        "MODEL": model,
+        "SOUND": manifest.parent / "rain" / "0.wav",
+        "OUT": tmp_path / "out",
+        "PICTURE": tmp_path / "a.png",
+    }
+    assert run(*(places.get(word, word) for word in words)) == 2
+    told = " ".join(capfd.readouterr().err.split())
+    assert any(part in told for part in ("a model of the system hog", "are printed", "has no head softmax")), told
+    assert "Traceback" not in told

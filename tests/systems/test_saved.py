@@ -1,0 +1,164 @@
+"""Saved systems: the same predictions from a file, no pickle in it, and one line for what it cannot do."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from soundscene.bundle import FORMAT, is_system, load_model, save_model
+from soundscene.data.corpus import Corpus
+from soundscene.errors import AudioError, BundleError, TrainingError
+from soundscene.recipe import Recipe
+from soundscene.systems import factors, fisher_hog, mfcc_dnn
+from soundscene.systems.catalogue import build, specs
+from soundscene.systems.saved import load_system
+from soundscene.systems.system import FitContext, Fitted
+from soundscene.tensors import digest
+from tests.support.tiny import RATE, blank_bundle, write
+from tests.support.vectors import corpus_of
+
+SHAPES = {
+    "hog": (1, (1024,)),
+    "hog-spd": (1, (1024 + 72 * 64,)),
+    "hog-spd:blocks=spd": (1, (1024 + 72 * 64,)),
+    "cqt-hog": (1, (1536,)),
+    "fisher-hog": (2, (20, 36)),
+    "sparse-nmf": (5, (200,)),
+    "conv-nmf": (5, (200,)),
+    "kernel-pca": (5, (200,)),
+    "mfcc-dnn": (2, (10, 60)),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    with pytest.MonkeyPatch.context() as patch:
+        tiny = factors.FactorSettings(n_atoms=4, visits=500, n_patches=4, iterations=5, n_components=4, c=(1.0,))
+        patch.setattr(factors, "FactorSettings", lambda: tiny)
+        mixture = replace(_PLAIN_FISHER, n_components=3, n_gaussians=2, patches=200, c=(1e-3,))
+        patch.setattr(fisher_hog, "FisherSettings", lambda: mixture)
+        quick = replace(_PLAIN_MFCC, epochs=2, hidden=(8, 8))
+        patch.setattr(mfcc_dnn, "MfccDnnSettings", lambda: quick)
+        yield
+
+
+_PLAIN_FISHER, _PLAIN_MFCC = fisher_hog.FisherSettings(), mfcc_dnn.MfccDnnSettings()
+
+
+def fitted(name: str) -> tuple[Fitted, Corpus]:
+    """A system fitted to made-up features of two scenes, of its own shape."""
+    n_segments, shape = SHAPES[name]
+    draws = np.random.default_rng(0)
+    labels = ["ab"[i % 2] for i in range(12)]
+    level = np.repeat([0.2 + 0.4 * (label == "a") for label in labels], n_segments)
+    features = draws.uniform(0, 1, (len(level), *shape)) * level.reshape(-1, *[1] * len(shape))
+    corpus = corpus_of(features, labels, [n_segments] * 12)
+    return build(specs([name])[0], Recipe.small()).fit(corpus, FitContext(0)), corpus
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_file_predicts_the_same_bits(name: str, tmp_path: Path) -> None:
+    fit, corpus = fitted(name)
+    assert fit.save is not None
+    fit.save(tmp_path / "m.safetensors")
+    assert is_system(tmp_path / "m.safetensors")
+    loaded = load_system(tmp_path / "m.safetensors")
+    before, after = fit.predict(corpus), loaded.predict_corpus(corpus)
+    assert before.keys() == after.keys()
+    for head in before:
+        assert np.array_equal(before[head].recording, after[head].recording)
+        assert np.array_equal(before[head].calibrated, after[head].calibrated)
+    assert loaded.identity.name == specs([name])[0].name
+    assert loaded.facts["held_out_recordings"] == len(fit.held)
+    with safe_open(tmp_path / "m.safetensors", "pt") as file:
+        header = json.loads(file.metadata()["bundle"])
+    assert (header["version"], header["scenes"]) == (3, ["a", "b"])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, small: None) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "hog.safetensors"
+    save = fitted("hog")[0].save
+    assert save is not None
+    save(path)
+    return path
+
+
+def rewritten(model: Path, to: Path, change: Callable[[dict, dict], None]) -> Path:
+    """The file with another header or other tensors, and the checksum that they have."""
+    with safe_open(model, "pt") as file:
+        header = json.loads(file.metadata()["bundle"])
+    tensors = load_file(model)
+    change(header, tensors)
+    text = json.dumps(header, sort_keys=True)
+    save_file(tensors, to, {"format": FORMAT, "bundle": text, "sha256": digest(text, tensors)})
+    return to
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda header, tensors: header.update(system="os.system"), "'os.system' is not known here"),
+        (lambda header, tensors: header.update(system="att-crnn-mel"), "att-crnn-mel cannot be loaded from a file"),
+        (lambda header, tensors: header.pop("temperature"), "lacks 'temperature'"),
+        (lambda header, tensors: header.update(temperature={"svm": -1}), "temperature of 'svm' is -1"),
+        (lambda header, tensors: header.update(scenes=["a"]), "expected two or more names"),
+        (lambda header, tensors: header.update(options=[]), "header is of no use"),
+        (lambda header, tensors: tensors.update({"svm/bias": torch.full((2,), torch.nan)}), "not numbers"),
+    ],
+)
+def test_a_file_that_is_of_no_use_is_refused_in_one_line(model: Path, tmp_path: Path, change, message: str) -> None:
+    with pytest.raises(BundleError) as refusal:
+        load_system(rewritten(model, tmp_path / "m.safetensors", change))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, tensors: tensors.pop("svm/weight"),
+        lambda header, tensors: tensors.update({"svm/weight": tensors["svm/weight"][:, :7].clone()}),
+        lambda header, tensors: tensors.update({"svm/weight": torch.zeros(3, 1024, dtype=torch.float64)}),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused_in_one_line(model: Path, tmp_path: Path, change) -> None:
+    loaded = load_system(rewritten(model, tmp_path / "m.safetensors", change))
+    with pytest.raises(BundleError, match="do not fit together"):
+        loaded.predict_corpus(fitted("hog")[1])
+
+
+def test_models_of_members_and_saved_systems_are_told_apart(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="a model of the system hog, which predict, evaluate and info can use"):
+        load_model(model)
+    save_model(blank_bundle(), tmp_path / "network.safetensors")
+    assert not is_system(tmp_path / "network.safetensors")
+    assert not is_system(tmp_path / "nothing.safetensors")
+    with pytest.raises(BundleError, match="a model of members"):
+        load_system(tmp_path / "network.safetensors")
+    save = fitted("hog")[0].save
+    assert save is not None
+    with pytest.raises((BundleError, TrainingError), match="cannot be written"):
+        save(model / "below.safetensors")
+
+
+def test_a_file_of_sound_is_predicted_as_its_features_are(model: Path, tmp_path: Path) -> None:
+    loaded = load_system(model)
+    sound = write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 2 * RATE).clip(-1, 1))
+    found = loaded.predict(sound)
+    assert found.posterior.sum() == pytest.approx(1.0)
+    assert found.segments == ()
+    assert found.duration_s == pytest.approx(2.0)
+    (pair,) = loaded.predict_each([sound])
+    assert np.array_equal(pair[1].posterior, found.posterior)  # pyright: ignore[reportAttributeAccessIssue]
+    mute = write(tmp_path / "mute.wav", np.zeros(RATE))
+    with pytest.raises(AudioError, match="digital silence"):
+        loaded.predict(mute)
+    ((_, missing),) = loaded.predict_each([tmp_path / "none.wav"])
+    assert isinstance(missing, AudioError)
