@@ -284,13 +284,18 @@ def evaluate_on_manifest(
 
 
 def evaluate_system(
-    saved: SavedSystem, manifest: Path, *, test: str | None = None, workers: int = 2, read_progress: Progress | None = None
+    saved: SavedSystem,
+    manifest: Path | Manifest,
+    *,
+    test: str | None = None,
+    workers: int = 2,
+    read_progress: Progress | None = None,
 ) -> Evaluation:
     """Score all heads of a saved system on recordings of a manifest. Recordings of digital silence are left out.
 
     Args:
         saved: The system.
-        manifest: CSV with a row per recording.
+        manifest: The manifest, or its CSV with a row per recording.
         test: Rows to score, as "fold=1". By default all rows.
         workers: Threads that read sound.
         read_progress: Called after each recording that was read.

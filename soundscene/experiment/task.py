@@ -127,7 +127,9 @@ def _result(
 ) -> SplitResult:
     training, testing = corpora
     scenes = tuple(sorted({r.scene for r in training.recordings}))
+    started = time.perf_counter()
     predictions = fitted.predict(testing)
+    facts = facts | {"predict_seconds": round(time.perf_counter() - started, 4), "test_recordings": len(testing.recordings)}
     of_held = fitted.predict(training.take(fitted.held)) if fitted.held else {}
     recording_of = next(iter(predictions.values())).recording_of  # empty where recordings are classified as a whole
     start_s = testing.start_s[testing.voting] if len(recording_of) else np.zeros(0)

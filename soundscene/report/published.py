@@ -73,8 +73,22 @@ PUBLISHED = (
     Published("HOG", "hog", precision="91.7", kind=IMAGE, page="0054"),
 )
 
+BASELINES = ("nearest-mean", "band-statistics")
+
 EARLIER = tuple(row.name for row in PUBLISHED if row.page)
 """Systems of other authors, which our Att-CRNN and CNN are compared with."""
+
+
+def kind_of(system: str) -> str:
+    """Return the kind of a system, of the system that it is a variant of, or of a fusion; "" for others.
+
+    >>> kind_of("kernel-pca+kernel=linear"), kind_of("yamnet")
+    ('matrix factorisations', '')
+    """
+    if system.partition("+")[0] in BASELINES:
+        return BASELINE
+    row = row_of(system)
+    return row.kind if row else ""
 
 
 def row_of(system: str) -> Published | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from soundscene.errors import TrainingError
 from soundscene.experiment.diagnosis import LEAKAGE
@@ -98,6 +99,7 @@ def report_on_run(
         bases={spec.name: spec.base for spec in plan.systems if spec.base},
         litis=plan.litis,
         main=(name, head),
+        model_bytes=_model_bytes(RunFolder(run), plan),
         heading=LEAKAGE if plan.diagnosis else "",
         title=title,
         recipe=recipe,
@@ -137,6 +139,15 @@ def _reimplemented(results: Sequence[SplitResult]) -> tuple[str, ...]:
         return ()
     kind = "systems of that kind with our choices, not reproductions of the papers they are named after"
     return (f"{', '.join(titles)}: {kind} (see {METHODS}).",)
+
+
+def _model_bytes(folder: RunFolder, plan: Plan) -> dict[str, float]:
+    """Return the median size of the model files of each system, where a run has them."""
+    sizes: dict[str, list[int]] = {}
+    for task in plan.tasks():
+        if (path := folder.model(task)).is_file():
+            sizes.setdefault(task.system, []).append(path.stat().st_size)
+    return {system: float(median(found)) for system, found in sizes.items()}
 
 
 def _left_out(plan: Plan) -> tuple[str, ...]:

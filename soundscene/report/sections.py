@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from soundscene.experiment.results import SplitResult
 from soundscene.plotting.page import Picture, Section, Table
 from soundscene.plotting.svg import render_svg
+from soundscene.report.cost_figure import CostPoint, cost_figure
+from soundscene.report.costs import costs
 from soundscene.report.entries import Entry
 from soundscene.report.figures import (
     confusion_figure,
@@ -20,7 +22,7 @@ from soundscene.report.figures import (
     split_figure,
     training_figure,
 )
-from soundscene.report.published import row_of
+from soundscene.report.published import kind_of, row_of
 from soundscene.report.summary import RunFacts
 from soundscene.report.tables import METHODS, principal
 from soundscene.scoring.comparisons import Comparison
@@ -262,7 +264,26 @@ def _run(findings: Findings) -> Section:
         text.append(f"Tasks without a result: {'; '.join(facts.missing)}.")
     notes = [note for r in findings.results for note in dict.fromkeys(r.notes)]
     text += [f"{note} ({notes.count(note)} of {len(findings.results)} trainings)" for note in dict.fromkeys(notes)]
-    return Section("How it was run", tuple(text), (findings.tables["cost"],))
+    return Section("How it was run", tuple(text), (findings.tables["cost"],), _cost(findings))
+
+
+def _cost(findings: Findings) -> tuple[Picture, ...]:
+    """Draw accuracy against cost, of systems whose cost is known: the entry of each with its first head."""
+    known = costs(findings.results, findings.facts.model_bytes)
+    points: list[CostPoint] = []
+    for c, interval in zip(findings.entries, findings.intervals, strict=True):
+        cost = known.get(c.name)
+        if cost is None or c.base or not cost.training_s > 0 or any(p.name == c.name for p in points):
+            continue
+        points.append(CostPoint(c.name, c.title, kind_of(c.name), interval, cost.training_s, cost.prediction_s))
+    if len(points) < 2:
+        return ()
+    caption = (
+        "Recording accuracy and its 95 % interval against the median time of a training and of a prediction, for each "
+        "recording, without the features. Numbers as in the list; the form of a mark tells the kind of system. Each system "
+        "with its first head."
+    )
+    return (_picture("cost", "Accuracy against cost", caption, cost_figure(points)),)
 
 
 def _methods(findings: Findings) -> Section:

@@ -37,6 +37,7 @@ class RunFacts:
         title: Of the page, "" for that of the corpus.
         recipe: What all systems start from.
         manifest: Name of the manifest, for the command that trains a model.
+        model_bytes: Size of the model file of each system, by name, where there is one.
         heading: Put before the title of the page and of every table and figure, if the results must not be read without it.
     """
 
@@ -58,6 +59,7 @@ class RunFacts:
     title: str = ""
     recipe: Recipe | None = None
     manifest: str = "MANIFEST"
+    model_bytes: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def head(self) -> str:

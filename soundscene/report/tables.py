@@ -14,8 +14,9 @@ from jaxtyping import Float64, Int64
 
 from soundscene.experiment.results import SplitResult
 from soundscene.plotting.page import Table
+from soundscene.report.costs import costs
 from soundscene.report.entries import Entry, EntryPart, find
-from soundscene.report.published import PUBLISHED, Published
+from soundscene.report.published import KINDS, PUBLISHED, Published, kind_of
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.intervals import Interval, mean_interval
 from soundscene.scoring.metrics import (
@@ -95,24 +96,31 @@ def comparison_table(entries: Sequence[Entry], setting: Setting, litis: bool = F
         litis: Put the published numbers beside the SVM, and add rows of the earlier systems.
     """
     columns = ("system", "head", "acc. %", "macro F1 %", "macro prec. %", "error less than CNN %", "error less than HOG %")
+    columns = (*columns, "kind")
     columns = (*columns, *(("published acc.", "published F1", "published prec.") if litis else ()))
     hog = find(entries, "hog", "svm")
     rows = []
-    for c in entries:
+    for c in sorted(entries, key=lambda c: _place(kind_of(c.base or c.name))):  # stable: within a kind as they were
         measured = (
             mean_over_splits(c, lambda p: accuracy(p.recording, p.truth)),
             mean_over_splits(c, lambda p: macro_f1(p.recording, p.truth)),
             mean_over_splits(c, lambda p: macro_precision(p.recording, p.truth)),
         )
         less = (error_reduction(c, _cnn_of(c, entries)), error_reduction(c, hog))
-        cells = (c.title, c.head, *(f"{100 * x:.2f}" for x in measured), *map(_share, less))
+        kind = kind_of(c.base or c.name) or NONE
+        cells = (c.title, c.head, *(f"{100 * x:.2f}" for x in measured), *map(_share, less), kind)
         rows.append((*cells, *(_printed(*_triple(beside(c))) if litis else ())))
     if litis:
         ours = {c.name for c in entries}
-        rows += [(p.title, *[NONE] * 6, *_printed(*_triple(p))) for p in PUBLISHED if p.name not in ours]
+        rows += [(p.title, *[NONE] * 6, p.kind, *_printed(*_triple(p))) for p in PUBLISHED if p.name not in ours]
+        rows.sort(key=lambda row: _place(row[columns.index("kind")]))
     notes = ["Means over splits, by recording; macro: over scenes, one that is neither true nor predicted counts 0."]
     title = "Accuracy, F1 and precision"
     return Table(f"{title} (Table 3)" if litis else title, columns, tuple(rows), (*notes, *_ends(setting, litis)))
+
+
+def _place(kind: str) -> int:
+    return KINDS.index(kind) if kind in KINDS else len(KINDS)
 
 
 def claims_table(comparisons: Sequence[Comparison], setting: Setting) -> Table:
@@ -308,18 +316,22 @@ def fisher_table(results: Sequence[SplitResult], bases: Mapping[str, str], setti
     return Table("Fisher's criterion", columns, tuple(rows), (note, setting.line()))
 
 
-def cost_table(results: Sequence[SplitResult], setting: Setting) -> Table:
-    """Return the computing time of each system; not among `all_tables`, because it differs from run to run.
+def cost_table(results: Sequence[SplitResult], setting: Setting, sizes: Mapping[str, float] | None = None) -> Table:
+    """Return the computing time and the size of each system, grouped by kind.
+
+    It is not among `all_tables`, because it differs from run to run.
 
     Args:
         results: With the facts of their trainings.
         setting: For the last note.
+        sizes: Bytes of the model files of each system.
     """
+    found = costs(results, sizes)
     by_system: dict[str, list[SplitResult]] = {}
     for result in results:
         by_system.setdefault(result.system, []).append(result)
     rows = []
-    for of_system in by_system.values():
+    for name, of_system in sorted(by_system.items(), key=lambda item: _place(kind_of(item[0]))):
         seconds = [float(r.facts.get("seconds", np.nan)) for r in of_system]
         speed = [float(r.facts.get("segments_trained_per_second", np.nan)) for r in of_system]
         epochs = sorted({len(r.history) for r in of_system})
@@ -327,11 +339,18 @@ def cost_table(results: Sequence[SplitResult], setting: Setting) -> Table:
         threads = sorted({str(r.facts.get("threads", "?")) for r in of_system})
         trained = "-".join(str(e) for e in dict.fromkeys((epochs[0], epochs[-1])))
         hours = f"{np.nansum(seconds) / 3600:.2f}"
-        cells = (of_system[0].title, str(len(of_system)), _median(seconds, ".1f"), hours, trained, _median(speed, ".0f"))
+        cost = found[name]
+        each = ((1000 * cost.training_s, ".1f"), (1000 * cost.prediction_s, ".2f"), (cost.model_bytes / 1e6, ".2f"))
+        cells = (of_system[0].title, kind_of(name) or NONE, str(len(of_system)), _median(seconds, ".1f"))
+        cells = (*cells, *(_median([value], form) for value, form in each), hours, trained, _median(speed, ".0f"))
         rows.append((*cells, ", ".join(threads), "; ".join(sorted(where))))
-    columns = ("system", "trainings", "seconds each (median)", "hours in all", "epochs", "segments a second", "threads")
-    note = "Seconds of the process that finished the training, without the epochs of an interrupted one."
-    return Table("Cost", (*columns, "machine"), tuple(rows), (note, setting.line()))
+    columns = ("system", "kind", "trainings", "seconds each (median)", "training, ms a recording")
+    columns = (*columns, "prediction, ms a recording", "model, MB", "hours in all", "epochs", "segments a second")
+    note = (
+        "Seconds of the process that finished the training, without the epochs of an interrupted one. Costs a recording are "
+        "without its features, which are computed once and stored. Model: size of its file, where it can be saved."
+    )
+    return Table("Cost", (*columns, "threads", "machine"), tuple(rows), (note, setting.line()))
 
 
 def mean_over_splits(entry: Entry, metric: Callable[[EntryPart], float]) -> float:

@@ -56,7 +56,7 @@ def write_report(
     advice = None if facts.heading else advise(candidates, of_candidates, *chosen)
     stated = setting(facts, results)
     tables = all_tables(results, entries, comparisons, stated, facts.litis, n, facts.head)
-    tables |= {"seconds": duration_table(curves), "cost": cost_table(results, stated)}
+    tables |= {"seconds": duration_table(curves), "cost": cost_table(results, stated, facts.model_bytes)}
     tables = {name: replace(table, title=_headed(facts, table.title)) for name, table in tables.items()}
     contents = [
         replace(

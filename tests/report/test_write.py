@@ -83,6 +83,7 @@ def test_page_tables_and_figures_lie_together(folder):
         "epochs",
         "epochs-variants",
         "training",
+        "cost",
     }
     assert names == {"report.html", "tables.md"} | {f"csv/{n}.csv" for n in tables | numbers} | {
         f"figures/{n}.svg" for n in figures
