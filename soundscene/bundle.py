@@ -9,7 +9,7 @@ Format 1 is one network, which soundscene 0.1 reads. Format 2 is a list of membe
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -33,8 +33,8 @@ from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.fusion import MAX_TEMPERATURE, MIN_TEMPERATURE
 from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
 from soundscene.signal.ranges import TrainingRange
-from soundscene.tensors import digest, open_tensors
-from soundscene.texts import LONGEST, LONGEST_NAME, fold_name, parse_json, short
+from soundscene.tensors import digest, open_tensors, part, under
+from soundscene.texts import LONGEST, check_scenes, parse_json, short
 from soundscene.types import Head
 
 FORMAT = "soundscene bundle"
@@ -72,7 +72,7 @@ def save_model(model: Model, path: Path) -> None:
     else:
         parts |= {"version": 2, "members": [_stored(member) for member in model.members]}
         for number, member in enumerate(model.members):
-            tensors |= _under(f"members/{number}/", _tensors(member))
+            tensors |= under(f"members/{number}/", _tensors(member))
     if familiarity := model.familiarity:  # readers of format 1 that are older ignore it
         # 0.1 refuses a kind that it does not know, but ignores a name that it does not know.
         name = "familiarity" if familiarity.kind in _KINDS["familiarity"] else "unfamiliarity"
@@ -80,7 +80,7 @@ def save_model(model: Model, path: Path) -> None:
         tensors[f"{name}/held"] = torch.from_numpy(familiarity.calibration_scores)
         for number, gaussians in enumerate(familiarity.gaussians):
             prefix = f"{name}/" if alone else f"members/{number}/{name}/"
-            tensors |= _under(prefix, _of_gaussians(gaussians))
+            tensors |= under(prefix, _of_gaussians(gaussians))
     if model.usual:  # older readers ignore it too
         parts["training_range"] = model.usual.to_stored()
     header = json.dumps(parts, sort_keys=True)
@@ -138,10 +138,10 @@ def _stored(member: Member) -> dict[str, Any]:
 
 def _tensors(member: Member) -> dict[str, Tensor]:
     assert isinstance(member, NetworkMember | BackboneMember)
-    svm = _under("svm/", member.svm.state_dict())
+    svm = under("svm/", member.svm.state_dict())
     if isinstance(member, NetworkMember):
-        return _under("network/", member.network.state_dict()) | svm
-    return _under("backbone/", member.stored.tensors) | svm
+        return under("network/", member.network.state_dict()) | svm
+    return under("backbone/", member.stored.tensors) | svm
 
 
 def _members(
@@ -163,7 +163,7 @@ def _members(
             raise ValueError(f"member {name}: of kind {short(repr(one['kind']))}, expected {NETWORK} or {BACKBONE}")
         build_member = _network_member if one["kind"] == NETWORK else _backbone_member
         try:
-            members.append(build_member(one, _part(tensors, f"members/{number}/"), n_scenes, name))
+            members.append(build_member(one, part(tensors, f"members/{number}/"), n_scenes, name))
         except (RecipeError, BackboneError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
             raise ValueError(f"member {name}: {error}") from None
     places = {f"members/{number}" for number in range(len(stored))}
@@ -185,8 +185,8 @@ def _network_member(stored: dict[str, Any], tensors: dict[str, Tensor], n_scenes
     with torch.random.fork_rng(devices=[]):
         network = build_network(recipe, n_scenes)
     svm = CalibratedSVM(network.softmax.in_features, n_scenes)
-    network.load_state_dict(_part(tensors, "network/"))
-    svm.load_state_dict(_part(tensors, "svm/"))
+    network.load_state_dict(part(tensors, "network/"))
+    svm.load_state_dict(part(tensors, "svm/"))
     front_end = _front_end(stored.get("front_end", 1))
     return NetworkMember(name or name_of(recipe), recipe, network.eval(), svm.eval(), front_end)
 
@@ -197,13 +197,13 @@ def _backbone_member(stored: dict[str, Any], tensors: dict[str, Tensor], n_scene
         raise ValueError(f"pooling {short(repr(pooling))}, expected one of {', '.join(POOLINGS)}")
     if not isinstance(header := stored["backbone"], dict):
         raise TypeError(f"backbone is {short(repr(header))}, expected names with values")
-    weights = StoredBackbone.of(header, _part(tensors, "backbone/"))
+    weights = StoredBackbone.of(header, part(tensors, "backbone/"))
     backbone = build(weights, pooling)
     with torch.device("meta"):
         needed = CalibratedSVM(backbone.n_features, n_scenes)
-    _check_tensors(_under("svm/", needed.state_dict()), tensors, ("svm/",), "the backbone")
+    _check_tensors(under("svm/", needed.state_dict()), tensors, ("svm/",), "the backbone")
     svm = CalibratedSVM(backbone.n_features, n_scenes)
-    svm.load_state_dict(_part(tensors, "svm/"))
+    svm.load_state_dict(part(tensors, "svm/"))
     return BackboneMember(name, recipe, weights, backbone, svm.eval(), pooling)
 
 
@@ -257,28 +257,6 @@ def read_file(path: Path, system: bool = False) -> tuple[dict[str, Any], dict[st
     if metadata.get("sha256") != digest(metadata["bundle"], tensors):
         raise BundleError(f"{path}: differs from what was saved (checksum); copy the file again")
     return header, tensors
-
-
-def check_scenes(names: Any) -> tuple[str, ...]:
-    """Return the scenes of a header; raises `ValueError` unless they are names that differ to the eye."""
-    if not isinstance(names, list):
-        raise ValueError(f"scenes are {short(repr(names))}, expected a list of names")
-    folded = dict[str, str]()
-    for name in names:
-        if not isinstance(name, str):
-            raise ValueError(f"a scene is {short(repr(name))}, expected a name")
-        if len(name) > LONGEST_NAME:
-            raise ValueError(f"a scene has a name of {len(name)} characters, allowed are {LONGEST_NAME}")
-        name.encode()  # ValueError: half of a surrogate pair is no text
-        look = fold_name(name)
-        if not look:
-            raise ValueError(f"a scene is {name!r}, expected a name that can be seen")
-        if look in folded:
-            raise ValueError(f"scenes {folded[look]!r} and {name!r} look the same, expected different names")
-        folded[look] = name
-    if len(names) < 2:
-        raise ValueError(f"scenes are {names}, expected two or more names")
-    return tuple(names)
 
 
 def _front_end(stored: Any) -> int:
@@ -370,25 +348,25 @@ def _familiarity(
         return None
     if kind not in _KINDS[name]:
         raise ValueError(f"{name} is {short(repr(kind))}, expected one of {', '.join(_KINDS[name])}")
-    held = _part(tensors, f"{name}/")
+    held = part(tensors, f"{name}/")
     if header["version"] == 1:
         parts = [held]
     else:
-        parts = [_part(tensors, f"members/{number}/{name}/") for number in range(len(shapes))]
+        parts = [part(tensors, f"members/{number}/{name}/") for number in range(len(shapes))]
         _check_familiarity(held, {"held": (held["held"].numel(),) if "held" in held else ()})
     gaussians = []
-    for number, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
+    for number, (own, shape) in enumerate(zip(parts, shapes, strict=True)):
         sizes: dict[str, tuple[int, ...]] = {}
         if header["version"] == 1:
-            sizes["held"] = (part["held"].numel(),) if "held" in part else ()
+            sizes["held"] = (own["held"].numel(),) if "held" in own else ()
         square = (shape[1], shape[1])
         if kind != "energy":
             sizes |= {"mean": shape, "precision": square}
         if kind == "relative-mahalanobis":
             sizes |= {"background/mean": (1, shape[1]), "background/precision": square}
-        _check_familiarity(part, sizes, f"member {number}: " if len(shapes) > 1 else "")
+        _check_familiarity(own, sizes, f"member {number}: " if len(shapes) > 1 else "")
         if kind != "energy":
-            gaussians.append(_gaussians(part))
+            gaussians.append(_gaussians(own))
     if (held["held"].diff() < 0).any():
         raise ValueError(f"{name}/held is not in ascending order")
     precisions = [one.precision for of_member in gaussians for one in (of_member, of_member.background) if one]
@@ -399,12 +377,12 @@ def _familiarity(
 
 def _of_gaussians(gaussians: SceneGaussians) -> dict[str, Tensor]:
     found = {"mean": torch.from_numpy(gaussians.mean).float(), "precision": torch.from_numpy(gaussians.precision).float()}
-    return found | (_under("background/", _of_gaussians(gaussians.background)) if gaussians.background else {})
+    return found | (under("background/", _of_gaussians(gaussians.background)) if gaussians.background else {})
 
 
-def _gaussians(part: dict[str, Tensor]) -> SceneGaussians:
-    behind = _part(part, "background/")
-    mean, precision = (part[name].double().numpy() for name in ("mean", "precision"))
+def _gaussians(own: dict[str, Tensor]) -> SceneGaussians:
+    behind = part(own, "background/")
+    mean, precision = (own[name].double().numpy() for name in ("mean", "precision"))
     return SceneGaussians(mean, precision, _gaussians(behind) if behind else None)
 
 
@@ -414,11 +392,3 @@ def _check_familiarity(tensors: dict[str, Tensor], sizes: dict[str, tuple[int, .
         raise ValueError(f"{where}familiarity has {has} of other sizes or names than {sizes}")
     if not all(tensor.dtype in _FLOATS and tensor.isfinite().all() for tensor in tensors.values()):
         raise ValueError(f"{where}familiarity holds values that are not finite")
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}{name}": t for name, t in tensors.items()}
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

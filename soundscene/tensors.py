@@ -7,6 +7,7 @@ There is no pickle in such a file: loading a stranger's runs no code.
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,23 @@ def digest(header: str, tensors: dict[str, Tensor]) -> str:
         if tensors[name].numel():  # one without values has no bytes to view
             found.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)  # NumPy lacks some types
     return found.hexdigest()
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors with a prefix before their names.
+
+    Args:
+        prefix: Such as "svm/".
+        tensors: By name.
+    """
+    return {f"{prefix}{name}": t for name, t in tensors.items()}
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors under a prefix, without it.
+
+    Args:
+        tensors: By name.
+        prefix: Such as "svm/".
+    """
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

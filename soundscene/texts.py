@@ -209,3 +209,25 @@ def markdown(text: str) -> str:
     text = re.sub(r"(?i)&(?=#?\w+;)", "&amp;", text)
     text = re.sub(r"(?i)\b(https?|ftp|mailto|xmpp):", r"\1\\:", text)
     return re.sub(r"(?i)\bwww\.|(?<=[\w.+-])@(?=[\w-]+\.)", lambda found: f"{found[0][:-1]}\\{found[0][-1]}", text)
+
+
+def check_scenes(names: Any) -> tuple[str, ...]:
+    """Return the scenes of a header; raises `ValueError` unless they are names that differ to the eye."""
+    if not isinstance(names, list):
+        raise ValueError(f"scenes are {short(repr(names))}, expected a list of names")
+    folded = dict[str, str]()
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"a scene is {short(repr(name))}, expected a name")
+        if len(name) > LONGEST_NAME:
+            raise ValueError(f"a scene has a name of {len(name)} characters, allowed are {LONGEST_NAME}")
+        name.encode()  # ValueError: half of a surrogate pair is no text
+        look = fold_name(name)
+        if not look:
+            raise ValueError(f"a scene is {name!r}, expected a name that can be seen")
+        if look in folded:
+            raise ValueError(f"scenes {folded[look]!r} and {name!r} look the same, expected different names")
+        folded[look] = name
+    if len(names) < 2:
+        raise ValueError(f"scenes are {names}, expected two or more names")
+    return tuple(names)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64
 from safetensors.torch import save
 
-from soundscene.bundle import FORMAT, SYSTEM_VERSION, check_scenes, read_file
+from soundscene.bundle import FORMAT, SYSTEM_VERSION, read_file
 from soundscene.data.corpus import Corpus, reason, refuse_unreadable
 from soundscene.data.store import DTYPE, Extract
 from soundscene.errors import AudioError, AudioWarning, BundleError, RecipeError, SceneError, unexpected
@@ -26,7 +26,7 @@ from soundscene.recipe import FRONT_END, Recipe
 from soundscene.systems.catalogue import SYSTEMS, SystemSpec, build
 from soundscene.systems.system import SavedState, System, SystemPredictions
 from soundscene.tensors import digest
-from soundscene.texts import short
+from soundscene.texts import check_scenes, short
 from soundscene.threads import in_order, one_blas_thread
 from soundscene.types import Head, Recording
 
