@@ -34,7 +34,7 @@ from soundscene.scoring.fusion import MAX_TEMPERATURE, MIN_TEMPERATURE
 from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
 from soundscene.signal.ranges import TrainingRange
 from soundscene.tensors import digest, open_tensors, part, under
-from soundscene.texts import LONGEST, check_scenes, parse_json, short
+from soundscene.texts import LONGEST, LONGEST_NAME, check_scenes, parse_json, short
 from soundscene.types import Head
 
 FORMAT = "soundscene bundle"

@@ -20,7 +20,7 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from soundscene.audio.files import content_hash
 from soundscene.audio.trial import Trial
 from soundscene.bundle import save_model
-from soundscene.data.corpus import Corpus, read_features, reason, recordings_of, refuse_unreadable
+from soundscene.data.corpus import Corpus, notes_of, read_features, reason, recordings_of, refuse_unreadable
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.data.splits import check_leakage
 from soundscene.errors import AudioError, BundleError, ManifestError, TrainingError
@@ -31,10 +31,10 @@ from soundscene.model import Model
 from soundscene.network.models import Network, check_bands
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation, HeadScores
-from soundscene.scoring.metrics import Metrics, evaluate, no_scores
+from soundscene.scoring.metrics import Metrics, evaluate
 from soundscene.systems.calibration import HEADS, predict
 from soundscene.systems.neural import MemberStepCallback, TrainedModel, train_members
-from soundscene.systems.saved import HASH_DIGITS, SavedSystem
+from soundscene.systems.saved import HASH_DIGITS
 from soundscene.systems.transfer import members_of, training_source
 from soundscene.types import Head, Split
 
@@ -283,50 +283,6 @@ def evaluate_on_manifest(
     return evaluate_on_images(model, corpus)
 
 
-def evaluate_system(
-    saved: SavedSystem,
-    manifest: Path | Manifest,
-    *,
-    test: str | None = None,
-    workers: int = 2,
-    read_progress: Progress | None = None,
-) -> Evaluation:
-    """Score all heads of a saved system on recordings of a manifest. Recordings of digital silence are left out.
-
-    Args:
-        saved: The system.
-        manifest: The manifest, or its CSV with a row per recording.
-        test: Rows to score, as "fold=1". By default all rows.
-        workers: Threads that read sound.
-        read_progress: Called after each recording that was read.
-
-    Returns:
-        Scores; those of segments have n = 0 for a system that reads recordings as a whole.
-
-    Raises:
-        ManifestError: A scene is unknown to the model, recordings cannot be read, or none is left.
-    """
-    recordings = recordings_of(manifest, test, saved.scenes)
-    corpus = saved.read_all(recordings, workers, read_progress)
-    audible = [r for i, r in enumerate(corpus.recordings) if corpus.voting[corpus.recording == i].any()]
-    if not audible:
-        raise ManifestError("there is nothing to score: every segment of every recording is digital silence")
-    notes = _notes(corpus, len(audible))
-    corpus = corpus.take(audible)
-    truth = np.array([saved.scenes.index(r.scene) for r in corpus.recordings], dtype=np.int64)
-    n = len(saved.scenes)
-    scores: dict[str, HeadScores] = {}
-    predictions = saved.predict_corpus(corpus)
-    for head, found in predictions.items():
-        of_segments = evaluate(found.segment, truth[found.recording_of], n) if len(found.segment) else no_scores(n)
-        scores[head] = HeadScores(of_segments, evaluate(found.recording, truth, n), evaluate(found.calibrated, truth, n))
-    trained_on = set(saved.state.facts.get("trained_on", ()))
-    n_trained_on = sum(h[:HASH_DIGITS] in trained_on for h in corpus.content_hash)
-    tempered = {head: found.calibrated for head, found in predictions.items()}
-    facts = (corpus.recordings, truth, tempered, corpus.native_hz)
-    return Evaluation(scores, saved.scenes, len(audible), n_trained_on, notes, *facts)
-
-
 def evaluate_on_images(model: Model, corpus: Corpus) -> Evaluation:
     """Score both heads of a model on images of a corpus. Recordings of digital silence are left out.
 
@@ -340,7 +296,7 @@ def evaluate_on_images(model: Model, corpus: Corpus) -> Evaluation:
     audible = [r for i, r in enumerate(corpus.recordings) if corpus.voting[corpus.recording == i].any()]
     if not audible:
         raise ManifestError("there is nothing to score: every segment of every recording is digital silence")
-    notes = (*_notes(corpus, len(audible)), *(note for head in HEADS if (note := model.lacking(head))))
+    notes = (*notes_of(corpus, len(audible)), *(note for head in HEADS if (note := model.lacking(head))))
     corpus = corpus.take(audible)
     truth = np.array([model.scenes.index(r.scene) for r in corpus.recordings], dtype=np.int64)
     n = len(model.scenes)
@@ -367,13 +323,6 @@ def evaluate_on_images(model: Model, corpus: Corpus) -> Evaluation:
         log_posterior,
         corpus.native_hz,
     )
-
-
-def _notes(corpus: Corpus, n_audible: int) -> tuple[str, ...]:
-    notes = [f"{r.path.name}: {note}" for r, rows in zip(corpus.recordings, corpus.notes, strict=True) for note in rows]
-    if n_audible < len(corpus.recordings):
-        notes.append(f"{len(corpus.recordings) - n_audible} recordings of digital silence were left out")
-    return tuple(notes)
 
 
 def _without_nan(values: dict[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def evaluate(
     with bar("reading audio", at_once=True) as reading:
         from soundscene.bundle import is_system, load_model
         from soundscene.compute import place
-        from soundscene.pipeline import evaluate_on_manifest, evaluate_system
+        from soundscene.pipeline import evaluate_on_manifest
+        from soundscene.systems.saved_evaluation import evaluate_system
 
         corpus = open_corpus(manifest, columns)
         if is_system(model):

@@ -213,7 +213,7 @@ class _LeftOut:
 
 def _predict_all(
     source: Recordings,
-    predictor: "Predictor",
+    predictor: "Predictor | SavedSystem",
     sink: Printed | OneFile,
     workers: int,
     printer: "PredictionPrinter | RowWriter",

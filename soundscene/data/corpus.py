@@ -347,6 +347,19 @@ def _join(recordings: Sequence[Recording], results: Sequence[_Images], audio: Au
     )
 
 
+def notes_of(corpus: Corpus, n_audible: int) -> tuple[str, ...]:
+    """Return the notes of all recordings with their names, and how many were silent.
+
+    Args:
+        corpus: Recordings.
+        n_audible: How many of them are not digital silence throughout.
+    """
+    notes = [f"{r.path.name}: {note}" for r, rows in zip(corpus.recordings, corpus.notes, strict=True) for note in rows]
+    if n_audible < len(corpus.recordings):
+        notes.append(f"{len(corpus.recordings) - n_audible} recordings of digital silence were left out")
+    return tuple(notes)
+
+
 def regular_segments(
     start_s: Float64[np.ndarray, " segment"], segment_s: float, last_piece: float
 ) -> Bool[np.ndarray, " segment"]:
