@@ -9,7 +9,7 @@ import os
 import stat
 import threading
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -84,6 +84,9 @@ def open_decoder(path: Path, stack: ExitStack) -> Decoder:
         if what := not_audio(head):
             raise AudioError(f"{path}: is not an audio file but {what}") from None
         why = f"{_UNKNOWN} ({error.error_string.rstrip('.')})"
+        if others and not any(part.prefix or part.lost or part.span_s is not None for part in contents.parts):
+            foreign = tuple(replace(part, foreign=True) for part in contents.parts)
+            return _open_parts(path, file, foreign, notes)  # FFmpeg too would stop where the first of joined files ends
         notes.extend(part.lost for part in contents.parts if part.lost)
         whole = Part(after=contents.parts[-1].after)
         return _open_foreign(path, whole if others else part, stack, why, notes, contents)

@@ -132,7 +132,8 @@ def decode(path: str, start: int = 0, end: int | None = None) -> Iterator[tuple[
         promised_s = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
         stated = container.format.name in _STATED  # of other formats FFmpeg guesses a length from the bit rate
         opened = {"kind": "opened", "rate": int(stream.codec_context.sample_rate), "n_tracks": len(container.streams.audio)}
-        opened["promised_s"] = promised_s if stated else 0.0
+        # The length of an AVI counts empty chunks, which stand for sound that is missing and have no time of their own.
+        opened["promised_s"] = promised_s if stated and container.format.name != "avi" else 0.0
         opened["container_s"] = (container.duration or 0) / av.time_base if stated else 0.0
         opened["from_zero"] = container.format.name.startswith(_FROM_ZERO)
         yield opened, b""
