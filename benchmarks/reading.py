@@ -28,6 +28,8 @@ try:
 except ImportError:  # 0.1.0
     from soundscene.data.audio import AudioFile
 from soundscene.recipe import AudioRecipe
+from soundscene.signal.memory import keep_freed_memory
+keep_freed_memory()  # as the front-end does in every command that reads sound
 model = None
 if len(sys.argv) > 1:
     import torch, soundscene
@@ -37,12 +39,10 @@ print("ready", flush=True)
 for line in sys.stdin:
     started, n = cpu_s(), 0
     paths = json.loads(line)
-    for path in paths:
-        if model is None:
+    if model is None:
+        for path in paths:
             n += sum(len(block) for block in AudioFile(path, AudioRecipe()).blocks())
-        else:
-            pass
-    if model is not None:
+    else:
         for _, prediction in model.predict_each(paths, workers=int(sys.argv[2])):
             n += prediction.duration_s
     print(json.dumps([cpu_s() - started, n]), flush=True)
