@@ -131,6 +131,7 @@ def foreign_blocks(path: Path, opened: Opened, clock: SampleClock, part: Part, h
         return
     if read_s < opened.facts["container_s"] - _SLACK_S:
         stated = f"{opened.facts['container_s']:.2f} s"
-        clock.notes.append(f"its sound ends at {clock.now_s:.2f} s, its container states {stated}; was it cut, or is a part before missing?")
+        why = "was it cut, or is a part before missing?"
+        clock.notes.append(f"its sound ends at {clock.now_s:.2f} s, its container states {stated}; {why}")
     if rest > _REST:
         clock.notes.append(unread(rest).format(s=f"{clock.now_s:.2f} s"))
