@@ -121,7 +121,7 @@ def _last_frame(file: BinaryIO, first: int, end: int, info: bytes, fixed: bool) 
 
 
 def _frame_samples(head: bytes, info: bytes, fixed: bool) -> int:
-    """Return the number of the sample behind a frame, or zero where these bytes begin none of this stream."""
+    """Return the number of the sample behind a frame, or zero where bytes with its first 15 bits are none of this stream."""
     if len(head) < 7 or head[3] & 1:
         return 0
     (bits,) = struct.unpack(">Q", info[10:18])
