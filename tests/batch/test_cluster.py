@@ -4,12 +4,9 @@ benchmarks/batch_cluster.py does the same through the command line, with any mod
 """
 
 import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import fsspec
@@ -26,7 +23,6 @@ from soundscene.batch.sources import sources
 from soundscene.errors import SceneError
 from soundscene.jobs.ray import versions_here
 from soundscene.predictor import load
-from tests.support.crashing import crashing_libsndfile
 from tests.support.tiny import recording, write
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")  # of Ray Data, about its own settings
@@ -133,45 +129,6 @@ def test_a_killed_node_changes_no_row_and_doubles_none(dying: Cluster, model: Pa
     assert shards == list(range(1, N + 1))
     assert (tally.rows, tally.broken, tally.skipped) == (N, 1, 0)
     assert read(out).equals(alone(model, paths, tmp_path / "local"))
-
-
-@pytest.mark.cluster
-@pytest.mark.slow
-def test_a_decoder_that_crashes_and_a_killed_worker_cost_no_row(
-    model: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The file that crashes libsndfile has a row that says so; the worker that it ends is replaced, as is a killed one."""
-    monkeypatch.syspath_prepend(crashing_libsndfile(tmp_path / "site"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))  # of the nodes, not of this process
-    crash = write(tmp_path / "crash.wav", recording("rain", 2.2, 1))
-    paths, out = [str(path) for path in sorted(sounds.iterdir())], tmp_path / "cluster"
-    killed: list[int] = []
-
-    def kill_a_worker(cluster: Cluster) -> None:
-        raylets = {info.process.pid for node in cluster.worker_nodes for info in node.all_processes["raylet"]}
-        while not list(out.glob("part-*.parquet")):
-            time.sleep(0.01)
-        for entry in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                title = (entry / "cmdline").read_bytes()
-                if not killed and parent in raylets and b"MapWorker" in title:
-                    os.kill(int(entry.name), signal.SIGKILL)
-                    killed.append(int(entry.name))
-
-    with two_nodes() as running:
-        killer = threading.Thread(target=kill_a_worker, args=(running,))
-        killer.start()
-        config = made_by(model)
-        stats = run_batch_on_cluster(
-            model, config, [*paths[:12], str(crash), *paths[12:]], str(out), str(running.address), 3
-        )
-        killer.join()
-    assert killed
-    assert (stats.rows, stats.broken) == (N + 1, 2)
-    found = {row["path"]: row for row in read(out).to_pylist()}
-    assert "crashes its decoder (exit code -11)" in found.pop(str(crash))["error"]
-    assert list(found.values()) == alone(model, paths, tmp_path / "local").to_pylist()
 
 
 @pytest.mark.cluster
