@@ -359,6 +359,7 @@ def test_no_command_has_more_options_than_it_needs_and_each_is_explained() -> No
         "timeline",
         "explain",
         "listen",
+        "export",
     }
     most = {"experiment": 19, "predict": 12, "listen": 11, "train": 12, "scan": 9, "evaluate": 10, "timeline": 10}
     for name, command in commands.items():
