@@ -22,8 +22,17 @@ from soundscene.network.models import n_frames
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.systems.epochs import Batches, Draw, Optimisation, fabric_of, fingerprint, run_epochs
 from soundscene.systems.neural import images
-from soundscene.systems.pieces import PieceModel, divide_pieces, finish, piece_labels, predict_pieces
-from soundscene.systems.system import FitContext, Fitted, System
+from soundscene.systems.pieces import (
+    PieceModel,
+    divide_pieces,
+    finish,
+    piece_labels,
+    predict_pieces,
+    restore_pieces,
+    save_pieces,
+)
+from soundscene.systems.saved import Identity
+from soundscene.systems.system import FitContext, Fitted, SavedState, System
 
 OPTIONS = {"from": ("recording", "scene", "nothing")}
 
@@ -207,11 +216,18 @@ def system(
     given: Any = (options or {}).get("from", LstmSaSettings.source)
     choices = LstmSaSettings(given)
     facts = recipe.to_stored() | {"lstm_sa": asdict(choices)}
-    return System(name, title, images(recipe, front_end), facts, partial(_fit, recipe, choices))
+    identity = Identity(name, title, recipe, options or {}, front_end)
+    restore = partial(restore_pieces, partial(_untrained, recipe, choices))
+    return System(name, title, images(recipe, front_end), facts, partial(_fit, identity, choices), restore)
 
 
-def _fit(recipe: Recipe, choices: LstmSaSettings, corpus: Corpus, context: FitContext) -> Fitted:
+def _untrained(recipe: Recipe, choices: LstmSaSettings, state: SavedState) -> PieceModel:
+    return PieceModel(LstmSaNetwork(recipe, choices, len(state.scenes)), state.scenes)
+
+
+def _fit(identity: Identity, choices: LstmSaSettings, corpus: Corpus, context: FitContext) -> Fitted:
     """Fit the network (last epoch) to groups that are not held out, and the temperature to those that are."""
+    recipe = identity.recipe
     parts = divide_pieces(corpus, recipe, context)
     features = parts.kept.features[parts.kept.voting, :1]
 
@@ -229,4 +245,4 @@ def _fit(recipe: Recipe, choices: LstmSaSettings, corpus: Corpus, context: FitCo
         lambda: fingerprint(facts, [features, piece_labels(parts)]),
         lambda network: partial(predict_pieces, PieceModel(network, parts.scenes)),
     )
-    return finish(PieceModel(network, parts.scenes), parts, history)
+    return finish(PieceModel(network, parts.scenes), parts, history, partial(save_pieces, identity, parts))

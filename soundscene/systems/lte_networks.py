@@ -32,7 +32,7 @@ from soundscene.systems.pieces import (
 from soundscene.systems.system import FitContext, Fitted, System, SystemPredictions
 from soundscene.systems.whole import Parts, voting_recordings
 from soundscene.training.calibrate import fit_svm
-from soundscene.training.label_tree import LabelTree, TreeSettings, fit_label_tree
+from soundscene.training.label_tree import UNSAVED, LabelTree, TreeSettings, fit_label_tree
 
 OPTIONS = {"kind": ("rnn", "cnn")}
 
@@ -242,7 +242,7 @@ def _fit_rnn(recipe: Recipe, choices: LteSettings, corpus: Corpus, context: FitC
     groups = [parts.kept.recordings[i].group for i in parts.kept.recording[audible]]
     folds, seed = recipe.calibration.platt_folds, context.seed
     svm, svm_notes = fit_svm(embeddings, labels, groups, len(parts.scenes), choices.c, folds, seed)
-    return finish(PieceModel(network, parts.scenes, read=read, svm=svm), parts, history, notes=(*notes, *svm_notes))
+    return finish(PieceModel(network, parts.scenes, read=read, svm=svm), parts, history, notes=(*notes, *svm_notes, UNSAVED))
 
 
 # --- LTE-CNN --------------------------------------------------------------------------------------------------------------
@@ -355,5 +355,5 @@ def _fit_cnn(recipe: Recipe, choices: LteSettings, corpus: Corpus, context: FitC
     svm, svm_notes = fit_svm(maxima, labels, groups, len(parts.scenes), choices.c, folds, context.seed)
     model = replace(model_of(network), svm=svm)
     model = replace(model, temperature=temperatures(partial(predict_lte_cnn, model), parts))
-    notes = (*parts.notes, *notes, *svm_notes)
+    notes = (*parts.notes, *notes, *svm_notes, UNSAVED)
     return Fitted(partial(predict_lte_cnn, model), len(history), history, held=parts.held.recordings, notes=notes)

@@ -20,7 +20,7 @@ from soundscene.systems.low_level import SETS, LowLevelSettings, Stretches, desc
 from soundscene.systems.pieces import divide_pieces
 from soundscene.systems.system import FitContext, Fitted, System
 from soundscene.systems.whole import fit_whole, predict_whole, voting_recordings
-from soundscene.training.label_tree import LabelTree, TreeSettings, fit_label_tree, plant
+from soundscene.training.label_tree import UNSAVED, LabelTree, TreeSettings, fit_label_tree, plant
 
 OPTIONS = {"speech": ("rendered", "none")}
 
@@ -143,4 +143,4 @@ def _fit(recipe: Recipe, choices: SceneLteSettings, corpus: Corpus, context: Fit
         vectors = np.concatenate([vectors, average(speech.embed(features), stretches)], axis=1)
     described = partial(describe, trees, choices.low_level)
     model, of_fit = fit_whole(parts, vectors, described, recipe, choices.c, choices.folds, context.seed)
-    return Fitted(partial(predict_whole, model), held=parts.held.recordings, notes=(*of_fit, *notes))
+    return Fitted(partial(predict_whole, model), held=parts.held.recordings, notes=(*of_fit, *notes, UNSAVED))

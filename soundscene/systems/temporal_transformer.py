@@ -22,8 +22,17 @@ from soundscene.network.temporal_transformer import MeanOverTime, TemporalTransf
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.systems.epochs import Optimisation, fabric_of, fingerprint, run_epochs, shuffled
 from soundscene.systems.neural import images
-from soundscene.systems.pieces import PieceModel, divide_pieces, finish, piece_labels, predict_pieces
-from soundscene.systems.system import FitContext, Fitted, System
+from soundscene.systems.pieces import (
+    PieceModel,
+    divide_pieces,
+    finish,
+    piece_labels,
+    predict_pieces,
+    restore_pieces,
+    save_pieces,
+)
+from soundscene.systems.saved import Identity
+from soundscene.systems.system import FitContext, Fitted, SavedState, System
 
 OPTIONS = {"kind": ("dnn", "cnn", "lstm"), "reduction": ("learnt", "mean")}
 
@@ -125,11 +134,18 @@ def system(
     if choices.kind == "cnn":
         check_bands(recipe)
     facts = recipe.to_stored() | {"temporal_transformer": asdict(choices)}
-    return System(name, title, images(recipe, front_end), facts, partial(_fit, recipe, choices))
+    identity = Identity(name, title, recipe, options or {}, front_end)
+    restore = partial(restore_pieces, partial(_untrained, recipe, choices))
+    return System(name, title, images(recipe, front_end), facts, partial(_fit, identity, choices), restore)
 
 
-def _fit(recipe: Recipe, choices: TemporalTransformerSettings, corpus: Corpus, context: FitContext) -> Fitted:
+def _untrained(recipe: Recipe, choices: TemporalTransformerSettings, state: SavedState) -> PieceModel:
+    return PieceModel(TemporalTransformerNetwork(recipe, choices, len(state.scenes)), state.scenes)
+
+
+def _fit(identity: Identity, choices: TemporalTransformerSettings, corpus: Corpus, context: FitContext) -> Fitted:
     """Fit the network (last epoch) to groups that are not held out, and the temperature to those that are."""
+    recipe = identity.recipe
     parts = divide_pieces(corpus, recipe, context)
     features, labels = parts.kept.features[parts.kept.voting, :1], piece_labels(parts)
     fabric, inputs = fabric_of(context), torch.from_numpy(features)
@@ -148,4 +164,4 @@ def _fit(recipe: Recipe, choices: TemporalTransformerSettings, corpus: Corpus, c
         lambda: fingerprint(facts, [features, labels]),
         lambda network: partial(predict_pieces, PieceModel(network, parts.scenes)),
     )
-    return finish(PieceModel(network, parts.scenes), parts, history)
+    return finish(PieceModel(network, parts.scenes), parts, history, partial(save_pieces, identity, parts))

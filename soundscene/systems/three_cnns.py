@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from soundscene.audio.files import AudioFile
 from soundscene.data.corpus import Corpus
 from soundscene.data.store import Extract, Representation
-from soundscene.network.blocks import ConvStack, Standardise
+from soundscene.network.blocks import Standardise
+from soundscene.network.branches import N_FEATURES, BlockBranch, ImageBranch, WaveBranch
 from soundscene.network.models import check_bands, n_frames
 from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
 from soundscene.signal.features import LogSpectrogram
@@ -31,13 +32,15 @@ from soundscene.systems.pieces import (
     finish,
     piece_labels,
     predict_pieces,
+    restore_pieces,
+    save_pieces,
     softmax_of_embedding,
 )
-from soundscene.systems.system import FitContext, Fitted, System
+from soundscene.systems.saved import Identity
+from soundscene.systems.system import FitContext, Fitted, SavedState, System
 from soundscene.types import Recording
 
 _VERSION = 1  # of the code that makes waves; another one is another store
-_FEATURES = 256  # of each branch
 
 Branch = Literal["1d", "2d", "3d"]
 BRANCHES: tuple[Branch, ...] = ("1d", "2d", "3d")
@@ -67,76 +70,6 @@ class ThreeCnnsSettings:
     learning_rate: float = 1e-3
 
 
-class WaveBranch(nn.Module):
-    """Three 1-D convolutions on the wave, then maximum and mean over time.
-
-    Shape:
-        Input [piece, sample], output [piece, 256].
-    """
-
-    def __init__(self, dropout: float) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            *(nn.Conv1d(1, 32, 64, 8, padding=32), nn.BatchNorm1d(32), nn.ReLU(), nn.MaxPool1d(8, ceil_mode=True)),
-            *(nn.Conv1d(32, 64, 16, 2, padding=8), nn.BatchNorm1d(64), nn.ReLU(), nn.MaxPool1d(8, ceil_mode=True)),
-            *(nn.Dropout1d(dropout), nn.Conv1d(64, 128, 8, 2, padding=4), nn.BatchNorm1d(128), nn.ReLU()),
-        )
-
-    def forward(self, waves: Float[Tensor, "piece sample"]) -> Float[Tensor, "piece feature"]:
-        """Return the features of waves."""
-        maps = self.layers(waves[:, None])
-        return torch.cat([maps.amax(dim=2), maps.mean(dim=2)], dim=1)
-
-
-class ImageBranch(nn.Module):
-    """The convolutional stack of the paper's Table 1 on the image, then the maximum over bands and frames.
-
-    Dropout follows the maximum: before it, a maximum of what is scaled up in training would be larger than in prediction.
-
-    Shape:
-        Input [piece, 1, band, frame], output [piece, 256].
-    """
-
-    def __init__(self, filters: tuple[int, int, int], dropout: float) -> None:
-        super().__init__()
-        self.stack = ConvStack(filters, 0.0, 1)
-        self.out = nn.Sequential(nn.Dropout(dropout), nn.Linear(filters[-1], _FEATURES))
-
-    def forward(self, images: Float[Tensor, "piece 1 band frame"]) -> Float[Tensor, "piece feature"]:
-        """Return the features of images."""
-        return torch.relu(self.out(self.stack.maps(images).amax(dim=(2, 3))))
-
-
-class BlockBranch(nn.Module):
-    """Three 3-D convolutions on the image as blocks of frames, one behind the other, then the global maximum.
-
-    Frame t stands in block t // (frames of a block). Frames that fill no block are left out.
-
-    Shape:
-        Input [piece, 1, band, frame], output [piece, 256].
-    """
-
-    def __init__(self, n_blocks: int, dropout: float) -> None:
-        super().__init__()
-        self.n_blocks = n_blocks
-        layers = []
-        for n_in, n_out in ((1, 16), (16, 32), (32, 64)):
-            layers += [nn.Conv3d(n_in, n_out, 3, padding=1), nn.BatchNorm3d(n_out), nn.ReLU()]
-            layers += [nn.MaxPool3d((1, 4, 2), ceil_mode=True), nn.Dropout3d(dropout)]
-        self.layers = nn.Sequential(*layers)
-        self.out = nn.Linear(64, _FEATURES)
-
-    def blocks(self, images: Float[Tensor, "piece 1 band frame"]) -> Float[Tensor, "piece 1 block band within"]:
-        """Return an image as blocks."""
-        n = max(1, images.shape[3] // self.n_blocks)
-        cut = images[..., : n * (images.shape[3] // n)].unflatten(3, (-1, n))
-        return cut.transpose(2, 3)
-
-    def forward(self, images: Float[Tensor, "piece 1 band frame"]) -> Float[Tensor, "piece feature"]:
-        """Return the features of images."""
-        return torch.relu(self.out(self.layers(self.blocks(images)).amax(dim=(2, 3, 4))))
-
-
 class BranchNetwork(nn.Module):
     """A branch with a softmax layer of its own.
 
@@ -159,7 +92,7 @@ class BranchNetwork(nn.Module):
             self.branch = ImageBranch(recipe.network.filters, choices.dropout)
         else:
             self.branch = BlockBranch(choices.n_blocks, choices.dropout)
-        self.softmax = nn.Linear(_FEATURES, n_scenes)
+        self.softmax = nn.Linear(N_FEATURES, n_scenes)
 
     def embed(self, inputs: Float[Tensor, "piece ..."]) -> Float[Tensor, "piece feature"]:
         """Return the features of the branch."""
@@ -179,7 +112,7 @@ class FusionNetwork(nn.Module):
 
     def __init__(self, n_scenes: int, dropout: float) -> None:
         super().__init__()
-        self.hidden = nn.Sequential(nn.Linear(len(BRANCHES) * _FEATURES, 256), nn.ReLU(), nn.Dropout(dropout))
+        self.hidden = nn.Sequential(nn.Linear(len(BRANCHES) * N_FEATURES, 256), nn.ReLU(), nn.Dropout(dropout))
         self.softmax = nn.Linear(256, n_scenes)
 
     def embed(self, features: Float[Tensor, "piece joined"]) -> Float[Tensor, "piece hidden"]:
@@ -212,7 +145,9 @@ def system(
     facts = {"version": _VERSION, "audio": {n: getattr(recipe.audio, n) for n in ("sample_rate", "segment_s", "last_piece")}}
     representation = Representation("waves", json.dumps(facts, sort_keys=True), partial(_extract, recipe.audio))
     stored = recipe.to_stored() | {"three_cnns": asdict(choices)}
-    return System(name, title, representation, stored, partial(_fit, recipe, choices))
+    identity = Identity(name, title, recipe, options or {}, front_end)
+    restore = partial(restore_pieces, partial(_untrained, recipe, choices))
+    return System(name, title, representation, stored, partial(_fit, identity, choices), restore)
 
 
 def _extract(audio: AudioRecipe, recording: Recording) -> Extract:
@@ -321,13 +256,25 @@ def _features(
     return np.concatenate(joined, axis=1)
 
 
-def _fit(recipe: Recipe, choices: ThreeCnnsSettings, corpus: Corpus, context: FitContext) -> Fitted:
+def _untrained(recipe: Recipe, choices: ThreeCnnsSettings, state: SavedState) -> PieceModel:
+    n = len(state.scenes)
+    if choices.branches != "all":
+        classify = partial(classify_branch, choices.branches, recipe)
+        return PieceModel(BranchNetwork(choices.branches, recipe, choices, n), state.scenes, classify)
+    branches: dict[Branch, nn.Module] = {kind: BranchNetwork(kind, recipe, choices, n) for kind in BRANCHES}
+    network = FusedNetwork(branches, FusionNetwork(n, choices.fusion_dropout))
+    return PieceModel(network, state.scenes, partial(classify_fused, recipe))
+
+
+def _fit(identity: Identity, choices: ThreeCnnsSettings, corpus: Corpus, context: FitContext) -> Fitted:
     """Fit the branches, then with their weights frozen the fusion, to groups that are not held out; last epochs.
 
     Each network has a checkpoint of its own, and that of a finished one resumes to its end. The observer follows the branch
     where there is one, and the fusion where there are three: the epochs of a system are counted once.
     """
+    recipe = identity.recipe
     parts = divide_pieces(corpus, recipe, context)
+    save = partial(save_pieces, identity, parts)
     waves, labels = parts.kept.features[parts.kept.voting], piece_labels(parts)
     images = images_of(waves, recipe)
     networks: dict[Branch, nn.Module] = {}
@@ -344,7 +291,7 @@ def _fit(recipe: Recipe, choices: ThreeCnnsSettings, corpus: Corpus, context: Fi
         inputs = waves if kind == "1d" else images
         networks[kind], history = _train(make, inputs, labels, recipe.training.epochs, recipe, choices, of_branch, model)
         if choices.branches != "all":
-            return finish(model(networks[kind]), parts, history)
+            return finish(model(networks[kind]), parts, history, save)
 
     def fused(fusion: FusionNetwork) -> PieceModel:
         return PieceModel(FusedNetwork(networks, fusion).eval(), parts.scenes, partial(classify_fused, recipe))
@@ -359,7 +306,7 @@ def _fit(recipe: Recipe, choices: ThreeCnnsSettings, corpus: Corpus, context: Fi
         context,
         fused,
     )
-    return finish(fused(fusion), parts, history)
+    return finish(fused(fusion), parts, history, save)
 
 
 def _of(context: FitContext, kind: Branch) -> FitContext:

@@ -15,6 +15,9 @@ from sklearn.ensemble import RandomForestClassifier
 
 from soundscene.training.calibrate import folds_by_group
 
+UNSAVED = "no model file: the system holds forests, for which there is no format without pickle"
+"""Note of every fit with a label tree."""
+
 NodeSplit = tuple[tuple[int, ...], tuple[int, ...]]
 """Labels to the left and to the right of an inner node."""
 

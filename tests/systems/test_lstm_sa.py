@@ -10,6 +10,7 @@ from soundscene.data.corpus import Corpus
 from soundscene.recipe import Recipe
 from soundscene.systems import lstm_sa
 from soundscene.systems.lstm_sa import LstmSaSettings, Sequences, rearranged, rearranger
+from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext
 from tests.support.pieces import accuracy, corpus_of
 
@@ -85,7 +86,7 @@ def test_the_fast_order_of_frames_is_learnt_by_chunks_that_keep_it() -> None:
     found = []
     for chunks_s in ((0.5,), (0.025,)):  # 0.025 s are one frame
         choices = LstmSaSettings(chunks_s=chunks_s, kept=0.0, learning_rate=1e-2)
-        fitted = lstm_sa._fit(RECIPE, choices, training, FitContext(0))
+        fitted = lstm_sa._fit(Identity("lstm-sa", "", RECIPE), choices, training, FitContext(0))
         found.append(accuracy(fitted.predict(test)["softmax"].recording, test))
     assert found[0] == 1.0
     assert found[1] <= 0.75

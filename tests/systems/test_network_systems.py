@@ -16,6 +16,7 @@ from soundscene.recipe import Recipe
 from soundscene.systems import lstm_sa, lte_networks, temporal_transformer, three_cnns
 from soundscene.systems.lstm_sa import LstmSaSettings
 from soundscene.systems.lte_networks import LteSettings
+from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext, Fitted, PredictFunction
 from soundscene.systems.temporal_transformer import TemporalTransformerSettings
 from soundscene.systems.three_cnns import ThreeCnnsSettings
@@ -25,6 +26,7 @@ from tests.support.pieces import corpus_of
 RECIPE = Recipe.small().with_settings(
     ["network.filters=[4, 4, 4]", "network.hidden=4", "training.epochs=3", "calibration.held_out=0.25"]
 )
+IDENTITY = Identity("tt-dnn", "", RECIPE)
 SCENES = ("a", "b", "c")
 
 
@@ -44,7 +46,7 @@ def image(scene: str, draws: np.random.Generator) -> np.ndarray:
 
 def transformer(kind: str, reduction: str = "learnt") -> Network:
     choices = TemporalTransformerSettings(kind, reduction, width=8)  # type: ignore[arg-type]
-    return Network(partial(temporal_transformer._fit, RECIPE, choices), image)
+    return Network(partial(temporal_transformer._fit, IDENTITY, choices), image)
 
 
 def low_level(scene: str, draws: np.random.Generator) -> np.ndarray:
@@ -66,9 +68,11 @@ NETWORKS = {
     "tt-dnn mean": transformer("dnn", "mean"),
     "tt-cnn": transformer("cnn"),
     "tt-lstm": transformer("lstm"),
-    "lstm-sa": Network(partial(lstm_sa._fit, RECIPE, LstmSaSettings()), image),
+    "lstm-sa": Network(partial(lstm_sa._fit, IDENTITY, LstmSaSettings()), image),
     "lte-rnn": Network(partial(lte_networks._fit_rnn, RECIPE, LTE), low_level, BOTH),
-    "cnn-1d-2d-3d": Network(partial(three_cnns._fit, SHORT, ThreeCnnsSettings(fusion_epochs=3)), wave),
+    "cnn-1d-2d-3d": Network(
+        partial(three_cnns._fit, replace(IDENTITY, recipe=SHORT), ThreeCnnsSettings(fusion_epochs=3)), wave
+    ),
     "lte-cnn": Network(partial(lte_networks._fit_cnn, RECIPE, LTE), low_level, BOTH, pieces=False),
 }
 

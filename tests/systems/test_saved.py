@@ -33,7 +33,14 @@ SHAPES = {
     "conv-nmf": (5, (200,)),
     "kernel-pca": (5, (200,)),
     "mfcc-dnn": (2, (10, 60)),
+    "tt-dnn": (2, (2, 64, 80)),
+    "tt-lstm:reduction=mean": (2, (2, 64, 80)),
+    "lstm-sa": (2, (2, 64, 80)),
+    "cnn-1d-2d-3d": (2, (5512,)),
+    "cnn-1d-2d-3d:branches=3d": (2, (5512,)),
 }
+TINY = Recipe.small().with_settings(["training.epochs=2", "network.hidden=4", "network.filters=[4, 4, 4]"])
+SHORT = TINY.with_settings(["audio.segment_s=0.25"])  # of waves
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,7 +66,8 @@ def fitted(name: str) -> tuple[Fitted, Corpus]:
     level = np.repeat([0.2 + 0.4 * (label == "a") for label in labels], n_segments)
     features = draws.uniform(0, 1, (len(level), *shape)) * level.reshape(-1, *[1] * len(shape))
     corpus = corpus_of(features, labels, [n_segments] * 12)
-    return build(specs([name])[0], Recipe.small()).fit(corpus, FitContext(0)), corpus
+    recipe = SHORT if name.startswith("cnn-1d") else TINY
+    return build(specs([name])[0], recipe).fit(corpus, FitContext(0)), corpus
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -53,6 +53,7 @@ def test_it_is_repeatable_learns_and_keeps_to_its_part(training: Corpus, test: C
     assert np.array_equal(said.recording, changed.recording)
     assert not np.array_equal(said.calibrated, changed.calibrated)
     assert fitted.save is None  # forests
+    assert fitted.notes[-1].startswith("no model file: the system holds forests")
 
 
 def test_silence_does_not_vote_and_one_scene_is_refused(training: Corpus, test: Corpus, fitted: Fitted) -> None:

@@ -9,6 +9,7 @@ import torch
 from soundscene.data.corpus import Corpus
 from soundscene.recipe import Recipe
 from soundscene.systems import temporal_transformer
+from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext
 from soundscene.systems.temporal_transformer import TemporalTransformerNetwork, TemporalTransformerSettings
 from tests.support.pieces import accuracy, corpus_of
@@ -31,7 +32,7 @@ def corpora() -> tuple[Corpus, Corpus]:
 
 def accuracy_of(corpora: tuple[Corpus, Corpus], choices: TemporalTransformerSettings, epochs: int = 8) -> float:
     recipe = RECIPE.with_settings([f"training.epochs={epochs}"])
-    fitted = temporal_transformer._fit(recipe, choices, corpora[0], FitContext(0))
+    fitted = temporal_transformer._fit(Identity("tt-dnn", "", recipe), choices, corpora[0], FitContext(0))
     return accuracy(fitted.predict(corpora[1])["softmax"].recording, corpora[1])
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from soundscene.network.branches import BlockBranch
 from soundscene.recipe import Recipe
 from soundscene.systems import three_cnns
+from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext
-from soundscene.systems.three_cnns import BlockBranch, Branch, ThreeCnnsSettings, system
+from soundscene.systems.three_cnns import ThreeCnnsSettings, system
 from soundscene.types import Recording
 from tests.support.pieces import accuracy, corpus_of
 from tests.support.tiny import RATE, recording, write
@@ -48,10 +50,11 @@ def test_the_wave_is_divided_by_the_level_of_the_recording_not_of_the_piece(tmp_
 def test_branches_learn_apart_and_stay_as_they_are_while_the_fusion_learns() -> None:
     recipe = RECIPE.with_settings(["training.epochs=2"])
     training = corpus_of(sawtooth, n_recordings=4, n_pieces=2)
-    fused = three_cnns._fit(recipe, ThreeCnnsSettings(fusion_epochs=2), training, FitContext(3))
+    identity, kind = Identity("cnn-1d-2d-3d", "", recipe), "3d"
+    fused = three_cnns._fit(identity, ThreeCnnsSettings(fusion_epochs=2), training, FitContext(3))
+    single = three_cnns._fit(identity, ThreeCnnsSettings(kind), training, FitContext(3))
     networks = fused.predict.args[0].network.branches  # pyright: ignore[reportFunctionMemberAccess]
-    kind: Branch = "3d"
-    alone = three_cnns._fit(recipe, ThreeCnnsSettings(kind), training, FitContext(3)).predict.args[0].network  # pyright: ignore[reportFunctionMemberAccess]
+    alone = single.predict.args[0].network  # pyright: ignore[reportFunctionMemberAccess]
     for name, tensor in alone.state_dict().items():
         assert torch.equal(networks[kind].state_dict()[name], tensor)
     assert list(networks) == ["1d", "2d", "3d"]
@@ -64,7 +67,9 @@ def test_rising_and_falling_saw_teeth_differ_for_the_wave_alone() -> None:
     test = corpus_of(sawtooth, n_recordings=12, n_pieces=1, seed=1, name="test")
     found = {}
     for kind in ("1d", "2d"):
-        fitted = three_cnns._fit(RECIPE, ThreeCnnsSettings(kind, learning_rate=3e-3), training, FitContext(0))
+        fitted = three_cnns._fit(
+            Identity("cnn-1d-2d-3d", "", RECIPE), ThreeCnnsSettings(kind, learning_rate=3e-3), training, FitContext(0)
+        )
         found[kind] = accuracy(fitted.predict(test)["softmax"].recording, test)
     assert found["1d"] >= 0.9
     assert found["2d"] <= 0.75  # chance exceeds it in 1 of 100
