@@ -115,7 +115,7 @@ def predict(
         AudioError: A recording cannot be used.
         SceneError: The model cannot be loaded.
     """
-    predictor = _predictor(model)
+    predictor = load_predictor(model)
     sources: Iterable[Any] = source
     if isinstance(source, str | Path) and Path(source).is_dir():
         sources = sound_files([Path(source)], FolderSearch())
@@ -140,7 +140,7 @@ def timeline(model: ModelLike, source: Source, *, stay_s: float = timelines.DEFA
     Raises:
         SceneError: Of any kind.
     """
-    predictor = _predictor(model)
+    predictor = load_predictor(model)
     timelines.check_stay(predictor.model, stay_s)
     return timelines.timeline(predictor.predict(as_source(source), warn=False), predictor.model, predictor.head, stay_s)
 
@@ -188,7 +188,7 @@ def embed(
         AudioError: A recording cannot be used.
         SceneError: The model has no such member.
     """
-    predictor = _predictor(model)
+    predictor = load_predictor(model)
     names = predictor.model.member_names
     if member is not None and member not in names:
         raise SceneError(f"member {member!r}: the model has {', '.join(names)}")
@@ -211,12 +211,17 @@ def _recipes(systems: Sequence[str], recipe: str | Recipe | None, settings: Sequ
     return members(systems, chosen) if systems else {name_of(chosen): chosen}
 
 
-def _predictor(model: ModelLike) -> Predictor:
+def load_predictor(model: ModelLike) -> Predictor:
+    """Return a predictor: the one that is given, or the one of a file.
+
+    Args:
+        model: File or predictor.
+    """
     return model if isinstance(model, Predictor) else load(model)
 
 
 def _trained(model: ModelLike) -> Model:
-    found = _predictor(model).model
+    found = load_predictor(model).model
     if not isinstance(found, Model):
         raise SceneError("an exported model only predicts; give the model file (.safetensors)")
     return found
