@@ -31,6 +31,7 @@ BASES = {  # networks are nn.Module, recipes msgspec's records, and errors one f
     *("io.RawIOBase", "io.FileIO"),  # files of our own, which other libraries read and write
     "Compared",  # equality by value, which a dataclass with arrays cannot generate
     "list['ScenePrediction | SceneError']",  # predictions are a list with a data frame
+    *("BaseEstimator", "ClassifierMixin", "TransformerMixin"),  # what scikit-learn's tools call
     "StandardScaler",  # scikit-learn's, with a floor
     "Protocol",  # what a backbone must have, which others may write
     "torch.autograd.Function",  # PyTorch takes an operation with a gradient of its own as a subclass only

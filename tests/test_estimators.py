@@ -30,6 +30,7 @@ def sounds() -> tuple[list[Any], np.ndarray, np.ndarray]:
 
 CHECKS = """
 import warnings
+from sklearn.utils.estimator_checks import check_estimator
 from soundscene.estimators import CalibratedSVC
 warnings.simplefilter("ignore")
 results = check_estimator(CalibratedSVC(), on_fail=None, on_skip=None)
