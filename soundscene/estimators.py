@@ -146,9 +146,8 @@ class SceneFeatures(TransformerMixin, BaseEstimator):
 
     def _names(self) -> list[str]:
         if self.model is not None:
-            members = [
-                m for m in api.load_predictor(self.model).model.members if isinstance(m, NetworkMember | BackboneMember)
-            ]
+            model: Any = api.load_predictor(self.model).model
+            members = [m for m in model.members if isinstance(m, NetworkMember | BackboneMember)]
             return [f"{m.name}_{i}" for m in members for i in range(m.svm.weight.shape[1])]
         n_bands = Recipe.load(self.recipe).features.n_bands
         return [

@@ -91,7 +91,7 @@ def test_features_and_svm_in_a_grid_search_by_group(sounds: tuple[list[Any], np.
 
 def test_embeddings_of_a_model_are_features_too(model: Path, sounds: tuple[list[Any], np.ndarray, np.ndarray]) -> None:
     X, _, _ = sounds
-    vectors = SceneFeatures(model=model).fit_transform(X[:2])
+    vectors: Any = SceneFeatures(model=model).fit_transform(X[:2])
     np.testing.assert_allclose(vectors, soundscene.embed(model, X[:2]))
     assert len(SceneFeatures(model=model).get_feature_names_out()) == vectors.shape[1]
 
