@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from soundscene.backbone.build import build
 from soundscene.backbone.encoder import POOLINGS
@@ -28,7 +28,7 @@ from soundscene.member import BackboneMember, Member, NetworkMember, name_of
 from soundscene.model import MOST_MEMBERS, Model
 from soundscene.network.blocks import rename_stack
 from soundscene.network.models import build_network
-from soundscene.network.svm import CalibratedSVM
+from soundscene.network.svm import CalibratedSVM, linear
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.fusion import MAX_TEMPERATURE, MIN_TEMPERATURE
 from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
@@ -141,7 +141,8 @@ def _tensors(member: Member) -> dict[str, Tensor]:
     svm = under("svm/", member.svm.state_dict())
     if isinstance(member, NetworkMember):
         return under("network/", member.network.state_dict()) | svm
-    return under("backbone/", member.stored.tensors) | svm
+    softmax = {} if member.softmax is None else under("softmax/", member.softmax.state_dict())
+    return under("backbone/", member.stored.tensors) | svm | softmax
 
 
 def _members(
@@ -199,12 +200,18 @@ def _backbone_member(stored: dict[str, Any], tensors: dict[str, Tensor], n_scene
         raise TypeError(f"backbone is {short(repr(header))}, expected names with values")
     weights = StoredBackbone.of(header, part(tensors, "backbone/"))
     backbone = build(weights, pooling)
+    sizes = backbone.n_features, n_scenes
     with torch.device("meta"):
-        needed = CalibratedSVM(backbone.n_features, n_scenes)
-    _check_tensors(under("svm/", needed.state_dict()), tensors, ("svm/",), "the backbone")
-    svm = CalibratedSVM(backbone.n_features, n_scenes)
+        needed = under("svm/", CalibratedSVM(*sizes).state_dict())
+        if has_softmax := any(name.startswith("softmax/") for name in tensors):
+            needed |= under("softmax/", nn.Linear(*sizes).state_dict())
+    _check_tensors(needed, tensors, ("svm/", "softmax/"), "the backbone")
+    svm = CalibratedSVM(*sizes)
     svm.load_state_dict(part(tensors, "svm/"))
-    return BackboneMember(name, recipe, weights, backbone, svm.eval(), pooling)
+    softmax = linear(*sizes) if has_softmax else None
+    if softmax is not None:
+        softmax.load_state_dict(part(tensors, "softmax/"))
+    return BackboneMember(name, recipe, weights, backbone, svm.eval(), pooling, softmax)
 
 
 def is_system(path: Path) -> bool:
@@ -317,7 +324,11 @@ def _check_tensors(needed: dict[str, Tensor], tensors: dict[str, Tensor], prefix
 
 def _faults(member: NetworkMember | BackboneMember) -> Iterator[str]:
     """Yield what makes the weights useless, though each has the right shape. A backbone was checked when it was built."""
-    modules = {"svm": member.svm} | ({"network": member.network} if isinstance(member, NetworkMember) else {})
+    modules: dict[str, nn.Module] = {"svm": member.svm}
+    if isinstance(member, NetworkMember):
+        modules["network"] = member.network
+    elif member.softmax is not None:
+        modules["softmax"] = member.softmax
     for prefix, module in sorted(modules.items()):
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point() and f"{prefix}/{name}" != "svm/offset" and not tensor.isfinite().all():

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
-from torch import Tensor
+from torch import Tensor, nn
 
 from soundscene.backbone.encoder import Backbone, Pooling
 from soundscene.backbone.packing import SCALE
@@ -190,9 +190,9 @@ class NetworkMember:
 
 @dataclass(frozen=True)
 class BackboneMember:
-    """A frozen pretrained backbone with a calibrated SVM on its embeddings.
+    """A frozen pretrained backbone with a softmax layer and a calibrated SVM on its embeddings.
 
-    It has no softmax layer and no attention, and hears no noise-subtracted channel.
+    It has no attention, and hears no noise-subtracted channel.
 
     Attributes:
         name: Such as "yamnet".
@@ -201,6 +201,7 @@ class BackboneMember:
         backbone: What computes embeddings with them.
         svm: The calibrated SVM on its embeddings.
         pooling: How a segment's embedding is made of those of its patches.
+        softmax: Softmax layer on its embeddings, float64. None where only the SVM was fitted.
     """
 
     name: str
@@ -209,6 +210,7 @@ class BackboneMember:
     backbone: Backbone
     svm: CalibratedSVM
     pooling: Pooling = "mean"
+    softmax: nn.Linear | None = None
 
     @property
     def front_end(self) -> int:
@@ -217,8 +219,8 @@ class BackboneMember:
 
     @property
     def heads(self) -> tuple[Head, ...]:
-        """The SVM only."""
-        return ("svm",)
+        """The SVM, and the softmax layer where it was fitted."""
+        return ("svm",) if self.softmax is None else ("svm", "softmax")
 
     @property
     def n_parameters(self) -> int:
@@ -232,8 +234,8 @@ class BackboneMember:
 
     @property
     def default_head(self) -> Head:
-        """The SVM."""
-        return "svm"
+        """The recipe's choice, as far as it has it."""
+        return self.recipe.calibration.head if self.recipe.calibration.head in self.heads else "svm"
 
     def source(self, audio: AudioRecipe, segment_hop_s: float | None = None, version: int = FRONT_END) -> BackboneSource:
         """Return what prepares segments for the backbone, at its own rate.
@@ -251,11 +253,11 @@ class BackboneMember:
 
     @torch.inference_mode()
     def classify(self, embeddings: Float32[np.ndarray, "segment embedding"], head: Head) -> LogPosterior:
-        """Classify embeddings by the calibrated SVM.
+        """Classify embeddings by the softmax layer or the calibrated SVM.
 
         Args:
             embeddings: From `embed`.
-            head: "svm".
+            head: One of `heads`.
 
         Returns:
             Log posterior [segment, scene].
@@ -263,7 +265,8 @@ class BackboneMember:
         Raises:
             BundleError: If weights are so large that the posterior is not a number.
         """
-        return _log_posterior(self.svm(torch.from_numpy(embeddings)))
+        x = torch.from_numpy(embeddings)
+        return _log_posterior(self.svm(x) if head == "svm" or self.softmax is None else self.softmax(x.double()))
 
     @property
     def facts(self) -> dict[str, str | int]:

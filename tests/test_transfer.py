@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -15,12 +16,12 @@ from soundscene.errors import SceneError
 from soundscene.live import Listener, array_arrivals, listen
 from soundscene.member import BackboneMember
 from soundscene.model import Model
-from soundscene.network.svm import CalibratedSVM
+from soundscene.network.svm import CalibratedSVM, linear
 from soundscene.pipeline import evaluate_on_manifest, train_on_manifest
 from soundscene.predictor import Predictor, load
 from soundscene.recipe import Recipe
-from soundscene.systems.backbone import untrained_member
-from soundscene.systems.catalogue import build, members, specs
+from soundscene.systems.backbone import augmented, untrained_member
+from soundscene.systems.catalogue import build, default_members, members, members_without_recipe, specs
 from soundscene.systems.transfer import at_rate_of
 from soundscene.tensors import digest
 from soundscene.timelines import timeline
@@ -28,6 +29,8 @@ from tests.support.command_line import TINY_SET, run
 from tests.support.shared import once
 from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, recording, write
 from tests.support.yamnet import small
+
+AUGMENTED = msgspec.structs.replace(TINY, augmentation=Recipe.small().augmentation)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +44,9 @@ def backbone_member(recipe: Recipe) -> BackboneMember:
     svm = CalibratedSVM(member.backbone.n_features, len(SCENES))
     svm.weight.copy_(5 * torch.randn(svm.weight.shape, generator=draws, dtype=torch.float64))
     svm.slope.fill_(-2.0)
-    return replace(member, svm=svm)
+    softmax = linear(member.backbone.n_features, len(SCENES))
+    softmax.weight.copy_(torch.randn(softmax.weight.shape, generator=draws, dtype=torch.float64))
+    return replace(member, svm=svm, softmax=softmax)
 
 
 def alone() -> Model:
@@ -79,6 +84,9 @@ def test_a_reloaded_model_predicts_the_same_bits(make, tmp_path: Path) -> None:
     np.testing.assert_array_equal(before.posterior, after.posterior)
     for one, other in zip(before.segments, after.segments, strict=True):
         np.testing.assert_array_equal(one.posterior, other.posterior)
+    softmax = [Predictor(one, "softmax")(sound).posterior for one in (model, load_model(tmp_path / "m.safetensors"))]
+    np.testing.assert_array_equal(*softmax)
+    assert not np.allclose(softmax[0], before.posterior)
     again = load_model(tmp_path / "m.safetensors")
     member = again.members[-1]
     assert isinstance(member, BackboneMember)
@@ -105,6 +113,9 @@ def tamper(path: Path, tensors: dict | None = None, member: dict | None = None) 
         ({"svm/weight": torch.zeros(3, 7, dtype=torch.float64)}, {}, "svm/weight is 3 x 7, the backbone needs 3 x 128"),
         ({"svm/bias": torch.full((3,), torch.nan, dtype=torch.float64)}, {}, "svm/bias holds values that are not finite"),
         ({"svm/more": torch.zeros(1)}, {}, "svm/more belongs to no layer of the backbone"),
+        ({"softmax/bias": None}, {}, "softmax/bias is missing"),
+        ({"softmax/weight": torch.zeros(3, 7)}, {}, "softmax/weight is 3 x 7, the backbone needs 3 x 128"),
+        ({"softmax/bias": torch.full((3,), torch.inf)}, {}, "softmax/bias holds values that are not finite"),
         ({"backbone/first.weight": None}, {}, "its first layer is missing"),
         ({"backbone/first.bias": torch.full((4,), 1e9)}, {}, "first.bias holds values that no training gives"),
         ({"backbone/more": torch.zeros(1)}, {}, "more belongs to no layer"),
@@ -203,23 +214,28 @@ def test_an_experiment_keeps_embeddings_and_saves_a_whole_model(manifest: Path, 
     from soundscene.systems.system import FitContext
 
     small().save(installed("yamnet"))
-    system = build(specs(["yamnet"])[0], TINY)
+    system = build(specs(["yamnet"])[0], AUGMENTED)
     recordings = Manifest.read(manifest).recordings
     store = FeatureStore(tmp_path / "store", system.representation)
     assert not store.build(recordings)
     corpus = store.load(recordings)
-    assert corpus.features.shape == (15, 128)
+    assert corpus.features.shape == (15, 2, 128)  # as it is, and augmented
+    assert not np.allclose(corpus.features[:, 0], corpus.features[:, 1])
     fitted = system.fit(corpus, FitContext(seed=0))
     predictions = fitted.predict(corpus)
-    assert set(predictions) == {"svm"}
+    assert set(predictions) == {"softmax", "svm"}
     assert fitted.save is not None
     fitted.save(tmp_path / "m.safetensors")
     predictor = load(tmp_path / "m.safetensors")
+    assert predictor.head == "svm"
     for i in (0, 7, 14):  # the store holds 11 bits
         posterior = predictor(recordings[i].path).posterior
         np.testing.assert_allclose(posterior, np.exp(predictions["svm"].calibrated[i]), atol=0.02)
+    plain = build(specs(["yamnet"])[0], TINY).representation
+    assert plain.key != system.representation.key
+    assert plain.extract(recordings[0]).features.shape == (1, 1, 128)
     small(1).save(installed("yamnet"))
-    other = build(specs(["yamnet"])[0], TINY).representation
+    other = build(specs(["yamnet"])[0], AUGMENTED).representation
     assert other.key != system.representation.key  # another backbone is another store
 
 
@@ -266,8 +282,36 @@ def test_predict_and_timeline_of_the_command_line(trained: Path, tmp_path: Path,
         assert run("timeline", trained / f"{name}.safetensors", sound) == 0
 
 
-def test_a_model_of_a_backbone_has_no_softmax_layer() -> None:
+def test_heads_see_an_augmented_copy_only_where_the_recipe_augments() -> None:
+    """The copy is of the same segments, in the order of the segments, and repeats for the same seed."""
+    member, off = backbone_member(AUGMENTED), backbone_member(TINY)
+    waves = np.stack([recording(scene, 2.0, 0)[:32000] for scene in SCENES])
+    prepared = member.backbone.prepare(waves)
+    assert augmented(off, prepared, 0) is None
+    changed = augmented(member, prepared, 0)
+    assert changed is not None
+    np.testing.assert_array_equal(changed, augmented(member, prepared, 0))
+    assert changed.shape == prepared.shape
+    assert np.abs(changed - prepared).mean() > 0.1
+    centred = [x - x.mean(axis=(1, 2), keepdims=True) for x in (prepared, changed)]
+    alike = np.einsum("ifb,jfb->ij", *centred)  # of one segment, whatever its level
+    assert (alike.argmax(axis=0) == np.arange(len(SCENES))).all()
+
+
+def test_without_a_recipe_a_backbone_has_the_networks_of_the_default() -> None:
+    alone_, both = members_without_recipe(["yamnet"]), members_without_recipe(["yamnet", "att-crnn-mel"])
+    networks = members_without_recipe(["att-crnn-mel", "att-crnn-gammatone"])
+    default = default_members()["att-crnn-mel"]
+    assert both["att-crnn-mel"] == default
+    assert {one.calibration.head for one in (*alone_.values(), *both.values())} == {"softmax"}
+    assert networks == members(["att-crnn-mel", "att-crnn-gammatone"], Recipe.small())
+
+
+def test_a_model_of_which_only_the_svm_was_fitted_votes_by_it() -> None:
     model = alone()
+    member = model.members[0]
+    assert isinstance(member, BackboneMember)
+    model = replace(model, members=(replace(member, softmax=None),))
     sound = (recording("rain", 4.0, 0), RATE)
     assert model.lacking("softmax") == "yamnet: no softmax head, votes by its svm head"
     with pytest.warns(UserWarning, match="no softmax head, votes by its svm head"):

@@ -1,5 +1,6 @@
 """What a backbone is: a frozen network of somebody else's that turns samples into embeddings, one for each segment."""
 
+from collections.abc import Callable
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
@@ -45,6 +46,24 @@ class Backbone(Protocol):
 
         Args:
             prepared: From `prepare`.
+        """
+        ...
+
+
+@runtime_checkable
+class VaryingBackbone(Protocol):
+    """A backbone whose prepared segments can be varied as training images are; one that reads samples need not."""
+
+    def vary(
+        self,
+        prepared: Float32[np.ndarray, "segment ..."],
+        change: Callable[[Float32[np.ndarray, "segment 1 band frame"]], Float32[np.ndarray, "segment 1 band frame"]],
+    ) -> Float32[np.ndarray, "segment ..."]:
+        """Return what would be prepared of segments whose sound is changed.
+
+        Args:
+            prepared: From `prepare`.
+            change: Changes log power of one channel.
         """
         ...
 

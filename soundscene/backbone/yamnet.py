@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,17 @@ from soundscene.backbone.tflite import (
 )
 from soundscene.errors import BackboneError
 from soundscene.network.yamnet import FILTERS, LAYERS, N_CLASSES, YAMNet
-from soundscene.signal.patches import HOP, N_BANDS, N_FFT, PATCH_HOP, SAMPLE_RATE, LogMelPatches, cut_patches
+from soundscene.signal.patches import (
+    HOP,
+    N_BANDS,
+    N_FFT,
+    PATCH_HOP,
+    SAMPLE_RATE,
+    LogMelPatches,
+    cut_patches,
+    from_log_power,
+    to_log_power,
+)
 
 KNOWN = {"687f226c147a2caab4706fbbab5e9cecb14b9a368264bf61108078b1fddf68f5": "int8, 3,959,752 bytes"}
 """Digests of the files that soundscene was measured with."""
@@ -86,6 +97,19 @@ class YamnetBackbone:
             embeddings = self.network.embed(patches.flatten(0, 1))
             rows.append(pool(embeddings.unflatten(0, patches.shape[:2]).numpy(), self.pooling))
         return np.concatenate(rows)
+
+    def vary(
+        self,
+        prepared: Float32[np.ndarray, "segment image_frame band"],
+        change: Callable[[Float32[np.ndarray, "segment 1 band frame"]], Float32[np.ndarray, "segment 1 band frame"]],
+    ) -> Float32[np.ndarray, "segment image_frame band"]:
+        """Return the images of segments whose sound is changed.
+
+        Args:
+            prepared: Log-mel images.
+            change: Changes log power of one channel.
+        """
+        return from_log_power(change(to_log_power(prepared)))
 
 
 def from_tflite(path: Path) -> StoredBackbone:

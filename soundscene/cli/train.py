@@ -43,7 +43,7 @@ BaseRecipeOption = Annotated[
     typer.Option(
         "--recipe",
         metavar="NAME",
-        help="small, default, paper, or a TOML file. Default: small, but 60 epochs; with --systems: small.",
+        help="small, default, paper, or a TOML file. Default: small, but 60 epochs; with --systems of networks only: small.",
     ),
 ]
 
@@ -143,13 +143,13 @@ def _recipes(systems: str | None, recipe: str | None, settings: Sequence[str]) -
     from soundscene.member import name_of
     from soundscene.recipe import Recipe
     from soundscene.settings import adapted
-    from soundscene.systems.catalogue import default_members, members, split_names
+    from soundscene.systems.catalogue import default_members, members, split_names, start_of
 
     if systems is None and recipe is None:
         (base,) = default_members().values()
         settings, note = adapted(base, settings)
         return default_members(settings), note
-    start = Recipe.load(recipe or "small")
+    start = start_of(split_names(systems)) if systems is not None and recipe is None else Recipe.load(recipe or "small")
     settings, note = adapted(start, settings)
     chosen = start.with_settings(settings)
     return {name_of(chosen): chosen} if systems is None else members(split_names(systems), chosen), note

@@ -1,4 +1,4 @@
-"""The linear SVM with Platt's probabilities that replaces the softmax layer (section 2.4), as plain tensors."""
+"""Linear heads on embeddings, as plain tensors: the SVM with Platt's probabilities (section 2.4), and a softmax layer."""
 
 import torch
 from jaxtyping import Float, Float64
@@ -48,3 +48,15 @@ class CalibratedSVM(nn.Module):
         """
         distance = functional.linear(embedding.to(self.weight), self.weight, self.bias)
         return functional.log_softmax(functional.logsigmoid(-(self.slope * distance + self.offset)), dim=-1)
+
+
+def linear(n_features: int, n_scenes: int) -> nn.Linear:
+    """Return an empty softmax layer in float64 that no optimiser trains: scikit-learn fits it to embeddings.
+
+    Args:
+        n_features: Size of the embedding.
+        n_scenes: Number of scenes.
+    """
+    with torch.random.fork_rng(devices=[]):
+        layer = nn.Linear(n_features, n_scenes, dtype=torch.float64)
+    return layer.requires_grad_(False)

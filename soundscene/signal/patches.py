@@ -12,6 +12,7 @@ SAMPLE_RATE = 16000
 WINDOW, HOP, N_FFT = 400, 160, 512  # samples: 25 ms every 10 ms, zero-padded at the end
 N_BANDS, LOW_HZ, HIGH_HZ = 64, 125.0, 7500.0
 OFFSET = 0.001  # added before the logarithm
+_SMALLEST = 1e-6  # magnitude: far below the offset, so that nothing of it is left after that
 PATCH, PATCH_HOP = 96, 48  # frames: a patch of 0.96 s every 0.48 s
 
 PATCH_SAMPLES = (PATCH - 1) * HOP + WINDOW  # 15600, 0.975 s
@@ -63,6 +64,29 @@ class LogMelPatches:
             magnitude = np.sqrt(power(np.asarray(scipy.fft.rfft(frames))))
             np.log(magnitude @ self._filters + np.float32(OFFSET), out=image)
         return images
+
+
+def to_log_power(
+    images: Float32[np.ndarray, "segment image_frame band"],
+) -> Float32[np.ndarray, "segment 1 band image_frame"]:
+    """Return the same as log power of one channel, the scale on which training images are varied.
+
+    Args:
+        images: From `LogMelPatches`.
+    """
+    magnitude = np.maximum(np.exp(images) - np.float32(OFFSET), np.float32(_SMALLEST))
+    return np.ascontiguousarray((2 * np.log(magnitude)).transpose(0, 2, 1)[:, None])
+
+
+def from_log_power(
+    power: Float32[np.ndarray, "segment 1 band image_frame"],
+) -> Float32[np.ndarray, "segment image_frame band"]:
+    """Return log-mel images of log power, the inverse of `to_log_power`.
+
+    Args:
+        power: Of one channel.
+    """
+    return np.ascontiguousarray(np.log(np.exp(power[:, 0] / 2) + np.float32(OFFSET)).transpose(0, 2, 1))
 
 
 def cut_patches(

@@ -1,4 +1,4 @@
-"""Fit the member of a frozen backbone: nothing is trained but the SVM on its embeddings and Platt's sigmoids."""
+"""Fit the member of a frozen backbone: nothing is trained but the softmax layer and the SVM on its embeddings."""
 
 import time
 from collections.abc import Sequence
@@ -9,15 +9,18 @@ import numpy as np
 from jaxtyping import Float32
 
 from soundscene.backbone.build import build
-from soundscene.backbone.encoder import Backbone, Pooling
+from soundscene.backbone.encoder import Backbone, Pooling, VaryingBackbone
 from soundscene.backbone.stored import StoredBackbone
 from soundscene.backbone.yamnet import without_classes
 from soundscene.data.corpus import Corpus
 from soundscene.member import BackboneMember
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
-from soundscene.training.calibrate import fit_svm
+from soundscene.training.augment import any_of, augmented_pieces
+from soundscene.training.calibrate import fit_softmax, fit_svm
 
+SOFTMAX_C = 0.01  # chosen on ESC-10 (docs/decisions/0105)
+FLOOR = 1e-12  # power below which augmentation cuts the logarithm
 LEAST_SCALE = 0.3  # of a feature, in median ones: many of YAMNet's are zero in most recordings (docs/decisions/0099)
 
 
@@ -44,7 +47,9 @@ def untrained_member(
 def fit_member(
     member: BackboneMember, part: Corpus, scenes: Sequence[str]
 ) -> tuple[BackboneMember, Float32[np.ndarray, "segment embedding"], dict[str, Any]]:
-    """Fit SVM and Platt's sigmoids to the embeddings of the training part.
+    """Fit softmax layer, SVM and Platt's sigmoids to the embeddings of the training part and of an augmented copy.
+
+    A copy of a segment stays in the group of its recording, so that no fold has one of the two on each side.
 
     Args:
         member: From `untrained_member`.
@@ -55,17 +60,33 @@ def fit_member(
         The member, the embeddings of the voting segments of `part`, and facts: seconds and notes.
     """
     started = time.perf_counter()
-    embeddings = member.embed(part.features[part.voting])
-    choices = member.recipe.calibration
-    svm, notes = fit_svm(
-        embeddings,
-        part.labels(scenes)[part.voting],
-        [part.recordings[i].group for i in part.recording[part.voting]],
-        len(scenes),
-        choices.svm_c,
-        choices.platt_folds,
-        member.recipe.training.seed,
-        LEAST_SCALE,
-    )
-    facts = {"epoch": 0, "seconds": round(time.perf_counter() - started, 1), "notes": [*notes], "backbone": member.facts}
-    return replace(member, svm=svm), embeddings, facts
+    prepared = part.features[part.voting]
+    embeddings = member.embed(prepared)
+    changed = augmented(member, prepared, member.recipe.training.seed)
+    copies = [embeddings] if changed is None else [embeddings, member.embed(changed)]
+    fitted, labels = np.concatenate(copies), np.tile(part.labels(scenes)[part.voting], len(copies))
+    groups = [part.recordings[i].group for i in part.recording[part.voting]] * len(copies)
+    choices, seed = member.recipe.calibration, member.recipe.training.seed
+    svm, notes = fit_svm(fitted, labels, groups, len(scenes), choices.svm_c, choices.platt_folds, seed, LEAST_SCALE)
+    softmax, more = fit_softmax(fitted, labels, len(scenes), SOFTMAX_C, LEAST_SCALE)
+    facts = {"epoch": 0, "seconds": round(time.perf_counter() - started, 1), "notes": [*notes, *more]}
+    return replace(member, svm=svm, softmax=softmax), embeddings, {**facts, "backbone": member.facts}
+
+
+def augmented(
+    member: BackboneMember, prepared: Float32[np.ndarray, "segment ..."], seed: int
+) -> Float32[np.ndarray, "segment ..."] | None:
+    """Return what would be prepared of segments that are varied as the recipe says, as of another device.
+
+    Args:
+        member: Its recipe says what to vary.
+        prepared: From the member's source.
+        seed: Seed of all draws.
+
+    Returns:
+        The copy. None where the recipe varies nothing, or the backbone reads samples.
+    """
+    choices, backbone = member.recipe.augmentation, member.backbone
+    if not any_of(choices) or not isinstance(backbone, VaryingBackbone):
+        return None
+    return backbone.vary(prepared, lambda power: np.concatenate([*augmented_pieces(power, choices, FLOOR, seed)]))

@@ -8,10 +8,11 @@ from jaxtyping import Float32, Float64
 
 from soundscene.data.corpus import Corpus
 from soundscene.errors import BundleError, TrainingError
-from soundscene.member import NetworkMember, networks_of
+from soundscene.member import BackboneMember, NetworkMember, networks_of
 from soundscene.model import Model
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
 from soundscene.scoring.unfamiliarity import CHOSEN, Familiarity, Kind, by_recording, fit_gaussians
+from soundscene.systems.backbone import augmented
 from soundscene.systems.system import SystemPredictions
 from soundscene.threads import one_blas_thread
 from soundscene.training.augment import any_of, augmented_pieces
@@ -110,22 +111,25 @@ def _temperature(model: Model, held: Corpus, head: Head) -> float:
         return 1.0
     truth = np.array([model.scenes.index(r.scene) for r in held.recordings])
     copies = [held]
-    if any(any_of(member.recipe.augmentation) for member in networks_of(model.members)):
+    if any(any_of(m.recipe.augmentation) for m in model.members if isinstance(m, NetworkMember | BackboneMember)):
         copies.append(_augmented(model, held))
     log_posterior = np.concatenate([predict(model, copy, head).recording for copy in copies])
     return fit_temperature(log_posterior, np.tile(truth, len(copies)))
 
 
 def _augmented(model: Model, corpus: Corpus) -> Corpus:
-    """Return a corpus with augmented images: the same draws for each member, where their images have one size.
+    """Return a corpus with augmented images: the same draws for each network, where their images have one size.
 
-    A member that does not read images keeps its features.
+    A backbone has draws of its own, and one that reads samples keeps them.
     """
-    seed = networks_of(model.members)[0].recipe.training.seed
+    seeds = [m.recipe.training.seed for m in model.members if isinstance(m, NetworkMember | BackboneMember)]
     features = []
     for member, images in zip(model.members, (corpus.features, *corpus.further), strict=True):
         if isinstance(member, NetworkMember):
             recipe = member.recipe
-            images = np.concatenate([*augmented_pieces(images, recipe.augmentation, recipe.features.floor, seed)])
+            images = np.concatenate([*augmented_pieces(images, recipe.augmentation, recipe.features.floor, seeds[0])])
+        elif isinstance(member, BackboneMember):
+            changed = augmented(member, images, seeds[0])
+            images = images if changed is None else changed
         features.append(images)
     return replace(corpus, features=features[0], further=tuple(features[1:]))

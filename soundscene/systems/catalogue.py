@@ -72,7 +72,7 @@ DEFAULT_NOTE = (
 )
 """What `train` says where it chose."""
 
-BACKBONES = tuple(spec.name for spec in SYSTEMS if spec.module == "transfer")  # frozen, with the SVM as the only head
+BACKBONES = tuple(spec.name for spec in SYSTEMS if spec.module == "transfer")  # frozen; nothing is trained but the heads
 
 ABLATIONS = {
     "no-mixing": ("no between-class training", "training.mixing=none"),
@@ -181,10 +181,34 @@ def default_members(settings: Sequence[str] = ()) -> dict[str, Recipe]:
     """
     from soundscene.member import name_of  # needs PyTorch
 
-    recipe = Recipe.small().with_settings((*DEFAULT_SETTINGS, *settings))
-    if not any(setting.partition("=")[0].strip() == "training.segment_hop_s" for setting in settings):
-        recipe = recipe.with_settings([f"training.segment_hop_s={recipe.audio.segment_s / 2}"])
+    recipe = _default_recipe(settings)
     return {name_of(recipe): recipe}
+
+
+def members_without_recipe(names: Sequence[str], settings: Sequence[str] = ()) -> dict[str, Recipe]:
+    """Return the members that `train --systems` trains without --recipe.
+
+    Networks alone are of the small recipe. Beside a frozen backbone they are those of the default of `train`, whose softmax
+    layers have the better probabilities (docs/decisions/0105).
+
+    Args:
+        names: As in `members`.
+        settings: On top of the recipe.
+
+    Raises:
+        RecipeError: As `members` does.
+    """
+    of_default = members(names, _default_recipe(settings))
+    if all(map(is_backbone, of_default)):  # nothing is trained on overlapping segments
+        return members(names, Recipe.small().with_settings((*DEFAULT_SETTINGS, *settings)))
+    return of_default if any(map(is_backbone, of_default)) else members(names, Recipe.small().with_settings(settings))
+
+
+def _default_recipe(settings: Sequence[str]) -> Recipe:
+    recipe = Recipe.small().with_settings((*DEFAULT_SETTINGS, *settings))
+    if any(setting.partition("=")[0].strip() == "training.segment_hop_s" for setting in settings):
+        return recipe
+    return recipe.with_settings([f"training.segment_hop_s={recipe.audio.segment_s / 2}"])
 
 
 def _check_shared(recipes: Mapping[str, Recipe]) -> None:

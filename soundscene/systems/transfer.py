@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,29 +15,30 @@ import torch
 from jaxtyping import Float32
 from safetensors.torch import load, save
 
-from soundscene.backbone.encoder import Pooling
+from soundscene.backbone.encoder import Pooling, VaryingBackbone
 from soundscene.backbone.stored import StoredBackbone, find
 from soundscene.bundle import save_model
 from soundscene.data.corpus import Corpus, check_hop, front_end_of, read_segments, regular_segments
 from soundscene.data.store import Extract, Representation
 from soundscene.errors import BackboneError
 from soundscene.member import BackboneMember
-from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
+from soundscene.recipe import FRONT_END, Recipe
 from soundscene.signal.streams import FeatureSource, JoinedFrontEnd
-from soundscene.systems.backbone import untrained_member
-from soundscene.systems.calibration import predict
+from soundscene.systems.backbone import augmented, untrained_member
+from soundscene.systems.calibration import HEADS, predict
 from soundscene.systems.catalogue import is_backbone
 from soundscene.systems.neural import train_members
 from soundscene.systems.system import FitContext, Fitted, PredictFunction, System
+from soundscene.training.augment import any_of
 from soundscene.types import Recording
 
-_VERSION = 1  # of the code that makes embeddings; another one is another store
+_VERSION = 2  # of the code that makes embeddings; another one is another store
 FILE = "SOUNDSCENE_BACKBONE"  # environment variable: the backbone of the system `backbone` in experiments
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """Stands for a backbone where the store holds its embeddings already."""
+    """Stands for a backbone where the store holds its embeddings already, [segment, copy, feature], as they are first."""
 
     name: str
     sample_rate: int
@@ -46,9 +48,19 @@ class Embedded:
         """Not used: the store was filled by the backbone itself."""
         raise NotImplementedError
 
-    def embed(self, prepared: Float32[np.ndarray, "segment feature"]) -> Float32[np.ndarray, "segment feature"]:
-        """Return the embeddings as they are."""
-        return prepared
+    def embed(self, prepared: Float32[np.ndarray, "segment copy feature"]) -> Float32[np.ndarray, "segment feature"]:
+        """Return the embeddings of the first copy."""
+        return prepared[:, 0]
+
+
+class EmbeddedTwice(Embedded):
+    """The same where the store holds embeddings of an augmented copy too."""
+
+    def vary(
+        self, prepared: Float32[np.ndarray, "segment 2 feature"], change: Callable[[np.ndarray], np.ndarray]
+    ) -> Float32[np.ndarray, "segment 1 feature"]:
+        """Return the augmented copy; how it was changed was decided when the store was filled."""
+        return prepared[:, 1:]
 
 
 def find_backbone(system: str, given: Path | None) -> StoredBackbone:
@@ -143,10 +155,10 @@ def at_rate_of(recipe: Recipe, stored: StoredBackbone) -> Recipe:
 
 
 def embeddings(member: BackboneMember) -> Representation:
-    """Describe the pooled embeddings of segments.
+    """Describe the pooled embeddings of segments, and of an augmented copy of them where the recipe augments.
 
     Args:
-        member: Whose SVM does not count.
+        member: Whose heads do not count.
     """
     audio, hop_s = member.audio, member.recipe.training.segment_hop_s
     facts = {
@@ -157,10 +169,11 @@ def embeddings(member: BackboneMember) -> Representation:
         "segment_s": audio.segment_s,
         "last_piece": audio.last_piece,
         "segment_hop_s": hop_s,
+        "augmentation": msgspec.to_builtins(member.recipe.augmentation) if _varies(member) else None,
     }
     stored = member.stored
     weights = _Weights(stored.digest, member.pooling, stored.header(), save(stored.tensors))
-    work = partial(_extract, weights, audio, hop_s)
+    work = partial(_extract, weights, Recipe(audio=audio, augmentation=member.recipe.augmentation), hop_s)
     return Representation("embeddings", json.dumps(facts, sort_keys=True), work)
 
 
@@ -181,11 +194,19 @@ def _built(weights: _Weights, recipe: Recipe) -> BackboneMember:
     return untrained_member("backbone", recipe, stored, weights.pooling)
 
 
-def _extract(weights: _Weights, audio: AudioRecipe, hop_s: float, recording: Recording) -> Extract:
-    member = _built(weights, Recipe(audio=audio))
+def _varies(member: BackboneMember) -> bool:
+    return any_of(member.recipe.augmentation) and isinstance(member.backbone, VaryingBackbone)
+
+
+def _extract(weights: _Weights, recipe: Recipe, hop_s: float, recording: Recording) -> Extract:
+    audio, member = recipe.audio, _built(weights, recipe)
     segments, file, notes, _ = read_segments(recording, audio, member.source(audio, hop_s))
+    prepared = segments.features[0]
+    # the draws of a recording depend on its sound only, not on its place in the manifest
+    changed = augmented(member, prepared, zlib.crc32(file.content_hash.encode()))
+    copies = [prepared] if changed is None else [prepared, changed]
     return Extract(
-        member.embed(segments.features[0]),
+        np.stack([member.embed(copy) for copy in copies], axis=1),
         segments.start_s,
         segments.silent,
         regular_segments(segments.start_s, audio.segment_s, audio.last_piece),
@@ -196,20 +217,21 @@ def _extract(weights: _Weights, audio: AudioRecipe, hop_s: float, recording: Rec
 
 
 def _fit(untrained: BackboneMember, corpus: Corpus, context: FitContext) -> Fitted:
-    """Fit the SVM to embeddings, and the temperature to held-out recordings; the saved model computes embeddings itself."""
+    """Fit the heads to embeddings, and temperatures to held-out recordings; the saved model computes embeddings itself."""
     recipe = untrained.recipe.with_settings([f"training.seed={context.seed}"])
     backbone = untrained.backbone
-    reading = Embedded(backbone.name, backbone.sample_rate, backbone.n_features)
+    kind = EmbeddedTwice if _varies(untrained) else Embedded
+    reading = kind(backbone.name, backbone.sample_rate, backbone.n_features)
     stored = replace(untrained, recipe=recipe, backbone=reading)
     trained = train_members({stored.name: recipe}, corpus, backbones={stored.name: stored})
     model = trained.model
     member = model.members[0]
     assert isinstance(member, BackboneMember)
     whole = replace(model, members=(replace(member, backbone=backbone),))
-    predict_svm: PredictFunction = lambda test: {"svm": predict(model, test, "svm")}  # noqa: E731
+    predict_heads: PredictFunction = lambda test: {head: predict(model, test, head) for head in HEADS}  # noqa: E731
     return Fitted(
-        predict_svm,
-        embed=lambda test: test.features[test.voting],
+        predict_heads,
+        embed=lambda test: test.features[test.voting, 0],
         held=trained.held,
         notes=tuple(model.provenance["notes"]),
         save=partial(save_model, whole),

@@ -13,21 +13,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int, Int64, Shaped
+from jaxtyping import Bool, Float32, Float64, Int, Int64, Shaped
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from torch import nn
 
 from soundscene.errors import TrainingError
-from soundscene.network.svm import CalibratedSVM
+from soundscene.network.svm import CalibratedSVM, linear
 
 Fold = tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"]]  # training and test side; folds differ in size
 
 _MAX_ITERATIONS = 10_000  # of liblinear; 13 are usual
 _ATTEMPTS = 5  # shuffles tried for each number of folds
+_ABSENT = -1e4  # logit of a scene without a segment: its probability is zero in float64
 _DEAD = 1e-6  # a feature whose deviation is below this share of its size is rounding noise of float32
 
 
@@ -100,7 +103,7 @@ def fit_svm(
     """
     present = _check(embeddings, labels, groups, n_scenes, folds)
     features = embeddings.astype(np.float64)
-    alive = features.std(axis=0) > _DEAD * np.abs(features).max(axis=0)
+    alive = _alive(features)
     features[:, ~alive] = 0.0  # standardising them would blow noise up to the size of the others
     notes = [] if alive.any() else ["all embeddings are equal: the network has collapsed, and the SVM predicts the priors"]
     if len(present) < n_scenes:
@@ -123,6 +126,52 @@ def fit_svm(
     if any(issubclass(w.category, ConvergenceWarning) for w in caught):
         notes.append("the SVM stopped before it converged")
     return _export(model, embeddings.shape[1], n_scenes), (*notes, *unit_notes, *split_notes)
+
+
+def fit_softmax(
+    embeddings: Float32[np.ndarray, "segment feature"],
+    labels: Int[np.ndarray, " segment"],
+    n_scenes: int,
+    c: float,
+    least_scale: float = 0.0,
+) -> tuple[nn.Linear, tuple[str, ...]]:
+    """Fit a softmax layer to embeddings that a frozen network gives: multinomial logistic regression.
+
+    Its probabilities need no second fit on cross-validated decisions, as an SVM's do. With five or ten recordings of a scene
+    Platt's sigmoids rest on hardly any decisions.
+
+    Args:
+        embeddings: Embeddings of the training part.
+        labels: Scene numbers below n_scenes; a scene without a segment gets probability zero.
+        n_scenes: Number of scenes.
+        c: Inverse weight of the squared norm of the weights, smaller is stronger.
+        least_scale: Least scale of a feature, as a share of the median one.
+
+    Returns:
+        The layer, and a note where the fit stopped before it converged.
+
+    Raises:
+        TrainingError: If embeddings are not finite, there are fewer than two scenes, or labels are outside the scenes.
+    """
+    present = _check(embeddings, labels, labels, n_scenes, 2)
+    features = embeddings.astype(np.float64)
+    features[:, ~_alive(features)] = 0.0
+    scaler = FlooredScaler(least_scale).fit(features)
+    model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit(scaler.transform(features), labels)
+    notes = ("the softmax layer stopped before it converged",) if caught else ()
+    # Of two scenes scikit-learn keeps the difference of the logits only.
+    weight = model.coef_ if len(present) > 2 else np.concatenate([np.zeros_like(model.coef_), model.coef_])
+    intercept = model.intercept_ if len(present) > 2 else np.concatenate([np.zeros(1), model.intercept_])
+    weight = weight / scaler.scale_
+    layer = linear(embeddings.shape[1], n_scenes)
+    layer.weight.zero_()
+    layer.bias.fill_(_ABSENT)
+    layer.weight[torch.from_numpy(present)] = torch.from_numpy(weight)
+    layer.bias[torch.from_numpy(present)] = torch.from_numpy(intercept - weight @ scaler.mean_)
+    return layer, notes
 
 
 def choose_c(
@@ -196,6 +245,11 @@ def folds_by_group(
     dealt, units, rows, notes = _units(labels.astype(np.int64), groups, present, folds)
     splits, more = _folds(dealt, units, folds, seed)
     return rows.astype(np.int64), splits, (*notes, *more)
+
+
+def _alive(features: Float64[np.ndarray, "segment feature"]) -> Bool[np.ndarray, " feature"]:
+    """Features that vary by more than the rounding of float32."""
+    return features.std(axis=0) > _DEAD * np.abs(features).max(axis=0)
 
 
 def _check(

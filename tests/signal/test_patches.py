@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from soundscene.signal.filterbanks import htk_mel_filters
-from soundscene.signal.patches import N_BANDS, PATCH_SAMPLES, LogMelPatches, cut_patches
+from soundscene.signal.patches import N_BANDS, PATCH_SAMPLES, LogMelPatches, cut_patches, from_log_power, to_log_power
 from tests.support.yamnet import golden
 
 
@@ -55,6 +55,19 @@ def test_patches_are_shifted_by_their_hop() -> None:
     for i, start in enumerate((0, 7680, 15360)):
         np.testing.assert_allclose(three[i], LogMelPatches(15600)(wave[None, start : start + 15600])[0], atol=1e-5)
     assert LogMelPatches(32000, 24).n_patches == 5
+
+
+def test_log_power_and_back_is_the_same_image_and_a_gain_there_is_a_gain_of_the_sound() -> None:
+    wave = np.random.default_rng(0).normal(0, 0.1, (2, 15600)).astype(np.float32)
+    patches = LogMelPatches(15600)
+    images = patches(wave)
+    power = to_log_power(images)
+    assert power.shape == (2, 1, N_BANDS, 96)
+    np.testing.assert_allclose(from_log_power(power), images, atol=1e-4)
+    softer = from_log_power(power - np.float32(np.log(100.0)))  # 20 dB
+    np.testing.assert_allclose(softer, patches(wave / 10), atol=1e-3)
+    silence = patches(np.zeros((1, 15600), np.float32))
+    np.testing.assert_allclose(from_log_power(to_log_power(silence)), silence, atol=2e-3)
 
 
 def test_a_tone_is_in_its_band_and_silence_is_the_offset() -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -12,7 +13,7 @@ from sklearn.svm import LinearSVC
 
 from soundscene.errors import TrainingError
 from soundscene.scoring.metrics import log_loss
-from soundscene.training.calibrate import _folds, _units, fit_svm
+from soundscene.training.calibrate import _folds, _units, fit_softmax, fit_svm
 
 
 def corpus(seed, n_scenes=4, groups_a_scene=8, segments_a_group=6, n_features=12, spread=1.0, scale=1.0):
@@ -236,3 +237,24 @@ def test_a_feature_that_is_rarely_active_does_not_flatten_the_sigmoids():
         features[groups == feature - 20, feature] = draws.random()
     slopes = [np.abs(fit_svm(features, labels, groups, 3, 1.0, 5, 0, least)[0].slope.numpy()) for least in (0.0, 0.3)]
     assert slopes[0].max() < 0.5 * slopes[1].min()
+
+
+@pytest.mark.parametrize("n_scenes", [2, 4])
+def test_the_softmax_layer_agrees_with_scikit_learn(n_scenes):
+    embeddings, labels, _ = corpus(0, n_scenes)
+    layer, notes = fit_softmax(embeddings, labels, n_scenes + 1, 0.1)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=10_000))
+    expected = model.fit(embeddings.astype(np.float64), labels).predict_log_proba(embeddings.astype(np.float64))
+    found = torch.log_softmax(layer(torch.from_numpy(embeddings).double()), dim=1).numpy()
+    np.testing.assert_allclose(found[:, :n_scenes], expected, atol=1e-6)
+    assert (np.exp(found[:, n_scenes]) == 0).all()  # a scene without a segment
+    assert notes == ()
+    assert not any(p.requires_grad for p in layer.parameters())
+
+
+def test_the_softmax_layer_is_refused_what_the_svm_is():
+    embeddings, labels, _ = corpus(0)
+    with pytest.raises(TrainingError, match="two scenes or more"):
+        fit_softmax(embeddings, 0 * labels, 4, 0.1)
+    with pytest.raises(TrainingError, match="NaN"):
+        fit_softmax(np.full_like(embeddings, np.nan), labels, 4, 0.1)
