@@ -44,6 +44,7 @@ KNOWN = {"687f226c147a2caab4706fbbab5e9cecb14b9a368264bf61108078b1fddf68f5": "in
 LICENCE = "Apache-2.0"
 SOURCE = "YAMNet, tensorflow/models, research/audioset/yamnet"
 
+LEVEL = 1.0  # of a segment's mel magnitudes, chosen on ESC-10 (docs/decisions/0105)
 _LARGEST_FILE = 1 << 28  # bytes; the network in float32 has 15 million
 _MOST_FILTERS = 4 * FILTERS
 _AT_ONCE = 16  # segments: their patches and the network's activations stay in the cache
@@ -59,12 +60,19 @@ class YamnetBackbone:
         stored: Weights.
         pooling: How the embeddings of patches become one.
         patch_hop_s: Seconds from one patch to the next, by default 0.48.
+        level: That each segment is brought to (`LogMelPatches`); None keeps it, as in the published code.
 
     Raises:
         BackboneError: The weights are not YAMNet's.
     """
 
-    def __init__(self, stored: StoredBackbone, pooling: Pooling = "mean", patch_hop_s: float | None = None) -> None:
+    def __init__(
+        self,
+        stored: StoredBackbone,
+        pooling: Pooling = "mean",
+        patch_hop_s: float | None = None,
+        level: float | None = LEVEL,
+    ) -> None:
         self.name = stored.name
         self.sample_rate = SAMPLE_RATE
         self.pooling: Pooling = pooling
@@ -74,7 +82,8 @@ class YamnetBackbone:
         self.patch_hop = PATCH_HOP if patch_hop_s is None else round(patch_hop_s * SAMPLE_RATE / HOP)
         if self.patch_hop < 1:
             raise BackboneError(f"patches every {patch_hop_s} s: allowed are 0.01 s or more")
-        self._images = lru_cache(4)(partial(LogMelPatches, patch_hop=self.patch_hop))
+        self.level = level
+        self._images = lru_cache(4)(partial(LogMelPatches, patch_hop=self.patch_hop, level=level))
 
     def prepare(self, waves: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment image_frame band"]:
         """Return the log-mel image of each segment.
@@ -109,7 +118,7 @@ class YamnetBackbone:
             prepared: Log-mel images.
             change: Changes log power of one channel.
         """
-        return from_log_power(change(to_log_power(prepared)))
+        return from_log_power(change(to_log_power(prepared)), self.level)
 
 
 def from_tflite(path: Path) -> StoredBackbone:

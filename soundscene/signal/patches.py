@@ -12,6 +12,7 @@ SAMPLE_RATE = 16000
 WINDOW, HOP, N_FFT = 400, 160, 512  # samples: 25 ms every 10 ms, zero-padded at the end
 N_BANDS, LOW_HZ, HIGH_HZ = 64, 125.0, 7500.0
 OFFSET = 0.001  # added before the logarithm
+LARGEST_GAIN = 100.0  # 40 dB: what is quieter than that is noise of the recorder
 _SMALLEST = 1e-6  # magnitude: far below the offset, so that nothing of it is left after that
 PATCH, PATCH_HOP = 96, 48  # frames: a patch of 0.96 s every 0.48 s
 
@@ -29,15 +30,18 @@ class LogMelPatches:
     Args:
         segment_samples: Length of a segment.
         patch_hop: Frames from one patch to the next.
+        level: Root mean square that each segment's mel magnitudes are brought to, by a gain of 100 at most. So the gain of a
+            recorder makes no difference. None keeps the level, as in the published code.
 
     Source: research/audioset/yamnet/features.py in tensorflow/models.
     """
 
-    def __init__(self, segment_samples: int, patch_hop: int = PATCH_HOP) -> None:
+    def __init__(self, segment_samples: int, patch_hop: int = PATCH_HOP, level: float | None = None) -> None:
         if segment_samples < 1 or patch_hop < 1:
             raise ValueError(f"segments of {segment_samples} samples, patches every {patch_hop}: both must be at least 1")
         self.segment_samples = segment_samples
         self.patch_hop = patch_hop
+        self.level = level
         self.n_patches = max(0, (segment_samples - PATCH_SAMPLES) // (patch_hop * HOP)) + 1
         self.n_frames = PATCH + (self.n_patches - 1) * patch_hop
         self._window = hann(WINDOW).astype(np.float32)
@@ -62,7 +66,8 @@ class LogMelPatches:
         for segment, image in zip(segments, images, strict=True):
             cut_frames(segment, self._window, HOP, frames)
             magnitude = np.sqrt(power(np.asarray(scipy.fft.rfft(frames))))
-            np.log(magnitude @ self._filters + np.float32(OFFSET), out=image)
+            mel = magnitude @ self._filters
+            np.log(_gain(mel, self.level) * mel + np.float32(OFFSET), out=image)
         return images
 
 
@@ -79,14 +84,25 @@ def to_log_power(
 
 
 def from_log_power(
-    power: Float32[np.ndarray, "segment 1 band image_frame"],
+    power: Float32[np.ndarray, "segment 1 band image_frame"], level: float | None = None
 ) -> Float32[np.ndarray, "segment image_frame band"]:
     """Return log-mel images of log power, the inverse of `to_log_power`.
 
     Args:
         power: Of one channel.
+        level: As in `LogMelPatches`.
     """
-    return np.ascontiguousarray(np.log(np.exp(power[:, 0] / 2) + np.float32(OFFSET)).transpose(0, 2, 1))
+    magnitude = np.exp(power[:, 0] / 2)
+    gains = np.array([_gain(one, level) for one in magnitude], np.float32)
+    return np.ascontiguousarray(np.log(gains[:, None, None] * magnitude + np.float32(OFFSET)).transpose(0, 2, 1))
+
+
+def _gain(mel: Float32[np.ndarray, "_ _"], level: float | None) -> np.float32:
+    """Factor that brings the magnitudes of a segment to a level."""
+    if level is None:
+        return np.float32(1)
+    rms = float(np.sqrt(np.mean(np.square(mel))))
+    return np.float32(min(level / rms, LARGEST_GAIN) if rms > 0 else 1)
 
 
 def cut_patches(

@@ -9,7 +9,7 @@ import torch
 from soundscene.backbone.build import build
 from soundscene.backbone.encoder import POOLINGS, Backbone
 from soundscene.backbone.stored import StoredBackbone
-from soundscene.backbone.yamnet import YamnetBackbone, from_tflite, without_classes
+from soundscene.backbone.yamnet import LEVEL, YamnetBackbone, from_tflite, without_classes
 from soundscene.errors import BackboneError
 from soundscene.network.yamnet import YAMNet
 from soundscene.signal.patches import LogMelPatches, cut_patches
@@ -37,7 +37,7 @@ def original() -> StoredBackbone:
 
 def test_embeddings_of_the_published_file_are_those_of_an_independent_runtime(original: StoredBackbone) -> None:
     """Not equal: the runtime rounds activations to 8 bits too."""
-    arrays, backbone = golden(), build(original)
+    arrays, backbone = golden(), YamnetBackbone(original, level=None)
     assert original.facts["source_sha256"].startswith("687f226c")
     assert backbone.n_features == 1024
     waves = np.stack([arrays[name] for name in arrays if name.endswith("_wave")])
@@ -84,7 +84,7 @@ def test_a_file_of_an_eighth_of_the_width(stored: str, tmp_path: Path) -> None:
         module.bias.data.copy_(torch.from_numpy(bias))  # type: ignore[union-attr]
     waves = noise(2, 32000)
     with torch.inference_mode():
-        patches = torch.from_numpy(cut_patches(LogMelPatches(32000)(waves)).copy())
+        patches = torch.from_numpy(cut_patches(LogMelPatches(32000, level=LEVEL)(waves)).copy())
         expected = network.embed(patches.flatten(0, 1)).unflatten(0, (2, 3)).mean(dim=1).numpy()
     # floats that are no products of 8-bit integers are kept with 11 bits
     np.testing.assert_allclose(embed(backbone, waves), expected, rtol=5e-3 if stored == "float32" else 1e-4, atol=1e-3)
@@ -95,11 +95,11 @@ def test_a_file_of_an_eighth_of_the_width(stored: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", POOLINGS)
 def test_pooling_is_over_the_patches_inside_a_segment(how: str) -> None:
     stored, waves = small(), noise(3, 32000)
-    alone = build(stored)
+    alone = YamnetBackbone(stored, level=None)
     patches = np.stack([embed(alone, waves[:, at : at + 15600]) for at in (0, 7680, 15360)], axis=1)
     extra = {"mean": [], "mean+max": [patches.max(axis=1)], "mean+std": [patches.std(axis=1)]}[how]
     expected = np.concatenate([patches.mean(axis=1), *extra], axis=1)
-    backbone = build(stored, how)  # type: ignore[arg-type]
+    backbone = YamnetBackbone(stored, how, level=None)  # type: ignore[arg-type]
     assert backbone.n_features == expected.shape[1]
     np.testing.assert_allclose(embed(backbone, waves), expected, rtol=1e-4, atol=1e-4)
 

@@ -70,6 +70,21 @@ def test_log_power_and_back_is_the_same_image_and_a_gain_there_is_a_gain_of_the_
     np.testing.assert_allclose(from_log_power(to_log_power(silence)), silence, atol=2e-3)
 
 
+def test_segments_of_one_level_keep_their_shape() -> None:
+    """A level of 1 is a root mean square of 1 of the mel magnitudes, unless the gain would be more than 40 dB."""
+    wave = np.random.default_rng(0).normal(0, 0.02, (1, 15600)).astype(np.float32)
+    as_it_is, levelled = LogMelPatches(15600), LogMelPatches(15600, level=1.0)
+    magnitude = np.exp(levelled(wave)) - 0.001
+    assert np.sqrt((magnitude**2).mean()) == pytest.approx(1, abs=1e-3)
+    kept = np.exp(as_it_is(wave)) - 0.001
+    np.testing.assert_allclose(magnitude, kept / np.sqrt((kept**2).mean()), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(levelled(wave * 30), levelled(wave), atol=1e-4)
+    np.testing.assert_allclose(from_log_power(to_log_power(as_it_is(wave)), 1.0), levelled(wave), atol=1e-3)
+    faint = np.exp(levelled(wave * 1e-4)) - 0.001
+    np.testing.assert_allclose(faint, 0.01 * kept, atol=1e-4)
+    np.testing.assert_array_equal(levelled(0 * wave), as_it_is(0 * wave))
+
+
 def test_a_tone_is_in_its_band_and_silence_is_the_offset() -> None:
     filters = htk_mel_filters(16000, 512, N_BANDS, 125.0, 7500.0)
     for hz in (250.0, 1000.0, 4000.0):
