@@ -50,7 +50,7 @@ from soundscene.scoring.intervals import Interval, paired_difference
 from soundscene.scoring.metrics import CALIBRATION_BINS, PROBABILITY_FLOOR, expected_calibration_error
 from soundscene.systems.calibration import HEADS, predict
 from soundscene.systems.neural import train_members
-from soundscene.types import Head, Recording, Split
+from soundscene.types import Recording, Split
 
 DRAWS = 1000
 POSTERIOR = Float64[np.ndarray, "recording scene"]
@@ -150,7 +150,7 @@ def run(arguments: argparse.Namespace) -> None:
         "seed": recipe.training.seed,
         "systems": arguments.systems or "",
         "epoch": ", ".join(sorted({epoch for path, _ in models.values() for epoch in epochs_of(load_model(path))})),
-        "heads": heads_of(members),
+        "heads": [*HEADS],
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "models": {name: str(path.name) for name, (path, _) in models.items()},
         "shifts": [AS_IT_IS, *shifts],
@@ -218,11 +218,6 @@ def make_model(folder: Path, name: str, split: Split, members: MemberRecipes, co
 def recipes_of(model: Model) -> dict[str, Recipe]:
     """The recipe of each member by its name."""
     return {m.name: m.recipe for m in model.members if isinstance(m, NetworkMember | BackboneMember)}
-
-
-def heads_of(members: MemberRecipes) -> list[Head]:
-    """The heads that some member has: a frozen backbone has the SVM only."""
-    return [head for head in HEADS if head == "svm" or len(members.backbones) < len(members.recipes)]
 
 
 def epochs_of(model: Model) -> list[str]:

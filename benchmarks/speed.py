@@ -24,10 +24,10 @@ from typing import Any
 
 import torch
 
-from benchmarks import speed_network, speed_sound, speed_whole
+from benchmarks import speed_backbone, speed_network, speed_sound, speed_whole
 from benchmarks.comparison import Measured, Row, Settings, run
 
-COMPARISONS = speed_sound.COMPARISONS | speed_network.COMPARISONS | speed_whole.COMPARISONS
+COMPARISONS = speed_sound.COMPARISONS | speed_network.COMPARISONS | speed_backbone.COMPARISONS | speed_whole.COMPARISONS
 PACKAGES = ("soundscene", "numpy", "scipy", "numba", "torch", "soxr", "soundfile")
 PEERS = (
     "librosa",
