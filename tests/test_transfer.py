@@ -85,7 +85,7 @@ def test_a_reloaded_model_predicts_the_same_bits(make, tmp_path: Path) -> None:
     for one, other in zip(before.segments, after.segments, strict=True):
         np.testing.assert_array_equal(one.posterior, other.posterior)
     softmax = [Predictor(one, "softmax")(sound).posterior for one in (model, load_model(tmp_path / "m.safetensors"))]
-    np.testing.assert_array_equal(*softmax)
+    np.testing.assert_array_equal(softmax[0], softmax[1])
     assert not np.allclose(softmax[0], before.posterior)
     again = load_model(tmp_path / "m.safetensors")
     member = again.members[-1]
