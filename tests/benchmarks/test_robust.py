@@ -157,7 +157,10 @@ def test_run_and_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     ]
     small().save(tmp_path / "backbone.safetensors")
     alone = run("alone", "--systems", "yamnet", "--backbone", str(tmp_path / "backbone.safetensors"), "--shifts", "-20 dB")
-    assert [line for line in alone.splitlines() if line.startswith("###")] == ["### svm, 6 recordings"]
+    assert [line for line in alone.splitlines() if line.startswith("###")] == [
+        "### softmax, 6 recordings",
+        "### svm, 6 recordings",
+    ]
     monkeypatch.setattr(
         sys,
         "argv",
