@@ -58,8 +58,8 @@ class VaryingBackbone(Protocol):
         self,
         prepared: Float32[np.ndarray, "segment ..."],
         change: Callable[[Float32[np.ndarray, "segment 1 band frame"]], Float32[np.ndarray, "segment 1 band frame"]],
-    ) -> Float32[np.ndarray, "segment ..."]:
-        """Return what would be prepared of segments whose sound is changed.
+    ) -> Float32[np.ndarray, "segment ..."] | None:
+        """Return what would be prepared of segments whose sound is changed; None where that cannot be told.
 
         Args:
             prepared: From `prepare`.

@@ -52,15 +52,16 @@ class Embedded:
         """Return the embeddings of the first copy."""
         return prepared[:, 0]
 
-
-class EmbeddedTwice(Embedded):
-    """The same where the store holds embeddings of an augmented copy too."""
-
     def vary(
-        self, prepared: Float32[np.ndarray, "segment 2 feature"], change: Callable[[np.ndarray], np.ndarray]
-    ) -> Float32[np.ndarray, "segment 1 feature"]:
-        """Return the augmented copy; how it was changed was decided when the store was filled."""
-        return prepared[:, 1:]
+        self, prepared: Float32[np.ndarray, "segment copy feature"], change: Callable[[np.ndarray], np.ndarray]
+    ) -> Float32[np.ndarray, "segment 1 feature"] | None:
+        """Return the augmented copy, None where the store has none.
+
+        Args:
+            prepared: Embeddings of all copies.
+            change: Not used: how the copy was changed was decided when the store was filled.
+        """
+        return prepared[:, 1:] if prepared.shape[1] > 1 else None
 
 
 def find_backbone(system: str, given: Path | None) -> StoredBackbone:
@@ -220,8 +221,7 @@ def _fit(untrained: BackboneMember, corpus: Corpus, context: FitContext) -> Fitt
     """Fit the heads to embeddings, and temperatures to held-out recordings; the saved model computes embeddings itself."""
     recipe = untrained.recipe.with_settings([f"training.seed={context.seed}"])
     backbone = untrained.backbone
-    kind = EmbeddedTwice if _varies(untrained) else Embedded
-    reading = kind(backbone.name, backbone.sample_rate, backbone.n_features)
+    reading = Embedded(backbone.name, backbone.sample_rate, backbone.n_features)
     stored = replace(untrained, recipe=recipe, backbone=reading)
     trained = train_members({stored.name: recipe}, corpus, backbones={stored.name: stored})
     model = trained.model
