@@ -21,7 +21,7 @@ from soundscene.pipeline import evaluate_on_manifest, train_on_manifest
 from soundscene.predictor import Predictor, load
 from soundscene.recipe import Recipe
 from soundscene.systems.backbone import augmented, untrained_member
-from soundscene.systems.catalogue import build, default_members, members, members_without_recipe, specs
+from soundscene.systems.catalogue import build, default_members, members, specs, start_of
 from soundscene.systems.transfer import at_rate_of
 from soundscene.tensors import digest
 from soundscene.timelines import timeline
@@ -300,12 +300,10 @@ def test_heads_see_an_augmented_copy_only_where_the_recipe_augments() -> None:
 
 
 def test_without_a_recipe_a_backbone_has_the_networks_of_the_default() -> None:
-    alone_, both = members_without_recipe(["yamnet"]), members_without_recipe(["yamnet", "att-crnn-mel"])
-    networks = members_without_recipe(["att-crnn-mel", "att-crnn-gammatone"])
-    default = default_members()["att-crnn-mel"]
-    assert both["att-crnn-mel"] == default
-    assert {one.calibration.head for one in (*alone_.values(), *both.values())} == {"softmax"}
-    assert networks == members(["att-crnn-mel", "att-crnn-gammatone"], Recipe.small())
+    both = members(["yamnet", "att-crnn-mel"], start_of(["yamnet", "att-crnn-mel"]))
+    assert both["att-crnn-mel"] == default_members()["att-crnn-mel"]
+    assert {one.calibration.head for one in (start_of(["yamnet"]), *both.values())} == {"softmax"}
+    assert start_of(["att-crnn-mel", "att-crnn-gammatone@1"]) == Recipe.small()
 
 
 def test_a_model_of_which_only_the_svm_was_fitted_votes_by_it() -> None:

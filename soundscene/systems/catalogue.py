@@ -185,23 +185,22 @@ def default_members(settings: Sequence[str] = ()) -> dict[str, Recipe]:
     return {name_of(recipe): recipe}
 
 
-def members_without_recipe(names: Sequence[str], settings: Sequence[str] = ()) -> dict[str, Recipe]:
-    """Return the members that `train --systems` trains without --recipe.
+def start_of(names: Sequence[str]) -> Recipe:
+    """Return the recipe that the members of a model start from where the user names none.
 
-    Networks alone are of the small recipe. Beside a frozen backbone they are those of the default of `train`, whose softmax
-    layers have the better probabilities (docs/decisions/0105).
+    Networks alone start from the small recipe. Beside a frozen backbone they start from the default of `train`, whose
+    softmax layers have the better probabilities (docs/decisions/0105).
 
     Args:
         names: As in `members`.
-        settings: On top of the recipe.
 
     Raises:
         RecipeError: As `members` does.
     """
-    of_default = members(names, _default_recipe(settings))
-    if all(map(is_backbone, of_default)):  # nothing is trained on overlapping segments
-        return members(names, Recipe.small().with_settings((*DEFAULT_SETTINGS, *settings)))
-    return of_default if any(map(is_backbone, of_default)) else members(names, Recipe.small().with_settings(settings))
+    backbones = [is_backbone(name) for name in members(names, Recipe.small())]
+    if all(backbones):  # nothing is trained on overlapping segments
+        return Recipe.small().with_settings(DEFAULT_SETTINGS)
+    return _default_recipe(()) if any(backbones) else Recipe.small()
 
 
 def _default_recipe(settings: Sequence[str]) -> Recipe:
