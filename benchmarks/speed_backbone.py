@@ -12,7 +12,7 @@ from benchmarks.speed_network import N_SCENES, random_bundle
 from soundscene.model import Model
 from soundscene.network.svm import CalibratedSVM, linear
 from soundscene.network.yamnet import FILTERS
-from soundscene.signal.frontend import join_segments
+from soundscene.signal.streams import join_segments
 from soundscene.systems.backbone import untrained_member
 from soundscene.systems.transfer import at_rate_of
 from tests.support.yamnet import small
