@@ -159,7 +159,9 @@ def _members(
     for number, one in enumerate(stored):
         if not isinstance(one, dict):
             raise TypeError(f"member {number} is {short(repr(one))}, expected names with values")
-        name = _member_name(one["name"])
+        name = one["name"]
+        if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+            raise ValueError(f"a member is named {short(repr(name))}, expected 1 to {LONGEST_NAME} printable characters")
         if one["kind"] not in (NETWORK, BACKBONE):
             raise ValueError(f"member {name}: of kind {short(repr(one['kind']))}, expected {NETWORK} or {BACKBONE}")
         build_member = _network_member if one["kind"] == NETWORK else _backbone_member
@@ -172,12 +174,6 @@ def _members(
     if unknown := sorted(name for name in of_members if "/".join(name.split("/")[:2]) not in places):
         raise ValueError(f"{short(unknown[0])} belongs to no member")
     return tuple(members)
-
-
-def _member_name(name: Any) -> str:
-    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
-        raise ValueError(f"a member is named {short(repr(name))}, expected 1 to {LONGEST_NAME} printable characters")
-    return name
 
 
 def _network_member(stored: dict[str, Any], tensors: dict[str, Tensor], n_scenes: int, name: str | None) -> NetworkMember:
@@ -201,16 +197,14 @@ def _backbone_member(stored: dict[str, Any], tensors: dict[str, Tensor], n_scene
     weights = StoredBackbone.of(header, part(tensors, "backbone/"))
     backbone = build(weights, pooling)
     sizes = backbone.n_features, n_scenes
+    has_softmax = any(name.startswith("softmax/") for name in tensors)
     with torch.device("meta"):
         needed = under("svm/", CalibratedSVM(*sizes).state_dict())
-        if has_softmax := any(name.startswith("softmax/") for name in tensors):
-            needed |= under("softmax/", nn.Linear(*sizes).state_dict())
+        needed |= under("softmax/", nn.Linear(*sizes).state_dict()) if has_softmax else {}
     _check_tensors(needed, tensors, ("svm/", "softmax/"), "the backbone")
     svm = CalibratedSVM(*sizes)
     svm.load_state_dict(part(tensors, "svm/"))
-    softmax = linear(*sizes) if has_softmax else None
-    if softmax is not None:
-        softmax.load_state_dict(part(tensors, "softmax/"))
+    softmax = linear(*sizes, part(tensors, "softmax/")) if has_softmax else None
     return BackboneMember(name, recipe, weights, backbone, svm.eval(), pooling, softmax)
 
 
@@ -324,11 +318,8 @@ def _check_tensors(needed: dict[str, Tensor], tensors: dict[str, Tensor], prefix
 
 def _faults(member: NetworkMember | BackboneMember) -> Iterator[str]:
     """Yield what makes the weights useless, though each has the right shape. A backbone was checked when it was built."""
-    modules: dict[str, nn.Module] = {"svm": member.svm}
-    if isinstance(member, NetworkMember):
-        modules["network"] = member.network
-    elif member.softmax is not None:
-        modules["softmax"] = member.softmax
+    own = {"network": member.network} if isinstance(member, NetworkMember) else {"softmax": member.softmax or nn.Identity()}
+    modules: dict[str, nn.Module] = {"svm": member.svm, **own}
     for prefix, module in sorted(modules.items()):
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point() and f"{prefix}/{name}" != "svm/offset" and not tensor.isfinite().all():

@@ -1,5 +1,7 @@
 """Linear heads on embeddings, as plain tensors: the SVM with Platt's probabilities (section 2.4), and a softmax layer."""
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
@@ -50,13 +52,16 @@ class CalibratedSVM(nn.Module):
         return functional.log_softmax(functional.logsigmoid(-(self.slope * distance + self.offset)), dim=-1)
 
 
-def linear(n_features: int, n_scenes: int) -> nn.Linear:
-    """Return an empty softmax layer in float64 that no optimiser trains: scikit-learn fits it to embeddings.
+def linear(n_features: int, n_scenes: int, state: Mapping[str, Tensor] | None = None) -> nn.Linear:
+    """Return a softmax layer in float64 that no optimiser trains: scikit-learn fits it to embeddings.
 
     Args:
         n_features: Size of the embedding.
         n_scenes: Number of scenes.
+        state: Weight and bias, for a layer that was fitted.
     """
     with torch.random.fork_rng(devices=[]):
         layer = nn.Linear(n_features, n_scenes, dtype=torch.float64)
+    if state is not None:
+        layer.load_state_dict(state)
     return layer.requires_grad_(False)
