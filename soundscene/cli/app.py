@@ -17,6 +17,7 @@ import typer
 
 from soundscene.cli import signals
 from soundscene.cli.backbone import backbone
+from soundscene.cli.budget import budget
 from soundscene.cli.evaluate import evaluate, info
 from soundscene.cli.experiment import experiment, report
 from soundscene.cli.explain import explain
@@ -80,7 +81,22 @@ def demo(
     run_demo(corpus, folder, seed, out, bar)
 
 
-_COMMANDS = (scan, train, evaluate, predict, info, timeline, listen, explain, experiment, report, export, backbone, demo)
+_COMMANDS = (
+    scan,
+    train,
+    evaluate,
+    predict,
+    info,
+    timeline,
+    listen,
+    explain,
+    experiment,
+    report,
+    export,
+    budget,
+    backbone,
+    demo,
+)
 for _command in _COMMANDS:
     app.command()(_command)
 

@@ -146,6 +146,8 @@ def run(
 
 
 def _load(model: Path, head: Literal["svm", "softmax"] | None, device: str = "cpu") -> "Predictor | SavedSystem":
+    if extra_of(model) == "onnx":
+        return load_predictor(model, head, device)
     from soundscene.bundle import is_system
 
     if is_system(model):
@@ -157,6 +159,8 @@ def _load(model: Path, head: Literal["svm", "softmax"] | None, device: str = "cp
 
 
 def _load_model(model: Path, head: Literal["svm", "softmax"] | None, device: str = "cpu") -> "Predictor":
+    if extra_of(model) == "onnx":
+        return load_predictor(model, head, device)
     from soundscene.bundle import is_system
 
     if is_system(model):

@@ -23,6 +23,7 @@ from soundscene.threads import one_blas_thread
 from soundscene.types import Samples
 
 MOST = 1e-5  # by which a posterior of a float file may differ, that of a segment as well
+MOST_UNFAMILIARITY = 1e-3  # by which a segment's score may differ, relative to it where it is above one
 MOST_INT8 = 0.05  # by which the posterior of a recording may differ where weights are kept in 8 bits
 _RENDERED = 6  # scenes
 _SEED = 20

@@ -137,11 +137,11 @@ def _subtract(g: Graph, audio: AudioRecipe, x: str, frames: str, before: dict[st
     hop, n_bins = audio.noise_hop, audio.noise_hop + 1
     f = lambda value: g.constant(value, F64)  # noqa: E731
     window = root_hamming(2 * hop)
-    blocks = g.op("Reshape", x, g.ints(-1, hop))
-    parts = add_spectra(g, Halves(blocks, blocks, 2, two_hops=True), window, 2 * hop, F32)
-    wide = [Spectra(g.cast(part.real, F64), g.cast(part.imaginary, F64), part.bins) for part in parts]
+    # In float64, as in `signal.noise`: the tracker compares, and where float32 rounds otherwise, a minimum may be missed.
+    blocks = g.cast(g.op("Reshape", x, g.ints(-1, hop)), F64)
+    parts = add_spectra(g, Halves(blocks, blocks, 2, two_hops=True), window, 2 * hop, F64)
     # The bins stay in the order of the parts: the tracker does not mind, and nothing has to be moved.
-    power = g.op("Concat", *(add_power(g, part) for part in wide), axis=1)
+    power = g.op("Concat", *(add_power(g, part) for part in parts), axis=1)
     state = TrackerState(before["bins"], before["kept"], before["alpha_c"])
     tracked = add_tracker(g, power, state, frames, n_bins, hop / audio.sample_rate)
 
@@ -153,7 +153,7 @@ def _subtract(g: Graph, audio: AudioRecipe, x: str, frames: str, before: dict[st
     root_a = g.op("Sqrt", g.op("Add", f(1.0), g.op("Mul", f(slope), g.op("Sub", snr_db, f(HIGH_SNR_DB)))))
     root_v = g.op("Sqrt", g.op("Div", tracked.noise, g.op("Max", power, f(POWER_FLOOR))))
     residue = g.op("Min", f(1.0), g.op("Mul", f(math.sqrt(RESIDUE)), root_v))
-    gain = g.cast(g.op("Max", g.op("Sub", f(1.0), g.op("Mul", root_a, root_v)), residue), F32)
+    gain = g.op("Max", g.op("Sub", f(1.0), g.op("Mul", root_a, root_v)), residue)
 
     n_lower = len(parts[0].bins)
     gains = g.cut(gain, 0, n_lower, 1), g.cut(gain, n_lower, n_bins, 1)
@@ -161,7 +161,7 @@ def _subtract(g: Graph, audio: AudioRecipe, x: str, frames: str, before: dict[st
         Spectra(g.op("Mul", part.real, gain), g.op("Mul", part.imaginary, gain), part.bins)
         for part, gain in zip(parts, gains, strict=True)
     ]
-    first, second = add_frames(g, attenuated, 2 * hop, F32)
+    first, second = (g.cast(half, F32) for half in add_frames(g, attenuated, 2 * hop, F64))
     first = g.op("Mul", first, g.constant(window[:hop], F32))
     second = g.op("Mul", second, g.constant(window[hop:], F32))
     carried = g.op("Concat", g.op("Unsqueeze", before["tail"], g.ints(0)), second, axis=0)

@@ -175,7 +175,7 @@ def _members(g: Graph, model: Model, waves: str) -> list[str]:
     }
     values = [add_product(g, by_head[head]) for head in HEADS]
     if model.familiarity:
-        if model.familiarity.kind == "mahalanobis":
+        if model.familiarity.kind != "energy":
             pairs = zip(model.familiarity.gaussians, embedded, strict=True)
             scores = [add_distance(g, gaussians, one.embedding) for gaussians, one in pairs]
         else:

@@ -208,7 +208,7 @@ def add_renormalised(g: Graph, scores: str) -> str:
 
 
 def add_distance(g: Graph, gaussians: SceneGaussians, embedding: str) -> str:
-    """Add the squared distance [segment] to the nearest scene, per feature, `SceneGaussians.distance`.
+    """Add the squared distance [segment] to the nearest scene, per feature, less that to the background if there is one.
 
     Args:
         g: The graph.
@@ -221,7 +221,10 @@ def add_distance(g: Graph, gaussians: SceneGaussians, embedding: str) -> str:
     turned = g.op("MatMul", offset, g.cast(g.constant(gaussians.precision, F32), F64))
     squared = g.op("ReduceSum", g.op("Mul", turned, offset), g.ints(2), keepdims=0)
     nearest = g.op("ReduceMin", squared, g.ints(1), keepdims=0)
-    return g.op("Div", nearest, g.constant(gaussians.mean.shape[1], F64))
+    distance = g.op("Div", nearest, g.constant(gaussians.mean.shape[1], F64))
+    if gaussians.background is None:
+        return distance
+    return g.op("Sub", distance, add_distance(g, gaussians.background, embedding))
 
 
 def add_energy(g: Graph, logits: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from soundscene.bundle import load_model
 from soundscene.errors import SceneError
-from soundscene.export.check import MOST, MOST_INT8, Parity, Sound, compare, compare_whole
+from soundscene.export.check import MOST, MOST_INT8, MOST_UNFAMILIARITY, Parity, Sound, compare, compare_whole
 from soundscene.export.model_graph import members_of, stateful_graph, whole_graph
 from soundscene.files import write_atomic
 from soundscene.graph_facts import HEADS, STATEFUL, WHOLE, GraphFacts
@@ -90,4 +90,9 @@ def _check(parity: Parity, out: Path, int8: bool) -> None:
         raise SceneError(
             f"{out}: not written, because its posteriors differ from the model's by {found:.2g} on {parity.worst}, allowed "
             f"is {limit:g}{'; export it without --int8' if int8 else '; please report it with the model'}"
+        )
+    if not int8 and not parity.unfamiliarity <= MOST_UNFAMILIARITY:
+        raise SceneError(
+            f"{out}: not written, because its unfamiliarity differs from the model's by {parity.unfamiliarity:.2g}, allowed "
+            f"is {MOST_UNFAMILIARITY:g}; please report it with the model"
         )

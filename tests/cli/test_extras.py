@@ -30,6 +30,7 @@ LACKING: list[tuple[str, str, str]] = [
     ("experiment a.csv --cluster auto", "experiment needs PyTorch", "ray"),
     ("report run", "report needs Matplotlib", "report"),
     ("export m --out m.onnx", "export needs PyTorch", "torch,onnx"),
+    ("budget m", "budget needs PyTorch", "torch,onnx"),
     ("predict m.onnx a.wav", "predict needs ONNX Runtime", "onnx"),
     ("timeline m.onnx a.wav", "timeline needs ONNX Runtime", "onnx"),
     ("listen m.onnx --stdin", "listen needs ONNX Runtime", "onnx"),

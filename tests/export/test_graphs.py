@@ -72,11 +72,12 @@ def familiar(model: Model, kind: str) -> Model:
         mean = draws.normal(size=(len(SCENES), n)).astype(np.float32).astype(np.float64)
         root = draws.normal(size=(n, n))
         precision = (root @ root.T).astype(np.float32).astype(np.float64)
-        gaussians.append(SceneGaussians(mean, precision))
+        background = SceneGaussians(mean[:1] / 2, precision / 3).rounded() if kind == "relative-mahalanobis" else None
+        gaussians.append(SceneGaussians(mean, precision, background))
     return replace(model, familiarity=Familiarity(kind, np.arange(30.0), tuple(gaussians)))  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("kind", ["mahalanobis", "energy"])
+@pytest.mark.parametrize("kind", ["mahalanobis", "relative-mahalanobis", "energy"])
 def test_members_are_fused_and_unfamiliarity_is_theirs(kind: str) -> None:
     """A scene that is excluded by one member stays so; spectra are shared."""
     model = familiar(blank_pair(TINY.with_settings(SHORT)), kind)
