@@ -28,7 +28,8 @@ from soundscene.threads import one_blas_thread
 from tests.support.tiny import RATE, TINY, blank_bundle, only
 
 PREDICTOR = Predictor(blank_bundle())
-SHORT = Predictor(blank_bundle(TINY.with_settings(["audio.segment_s=0.5"])))  # four times as many segments of a sound
+SHORT_MODEL = blank_bundle(TINY.with_settings(["audio.segment_s=0.5"]))  # four times as many segments of a sound
+SHORT = Predictor(SHORT_MODEL)
 TOLERANCE = 1e-5  # of a probability: the network sums in another order for one segment than for 64
 
 
@@ -94,7 +95,7 @@ def test_segments_and_the_prediction_are_those_of_predict(rate: int, head: str) 
 
 def test_images_are_those_of_a_file_bit_for_bit() -> None:
     """The network given the file's images one by one gives the live answers to the last bit."""
-    bundle = SHORT.model
+    bundle = SHORT_MODEL
     samples = sound(3.3, 48000)
     front_end = FrontEnd(bundle.audio, only(bundle).recipe.features)
     with one_blas_thread():  # as in `listen`; with two threads a product rounds differently
@@ -206,7 +207,7 @@ def test_short_empty_and_silent_streams_are_no_errors() -> None:
 
 def test_unfamiliarity_is_the_mean_over_the_window_and_that_of_predict() -> None:
     held = np.linspace(0.0, 1e6, 40)  # 95 % of 40: the 39th
-    bundle = replace(SHORT.model, familiarity=Familiarity("energy", held))
+    bundle = replace(SHORT_MODEL, familiarity=Familiarity("energy", held))
     samples = sound(2.0, RATE)
     live = list(Predictor(bundle).stream([samples], RATE, window_s=1.0))
     segments = bundle.unfamiliarity(bundle.embed((FrontEnd(bundle.audio, only(bundle).recipe.features)(samples).images,)))

@@ -49,6 +49,7 @@ def test_attention_set_by_hand_to_follow_energy_peaks_where_a_planted_event_is(o
             return o.expand(-1, -1, 8)  # [batch, frame, recurrent]
 
     network.convolutions, network.recurrent = Level(), Same()  # type: ignore[assignment]
+    assert network.attention is not None
     score = network.attention.temporal
     with torch.no_grad():
         score.project.weight.fill_(0.05)  # type: ignore[union-attr]

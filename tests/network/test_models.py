@@ -80,6 +80,7 @@ def test_the_network_is_its_parts_in_order():
     images = torch.randn(2, 2, 64, 8, generator=torch.Generator().manual_seed(1))
     o = network.convolutions(images)
     z = network.recurrent(o.transpose(1, 2))
+    assert network.attention is not None
     torch.testing.assert_close(network.embed(images), network.attention(z))
 
 
