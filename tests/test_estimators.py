@@ -83,7 +83,7 @@ def test_features_and_svm_in_a_grid_search_by_group(sounds: tuple[list[Any], np.
     pipeline = make_pipeline(SceneFeatures(), CalibratedSVC())
     search: Any = GridSearchCV(pipeline, {"calibratedsvc__C": [0.01, 0.1]}, cv=GroupKFold(2)).fit(X, y, groups=groups)
     assert search.best_score_ > 0.8
-    p = cross_val_predict(pipeline, X, y, groups=groups, cv=GroupKFold(2), method="predict_proba")
+    p: Any = cross_val_predict(pipeline, X, y, groups=groups, cv=GroupKFold(2), method="predict_proba")
     assert p.shape == (24, 3)
     with pytest.raises(AudioError, match="digital silence"):
         SceneFeatures().transform([(np.zeros(3 * RATE, np.float32), RATE)])
