@@ -23,13 +23,10 @@ from soundscene.data.source import read_source
 from soundscene.errors import AudioError, SceneError
 from soundscene.extras import require
 from soundscene.model import Model
-from soundscene.pipeline import evaluate_on_manifest, train_on_manifest
 from soundscene.prediction import Predictions, ScenePrediction
 from soundscene.predictor import Predictor, Source, load
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation
-from soundscene.systems.catalogue import default_members, members
-from soundscene.training.device import make_fabric
 from soundscene.types import Head, Timeline
 
 PathLike = str | Path
@@ -69,6 +66,10 @@ def train(
     Raises:
         SceneError: Of any kind; before the training where it can be known before.
     """
+    require("soundscene.train", "train")
+    from soundscene.pipeline import train_on_manifest
+    from soundscene.training.device import make_fabric
+
     recipes = _recipes(systems, recipe, settings)
     train_on_manifest(
         read_source(manifest)[0],
@@ -94,6 +95,9 @@ def evaluate(model: ModelLike, manifest: PathLike, *, test: str | None = None, w
     Raises:
         SceneError: Of any kind.
     """
+    require("soundscene.evaluate", "train")
+    from soundscene.pipeline import evaluate_on_manifest
+
     return evaluate_on_manifest(_trained(model), read_source(manifest)[0], test=test, workers=workers)
 
 
@@ -203,6 +207,7 @@ def embed(
 
 def _recipes(systems: Sequence[str], recipe: str | Recipe | None, settings: Sequence[str]) -> dict[str, Recipe]:
     from soundscene.member import name_of
+    from soundscene.systems.catalogue import default_members, members
 
     if not systems and recipe is None:
         return default_members(settings)

@@ -8,7 +8,10 @@ from soundscene.extras import require
 
 
 def budget(model: ModelArgument) -> None:
-    """Show a model's parameters, bytes and MAC a second by layer, and whether it fits the DCASE limits."""
+    """Show a model's size and cost a second of sound.
+
+    Parameters, bytes and multiply-accumulates by layer, and whether it fits the limits of DCASE.
+    """
     require("budget", "torch", "onnx")
     from rich.box import SIMPLE
     from rich.table import Table

@@ -28,7 +28,7 @@ def check_model(command: str, model: Path, others: Sequence[str | Path] = ()) ->
     Raises:
         BundleError: It is a folder, a sound file or a manifest; the message has the right command, as far as it is known.
     """
-    if model.is_dir():
+    if _is_folder(model):
         inside = sorted(model.glob(f"*{SUFFIX}"))
         if len(inside) == 1:
             raise BundleError(f"{model}: is a folder; the model in it is a file: {_line(command, inside[0], *others)}")
@@ -49,6 +49,14 @@ def check_model(command: str, model: Path, others: Sequence[str | Path] = ()) ->
     given = {"info": (), "listen": (), "evaluate": others, "explain": others}.get(command, (model, *others))
     meant = _line(command, "MODEL.safetensors", *given)
     raise BundleError(f"{model}: is {what}, expected a {SUFFIX} file, which `soundscene train` writes: {meant}")
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder; one that cannot be looked at gets its message where it is opened."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # too long a name, no permission, a null byte
+        return False
 
 
 def load_predictor(model: Path, head: Literal["svm", "softmax"] | None, device: str) -> "Predictor":

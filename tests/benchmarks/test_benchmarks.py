@@ -85,6 +85,7 @@ def test_targets_are_those_of_the_plan() -> None:
         "others": [None] * 4,
         "folder": [1.8, 1.0],
         "members": [1.7],
+        "backbone": [1.2, None],
         "cold-start": [1.5],
     }
 

@@ -95,7 +95,9 @@ def test_what_may_not_be_read_or_written_is_one_line(tmp_path: Path) -> None:
     (hidden / "m.safetensors").write_bytes(model.read_bytes())
     unreadable = tmp_path / "u.safetensors"
     unreadable.write_bytes(model.read_bytes())
-    for path, mode in ((unreadable, 0), (hidden, 0), (few, 0o555)):
+    rows = tmp_path / "u.csv"
+    rows.write_text("path,scene\n")
+    for path, mode in ((unreadable, 0), (rows, 0), (hidden, 0), (few, 0o555)):
         path.chmod(mode)
     drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
     denied = "may not be read (permission denied); ask its owner, or run chmod"
@@ -104,13 +106,13 @@ def test_what_may_not_be_read_or_written_is_one_line(tmp_path: Path) -> None:
         (("info", hidden / "m.safetensors"), f"{hidden / 'm.safetensors'}: {denied}"),
         (("predict", model, hidden), f"{hidden}: this folder cannot be read (Permission denied)"),
         (("predict", model, model, "--out", few), f"{few}/lock: cannot be locked (Permission denied)"),
-        (("train", unreadable, "--out", tmp_path / "x"), f"{unreadable}: cannot be read (Permission denied)"),
+        (("train", rows, "--out", tmp_path / "x"), f"{rows}: cannot be read (Permission denied)"),
     )
     lines = json.dumps([[str(word) for word in words] for words, _ in expected])
     try:
         done = subprocess.run([*drop, sys.executable, "-c", EACH, lines], capture_output=True, text=True, check=True)
     finally:
-        for path in (unreadable, hidden, few):
+        for path in (unreadable, rows, hidden, few):
             path.chmod(0o755)
     results = [(code, [line for line in text if not line.startswith("note: ")]) for code, text in json.loads(done.stdout)]
     assert results == [(2, [f"soundscene: {message}"]) for _, message in expected]

