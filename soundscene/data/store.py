@@ -210,15 +210,17 @@ class FeatureStore:
         """Work in this process; a recording that killed it is tried in another one by the next run."""
         in_work, threads = self.folder / "in-work", ThreadpoolController()
         suspect = in_work.read_text(encoding="utf-8", errors="surrogateescape") if in_work.exists() else ""
-        for recording in recordings:
-            if (identity := _identity(recording)) == suspect:
-                yield recording, _alone(work, recording)
-                continue
-            in_work.write_text(identity, encoding="utf-8", errors="surrogateescape")
-            with threads.limit(limits=1):  # as in the other processes: products round otherwise with more
-                extract = work(recording)
-            yield recording, extract
-        in_work.unlink(missing_ok=True)
+        try:
+            for recording in recordings:
+                if (identity := _identity(recording)) == suspect:
+                    yield recording, _alone(work, recording)
+                    continue
+                in_work.write_text(identity, encoding="utf-8", errors="surrogateescape")
+                with threads.limit(limits=1):  # as in the other processes: products round otherwise with more
+                    extract = work(recording)
+                yield recording, extract
+        finally:  # also of an interruption or a full disk: only the death of this process leaves a suspect
+            in_work.unlink(missing_ok=True)
 
     def _read_journal(self) -> None:
         """Take in the lines that are complete and whose values are there."""

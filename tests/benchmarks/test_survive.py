@@ -37,8 +37,8 @@ UNSEEN = 11  # of seeds: the long runs have 0
     [
         ("terminations", "train", 2),
         ("kills", "predict jsonl", 2),
-        ("full-disks", "train", 2),
-        ("full-disks", "predict parquet", 2),
+        pytest.param("full-disks", "train", 2, marks=pytest.mark.slow),
+        pytest.param("full-disks", "predict parquet", 2, marks=pytest.mark.slow),
         pytest.param("terminations", "store", 1, marks=pytest.mark.slow),
         pytest.param("terminations", "experiment", 2, marks=pytest.mark.slow),
         pytest.param("full-disks", "experiment", 2, marks=pytest.mark.slow),

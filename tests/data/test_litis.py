@@ -519,6 +519,7 @@ def test_a_converted_corpus_is_compared_with_published_results_as_by_the_depreca
     assert own.design.text.endswith(": the data set's own if they were read from its split files")
 
 
+@pytest.mark.slow
 def test_what_is_not_litis_rouen_is_not_compared(rouen: Path, tmp_path: Path) -> None:
     whole = litis_manifest(rouen, tmp_path / "rouen.csv")[0]
     once = asked(whole, "columns=split01")

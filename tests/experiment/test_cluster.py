@@ -112,6 +112,7 @@ def test_more_threads_than_any_node_has_are_refused(cluster: Cluster, local: Loc
     assert not ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_nodes_of_other_versions_are_named(
     cluster: Cluster, local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

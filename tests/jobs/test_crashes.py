@@ -99,6 +99,7 @@ def test_a_crash_on_a_list_from_a_pipe_says_what_to_do(crashing: dict[str, str],
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.kill
 def test_a_crash_in_an_experiment_leaves_the_file_out(crashing: dict[str, str], tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "corpus", 3)

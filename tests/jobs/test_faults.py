@@ -140,7 +140,7 @@ def request_of_stub(tmp_path: Path) -> Request:
 
 
 @pytest.mark.budget(20)  # every change on the disk, once each
-@pytest.mark.parametrize("kind", ["fail", pytest.param("die", marks=pytest.mark.kill)])
+@pytest.mark.parametrize("kind", [pytest.param("fail", marks=pytest.mark.slow), pytest.param("die", marks=pytest.mark.kill)])
 @pytest.mark.usefixtures("stub")
 def test_an_experiment_survives_a_fault_at_every_change(tmp_path: Path, request_of_stub: Request, kind: Kind) -> None:
     options = RunOptions(workers=1, threads=1, device="cpu")
