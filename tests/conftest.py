@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,17 @@ FIRST = (
 def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
     """No terminal, and no width as if there were one, which pytest-xdist gives its workers."""
     monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Leave the handlers of signals as they were: what one test ignores, the processes of later ones would ignore too."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler and handler is not None:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
