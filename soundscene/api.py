@@ -45,6 +45,7 @@ def train(
     device: str = "auto",
     skip_broken: bool = False,
     workers: int = CORES,
+    backbone: PathLike | None = None,
 ) -> Predictor:
     """Train a model from a manifest; call it again with the same arguments to resume.
 
@@ -59,6 +60,7 @@ def train(
         device: "auto", "cpu", "cuda" or "mps".
         skip_broken: Leave out unreadable recordings; the model's provenance does not list them.
         workers: Threads that read audio.
+        backbone: File of a frozen backbone; by default the one that `soundscene backbone` wrote.
 
     Returns:
         The model, ready to predict.
@@ -68,9 +70,10 @@ def train(
     """
     require("soundscene.train", "train")
     from soundscene.pipeline import train_on_manifest
+    from soundscene.systems.catalogue import training_recipes
     from soundscene.training.device import make_fabric
 
-    recipes = _recipes(systems, recipe, settings)
+    recipes, _ = training_recipes(systems, recipe, settings)
     train_on_manifest(
         read_source(manifest)[0],
         Path(out),
@@ -79,6 +82,7 @@ def train(
         fabric=make_fabric(device),
         workers=workers,
         skipped=(lambda why: None) if skip_broken else None,
+        backbone=Path(backbone) if backbone else None,
     )
     return load(out)
 
@@ -203,17 +207,6 @@ def embed(
         joined = np.concatenate([embeddings[i] for i in chosen], axis=1)
         rows.append(joined if per == "segment" else joined.mean(axis=0, keepdims=True))
     return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
-
-
-def _recipes(systems: Sequence[str], recipe: str | Recipe | None, settings: Sequence[str]) -> dict[str, Recipe]:
-    from soundscene.member import name_of
-    from soundscene.systems.catalogue import default_members, members
-
-    if not systems and recipe is None:
-        return default_members(settings)
-    base = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe or "small")
-    chosen = base.with_settings(settings)
-    return members(systems, chosen) if systems else {name_of(chosen): chosen}
 
 
 def load_predictor(model: ModelLike) -> Predictor:

@@ -1,7 +1,6 @@
 """`soundscene train`: a model from a manifest."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,11 +87,11 @@ def train(
     with bar("reading audio", first, at_once=True) as reading, bar("training", first and err.is_terminal) as training:
         from soundscene.cli.progress import TrainingProgress
         from soundscene.pipeline import train_on_manifest
-        from soundscene.systems.catalogue import DEFAULT_NOTE
+        from soundscene.systems.catalogue import DEFAULT_NOTE, split_names, training_recipes
         from soundscene.training.device import close, make_fabric
 
         chosen = [*([f"training.epochs={epochs}"] if epochs else []), *(settings or [])]
-        recipes, note = _recipes(systems, recipe, chosen)
+        recipes, note = training_recipes(split_names(systems) if systems else (), recipe, chosen)
         fabric = make_fabric(device, precision)
         notes = [note, DEFAULT_NOTE if systems is None and recipe is None and not chosen else None, busy_note()]
         for text in filter(None, notes if first else ()):
@@ -136,23 +135,6 @@ def _score(model: "Model", manifest: "Path | Manifest", test: str, workers: int,
         tell(f"the test part {test} was not scored: {error}")
         return
     say(f"test {test}: {result.sentence(model.head)}")
-
-
-def _recipes(systems: str | None, recipe: str | None, settings: Sequence[str]) -> "tuple[dict[str, Recipe], str | None]":
-    """Return the recipe of each member by its name, without systems and recipe the default, and a note on what follows."""
-    from soundscene.member import name_of
-    from soundscene.recipe import Recipe
-    from soundscene.settings import adapted
-    from soundscene.systems.catalogue import default_members, members, split_names, start_of
-
-    if systems is None and recipe is None:
-        (base,) = default_members().values()
-        settings, note = adapted(base, settings)
-        return default_members(settings), note
-    start = start_of(split_names(systems)) if systems is not None and recipe is None else Recipe.load(recipe or "small")
-    settings, note = adapted(start, settings)
-    chosen = start.with_settings(settings)
-    return {name_of(chosen): chosen} if systems is None else members(split_names(systems), chosen), note
 
 
 def _epochs(recipes: "dict[str, Recipe]") -> dict[str, int]:

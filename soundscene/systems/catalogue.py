@@ -9,6 +9,7 @@ import msgspec
 
 from soundscene.errors import RecipeError
 from soundscene.recipe import FRONT_END, Recipe
+from soundscene.settings import adapted
 from soundscene.texts import short
 
 if TYPE_CHECKING:
@@ -183,6 +184,36 @@ def default_members(settings: Sequence[str] = ()) -> dict[str, Recipe]:
 
     recipe = _default_recipe(settings)
     return {name_of(recipe): recipe}
+
+
+def training_recipes(
+    systems: Sequence[str], recipe: str | Recipe | None, settings: Sequence[str]
+) -> tuple[dict[str, Recipe], str | None]:
+    """Return what `soundscene train` and `soundscene.train` train.
+
+    Args:
+        systems: Members of the model, see `members`; none for the network of the recipe.
+        recipe: A recipe, its name or file. None: the default of `train`, or what `start_of` says for the systems.
+        settings: Changes of recipe values; what follows from sample rate or segment length is added.
+
+    Returns:
+        The recipe of each member by its name, and a note on what was added.
+
+    Raises:
+        RecipeError: As `members` and `Recipe.load` do.
+    """
+    from soundscene.member import name_of  # needs PyTorch
+
+    if not systems and recipe is None:
+        settings, note = adapted(_default_recipe(()), settings)
+        return default_members(settings), note
+    if isinstance(recipe, Recipe):
+        start = recipe
+    else:
+        start = start_of(systems) if systems and recipe is None else Recipe.load(recipe or "small")
+    settings, note = adapted(start, settings)
+    chosen = start.with_settings(settings)
+    return (members(systems, chosen) if systems else {name_of(chosen): chosen}), note
 
 
 def start_of(names: Sequence[str]) -> Recipe:

@@ -132,7 +132,7 @@ def grow(
     choices: TreeSettings,
     seed: int,
 ) -> tuple[tuple[NodeSplit, ...], tuple[str, ...]]:
-    """NodeSplit the labels in two until each stands alone: those that a forest confuses stay together longest.
+    """Split the labels in two until each stands alone: those that a forest confuses stay together longest.
 
     The forest learns from one half of the groups, and its confusions are those on the other half.
 

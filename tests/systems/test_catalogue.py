@@ -4,7 +4,7 @@ import pytest
 
 from soundscene.errors import RecipeError
 from soundscene.recipe import Recipe
-from soundscene.systems.catalogue import build, default_members, members, specs, split_names
+from soundscene.systems.catalogue import build, default_members, members, specs, split_names, training_recipes
 from tests.support.tiny import TINY
 
 
@@ -70,3 +70,14 @@ def test_an_option_without_a_section_belongs_to_the_system() -> None:
         build(specs(["tt-dnn:reduction=max"])[0], TINY)
     with pytest.raises(RecipeError, match=r"'reduction=mean': expected section\.key=value"):
         build(specs(["mfcc-dnn:reduction=mean"])[0], TINY)
+
+
+def test_a_training_starts_where_its_members_say_and_settings_are_adapted() -> None:
+    assert training_recipes((), None, ()) == (default_members(), None)
+    beside, _ = training_recipes(["att-crnn-mel", "yamnet"], None, ())
+    alone, _ = training_recipes(["att-crnn-mel"], None, ())
+    assert [one["att-crnn-mel"].training.epochs for one in (beside, alone)] == [60, 30]
+    lower, note = training_recipes((), Recipe.small(), ["audio.sample_rate=16000"])
+    assert lower["att-crnn-mel"].features.window == round(1102 / 22050 * 16000)
+    assert note is not None
+    assert "features.window" in note
