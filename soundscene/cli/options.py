@@ -23,7 +23,6 @@ AnyModelArgument = Annotated[
 ManifestArgument = Annotated[
     Path, typer.Argument(readable=False, metavar="MANIFEST", help="CSV with path, scene, group, fold; or a folder.")
 ]
-RecipeOption = Annotated[str, typer.Option("--recipe", metavar="NAME", help="small, default, paper, or a TOML file.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe value, such as training.epochs=30. Repeatable."),

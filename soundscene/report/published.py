@@ -42,8 +42,7 @@ ATTENTION, CNN, NETWORK, IMAGE, FACTOR, TREE = (
     "matrix factorisations",
     "label trees",
 )
-BASELINE = "baselines"
-KINDS = (ATTENTION, CNN, NETWORK, TREE, IMAGE, FACTOR, BASELINE)
+KINDS = (ATTENTION, CNN, NETWORK, TREE, IMAGE, FACTOR)
 """Kinds of system, in the order of Table 3 of a report."""
 
 PUBLISHED = (
@@ -73,8 +72,6 @@ PUBLISHED = (
     Published("HOG", "hog", precision="91.7", kind=IMAGE, page="0054"),
 )
 
-BASELINES = ("nearest-mean", "band-statistics")
-
 EARLIER = tuple(row.name for row in PUBLISHED if row.page)
 """Systems of other authors, which our Att-CRNN and CNN are compared with."""
 
@@ -85,8 +82,6 @@ def kind_of(system: str) -> str:
     >>> kind_of("kernel-pca+kernel=linear"), kind_of("yamnet")
     ('matrix factorisations', '')
     """
-    if system.partition("+")[0] in BASELINES:
-        return BASELINE
     row = row_of(system)
     return row.kind if row else ""
 

@@ -95,11 +95,6 @@ def piece_labels(parts: Parts) -> Int64[np.ndarray, " piece"]:
     return parts.kept.labels(parts.scenes)[parts.kept.voting]
 
 
-def piece_groups(parts: Parts) -> list[str]:
-    """Return the groups of the voting pieces of the kept part."""
-    return [parts.kept.recordings[i].group for i in parts.kept.recording[parts.kept.voting]]
-
-
 def finish(
     model: PieceModel,
     parts: Parts,
