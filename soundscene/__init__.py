@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from soundscene.api import embed, evaluate, explain, predict, timeline, train
+    from soundscene.api import embed, evaluate, explain, predict, scan, timeline, train
     from soundscene.errors import (
         AudioError,
         AudioWarning,
@@ -46,6 +46,7 @@ __all__ = [
     "explain",
     "load",
     "predict",
+    "scan",
     "timeline",
     "train",
 ]
@@ -56,7 +57,7 @@ _MODULES = {
     "Recipe": "recipe",
     "ScenePrediction": "prediction",
     "load": "predictor",
-} | dict.fromkeys(("embed", "evaluate", "explain", "predict", "timeline", "train"), "api")
+} | dict.fromkeys(("embed", "evaluate", "explain", "predict", "scan", "timeline", "train"), "api")
 """Where public names are defined, if not in errors. They are imported at first use: PyTorch takes over a second."""
 
 

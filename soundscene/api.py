@@ -1,5 +1,6 @@
 """The commands as functions, with the command line's defaults.
 
+    soundscene.scan("folder").to_frame()
     soundscene.train("manifest.csv", "model.safetensors", test="fold=1")
     soundscene.evaluate("model.safetensors", "manifest.csv", test="fold=1")
     soundscene.predict("model.safetensors", ["street.wav", (samples, 44100)]).to_frame()
@@ -9,7 +10,7 @@ functions warn of nothing.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +20,13 @@ from jaxtyping import Float32
 from soundscene import timelines
 from soundscene.audio.arrays import as_source
 from soundscene.audio.folders import FolderSearch, sound_files
+from soundscene.data.manifest import Manifest
+from soundscene.data.scan import N_FOLDS
 from soundscene.data.source import read_source
+from soundscene.data.table import ScanResult, scan_recordings
 from soundscene.errors import AudioError, SceneError
 from soundscene.extras import require
+from soundscene.loading import AnyPredictor, ModelLike, PathLike, load_any, load_predictor
 from soundscene.model import Model
 from soundscene.prediction import Predictions, ScenePrediction
 from soundscene.predictor import Predictor, Source, load
@@ -29,13 +34,59 @@ from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.types import Head, Timeline
 
-PathLike = str | Path
-ModelLike = PathLike | Predictor
+CorpusLike = PathLike | Manifest | ScanResult
 CORES = os.cpu_count() or 1
 
 
+def scan(
+    source: PathLike,
+    out: PathLike | None = None,
+    *,
+    group: str | None = None,
+    folds: int = N_FOLDS,
+    seed: int = 0,
+    layout: str | None = None,
+    split_files: PathLike | None = None,
+    columns: Mapping[str, str] | None = None,
+    force: bool = False,
+) -> ScanResult:
+    """Make a manifest of a folder of recordings: scenes by folder, groups by name, folds by group.
+
+    Args:
+        source: Folder of recordings; a CSV to group; the zip of LITIS.
+        out: Manifest (CSV) to write; by default no file is written.
+        group: Which files are excerpts of one recording: "stem", "parent", "none" or a regular expression.
+        folds: Folds to deal, by recording.
+        seed: Of the folds.
+        layout: Of a published corpus; by default found.
+        split_files: Folder of split files of LITIS.
+        columns: Names in a CSV, by the name that a column gets here, such as {"scene": "habitat"}.
+        force: Whether to replace a manifest that differs.
+
+    Returns:
+        The rows, as `.manifest` and `.to_frame()`; `train` and `evaluate` take it. What cannot be read is in `.unreadable`.
+
+    Raises:
+        ManifestError: There is nothing to find, or the manifest cannot be written.
+    """
+    place = None if out is None else Path(out)
+    found = scan_recordings(
+        source,
+        place,
+        group=group,
+        n_folds=folds,
+        seed=seed,
+        layout=layout,
+        split_files=None if split_files is None else Path(split_files),
+        columns=columns,
+    )
+    if place is not None:
+        found.write(place, force=force)
+    return found
+
+
 def train(
-    manifest: PathLike,
+    manifest: CorpusLike,
     out: PathLike,
     *,
     test: str | None = None,
@@ -50,7 +101,8 @@ def train(
     """Train a model from a manifest; call it again with the same arguments to resume.
 
     Args:
-        manifest: CSV with the columns path and scene, and better also group; or a folder, which is scanned.
+        manifest: CSV with the columns path and scene, and better also group; or what `scan` returned, or a folder, which is
+            scanned.
         out: Model file (.safetensors) to write.
         test: Rows to leave out, such as "fold=1".
         systems: Members of the model, such as ["att-crnn-mel", "att-crnn-gammatone"]. By default, without a recipe, what
@@ -75,7 +127,7 @@ def train(
 
     recipes, _ = training_recipes(systems, recipe, settings)
     train_on_manifest(
-        read_source(manifest)[0],
+        _manifest(manifest),
         Path(out),
         recipes,
         test=test,
@@ -87,12 +139,12 @@ def train(
     return load(out)
 
 
-def evaluate(model: ModelLike, manifest: PathLike, *, test: str | None = None, workers: int = CORES) -> Evaluation:
+def evaluate(model: ModelLike, manifest: CorpusLike, *, test: str | None = None, workers: int = CORES) -> Evaluation:
     """Score a model on a manifest, by segment and by recording, with both heads.
 
     Args:
-        model: File or predictor.
-        manifest: CSV with the columns path and scene; or a folder, which is scanned.
+        model: File or predictor; also a file of another system, such as HOG.
+        manifest: CSV with the columns path and scene; or what `scan` returned, or a folder, which is scanned.
         test: Rows to score, such as "fold=1"; by default all.
         workers: Threads that read audio.
 
@@ -100,9 +152,16 @@ def evaluate(model: ModelLike, manifest: PathLike, *, test: str | None = None, w
         SceneError: Of any kind.
     """
     require("soundscene.evaluate", "train")
-    from soundscene.pipeline import evaluate_on_manifest
+    predictor = load_any(model, "soundscene.evaluate")
+    if isinstance(predictor, Predictor):
+        from soundscene.pipeline import evaluate_on_manifest
 
-    return evaluate_on_manifest(_trained(model), read_source(manifest)[0], test=test, workers=workers)
+        return evaluate_on_manifest(_trained(predictor), _manifest(manifest), test=test, workers=workers)
+    from soundscene.systems.saved import SavedSystem
+    from soundscene.systems.saved_evaluation import evaluate_system
+
+    assert isinstance(predictor, SavedSystem)
+    return evaluate_system(predictor, _manifest(manifest), test=test, workers=workers)
 
 
 def predict(
@@ -111,7 +170,7 @@ def predict(
     """Predict a recording, or each of several.
 
     Args:
-        model: File or predictor.
+        model: File or predictor; also a file of another system, such as HOG.
         source: A file, a folder, (samples, sample rate) or {"array": ..., "sampling_rate": ...}; or a list, but of folders.
         workers: Files at a time.
         errors: Whether an unreadable source of several ends the call, or its error stands in its place.
@@ -123,7 +182,7 @@ def predict(
         AudioError: A recording cannot be used.
         SceneError: The model cannot be loaded.
     """
-    predictor = load_predictor(model)
+    predictor = load_any(model, "soundscene.predict")
     sources: Iterable[Any] = source
     if isinstance(source, str | Path) and Path(source).is_dir():
         sources = sound_files([Path(source)], FolderSearch())
@@ -209,20 +268,17 @@ def embed(
     return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
 
 
-def load_predictor(model: ModelLike) -> Predictor:
-    """Return a predictor: the one that is given, or the one of a file.
-
-    Args:
-        model: File or predictor.
-    """
-    return model if isinstance(model, Predictor) else load(model)
-
-
 def _trained(model: ModelLike) -> Model:
     found = load_predictor(model).model
     if not isinstance(found, Model):
         raise SceneError("an exported model only predicts; give the model file (.safetensors)")
     return found
+
+
+def _manifest(corpus: CorpusLike) -> Manifest:
+    if isinstance(corpus, ScanResult):
+        return corpus.manifest
+    return corpus if isinstance(corpus, Manifest) else read_source(corpus)[0]
 
 
 def _is_many(source: Any) -> bool:
@@ -231,7 +287,7 @@ def _is_many(source: Any) -> bool:
     return not single and isinstance(source, Iterable)
 
 
-def _each(predictor: Predictor, sources: Sequence[Any], workers: int) -> Iterator[ScenePrediction | SceneError]:
+def _each(predictor: AnyPredictor, sources: Sequence[Any], workers: int) -> Iterator[ScenePrediction | SceneError]:
     """Predict each source; files in parallel."""
     if all(isinstance(source, str | os.PathLike) for source in sources):
         yield from (prediction for _, prediction in predictor.predict_each([os.fspath(s) for s in sources], workers))

@@ -248,7 +248,7 @@ def read_file(path: Path, system: bool = False) -> tuple[dict[str, Any], dict[st
     if version == SYSTEM_VERSION and "system" in header and not system:
         raise BundleError(
             f"{path}: a model of the system {short(str(header.get('system')))}, which predict, evaluate and info can use "
-            "and nothing else: it has no segments of networks"
+            "and nothing else: it has no segments of networks (in Python: soundscene.predict and soundscene.evaluate)"
         )
     if version > (SYSTEM_VERSION if system else VERSION):
         raise BundleError(

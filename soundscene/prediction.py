@@ -1,9 +1,7 @@
 """The prediction of a recording, as the command line, notebooks and programs show it."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from soundscene.errors import SceneError
+from soundscene.frames import data_frame
 from soundscene.types import Compared, clock, is_unknown
 
 if TYPE_CHECKING:
@@ -172,27 +171,6 @@ class Predictions(list["ScenePrediction | SceneError"]):
             return None
         rest = f"<p>and {len(self) - MOST_CARDS} more</p>" if len(self) > MOST_CARDS else ""
         return "".join(card or "" for card in cards) + rest
-
-
-def data_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str], library: str | None = None) -> Any:
-    """Make a data frame of pandas or polars.
-
-    Args:
-        rows: With a value for each column.
-        columns: Names, in order.
-        library: "pandas" or "polars"; by default the one that the program has imported, else the one that is there.
-
-    Raises:
-        SceneError: Neither is installed, or not the one asked for.
-    """
-    known = ("pandas", "polars")
-    wanted = (library,) if library else (*(k for k in known if k in sys.modules), *known)
-    for name in wanted:
-        if name not in known:
-            raise SceneError(f"to_frame: library {name!r}; allowed are pandas and polars")
-        if sys.modules.get(name) or find_spec(name):
-            return import_module(name).DataFrame({column: [row[column] for row in rows] for column in columns})
-    raise SceneError(f"to_frame needs {library or 'pandas or polars'}: pip install {library or 'pandas'}")
 
 
 def _winner(scenes: Sequence[str], posterior: Float[np.ndarray, " scene"]) -> dict[str, Any]:

@@ -310,28 +310,34 @@ def _until(stop: threading.Event, blocks: _Blocks) -> _Blocks:
             yield block
 
 
-def load(path: str | Path, head: Head | None = None, keep: float = KEEP) -> Predictor:
+def load(path: str | Path, head: Head | None = None, keep: float = KEEP, device: str = "cpu") -> Predictor:
     """Load a model.
 
     Args:
         path: Model file (.safetensors), or an exported one (.onnx), which needs no PyTorch.
         head: Classifier, "svm" or "softmax"; by default the recipe's choice.
         keep: Share of recordings of known scenes that shall not be `ScenePrediction.unknown`, between 0 and 1.
+        device: Where networks compute: "cpu", "cuda", "mps", or "auto", which is a GPU if there is one.
 
     Returns:
         A callable: `model("street.wav")` predicts.
 
     Raises:
-        BundleError: The file is missing, damaged, foreign or of a newer version.
+        BundleError: The file is missing, damaged, foreign or of a newer version, or a saved system, which only
+            `soundscene.predict` and `evaluate` take.
+        SceneError: There is no such device.
     """
     path = Path(path)
     if path.suffix.lower() == ".onnx":
         from soundscene.graph_model import load_graph
 
+        if device not in ("auto", "cpu"):
+            raise SceneError(f"device {device!r}: an exported model computes on the CPU; give the model file (.safetensors)")
         return Predictor(load_graph(path), head, keep)
     from soundscene.bundle import load_model
+    from soundscene.compute import place
 
-    model = load_model(path)
+    model = place(load_model(path), device)
     try:
         return Predictor(model, head, keep)
     except RecipeError as error:

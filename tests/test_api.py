@@ -1,7 +1,7 @@
 """The commands as functions: what they take, and that they give what the commands give."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,8 +9,11 @@ import soundfile
 import torch
 
 import soundscene
+from soundscene.cli.scan import Layout
+from soundscene.data.table import LAYOUTS
 from soundscene.errors import AudioError, SceneError
 from soundscene.prediction import Predictions, ScenePrediction
+from tests.support.command_line import run
 from tests.support.tiny import SETTINGS, recording, write, write_corpus
 
 RATE = 22050
@@ -119,3 +122,46 @@ def test_train_and_evaluate_are_the_commands(tmp_path: Path) -> None:
     assert scores.n_trained_on == 0
     with pytest.raises(SceneError, match="att-crnn-mle"):
         soundscene.train(manifest, tmp_path / "n.safetensors", systems=["att-crnn-mle"])
+
+
+def test_a_scan_is_the_command_s_and_writes_nothing_unless_asked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "sound"
+    write_corpus(folder, n_per_scene=2).unlink()
+    (folder / "rain" / "broken.wav").write_bytes(b"")
+    before = sorted(tmp_path.rglob("*"))
+    found = soundscene.scan(folder, group="none", seed=3)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (len(found), found.scenes) == (6, ("night_crickets", "office", "rain"))
+    assert repr(found) == "<ScanResult 6 recordings, 6 groups; 3 scenes: night_crickets, office, rain; 1 unreadable>"
+    assert [line.partition(": ")[0] for line in found.unreadable] == ["left out"]
+    assert "broken.wav: is empty" in found.unreadable[0]
+    table = found.to_frame("pandas")
+    assert list(table.columns) == ["path", "scene", "group", "fold", "duration_s", "sample_rate", "channels"]
+    assert table["duration_s"].round(1).tolist() == [2.2] * 6
+    assert set(table["fold"]) == {"1", "2"}
+    assert run("scan", folder, "--group", "none", "--seed", "3", "--out", tmp_path / "command.csv") == 3
+    again = soundscene.scan(folder, tmp_path / "function.csv", group="none", seed=3)
+    assert (tmp_path / "function.csv").read_bytes() == (tmp_path / "command.csv").read_bytes()
+    assert again.manifest == found.manifest
+    with pytest.raises(SceneError, match="is there already, and differs"):
+        soundscene.scan(folder, tmp_path / "command.csv", group="none", seed=4)
+    with pytest.raises(SceneError, match="does not exist"):
+        soundscene.scan(tmp_path / "none")
+    with pytest.raises(SceneError, match="layout 'esc51': allowed are folders, audiofolder"):
+        soundscene.scan(folder, layout="esc51")
+
+
+def test_the_layouts_of_the_function_are_those_of_the_command() -> None:
+    assert get_args(Layout) == LAYOUTS
+
+
+def test_what_a_scan_found_is_scored(model: Path, manifest: Path) -> None:
+    found = soundscene.scan(manifest)
+    scores = soundscene.evaluate(model, found, test="fold=1", workers=1)
+    assert (scores.n_recordings, scores.n_trained_on) == (3, 0)
+
+
+def test_a_device_is_chosen_when_a_model_is_loaded(model: Path) -> None:
+    assert soundscene.load(model, device="auto").scenes == soundscene.load(model, device="cpu").scenes
+    with pytest.raises(SceneError, match="device 'tpu': allowed are auto, cpu, cuda, mps"):
+        soundscene.load(model, device="tpu")

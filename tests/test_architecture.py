@@ -60,6 +60,7 @@ def test_public_names() -> None:
         "explain",
         "load",
         "predict",
+        "scan",
         "timeline",
         "train",
     ]

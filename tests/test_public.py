@@ -12,7 +12,7 @@ import pytest
 import soundscene
 from tests.support.tiny import RATE, recording
 
-FUNCTIONS = ("embed", "evaluate", "explain", "load", "predict", "timeline", "train")
+FUNCTIONS = ("embed", "evaluate", "explain", "load", "predict", "scan", "timeline", "train")
 CLASSES = (
     "AudioError",
     "AudioWarning",

@@ -165,6 +165,25 @@ def gate_array(samples: ArrayLike, sample_rate: RateLike, audio: AudioRecipe, na
     return _Reading(name, partial(_array_blocks, channels, rate, audio, name)).whole()
 
 
+def write_array(samples: ArrayLike, sample_rate: RateLike, path: Path) -> Path:
+    """Write samples to a WAV file of 32-bit floats, for what reads files only.
+
+    Args:
+        samples: [sample] or [channel, sample]; integers are scaled to [-1, 1).
+        sample_rate: Rate of the samples, Hz.
+        path: File to write.
+
+    Raises:
+        AudioError: The array has another shape or type.
+    """
+    from scipy.io import wavfile
+
+    channels, rate = as_channels(as_array(samples, "array"), "array"), as_rate(sample_rate, "array")
+    Gate("array", rate, None, True)  # refuses an implausible rate
+    wavfile.write(path, rate, np.ascontiguousarray(to_float32(channels).T))
+    return path
+
+
 def content_hash(path: str | Path) -> str:
     """Compute the hash of `AudioFile.content_hash` by decoding alone, for any duration.
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from soundscene.audio.folders import AUDIO_SUFFIXES
-from soundscene.cli.options import extra_of
-from soundscene.errors import BundleError, ManifestError, SceneError
+from soundscene.errors import BundleError, ManifestError
 
 if TYPE_CHECKING:
     from soundscene.predictor import Predictor
@@ -72,14 +71,7 @@ def load_predictor(model: Path, head: Literal["svm", "softmax"] | None, device: 
     """
     from soundscene.predictor import load
 
-    predictor = load(model, head)
-    if extra_of(model) == "torch":
-        from soundscene.compute import place
-
-        place(predictor.model, device)  # pyright: ignore[reportArgumentType]
-    elif device not in ("auto", "cpu"):
-        raise SceneError(f"device {device!r}: an exported model computes on the CPU; give the model file (.safetensors)")
-    return predictor
+    return load(model, head, device=device)
 
 
 def check_manifest(manifest: Path, out: Path) -> None:

@@ -1,8 +1,7 @@
 """`soundscene scan`: a manifest (CSV) of a folder of recordings."""
 
-import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,10 +12,7 @@ from soundscene.cli.terminal import UNREADABLE, bar, complain, out, say, tell
 
 if TYPE_CHECKING:
     from soundscene.audio.facts import AudioFacts
-    from soundscene.audio.folders import FolderSearch
     from soundscene.data.manifest import Manifest
-    from soundscene.data.scan import Listing
-    from soundscene.types import Recording
 
 _MANY = 10  # files named in lines of their own
 
@@ -53,66 +49,33 @@ def scan(
 
     Files and folders that cannot be read are listed at the end (exit code 3).
     """
-    from soundscene.audio.folders import FolderSearch
-    from soundscene.data.scan import arrange
+    from soundscene.data.columns import parse_columns
+    from soundscene.data.table import scan_recordings
 
-    if split_files is not None and layout != "litis":
-        raise typer.BadParameter("--split-files is for --layout litis")
-    search = FolderSearch()
-    if layout == "litis":
-        from soundscene.data.litis import litis_manifest
-
-        made, notes = litis_manifest(source, manifest, split_files)
-        facts, failures = _read_headers(made.recordings)
-    else:
-        listing = _listing(source, layout, columns, search)
-        facts, failures = _read_headers(listing.recordings)
-        made, notes = arrange(listing.without(failures), group, folds, seed)
-        notes = (*listing.notes, *notes)
-    _print_table(made, facts)
-    for note in (*notes, *search.not_followed):
+    with bar("reading headers") as progress:
+        found = scan_recordings(
+            source,
+            manifest,
+            group=group,
+            n_folds=folds,
+            seed=seed,
+            layout=layout,
+            split_files=split_files,
+            columns=parse_columns(columns),
+            progress=progress,
+        )
+    _print_table(found.manifest, found.facts)
+    for note in found.notes:
         tell(note)
-    _write(made, manifest, safe_csv, force)
-    for line in (*search.unreadable, *_named(list(failures.values()))):
+    found.write(manifest, force=force, safe=safe_csv)
+    for line in _named(found.unreadable):
         complain(line)
-    say(f"{manifest}: {len(made.recordings)} recordings of {len(made.scenes)} scenes")
-    if search.unreadable or failures:
+    say(f"{manifest}: {len(found)} recordings of {len(found.scenes)} scenes")
+    if found.unreadable:
         raise typer.Exit(UNREADABLE)
 
 
-def _listing(source: Path, layout: str | None, columns: str | None, search: "FolderSearch") -> "Listing":
-    """List the recordings of a folder, of a published corpus, or of a CSV without groups."""
-    from soundscene.audio.folders import AUDIO_SUFFIXES
-    from soundscene.data.columns import parse_columns
-    from soundscene.data.layouts import detect_layout, read_layout
-    from soundscene.data.scan import list_folder, list_manifest
-
-    if os.path.isfile(source) and layout is None and source.suffix.lower() not in AUDIO_SUFFIXES:
-        return list_manifest(source, parse_columns(columns))
-    if columns is not None:
-        raise typer.BadParameter("--columns is for the columns of a CSV; a folder has none")
-    if layout is None and os.path.isdir(source) and (layout := detect_layout(source)):
-        tell(f"{source}: read as --layout {layout}; --layout folders takes its folders for scenes")
-    return list_folder(source, search) if layout in (None, "folders") else read_layout(source, layout)
-
-
-def _read_headers(recordings: "Sequence[Recording]") -> "tuple[dict[Path, AudioFacts], dict[Path, str]]":
-    """Return what the headers of files say, and why the others cannot be used."""
-    from soundscene.audio.facts import audio_facts
-    from soundscene.errors import AudioError
-
-    facts, failures = {}, {}
-    with bar("reading headers") as progress:
-        for done, recording in enumerate(recordings, 1):
-            try:
-                facts[recording.path] = audio_facts(recording.path)
-            except AudioError as error:
-                failures[recording.path] = f"left out: {error}"
-            progress(done, len(recordings))
-    return facts, failures
-
-
-def _print_table(manifest: "Manifest", facts: "dict[Path, AudioFacts]") -> None:
+def _print_table(manifest: "Manifest", facts: "Mapping[Path, AudioFacts]") -> None:
     """Print files, groups, minutes, rates and channels of each scene."""
     from rich.box import SIMPLE
     from rich.table import Table
@@ -145,20 +108,6 @@ def _values(counts: Counter[Any], text: Callable[[Any], str]) -> str:
     return ", ".join(some) + (", ..." if len(counts) > 3 else "")
 
 
-def _named(lines: list[str]) -> list[str]:
+def _named(lines: Sequence[str]) -> list[str]:
     more = [f"left out: {len(lines) - _MANY} more files that cannot be read"] if len(lines) > _MANY else []
     return [*lines[:_MANY], *more]
-
-
-def _write(made: "Manifest", path: Path, safe: bool, force: bool) -> None:
-    """Write the manifest, and replace one that differs only if that is wanted: people correct manifests by hand."""
-    from soundscene.errors import ManifestError
-
-    if not force and os.path.isfile(path):
-        try:
-            same = path.read_text(encoding="utf-8") == made.to_csv(path.parent, safe)
-        except (OSError, ValueError):
-            same = False
-        if not same:
-            raise ManifestError(f"{path}: is there already, and differs; --force replaces it, another --out keeps both")
-    made.write(path, safe)

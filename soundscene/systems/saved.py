@@ -10,12 +10,15 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Float64
 from safetensors.torch import save
 
+from soundscene.audio.arrays import as_source
+from soundscene.audio.files import write_array
 from soundscene.bundle import FORMAT, SYSTEM_VERSION, read_file
 from soundscene.data.corpus import Corpus, reason, refuse_unreadable
 from soundscene.data.store import DTYPE, Extract
@@ -187,16 +190,35 @@ class SavedSystem:
             raise BundleError("the model computes no finite posterior, because its weights are too large; train it again")
         return found
 
-    def predict(self, path: str | Path) -> ScenePrediction:
-        """Predict one file.
+    def predict(self, source: Any, warn: bool = False, progress: Callable[[float], None] | None = None) -> ScenePrediction:
+        """Predict one recording.
 
         Args:
-            path: Sound file.
+            source: Sound file, or samples with their rate, as `audio.arrays.as_source` takes them.
+            warn: Whether to warn of the notes of the prediction, as `Predictor.predict` does.
+            progress: Called with the seconds of sound that are done, at the end.
 
         Raises:
             AudioError: The recording cannot be used.
             BundleError: As `predict_corpus` does.
         """
+        given = as_source(source)
+        if isinstance(given, tuple):
+            with TemporaryDirectory(prefix="soundscene-") as folder:  # its features are those of a file
+                path = write_array(*given, Path(folder) / "array.wav")
+                try:
+                    found = replace(self._predict(path), source="array")
+                except AudioError as error:
+                    raise AudioError(str(error).replace(str(path), "array")) from None
+        else:
+            found = self._predict(given)
+        for note in found.notes if warn else ():
+            warnings.warn(f"{found.source}: {note}", AudioWarning, stacklevel=2)
+        if progress:
+            progress(found.duration_s)
+        return found
+
+    def _predict(self, path: str | Path) -> ScenePrediction:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AudioWarning)  # its notes say the same
             corpus = self.read(Recording(Path(path), self.scenes[0], str(path)))
@@ -228,7 +250,7 @@ class SavedSystem:
 
     def _attempt(self, path: str | Path) -> tuple[str | Path, ScenePrediction | SceneError]:
         try:
-            return path, self.predict(path)
+            return path, self._predict(path)
         except SceneError as error:
             return path, error
         except Exception as error:

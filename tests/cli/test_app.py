@@ -25,7 +25,7 @@ from soundscene.bundle import load_model
 from soundscene.cli import terminal as terminal_module
 from soundscene.cli.app import app, main
 from soundscene.cli.tables import PredictionPrinter
-from soundscene.data import scan as scan_module
+from soundscene.data import table as table_module
 from soundscene.data.manifest import Manifest
 from soundscene.experiment import request as request_module
 from soundscene.predictor import Predictor
@@ -236,10 +236,10 @@ def test_long_names_are_not_cut(model: Path, tmp_path: Path, capfd: pytest.Captu
 
 
 def test_ctrl_c_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    def stop(*_: object) -> NoReturn:
+    def stop(*_: object, **__: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scan_module, "list_folder", stop)
+    monkeypatch.setattr(table_module, "list_folder", stop)
     assert run("scan", tmp_path, "--out", tmp_path / "m.csv") == 130
     assert capfd.readouterr().err == "soundscene: Interrupted. Nothing was written.\n"
     monkeypatch.setattr(request_module, "read_seeds", stop)
@@ -267,7 +267,7 @@ def test_a_missing_extra_is_one_line_and_a_missing_part_of_ours_a_bug(
     def lacking(*_: object) -> NoReturn:
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
-    monkeypatch.setattr(scan_module, "list_folder", lacking)
+    monkeypatch.setattr(table_module, "list_folder", lacking)
     assert run("scan", tmp_path, "--out", tmp_path / "m.csv") == 2
     assert capfd.readouterr().err == (
         'soundscene: scan needs scikit-learn, which is not installed: pip install "soundscene[train]"\n'

@@ -3,10 +3,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+import soundscene
 from soundscene.data.manifest import Manifest
 from soundscene.data.store import FeatureStore
+from soundscene.errors import AudioError, BundleError
+from soundscene.loading import load_any
+from soundscene.prediction import ScenePrediction
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import build, specs
 from soundscene.systems.system import FitContext
@@ -74,3 +80,26 @@ def test_everything_else_refuses_it_in_one_line(
     told = " ".join(capfd.readouterr().err.split())
     assert any(part in told for part in ("a model of the system hog", "are printed", "has no head softmax")), told
     assert "Traceback" not in told
+
+
+def test_the_functions_take_it_too(model: Path, manifest: Path) -> None:
+    sound = manifest.parent / "rain" / "0.wav"
+    from_file = soundscene.predict(model, sound)
+    samples, rate = soundfile.read(sound, dtype="float32")
+    from_array = soundscene.predict(load_any(model, "soundscene.predict"), (samples, rate))
+    assert isinstance(from_file, ScenePrediction)
+    assert isinstance(from_array, ScenePrediction)
+    assert from_array.source == "array"
+    np.testing.assert_allclose(from_array.posterior, from_file.posterior, atol=1e-6)
+    scores = soundscene.evaluate(model, manifest, test="fold=1", workers=1)
+    assert (scores.n_recordings, scores.n_trained_on) == (3, 3)
+    refused = ((rate, samples), r"expected \(samples, sample rate\)"), ((np.ones((9, 2)), rate), r"hand in samples\.T")
+    for swapped, message in refused:
+        with pytest.raises(AudioError, match=message):
+            soundscene.predict(model, swapped)
+    with pytest.raises(AudioError, match=r"^array: .*digital silence"):
+        soundscene.predict(model, (np.zeros(rate), rate))
+    with pytest.raises(BundleError, match=r"system hog, which predict.*soundscene\.predict and soundscene\.evaluate"):
+        soundscene.load(model)
+    with pytest.raises(BundleError, match=r"soundscene\.predict and soundscene\.evaluate can use"):
+        soundscene.embed(load_any(model, "soundscene.predict"), sound)
