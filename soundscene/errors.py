@@ -13,6 +13,10 @@ class AudioError(SceneError):
     """A sound file or an array of samples cannot be used."""
 
 
+class FormatError(AudioError):
+    """A file is in no format that can be decoded, or holds no sound at all."""
+
+
 class AudioWarning(UserWarning):
     """A recording can be used, but the prediction may be worse; the text says why."""
 

@@ -18,6 +18,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "parquet": _PARQUET,
     "av": {"av": "PyAV"},
     "onnx": {"onnxruntime": "ONNX Runtime", "onnx": "ONNX"},
+    "serve": {"fastapi": "FastAPI", "uvicorn": "Uvicorn", "websockets": "websockets"},
     "live": {**_TORCH, "sounddevice": "sounddevice"},
     "train": _TRAIN,
     "explain": {**_TORCH, **_PLOT, "captum": "Captum"},
@@ -38,10 +39,15 @@ def require(what: str, *extras: str) -> None:
     Raises:
         SceneError: A module is missing; the message names the extras that bring it and all others.
     """
-    lacking = [extra for extra in extras if not all(map(_installed, EXTRAS[extra]))]
+    lacking = [extra for extra in extras if not is_installed(extra)]
     if lacking:
         name = next(name for module, name in EXTRAS[lacking[0]].items() if not _installed(module))
         raise SceneError(_message(what, name, ",".join(lacking)))
+
+
+def is_installed(extra: str) -> bool:
+    """Return whether all modules of an extra can be imported, without importing them."""
+    return all(map(_installed, EXTRAS[extra]))
 
 
 def explain_missing(what: str, error: ModuleNotFoundError) -> str | None:

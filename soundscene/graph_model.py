@@ -4,7 +4,7 @@ The graph takes samples and gives posteriors (`soundscene export`), so the front
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -133,10 +133,12 @@ class GraphSource:
         model: The model.
         hop: Samples from one segment's start to the next.
         hold: Samples that wait to be computed together.
+        details: Names of further outputs of each segment, such as "images/att-crnn-mel"; a stream gives them as features
+            behind the first.
     """
 
-    def __init__(self, model: GraphModel, hop: int, hold: int) -> None:
-        self.model, self.hop, self.hold = model, hop, hold
+    def __init__(self, model: GraphModel, hop: int, hold: int, details: tuple[str, ...] = ()) -> None:
+        self.model, self.hop, self.hold, self.details = model, hop, hold, details
 
     def stream(self) -> "GraphStream":
         """Return a new stream for one recording."""
@@ -161,7 +163,9 @@ class GraphStream:
         self._missing = self._model.audio.segment_samples
         self._flushed = False
         width = 2 * len(self._model.scenes) + bool(self._model.familiarity) + sum(self._model.sizes)
-        self._nothing = SegmentFeatures((np.zeros((0, width)),), np.zeros(0), np.zeros(0, np.bool_))
+        shapes = {o.name: o.shape[1:] for o in self._model.session.get_outputs()} if source.details else {}
+        details = (np.zeros((0, *shapes[name]), np.float32) for name in source.details)
+        self._nothing = SegmentFeatures((np.zeros((0, width)), *details), np.zeros(0), np.zeros(0, np.bool_))
 
     def push(self, samples: Samples) -> SegmentFeatures:
         """Return the outputs of the segments that these samples complete, unless they are held back.
@@ -202,12 +206,13 @@ class GraphStream:
     def _run(self, last: bool) -> SegmentFeatures:
         samples = np.concatenate([np.zeros(0, np.float32), *self._waiting])
         self._waiting, self._n_waiting = [], 0
-        outputs, self._state = run_block(self._model, self._state, samples, last, self._source.hop)
+        names = [*self._model.outputs, *self._source.details]
+        outputs, self._state = run_block(self._model, self._state, samples, last, self._source.hop, names)
         following = int(self._state[f"{_STATE}counts"][4])
         self._missing = max(1, following + self._model.audio.segment_samples - self._n)
-        starts, silent, *values = outputs
+        starts, silent, *values = outputs[: len(self._model.outputs)]
         rows = np.concatenate([v if v.ndim == 2 else v[:, None] for v in values], axis=1)
-        return SegmentFeatures((rows,), starts, silent)
+        return SegmentFeatures((rows, *outputs[len(self._model.outputs) :]), starts, silent)
 
     def _open(self) -> None:
         if self._flushed:
@@ -229,7 +234,12 @@ def initial_state(session: Any) -> dict[str, np.ndarray]:
 
 
 def run_block(
-    model: GraphModel, state: dict[str, np.ndarray], samples: Samples, last: bool, hop: int
+    model: GraphModel,
+    state: dict[str, np.ndarray],
+    samples: Samples,
+    last: bool,
+    hop: int,
+    names: Sequence[str] | None = None,
 ) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
     """Run a stateful graph on a block.
 
@@ -239,15 +249,16 @@ def run_block(
         samples: Any number.
         last: Whether no samples follow.
         hop: Samples from one segment's start to the next.
+        names: Outputs to compute, by default `GraphModel.outputs`.
 
     Returns:
-        `GraphModel.outputs` of the segments that are complete, and the state after the block.
+        The outputs of the segments that are complete, and the state after the block.
 
     Raises:
         BundleError: ONNX Runtime cannot compute it.
     """
     inputs = {"samples": samples, "last": np.array(last), "hop": np.array(hop, np.int64), **state}
-    names = model.outputs
+    names = model.outputs if names is None else names
     after = [_NEXT + name.removeprefix(_STATE) for name in state]
     try:
         values = model.session.run([*names, *after], inputs)

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Shaped
@@ -90,6 +91,40 @@ class Update:
     def delay_s(self) -> float:
         """Seconds from the end of the segment's sound to the prediction: the algorithm's look-ahead plus the latency."""
         return max(0.0, self.heard_s - self.end_s) + self.latency_s
+
+    def to_dict(self, dropouts: int = 0, overruns: int = 0) -> dict[str, Any]:
+        """Convert to plain values for JSON, numbers to six digits: the line of `soundscene listen --format jsonl`.
+
+        Args:
+            dropouts: Times that the input lost samples so far.
+            overruns: Times that the reader was late so far.
+        """
+        row, best = (
+            self.segment_posterior,
+            None if self.segment_posterior is None else int(np.argmax(self.segment_posterior)),
+        )
+        plain: dict[str, Any] = {
+            "start_s": self.start_s,
+            "end_s": self.end_s,
+            "scene": self.scene,
+            "probability": self.probability,
+            "n_segments": self.n_segments,
+            "silent": self.silent,
+            "lost_s": self.lost_s,
+            "segment_scene": None if best is None else self.scenes[best],
+            "segment_probability": None if row is None or best is None else float(row[best]),
+            "latency_s": self.latency_s,
+            "delay_s": self.delay_s,
+            "dropouts": dropouts,
+            "overruns": overruns,
+            "unfamiliarity": self.unfamiliarity,
+            "unknown": self.unknown,
+        }
+        plain = {key: round(value, 6) if isinstance(value, float) else value for key, value in plain.items()}
+        for key, posterior in (("posterior", self.posterior), ("segment_posterior", row)):
+            named = None if posterior is None else [round(float(p), 6) for p in posterior]
+            plain[key] = named and dict(zip(self.scenes, named, strict=True))
+        return plain
 
 
 class Listener:

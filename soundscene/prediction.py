@@ -15,6 +15,7 @@ from soundscene.types import Compared, clock, is_unknown
 if TYPE_CHECKING:
     from soundscene.plotting.prediction_figure import Axes
 
+UNKNOWN = "unknown"  # in place of a scene
 MOST_CARDS = 20  # of a list shown in a notebook
 
 
@@ -76,8 +77,13 @@ class ScenePrediction(Compared):
         order = np.argsort(-self.posterior, kind="stable")[: max(n, 0)]
         return [(self.scenes[i], float(self.posterior[i])) for i in order]
 
-    def to_dict(self, with_segments: bool = False) -> dict[str, Any]:
-        """Convert to plain values for JSON, the source as "path", seconds to the millisecond."""
+    def to_dict(self, with_segments: bool = False, label_unknown: bool = False) -> dict[str, Any]:
+        """Convert to plain values for JSON, the source as "path", seconds to the millisecond.
+
+        Args:
+            with_segments: Whether to include the segments.
+            label_unknown: Whether the scene of an out-of-distribution recording is `UNKNOWN`, without a probability.
+        """
         plain: dict[str, Any] = {
             "path": self.source,
             "duration_s": round(self.duration_s, 3),
@@ -89,6 +95,8 @@ class ScenePrediction(Compared):
             "unknown": self.unknown,
             "notes": list(self.notes),
         }
+        if label_unknown and self.unknown:
+            plain |= {"scene": UNKNOWN, "probability": None}
         if with_segments:
             plain["segments"] = [
                 {"start_s": s.start_s, "end_s": s.end_s, "posterior": self._named(s.posterior)} for s in self.segments

@@ -113,15 +113,22 @@ class Predictor:
             return [self.predict(item) for item in source]
         return self.predict(source)
 
-    def predict(self, source: Source, warn: bool = True, progress: Callable[[float], None] | None = None) -> ScenePrediction:
+    def predict(
+        self,
+        source: Source,
+        warn: bool = True,
+        progress: Callable[[float], None] | None = None,
+        check: Callable[[float], None] | None = None,
+    ) -> ScenePrediction:
         """Predict one source.
 
-        A second thread decodes a file. Memory grows with the length by one posterior per segment.
+        A second thread decodes a file, without `check`. Memory grows with the length by one posterior per segment.
 
         Args:
             source: A file, samples with their rate, or what else `audio.arrays.as_source` takes.
             warn: Whether to warn of the notes of the prediction.
             progress: Called with the seconds of sound that are done.
+            check: Called with the seconds of sound decoded so far, after each block; what it raises ends the prediction.
 
         Raises:
             AudioError: The recording cannot be used; the message says why.
@@ -130,16 +137,19 @@ class Predictor:
             AudioWarning: Something may make the prediction worse; it is in `notes` too.
         """
         with one_blas_thread():
-            prediction = self._predict(*self._sound(source), progress)
+            prediction = self._predict(*self._sound(source, check), progress)
         for note in prediction.notes if warn else ():
             warnings.warn(f"{prediction.source}: {note}", AudioWarning, stacklevel=2)
         return prediction
 
-    def embed(self, source: Source) -> tuple[Float64[np.ndarray, " segment"], list[Float32[np.ndarray, "segment _"]]]:
+    def embed(
+        self, source: Source, check: Callable[[float], None] | None = None
+    ) -> tuple[Float64[np.ndarray, " segment"], list[Float32[np.ndarray, "segment _"]]]:
         """Compute what the heads of each member read, for every voting segment of a source.
 
         Args:
             source: As in `predict`.
+            check: As in `predict`.
 
         Returns:
             Start of each segment in seconds, and for each member its embeddings [segment, embedding].
@@ -147,7 +157,7 @@ class Predictor:
         Raises:
             AudioError: The recording cannot be used, or is digital silence throughout.
         """
-        name, sound, through = self._sound(source)
+        name, sound, through = self._sound(source, check)
         starts: list[float] = []
         rows: list[list[Float32[np.ndarray, "segment _"]]] = [[] for _ in self.model.member_names]
         with one_blas_thread(), closing(self._pieces(sound, through)) as pieces:
@@ -224,9 +234,15 @@ class Predictor:
         """
         return listen(Listener(self.model, self.head, sample_rate, hop_s, window_s, keep=self.keep), array_arrivals(blocks))
 
-    def _sound(self, source: Source) -> tuple[str, AudioFile | AudioArray, _Through]:
+    def _sound(
+        self, source: Source, check: Callable[[float], None] | None = None
+    ) -> tuple[str, AudioFile | AudioArray, _Through]:
         """Return the name of a source, what reads it, and what it is read through: a file in a thread of its own."""
         given = as_source(source)
+        if check:
+            through = partial(checked, check, self.model.audio.sample_rate)
+            sound = AudioArray(*given, self.model.audio) if isinstance(given, tuple) else AudioFile(given, self.model.audio)
+            return "array" if isinstance(given, tuple) else str(given), sound, through
         if isinstance(given, tuple):
             return "array", AudioArray(*given, self.model.audio), iter
         return str(given), AudioFile(given, self.model.audio), read_ahead
@@ -307,6 +323,22 @@ def _until(stop: threading.Event, blocks: _Blocks) -> _Blocks:
         for block in blocks:
             if stop.is_set():
                 raise AudioError("stopped before its end")
+            yield block
+
+
+def checked(check: Callable[[float], None], sample_rate: int, blocks: _Blocks) -> _Blocks:
+    """Yield blocks of samples, until `check` raises an error.
+
+    Args:
+        check: Called with the seconds decoded so far.
+        sample_rate: Hz.
+        blocks: Of a recording.
+    """
+    n = 0
+    with closing(blocks):
+        for block in blocks:
+            n += len(block)
+            check(n / sample_rate)
             yield block
 
 

@@ -213,6 +213,12 @@ def write_csv(decoded: Timeline, stream: TextIO, safe: bool = False, header: boo
         writer.writerow([path, *seconds, scene, f"{row['probability']:.6f}", change_cell, *times])
 
 
+def json_rows(decoded: Timeline) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `rows` for JSON, numbers to six digits."""
+    for row in rows(decoded):
+        yield {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
+
+
 def write_json_lines(decoded: Timeline, stream: TextIO) -> None:
     """Write a line of JSON (ASCII) per span, a missing change_probability as null.
 
@@ -220,8 +226,8 @@ def write_json_lines(decoded: Timeline, stream: TextIO) -> None:
         decoded: The timeline.
         stream: Text file to write to.
     """
-    for row in rows(decoded):
-        stream.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+    for row in json_rows(decoded):
+        stream.write(json.dumps(row) + "\n")
 
 
 def write_labels(decoded: Timeline, stream: TextIO) -> None:

@@ -34,6 +34,8 @@ BASES = {  # networks are nn.Module, recipes msgspec's records, and errors one f
     *("BaseEstimator", "ClassifierMixin", "TransformerMixin"),  # what scikit-learn's tools call
     "StandardScaler",  # scikit-learn's, with a floor
     "Protocol",  # what a backbone must have, which others may write
+    *("H11Protocol", "uvicorn.Server"),  # uvicorn asks for them, and has no other way to limit a header or to drain
+    "AudioError",  # of which an unknown format is a kind, with a status of its own over HTTP
     "torch.autograd.Function",  # PyTorch takes an operation with a gradient of its own as a subclass only
 }
 

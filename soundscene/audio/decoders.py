@@ -21,7 +21,7 @@ from soundscene.audio.contents import read_contents
 from soundscene.audio.foreign import foreign_blocks, open_foreign, undecodable
 from soundscene.audio.quiet import quiet
 from soundscene.audio.timing import Blocks, SampleClock, at_rate
-from soundscene.errors import AudioError
+from soundscene.errors import AudioError, FormatError
 from soundscene.files import url_hint
 
 _BLOCK_VALUES = 1 << 16  # samples times channels, of two or more, that are decoded at once
@@ -82,7 +82,7 @@ def open_decoder(path: Path, stack: ExitStack) -> Decoder:
         sound = stack.enter_context(_open_soundfile(file, part, alone=True))
     except soundfile.LibsndfileError as error:
         if what := not_audio(head):
-            raise AudioError(f"{path}: is not an audio file but {what}") from None
+            raise FormatError(f"{path}: is not an audio file but {what}") from None
         why = f"{_UNKNOWN} ({error.error_string.rstrip('.')})"
         if others and not any(part.prefix or part.lost or part.span_s is not None for part in contents.parts):
             foreign = tuple(replace(part, foreign=True) for part in contents.parts)

@@ -11,7 +11,7 @@ from soundscene.audio.child import Message, messages
 from soundscene.audio.containers import Part, unread
 from soundscene.audio.ffmpeg import Facts
 from soundscene.audio.timing import Blocks, Resampler, SampleClock
-from soundscene.errors import AudioError
+from soundscene.errors import AudioError, FormatError
 from soundscene.extras import install
 
 _SLACK_S = 0.5  # containers state durations with the codec's padding, or without
@@ -61,16 +61,16 @@ def open_foreign(path: Path, part: Part, stack: ExitStack, why: str, notes: list
         AudioError: FFmpeg is not installed, or cannot decode it.
     """
     if find_spec("av") is None:  # an extra
-        raise AudioError(f"{path}: {why}; if it is m4a, video or another format that FFmpeg knows, {install('av')}")
+        raise FormatError(f"{path}: {why}; if it is m4a, video or another format that FFmpeg knows, {install('av')}")
     decoded = stack.enter_context(closing(messages(path, part.start, part.end)))
     facts, _ = next(decoded)
     match facts["kind"]:
         case "foreign":
-            raise AudioError(f"{path}: {why}, and FFmpeg does not know it either; it is damaged or not an audio file")
+            raise FormatError(f"{path}: {why}, and FFmpeg does not know it either; it is damaged or not an audio file")
         case "no audio":
-            raise AudioError(f"{path}: contains no audio, only {facts['why']}")
+            raise FormatError(f"{path}: contains no audio, only {facts['why']}")
         case "no decoder":
-            raise AudioError(
+            raise FormatError(
                 f"{path}: its audio is of a kind that FFmpeg has no decoder for; is it protected, or damaged? Convert it to "
                 "WAV or FLAC with the program that made it"
             )

@@ -90,6 +90,11 @@ class PcmStream:
         self.n_rest = len(rest)
 
 
+def bytes_per_sample(sample_type: SampleType) -> int:
+    """Return the bytes of a sample of one channel."""
+    return _BYTES[sample_type]
+
+
 def decode_pcm(data: bytes, n_channels: int, sample_type: SampleType) -> Float32[np.ndarray, "native channel"]:
     """Decode bytes to samples; integers are scaled to [-1, 1).
 

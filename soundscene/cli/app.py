@@ -26,6 +26,7 @@ from soundscene.cli.listen import listen
 from soundscene.cli.outputs import is_one_file, option
 from soundscene.cli.predict import predict
 from soundscene.cli.scan import scan
+from soundscene.cli.serve import serve
 from soundscene.cli.terminal import bar, complain, out
 from soundscene.cli.timeline import timeline
 from soundscene.cli.train import train
@@ -94,6 +95,7 @@ _COMMANDS = (
     report,
     export,
     budget,
+    serve,
     backbone,
     demo,
 )

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TextIO
 
-import numpy as np
-
 from soundscene.audio.microphone import Microphone, list_inputs
 from soundscene.audio.pcm import Arrival, PcmStream, SampleType
 from soundscene.audio.piped import Pipe, read_header
@@ -183,22 +181,12 @@ def row(update: Update, counts: Counts) -> dict[str, Any]:
         update: The prediction; values of segments that did not vote are None.
         counts: What went missing so far.
     """
-    posterior = update.segment_posterior
-    best = None if posterior is None else int(np.argmax(posterior))
-    values = (
-        *(update.start_s, update.end_s, update.scene, update.probability, update.n_segments, update.silent, update.lost_s),
-        *((None, None) if posterior is None or best is None else (update.scenes[best], float(posterior[best]))),
-        *(update.latency_s, update.delay_s, counts.dropouts, counts.overruns, update.unfamiliarity, update.unknown),
-    )
-    return dict(zip(COLUMNS, (round(v, 6) if isinstance(v, float) else v for v in values), strict=True))
+    document = update.to_dict(counts.dropouts, counts.overruns)
+    return {name: document[name] for name in COLUMNS}
 
 
 def _json(update: Update, counts: Counts) -> str:
-    document = row(update, counts)
-    for name, posterior in (("posterior", update.posterior), ("segment_posterior", update.segment_posterior)):
-        values = None if posterior is None else [round(float(p), 6) for p in posterior]
-        document[name] = values and dict(zip(update.scenes, values, strict=True))
-    return json.dumps(document)
+    return json.dumps(update.to_dict(counts.dropouts, counts.overruns))
 
 
 def _csv(update: Update, counts: Counts, safe: bool = False) -> str:

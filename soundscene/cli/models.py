@@ -45,7 +45,7 @@ def check_model(command: str, model: Path, others: Sequence[str | Path] = ()) ->
         if Path(other).suffix.lower() in _MODELS or _is_model(Path(other)):
             rest = [*others[:number], model, *others[number + 1 :]]
             raise BundleError(f"{model}: is {what}, and the model comes first: {_line(command, other, *rest)}")
-    given = {"info": (), "listen": (), "evaluate": others, "explain": others}.get(command, (model, *others))
+    given = {"info": (), "listen": (), "serve": (), "evaluate": others, "explain": others}.get(command, (model, *others))
     meant = _line(command, "MODEL.safetensors", *given)
     raise BundleError(f"{model}: is {what}, expected a {SUFFIX} file, which `soundscene train` writes: {meant}")
 

@@ -9,10 +9,9 @@ from typing import Any
 
 from soundscene.batch.rows import as_text, write_parquet_rows
 from soundscene.cli.outputs import FileForm
-from soundscene.prediction import ScenePrediction
+from soundscene.prediction import UNKNOWN, ScenePrediction
 from soundscene.texts import csv_cell
 
-UNKNOWN = "unknown"  # in place of a scene
 COLUMNS = ("path", "start_s", "end_s", "scene", "probability")
 RowValues = tuple[str | float | None, ...]
 

@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from soundscene.cli.layout import WIDE, Cut, fitted, print_table, shortened, titled, width_of
-from soundscene.cli.rows import UNKNOWN, csv_values, values_of
-from soundscene.prediction import ScenePrediction
+from soundscene.cli.rows import csv_values, values_of
+from soundscene.prediction import UNKNOWN, ScenePrediction
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.texts import csv_cell, show
 from soundscene.types import Head
@@ -139,9 +139,9 @@ class PredictionPrinter:
                 self._write(csv_values(row))
             self._stream.flush()  # a reader of a pipe need not wait for the last file
         elif self._form == "jsonl":
-            self._line(prediction.to_dict(self._with_segments) | self._label(unknown))
+            self._line(prediction.to_dict(self._with_segments, self._unknown))
         elif self._form == "json":
-            self._documents.append(prediction.to_dict(self._with_segments) | self._label(unknown))
+            self._documents.append(prediction.to_dict(self._with_segments, self._unknown))
         else:
             second = prediction.posterior.argsort()[-1 if unknown else -2]
             cells = (
@@ -155,9 +155,6 @@ class PredictionPrinter:
 
     def _write(self, cells: Sequence[str]) -> None:
         self._csv.writerow([csv_cell(cell, self._safe_csv) for cell in cells])
-
-    def _label(self, unknown: bool) -> dict[str, Any]:
-        return {"scene": UNKNOWN, "probability": None} if unknown else {}
 
     def add_unreadable(self, path: str, error: str) -> None:
         """Add a file without a prediction, which has a line of its own in jsonl only.

@@ -105,6 +105,7 @@ def analyse_recording(
     from_s: float = 0.0,
     most: int = SEGMENTS,
     member: str | None = None,
+    name: str | None = None,
 ) -> RecordingView:
     """Classify a recording and keep attention, attribution and posteriors.
 
@@ -118,6 +119,7 @@ def analyse_recording(
         from_s: Where the part drawn begins, s.
         most: Number of segments drawn, at most.
         member: Name of the member drawn in detail, as in `choose_member`.
+        name: Of the recording in the picture; by default that of its file.
 
     Raises:
         AudioError: A sound that cannot be used, or one that ends before `from_s`.
@@ -153,8 +155,8 @@ def analyse_recording(
     if not len(images):
         raise AudioError(f"{sound}: nothing to draw from {from_s:g} s on, its last segment ends at {end_s[-1]:g} s")
     fused = np.exp(temper(np.cumsum(log_posterior[~silent], axis=0), model.temperature[head]))
-    name = scene and match_name(scene, model.scenes)
-    attributed = model.scenes.index(name) if name else int(fused[-1].argmax())
+    wanted = scene and match_name(scene, model.scenes)
+    attributed = model.scenes.index(wanted) if wanted else int(fused[-1].argmax())
     spatial, temporal = attention(drawn, images) if drawn.has_attention else (None, None)
     part = PlottedSegment(
         int(np.flatnonzero(end_s > from_s + 1e-6)[0]),
@@ -166,7 +168,7 @@ def analyse_recording(
         attribute(drawn, images, attributed, head),
     )
     return RecordingView(
-        sound.name, file.duration_s, model.scenes, head, attributed, audio.segment_s,
+        name or sound.name, file.duration_s, model.scenes, head, attributed, audio.segment_s,
         start_s, silent, np.exp(log_posterior), end_s[~silent], fused, part, (*file.notes, *stream.notes(model.front_end)),
         drawn.name, others(model, drawn),
     )  # fmt: skip

@@ -55,6 +55,7 @@ def explain_recording(
     from_s: float = 0.0,
     most: int = SEGMENTS,
     member: str | None = None,
+    name: str | None = None,
 ) -> tuple[RecordingView, tuple[str, ...]]:
     """Draw how a model classifies a recording as PNG, SVG or an HTML page, by the suffix of `out`.
 
@@ -67,6 +68,7 @@ def explain_recording(
         from_s: Where the part drawn begins, s.
         most: Number of segments drawn, at most.
         member: Name of the member drawn in detail, as in `choose_member`.
+        name: Of the recording in the picture; by default that of its file.
 
     Returns:
         The numbers drawn, and notes: what is left out, and how complete the attributions are.
@@ -75,7 +77,7 @@ def explain_recording(
         SceneError: Of any kind. An output that cannot be written is refused before anything is computed.
     """
     suffix = check_output(out, SUFFIXES)
-    view = analyse_recording(model, sound, head=head, scene=scene, from_s=from_s, most=most, member=member)
+    view = analyse_recording(model, sound, head=head, scene=scene, from_s=from_s, most=most, member=member, name=name)
     _, drawn = choose_member(model, member)
     features, sample_rate = drawn.recipe.features, drawn.recipe.audio.sample_rate
     centres_hz = band_centres_hz(drawn.recipe)

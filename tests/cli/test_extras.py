@@ -34,6 +34,8 @@ LACKING: list[tuple[str, str, str]] = [
     ("predict m.onnx a.wav", "predict needs ONNX Runtime", "onnx"),
     ("timeline m.onnx a.wav", "timeline needs ONNX Runtime", "onnx"),
     ("listen m.onnx --stdin", "listen needs ONNX Runtime", "onnx"),
+    ("serve m", "serve needs PyTorch", "torch,serve"),
+    ("serve m.onnx", "serve needs ONNX Runtime", "onnx,serve"),
     ("demo --out demo", "demo needs PyTorch", "train,plot"),
 ]
 
