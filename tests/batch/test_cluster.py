@@ -4,6 +4,7 @@ benchmarks/batch_cluster.py does the same through the command line, with any mod
 """
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from soundscene.batch.sources import sources
 from soundscene.errors import SceneError
 from soundscene.jobs.ray import versions_here
 from soundscene.predictor import load
+from tests.support.crashing import crashing_libsndfile
 from tests.support.tiny import recording, write
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")  # of Ray Data, about its own settings
@@ -129,6 +131,24 @@ def test_a_killed_node_changes_no_row_and_doubles_none(dying: Cluster, model: Pa
     assert shards == list(range(1, N + 1))
     assert (tally.rows, tally.broken, tally.skipped) == (N, 1, 0)
     assert read(out).equals(alone(model, paths, tmp_path / "local"))
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_decoder_that_crashes_on_a_node_costs_one_row(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["0.wav", "1crash.wav", "2.wav", "3.wav", "4.wav", "5crash.wav"]
+    paths = [str(write(tmp_path / "sounds" / name, recording("rain", 2.2, n))) for n, name in enumerate(names)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(crashing_libsndfile(tmp_path / "site")), *sys.path]))
+    with two_nodes() as cluster:
+        tally = run_batch_on_cluster(model, made_by(model), paths, str(tmp_path / "out"), str(cluster.address), 3)
+    assert (tally.rows, tally.broken, tally.shards) == (6, 2, 2)
+    rows = read(tmp_path / "out")
+    assert rows.column("path").to_pylist() == paths
+    for path, scene, error in zip(paths, rows.column("scene").to_pylist(), rows.column("error").to_pylist(), strict=True):
+        crashed = "crash" in Path(path).name
+        assert bool(scene) != crashed
+        assert (error or "").startswith("crashes its decoder (exit code -11); it is damaged" if crashed else "")
+    assert len(list((tmp_path / "out").iterdir())) == 3, "run.json and two shards, no mark of one that was begun"
 
 
 @pytest.mark.cluster
