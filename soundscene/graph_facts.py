@@ -14,6 +14,7 @@ from soundscene.types import Head
 
 FORMAT, VERSION = "soundscene graph", 1
 STATEFUL, WHOLE = "stateful", "whole"
+GIVEN = "given_"  # before the name of an output that may be given instead
 HEADS: tuple[Head, ...] = ("svm", "softmax")
 
 

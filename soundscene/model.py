@@ -100,6 +100,10 @@ class Model:
         sources = [*shared, *(member.source(self.audio, segment_hop_s, version) for member in others)]
         return JoinedFrontEnd(sources, [columns.index(member.name) for member in self.members])
 
+    def for_many(self) -> "Model":
+        """Return this model: it has one form only, see `SceneModel`."""
+        return self
+
     def embed(self, features: Features) -> Embeddings:
         """Compute the embeddings of each member.
 

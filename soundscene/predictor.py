@@ -32,6 +32,7 @@ from soundscene.types import Head, Samples, SegmentFeatures
 Source = str | Path | tuple[ArrayLike, RateLike] | Mapping[str, Any]
 """A file, samples [sample] or [channel, sample] with their rate in Hz, or what else `audio.arrays.as_source` takes."""
 
+FEW = 32  # recordings of one call for which an exported model does not load the compiled front-end
 _Blocks = Generator[Samples, None, None]
 _Through = Callable[[_Blocks], _Blocks]
 
@@ -56,6 +57,8 @@ class Predictor:
         self._threshold = model.familiarity.threshold(keep) if model.familiarity else None
         self._version = front_end
         self._front_end = model.build_front_end(version=front_end)
+        self._many: Predictor | None = None
+        self._building = threading.Lock()
         lacking = model.lacking(self.head)
         self._model_notes = (lacking,) if lacking else ()
 
@@ -194,13 +197,18 @@ class Predictor:
                 yield self._attempt(read_ahead, first[0])
             return
         stop = threading.Event()
-        work = partial(self._attempt, partial(_until, stop))
+        through = partial(_until, stop)
+
+        def work(job: tuple[int, str | Path]) -> tuple[str | Path, ScenePrediction | SceneError]:
+            number, path = job
+            return (self if number < FEW else self._for_many())._attempt(through, path)
+
         torch = sys.modules.get("torch")  # an exported model needs none
         # of this thread; each worker has its own, but new threads inherit it
         n_threads = torch.get_num_threads() if torch else 0
         begin = partial(torch.set_num_threads, 1) if torch else None
         try:
-            yield from in_order(work, chain(first, rest), workers, begin, stop)
+            yield from in_order(work, enumerate(chain(first, rest)), workers, begin, stop)
         finally:
             if torch:
                 torch.set_num_threads(n_threads)
@@ -246,6 +254,13 @@ class Predictor:
         if isinstance(given, tuple):
             return "array", AudioArray(*given, self.model.audio), iter
         return str(given), AudioFile(given, self.model.audio), read_ahead
+
+    def _for_many(self) -> "Predictor":
+        with self._building:
+            if self._many is None:
+                model = self.model.for_many()
+                self._many = self if model is self.model else Predictor(model, self.head, self.keep, self._version)
+            return self._many
 
     def _attempt(self, through: _Through, path: str | Path) -> tuple[str | Path, ScenePrediction | SceneError]:
         """Predict a file without warnings, whose filters all threads share."""

@@ -67,6 +67,10 @@ class SceneModel(Protocol):
         """
         ...
 
+    def for_many(self) -> "SceneModel":
+        """Return the same model for many recordings: it may take longer to begin, and then less for each."""
+        ...
+
     def embed(self, features: Features) -> Any:
         """Return what `classify` and `unfamiliarity` read of the features of segments."""
         ...

@@ -9,11 +9,13 @@ import onnx
 import pytest
 
 import soundscene
+from soundscene import predictor
 from soundscene.errors import BundleError, RecipeError, SceneError
 from soundscene.export import write
 from soundscene.export.check import Sound, default_sounds
 from soundscene.export.model_graph import stateful_graph
 from soundscene.export.write import export_model
+from soundscene.predictor import Predictor
 from soundscene.timelines import timeline, training_prior
 from tests.support.command_line import run
 from tests.support.installed import run_installed
@@ -59,6 +61,29 @@ def test_predictions_timelines_and_streams_are_those_of_the_model(head: str, mod
         assert one.posterior is not None
         assert other.posterior is not None
         np.testing.assert_allclose(other.posterior, one.posterior, atol=1e-5)
+
+
+def test_of_many_recordings_most_take_the_compiled_front_end(
+    model: Path, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = soundscene.load(model), soundscene.load(exported)
+    monkeypatch.setattr(predictor, "FEW", 2)
+    paths = [write_wav(exported.parent / f"{n}.wav", SOUND[n * RATE :], RATE) for n in range(4)]
+    expected, found = (list(one.predict_each(paths, 2)) for one in (ours, theirs))
+    for (path, a), (other, b) in zip(expected, found, strict=True):
+        assert path == other
+        assert isinstance(a, soundscene.ScenePrediction)
+        assert isinstance(b, soundscene.ScenePrediction)
+        assert a.notes == b.notes
+        np.testing.assert_allclose(b.posterior, a.posterior, atol=1e-5)
+        assert b.unfamiliarity == pytest.approx(a.unfamiliarity, rel=1e-4)
+    alone = theirs.model.for_many()
+    stated = Predictor(alone).predict(paths[3], warn=False)
+    assert isinstance(found[3][1], soundscene.ScenePrediction)
+    np.testing.assert_array_equal(found[3][1].posterior, stated.posterior)
+    first = theirs.predict(paths[1], warn=False)
+    assert isinstance(found[1][1], soundscene.ScenePrediction)
+    np.testing.assert_array_equal(found[1][1].posterior, first.posterior)
 
 
 def test_no_pytorch_is_needed(model: Path, exported: Path, tmp_path: Path) -> None:

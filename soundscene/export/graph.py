@@ -179,6 +179,18 @@ class Graph:
         self._inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], list(shape)))
         return name
 
+    def optional_input(self, name: str, dtype: np.dtype[Any], shape: Shape) -> str:
+        """Add an input that may be left out: nothing where the size of an axis is a name. ONNX Runtime does not list it.
+
+        Args:
+            name: Its name.
+            dtype: Its type.
+            shape: Its shape.
+        """
+        nothing = np.zeros([0 if isinstance(size, str) else size for size in shape], dtype)
+        self._tensors.append(numpy_helper.from_array(nothing, name))
+        return self.input(name, dtype, shape)
+
     def output(self, value: str, name: str, dtype: np.dtype[Any], shape: Shape) -> None:
         """Make a value an output.
 

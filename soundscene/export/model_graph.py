@@ -28,7 +28,7 @@ from soundscene.export.networks import (
     add_softmax,
     add_svm,
 )
-from soundscene.graph_facts import HEADS
+from soundscene.graph_facts import GIVEN, HEADS
 from soundscene.member import NetworkMember
 from soundscene.model import Model
 
@@ -65,6 +65,12 @@ def members_of(model: Model) -> list[NetworkMember]:
     return members
 
 
+def images_of(member: NetworkMember) -> Output:
+    """Return the log spectrograms of a member as an output."""
+    features, audio = member.recipe.features, member.recipe.audio
+    return Output(f"images/{member.name}", F32, (2, features.n_bands, audio.segment_samples // features.hop))
+
+
 def outputs_of(model: Model) -> list[Output]:
     """Return the outputs of each segment: posteriors first, then unfamiliarity, then those of each member."""
     n_scenes = len(model.scenes)
@@ -72,9 +78,9 @@ def outputs_of(model: Model) -> list[Output]:
     if model.familiarity:
         outputs.append(Output("unfamiliarity", F64, ()))
     for member in members_of(model):
-        features, audio = member.recipe.features, member.recipe.audio
-        frames = audio.segment_samples // features.hop
-        outputs.append(Output(f"images/{member.name}", F32, (2, features.n_bands, frames)))
+        image = images_of(member)
+        frames = image.shape[-1]
+        outputs.append(image)
         outputs.append(Output(f"embedding/{member.name}", F32, (member.network.softmax.in_features,)))
         if member.has_attention:
             outputs.append(Output(f"temporal_attention/{member.name}", F32, (frames,)))
@@ -103,7 +109,11 @@ def stateful_graph(model: Model, metadata: dict[str, str], int8: bool = False) -
     starts_s = g.op("Div", g.cast(segments.starts, F64), g.constant(model.audio.sample_rate, F64))
     g.output(starts_s, "start_s", F64, ["segment"])
     outputs = [Output("silent", BOOL, ()), *outputs_of(model)]
-    for value, one in zip(_of_segments(g, model, segments), outputs, strict=True):
+    given = [
+        g.optional_input(f"{GIVEN}{one.name}", one.dtype, ["given", *one.shape])
+        for one in (images_of(member) for member in members_of(model))
+    ]
+    for value, one in zip(_of_segments(g, model, segments, given), outputs, strict=True):
         g.output(value, one.name, one.dtype, ["segment", *one.shape])
     for name, (dtype, shape) in shapes.items():
         after_shape = [f"next_{size}" if isinstance(size, str) else size for size in shape]
@@ -151,23 +161,37 @@ def whole_graph(model: Model, metadata: dict[str, str], int8: bool = False) -> o
     return g.model(metadata)
 
 
-def _of_segments(g: Graph, model: Model, segments: Segments) -> list[str]:
-    """Silence and `outputs_of` of each segment; of none, the network is not run."""
-    outputs = [Output("silent", BOOL, ()), *outputs_of(model)]
+def _of_segments(g: Graph, model: Model, segments: Segments, given: Sequence[str] = ()) -> list[str]:
+    """Silence and `outputs_of` of each segment; of none, the network is not run.
 
-    def some(b: Graph) -> list[str]:
+    Args:
+        g: The graph.
+        model: The model.
+        segments: Of the samples.
+        given: Images of each member, for which the network is run where the samples complete no segment.
+    """
+    recipes = [member.recipe.features for member in members_of(model)]
+    images = [images_of(member) for member in members_of(model)]
+    outputs = outputs_of(model)
+
+    def heard(b: Graph) -> list[str]:
         waves = add_waves(b, model.audio, segments)
-        return [add_silent(b, waves), *_members(b, model, waves)]
+        return [add_silent(b, waves), *add_images(b, model.audio, recipes, waves)]
 
-    def none(b: Graph) -> list[str]:
-        return [b.constant(np.zeros((0, *one.shape)), one.dtype) for one in outputs]
+    def unheard(b: Graph) -> list[str]:
+        return [b.constant([], BOOL), *(given or _nothing(b, images))]
 
-    return g.either(g.op("Greater", segments.n, g.constant(0, INT)), some, none)
+    silent, *found = g.either(g.op("Greater", segments.n, g.constant(0, INT)), heard, unheard)
+    some = g.op("Greater", g.size(found[0], 0), g.constant(0, INT))
+    return [silent, *g.either(some, lambda b: _members(b, model, found), lambda b: _nothing(b, outputs))]
 
 
-def _members(g: Graph, model: Model, waves: str) -> list[str]:
+def _nothing(g: Graph, outputs: Sequence[Output]) -> list[str]:
+    return [g.constant(np.zeros((0, *one.shape)), one.dtype) for one in outputs]
+
+
+def _members(g: Graph, model: Model, images: Sequence[str]) -> list[str]:
     members = members_of(model)
-    images = add_images(g, model.audio, [member.recipe.features for member in members], waves)
     embedded = [add_network(g, member.network, image) for member, image in zip(members, images, strict=True)]
     by_head = {
         "softmax": [add_softmax(g, one.logits) for one in embedded],

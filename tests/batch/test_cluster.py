@@ -135,7 +135,9 @@ def test_a_killed_node_changes_no_row_and_doubles_none(dying: Cluster, model: Pa
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_a_decoder_that_crashes_on_a_node_costs_one_row(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_crashes_on_a_node_costs_one_row(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = ["0.wav", "1crash.wav", "2.wav", "3.wav", "4.wav", "5crash.wav"]
     paths = [str(write(tmp_path / "sounds" / name, recording("rain", 2.2, n))) for n, name in enumerate(names)]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(crashing_libsndfile(tmp_path / "site")), *sys.path]))

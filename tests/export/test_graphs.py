@@ -9,6 +9,7 @@ from soundscene.export.check import Parity, Sound, compare, compare_whole, compu
 from soundscene.export.graph import F32, Graph, quantise
 from soundscene.export.model_graph import stateful_graph, whole_graph
 from soundscene.export.write import facts_of
+from soundscene.graph_facts import GIVEN
 from soundscene.graph_model import GraphModel, open_session
 from soundscene.model import Model
 from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
@@ -151,3 +152,18 @@ def test_constants_are_kept_once() -> None:
 def tiny_graph() -> tuple[Model, GraphModel]:
     model = blank_bundle(TINY.with_settings(SHORT))
     return model, graph_of(model)
+
+
+def test_images_may_be_given_in_place_of_samples() -> None:
+    """The front-end of the project before the network of the graph: what many recordings are predicted by."""
+    model = familiar(blank_pair(TINY.with_settings(SHORT)), "mahalanobis")
+    graph = graph_of(model)
+    many = graph.for_many()
+    assert (graph.compiled, many.compiled) == (False, True)
+    assert many.for_many() is many
+    close(compare(model, many, SOUNDS))
+    earlier = stateful_graph(model, {})
+    for given in [one for one in earlier.graph.initializer if one.name.startswith(GIVEN)]:
+        earlier.graph.initializer.remove(given)
+    graph.session = open_session(earlier.SerializeToString())
+    assert graph.for_many() is graph
