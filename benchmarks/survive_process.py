@@ -210,7 +210,8 @@ def _become(line: list[str], fresh: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     sys.argv = ["soundscene", *line[3:]]
-    sys.stdin, sys.stdout, sys.stderr = (open(n, "r" if n == 0 else "w") for n in range(3))  # noqa: SIM115
+    # closing the number 2 with a stream that another replaces, a process would give it to the next file, its lock
+    sys.stdin, sys.stdout, sys.stderr = (open(n, "r" if n == 0 else "w", closefd=False) for n in range(3))  # noqa: SIM115
     code = 1
     try:
         main_of_soundscene()
