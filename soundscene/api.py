@@ -20,6 +20,7 @@ from jaxtyping import Float32
 from soundscene import timelines
 from soundscene.audio.arrays import as_source
 from soundscene.audio.folders import FolderSearch, sound_files
+from soundscene.batch.embeddings import check_suffix, join_embeddings
 from soundscene.data.manifest import Manifest
 from soundscene.data.scan import N_FOLDS
 from soundscene.data.source import read_source
@@ -183,13 +184,10 @@ def predict(
         SceneError: The model cannot be loaded.
     """
     predictor = load_any(model, "soundscene.predict")
-    sources: Iterable[Any] = source
-    if isinstance(source, str | Path) and Path(source).is_dir():
-        sources = sound_files([Path(source)], FolderSearch())
-    elif not _is_many(source):
+    if not _is_many(source):
         return predictor.predict(as_source(source), warn=False)
     predictions = Predictions()
-    for prediction in _each(predictor, list(sources), workers):
+    for prediction in _each(predictor, list(_sources(source)), workers):
         if isinstance(prediction, SceneError) and errors == "raise":
             raise prediction
         predictions.append(prediction)
@@ -238,34 +236,54 @@ def explain(
 
 
 def embed(
-    model: ModelLike, source: Any, *, member: str | None = None, per: Literal["recording", "segment"] = "recording"
+    model: ModelLike,
+    source: Any,
+    *,
+    member: str | None = None,
+    per: Literal["recording", "segment"] = "recording",
+    errors: Literal["raise", "keep"] = "raise",
+    out: PathLike | None = None,
 ) -> Float32[np.ndarray, "row embedding"]:
     """Compute embeddings: what the heads of a model read.
 
     Args:
         model: File or predictor.
-        source: A recording, or several, as in `predict`.
+        source: A recording, a folder, or several recordings, as in `predict`.
         member: Name of a member; by default the embeddings of all members, one after the other.
         per: A row per recording, the mean over its segments, or a row per segment.
+        errors: Whether an unreadable source ends the call, or a row of NaN stands in its place.
+        out: File to write as well (.npy, .parquet, .csv), with the path of each row, as `soundscene embed` does. A row of
+            NaN is not written.
 
     Returns:
         [recording or segment, embedding], in the order of the sources.
 
     Raises:
         AudioError: A recording cannot be used.
-        SceneError: The model has no such member.
+        SceneError: The model has no such member, or the file cannot be written.
     """
     predictor = load_predictor(model)
-    names = predictor.model.member_names
-    if member is not None and member not in names:
-        raise SceneError(f"member {member!r}: the model has {', '.join(names)}")
-    chosen = [i for i, name in enumerate(names) if member in (None, name)]
-    rows = []
-    for one in map(as_source, source if _is_many(source) else [source]):
-        _, embeddings = predictor.embed(one)
-        joined = np.concatenate([embeddings[i] for i in chosen], axis=1)
-        rows.append(joined if per == "segment" else joined.mean(axis=0, keepdims=True))
-    return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
+    chosen = predictor.members_named(member)
+    if out is not None:
+        require("soundscene.embed", *(["parquet"] if Path(out).suffix.lower() == ".parquet" else []))
+        check_suffix(Path(out))
+    rows: list[tuple[str, Float32[np.ndarray, "row embedding"] | None]] = []
+    for one in _sources(source):
+        try:
+            given = as_source(one)
+            joined = np.concatenate([predictor.embed(given)[1][i] for i in chosen], axis=1)
+            rows.append((_name(given), joined if per == "segment" else joined.mean(axis=0, keepdims=True)))
+        except AudioError:
+            if errors == "raise":
+                raise
+            rows.append((_name(one), None))
+    found = [(name, vectors) for name, vectors in rows if vectors is not None]
+    if out is not None:
+        table = join_embeddings([(name, vector) for name, vectors in found for vector in vectors])
+        table.write(Path(out))
+    width = found[0][1].shape[1] if found else 0
+    nothing = np.full((1, width), np.nan, np.float32)
+    return np.concatenate([np.zeros((0, width), np.float32), *(nothing if v is None else v for _, v in rows)])
 
 
 def _trained(model: ModelLike) -> Model:
@@ -282,9 +300,22 @@ def _manifest(corpus: CorpusLike) -> Manifest:
 
 
 def _is_many(source: Any) -> bool:
-    """Whether a source is several: a list, an array of paths, a column of a data frame, a data set."""
-    single = isinstance(source, str | os.PathLike | tuple | dict) or hasattr(source, "get_all_samples")
-    return not single and isinstance(source, Iterable)
+    """Whether a source is several: a folder, a list, an array of paths, a column of a data frame, a data set."""
+    if isinstance(source, str | os.PathLike):
+        return os.path.isdir(source)
+    return not (isinstance(source, tuple | dict) or hasattr(source, "get_all_samples")) and isinstance(source, Iterable)
+
+
+def _sources(source: Any) -> Iterable[Any]:
+    """Return the recordings of a source, one or several."""
+    if isinstance(source, str | os.PathLike) and os.path.isdir(source):
+        return sound_files([Path(source)], FolderSearch())
+    several: Any = source if _is_many(source) else [source]
+    return several
+
+
+def _name(source: Any) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else "array"
 
 
 def _each(predictor: AnyPredictor, sources: Sequence[Any], workers: int) -> Iterator[ScenePrediction | SceneError]:

@@ -1,12 +1,10 @@
 """Predictions of a model: a path, an array with its rate, or a list of them -> `ScenePrediction`."""
 
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,26 +13,23 @@ from jaxtyping import Float32, Float64
 
 from soundscene.audio.arrays import ArrayLike, RateLike, as_source
 from soundscene.audio.files import AudioArray, AudioFile
-from soundscene.audio.gate import AudioSummary
 from soundscene.errors import AudioError, AudioWarning, BundleError, RecipeError, SceneError, unexpected
 from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, array_arrivals, listen
-from soundscene.prediction import ScenePrediction, SegmentPrediction
+from soundscene.passes import ModelPass, Through, checked, each_file, without_memory
+from soundscene.prediction import ScenePrediction
 from soundscene.recipe import FRONT_END
 from soundscene.scene_model import BATCH, SceneModel
-from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
 from soundscene.signal.meter import RangeMeter, metered
-from soundscene.signal.ranges import sound_notes
-from soundscene.signal.streams import FeatureStream, segment_batches
-from soundscene.threads import in_order, one_blas_thread, read_ahead
+from soundscene.signal.streams import segment_batches
+from soundscene.threads import one_blas_thread, read_ahead
 from soundscene.types import Head, Samples, SegmentFeatures
 
 Source = str | Path | tuple[ArrayLike, RateLike] | Mapping[str, Any]
 """A file, samples [sample] or [channel, sample] with their rate in Hz, or what else `audio.arrays.as_source` takes."""
 
 FEW = 32  # recordings of one call for which an exported model does not load the compiled front-end
-_Blocks = Generator[Samples, None, None]
-_Through = Callable[[_Blocks], _Blocks]
+_Through = Through[Samples]
 
 
 class Predictor:
@@ -59,8 +54,6 @@ class Predictor:
         self._front_end = model.build_front_end(version=front_end)
         self._many: Predictor | None = None
         self._building = threading.Lock()
-        lacking = model.lacking(self.head)
-        self._model_notes = (lacking,) if lacking else ()
 
     def __repr__(self) -> str:
         """Return one line: members, head and scenes."""
@@ -160,10 +153,36 @@ class Predictor:
         Raises:
             AudioError: The recording cannot be used, or is digital silence throughout.
         """
-        name, sound, through = self._sound(source, check)
+        with one_blas_thread():
+            return self._embed(*self._sound(source, check))
+
+    def members_named(self, name: str | None) -> list[int]:
+        """Return the places of the members with a name: one, or all without a name.
+
+        Raises:
+            SceneError: The model has no such member.
+        """
+        names = self.model.member_names
+        if name is not None and name not in names:
+            raise SceneError(f"member {name!r}: the model has {', '.join(names)}")
+        return [place for place, own in enumerate(names) if name in (None, own)]
+
+    def start(self, name: str, meter: RangeMeter, progress: Callable[[float], None] | None = None) -> ModelPass:
+        """Start the pass of one recording through the model, for who decodes it.
+
+        Args:
+            name: Source of the prediction.
+            meter: Receives the same samples.
+            progress: Called with the seconds of sound that are done.
+        """
+        return ModelPass(name, self.model, self._front_end, self.head, self._threshold, meter, progress)
+
+    def _embed(
+        self, name: str, sound: AudioFile | AudioArray, through: _Through
+    ) -> tuple[Float64[np.ndarray, " segment"], list[Float32[np.ndarray, "segment _"]]]:
         starts: list[float] = []
         rows: list[list[Float32[np.ndarray, "segment _"]]] = [[] for _ in self.model.member_names]
-        with one_blas_thread(), closing(self._pieces(sound, through)) as pieces:
+        with closing(self._pieces(sound, through)) as pieces:
             for piece in pieces:
                 starts.extend(piece.start_s[~piece.silent].tolist())
                 found = self.model.embeddings_of(self.model.embed(piece.take(~piece.silent)))
@@ -190,28 +209,36 @@ class Predictor:
             Each path with its prediction, or with the error that says why there is none. Nothing is warned of; see
             `ScenePrediction.notes`.
         """
-        rest = iter(paths)
-        first = list(islice(rest, 2))
-        if len(first) == 1:
-            with one_blas_thread():
-                yield self._attempt(read_ahead, first[0])
-            return
-        stop = threading.Event()
-        through = partial(_until, stop)
 
-        def work(job: tuple[int, str | Path]) -> tuple[str | Path, ScenePrediction | SceneError]:
+        def work(through: _Through, job: tuple[int, str | Path]) -> tuple[str | Path, ScenePrediction | SceneError]:
             number, path = job
             return (self if number < FEW else self._for_many())._attempt(through, path)
 
-        torch = sys.modules.get("torch")  # an exported model needs none
-        # of this thread; each worker has its own, but new threads inherit it
-        n_threads = torch.get_num_threads() if torch else 0
-        begin = partial(torch.set_num_threads, 1) if torch else None
-        try:
-            yield from in_order(work, enumerate(chain(first, rest)), workers, begin, stop)
-        finally:
-            if torch:
-                torch.set_num_threads(n_threads)
+        yield from each_file(work, enumerate(paths), workers)
+
+    def embed_each(
+        self, paths: Iterable[str | Path], workers: int = 1
+    ) -> Iterator[tuple[str | Path, list[Float32[np.ndarray, " _"]] | SceneError]]:
+        """Compute one embedding per file and member, the mean over its segments, in parallel, as `predict_each` does.
+
+        Args:
+            paths: Files.
+            workers: Threads.
+
+        Yields:
+            Each path with its embedding by each member, or with the error that says why there is none.
+        """
+
+        def attempt(through: _Through, path: str | Path) -> tuple[str | Path, list[Float32[np.ndarray, " _"]] | SceneError]:
+            try:
+                _, of_members = self._embed(str(path), AudioFile(path, self.model.audio), through)
+                return path, [rows.mean(axis=0) for rows in of_members]
+            except SceneError as error:
+                return path, without_memory(error)
+            except Exception as error:
+                return path, unexpected(str(path), error)
+
+        yield from each_file(attempt, paths, workers)
 
     def stream(
         self,
@@ -267,10 +294,7 @@ class Predictor:
         try:
             return path, self._predict(str(path), AudioFile(path, self.model.audio), through)
         except SceneError as error:
-            error.__traceback__ = error.__context__ = error.__cause__ = (
-                None  # they keep the blocks and images of the recording in memory
-            )
-            return path, error
+            return path, without_memory(error)
         except Exception as error:
             return path, unexpected(str(path), error)
 
@@ -281,80 +305,17 @@ class Predictor:
         through: _Through,
         progress: Callable[[float], None] | None = None,
     ) -> ScenePrediction:
-        starts: list[float] = []
-        rows = [np.zeros((0, len(self.scenes)))]
-        n_silent = 0
-        unfamiliarity = 0.0  # summed, because a recording may last for hours
-        stream, meter = self._front_end.stream(), RangeMeter(self.model.audio.sample_rate)
-        with closing(self._pieces(sound, through, stream, meter)) as pieces:
-            for piece in pieces:
-                voting = ~piece.silent
-                n_silent += int(piece.silent.sum())
-                starts.extend(piece.start_s[voting].tolist())
-                embeddings = self.model.embed(piece.take(voting))
-                rows.append(self.model.classify(embeddings, self.head))
-                if progress and len(piece.start_s):
-                    progress(float(piece.start_s[-1]) + self.model.audio.segment_s)
-                if self.model.familiarity:
-                    unfamiliarity += float(self.model.unfamiliarity(embeddings).sum())
-        if not starts:
-            raise AudioError(f"{name}: every segment is digital silence; was the microphone connected?")
-        log_posterior = np.concatenate(rows)
-        fused = temper(product(log_posterior), self.model.temperature[self.head])
-        length = self.model.audio.segment_s
-        segments = (
-            SegmentPrediction(start, start + length, np.exp(row)) for start, row in zip(starts, log_posterior, strict=True)
-        )
-        notes = self._notes(sound.summary, meter)
-        notes += (f"{n_silent} segment(s) of digital silence did not vote",) if n_silent else ()
-        notes = (*notes, *stream.notes(self.model.front_end), *self._model_notes)
-        score = unfamiliarity / len(starts) if self.model.familiarity else None
-        posterior = np.exp(fused)
-        return ScenePrediction(
-            name, sound.duration_s, self.scenes, posterior, tuple(segments), notes, score, self._threshold
-        )
+        meter = RangeMeter(self.model.audio.sample_rate)
+        run = self.start(name, meter, progress)
+        with closing(through(metered(sound.blocks(), meter) if self.model.usual else sound.blocks())) as blocks:
+            for block in blocks:
+                run.push(block)
+        return run.finish(sound.summary)
 
-    def _notes(self, read: AudioSummary, meter: RangeMeter) -> tuple[str, ...]:
-        found = meter.measures() if self.model.usual else None
-        model_hz = self.model.audio.sample_rate
-        return sound_notes(self.model.usual, found, read.notes, read.rate_notes, read.sample_rate, model_hz)
-
-    def _pieces(
-        self,
-        sound: AudioFile | AudioArray,
-        through: _Through = iter,
-        stream: FeatureStream | None = None,
-        meter: RangeMeter | None = None,
-    ) -> Generator[SegmentFeatures, None, None]:
+    def _pieces(self, sound: AudioFile | AudioArray, through: _Through = iter) -> Generator[SegmentFeatures, None, None]:
         """Segments in batches of `BATCH`: one by one, most of the processor would be idle."""
-        native = metered(sound.blocks(), meter) if meter and self.model.usual else sound.blocks()
-        with closing(through(native)) as blocks:
-            yield from segment_batches(stream or self._front_end.stream(), blocks, BATCH)
-
-
-def _until(stop: threading.Event, blocks: _Blocks) -> _Blocks:
-    """The blocks until `stop` is set; a file may last for hours."""
-    with closing(blocks):
-        for block in blocks:
-            if stop.is_set():
-                raise AudioError("stopped before its end")
-            yield block
-
-
-def checked(check: Callable[[float], None], sample_rate: int, blocks: _Blocks) -> _Blocks:
-    """Yield blocks of samples, until `check` raises an error.
-
-    Args:
-        check: Called with the seconds decoded so far.
-        sample_rate: Hz.
-        blocks: Of a recording.
-    """
-    n = 0
-    with closing(blocks):
-        for block in blocks:
-            n += len(block)
-            check(n / sample_rate)
-            yield block
+        with closing(through(sound.blocks())) as blocks:
+            yield from segment_batches(self._front_end.stream(), blocks, BATCH)
 
 
 def load(path: str | Path, head: Head | None = None, keep: float = KEEP, device: str = "cpu") -> Predictor:

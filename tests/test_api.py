@@ -1,5 +1,6 @@
 """The commands as functions: what they take, and that they give what the commands give."""
 
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -165,3 +166,25 @@ def test_a_device_is_chosen_when_a_model_is_loaded(model: Path) -> None:
     assert soundscene.load(model, device="auto").scenes == soundscene.load(model, device="cpu").scenes
     with pytest.raises(SceneError, match="device 'tpu': allowed are auto, cpu, cuda, mps"):
         soundscene.load(model, device="tpu")
+
+
+def test_embeddings_of_a_folder_become_a_file_and_a_broken_one_is_a_row_of_nan(
+    model: Path, rain: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "sound"
+    shutil.copytree(rain, folder)
+    (folder / "broken.wav").write_bytes(b"")
+    predictor = soundscene.load(model)
+    with pytest.raises(AudioError, match=r"broken\.wav: is empty"):
+        soundscene.embed(predictor, folder)
+    found = soundscene.embed(predictor, folder, errors="keep", out=tmp_path / "new" / "e.npy")
+    assert np.isnan(found).all(axis=1).tolist() == [False, False, True]
+    np.testing.assert_array_equal(np.load(tmp_path / "new" / "e.npy"), found[:2])
+    assert (tmp_path / "new" / "e.paths.csv").read_text() == f"path\n{folder}/a.wav\n{folder}/b.wav\n"
+    with pytest.raises(SceneError, match=r"ends in \.npy, \.parquet, \.csv"):
+        soundscene.embed(predictor, folder, out=tmp_path / "e.txt")
+    samples, rate = soundfile.read(rain / "a.wav", dtype="float32")
+    refused = ((rate, samples), r"expected \(samples, sample rate\)"), ((np.ones((9, 2)), rate), r"hand in samples\.T")
+    for swapped, message in refused:
+        with pytest.raises(AudioError, match=message):
+            soundscene.embed(predictor, swapped)

@@ -12,6 +12,7 @@ import pytest
 from matplotlib import pyplot
 from scipy.io import wavfile
 
+from soundscene import frames
 from soundscene import prediction as module
 from soundscene.errors import AudioError, SceneError
 from soundscene.plotting.card import MOST_EMBEDDED
@@ -93,7 +94,7 @@ def test_polars_serves_where_pandas_is_not_there(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "polars", SimpleNamespace(DataFrame=dict))
     assert made().to_frame()["street"] == [0.7, 0.1], "what the program has imported comes first"
     monkeypatch.delitem(sys.modules, "polars")
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(frames, "find_spec", lambda name: None)
     with pytest.raises(SceneError, match="needs pandas or polars: pip install pandas"):
         made().to_frame()
     with pytest.raises(SceneError, match="allowed are pandas and polars"):

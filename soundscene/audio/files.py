@@ -4,8 +4,8 @@ What decodes is in `decoders`, what is accepted is decided in `gate`.
 """
 
 import warnings
-from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Shaped
 
 from soundscene.audio.arrays import ArrayLike, RateLike, as_array, as_channels, as_rate, narrow, to_float32
-from soundscene.audio.decoders import block_samples, open_decoder
+from soundscene.audio.decoders import Decoder, block_samples, open_decoder
 from soundscene.audio.gate import AudioSummary, Gate
 from soundscene.audio.timing import Blocks
-from soundscene.errors import AudioWarning, SceneError, unexpected
+from soundscene.errors import AudioError, AudioWarning, SceneError, unexpected
 from soundscene.recipe import AudioRecipe
 from soundscene.types import Samples
 
@@ -108,6 +108,43 @@ class AudioArray:
     def content_hash(self) -> str:
         """See `AudioFile.content_hash`."""
         return self._reading.summary.content_hash
+
+
+class SharedFile:
+    """Read an audio file once for several recipes: one decoding, and a gate with its resampling for each.
+
+    Args:
+        path: Of the file.
+        audios: Rate and shortest duration of each recipe.
+
+    Attributes:
+        results: After reading, for each recipe what is known of the recording, or why it cannot be used.
+    """
+
+    def __init__(self, path: str | Path, audios: Sequence[AudioRecipe]) -> None:
+        self._path, self._audios = Path(path), tuple(audios)
+        self.results: list[AudioSummary | AudioError] = []
+
+    def blocks(self) -> Generator[tuple[Samples, ...], None, None]:
+        """Yield for each recipe the mono samples [sample] that are ready, perhaps none.
+
+        Raises:
+            AudioError: No recipe can use the audio.
+        """
+        with _decoder(self._path) as decoder:
+            gates = [Gate(str(self._path), decoder.sample_rate, audio, decoder.holds_float) for audio in self._audios]
+            for block in decoder.blocks:
+                yield tuple(gate.push(block) for gate in gates)
+            rests, notes = [], tuple(dict.fromkeys(decoder.notes))
+            for gate in gates:
+                try:
+                    rests.append(gate.flush())
+                    summary = gate.summary()
+                    self.results.append(replace(summary, notes=(*notes, *summary.notes)))
+                except AudioError as error:  # too short for the segments of this recipe
+                    rests.append(np.zeros(0, np.float32))
+                    self.results.append(error)
+            yield tuple(rests)
 
 
 class _Reading:
@@ -232,15 +269,21 @@ def _array_blocks(samples: Shaped[np.ndarray, "channel sample"], sample_rate: in
 
 
 def _file_blocks(path: Path, audio: AudioRecipe | None) -> _Reader:
+    with _decoder(path) as decoder:
+        gate = Gate(str(path), decoder.sample_rate, audio, decoder.holds_float)
+        summary = yield from _through(gate, decoder.blocks)
+        return replace(summary, notes=(*dict.fromkeys(decoder.notes), *summary.notes))
+
+
+@contextmanager
+def _decoder(path: Path) -> Iterator[Decoder]:
+    """Open what decodes a file; whatever it does, the error is one of ours, and other files are read."""
     try:
         for check in _checks:
             check(path)
         with ExitStack() as stack:
-            decoder = open_decoder(path, stack)
-            gate = Gate(str(path), decoder.sample_rate, audio, decoder.holds_float)
-            summary = yield from _through(gate, decoder.blocks)
-            return replace(summary, notes=(*dict.fromkeys(decoder.notes), *summary.notes))
+            yield open_decoder(path, stack)
     except SceneError:
         raise
-    except Exception as error:  # of a decoder: whatever a file does, others are read
+    except Exception as error:
         raise unexpected(str(path), error) from error

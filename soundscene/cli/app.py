@@ -18,6 +18,7 @@ import typer
 from soundscene.cli import signals
 from soundscene.cli.backbone import backbone
 from soundscene.cli.budget import budget
+from soundscene.cli.embed import embed
 from soundscene.cli.evaluate import evaluate, info
 from soundscene.cli.experiment import experiment, report
 from soundscene.cli.explain import explain
@@ -43,7 +44,7 @@ app = typer.Typer(
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 CTRL_C = 130  # exit code into which typer turns KeyboardInterrupt
-QUICK = ("predict", "timeline", "info", "scan")  # commands that leave nothing behind them
+QUICK = ("predict", "embed", "timeline", "info", "scan")  # commands that leave nothing behind them
 UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])  # typer has no public name for it
 
 
@@ -87,6 +88,7 @@ _COMMANDS = (
     train,
     evaluate,
     predict,
+    embed,
     info,
     timeline,
     listen,
@@ -165,7 +167,7 @@ _LEFT = {  # what an interrupted command leaves behind
     "train": (RESUME,),
     "experiment": (RESUME,),
     "demo": ("Rerun the same command to start again.",),
-    **dict.fromkeys(("scan", "evaluate", "explain", "backbone"), (NOTHING,)),
+    **dict.fromkeys(("scan", "embed", "evaluate", "explain", "backbone"), (NOTHING,)),
     "report": ("The report is incomplete; rerun the same command to write it again.",),
 }
 

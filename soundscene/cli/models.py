@@ -50,6 +50,19 @@ def check_model(command: str, model: Path, others: Sequence[str | Path] = ()) ->
     raise BundleError(f"{model}: is {what}, expected a {SUFFIX} file, which `soundscene train` writes: {meant}")
 
 
+def leading_models(words: Sequence[str]) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Divide what stands behind MODEL into further models and recordings: a model is told by its suffix.
+
+    >>> leading_models(["b.safetensors", "street.wav"])
+    ((PosixPath('b.safetensors'),), ('street.wav',))
+
+    Args:
+        words: Arguments behind the first model.
+    """
+    n = next((n for n, word in enumerate(words) if Path(word).suffix.lower() not in _MODELS), len(words))
+    return tuple(map(Path, words[:n])), tuple(words[n:])
+
+
 def _is_folder(path: Path) -> bool:
     """Whether a path is a folder; one that cannot be looked at gets its message where it is opened."""
     try:

@@ -16,11 +16,12 @@ COLUMNS = ("path", "start_s", "end_s", "scene", "probability")
 RowValues = tuple[str | float | None, ...]
 
 
-def values_of(prediction: ScenePrediction, with_segments: bool, unknown: bool) -> Iterator[RowValues]:
+def values_of(prediction: ScenePrediction, scenes: Sequence[str], with_segments: bool, unknown: bool) -> Iterator[RowValues]:
     """Yield the rows of a prediction: of the recording, then of its segments.
 
     Args:
         prediction: Of a recording.
+        scenes: Scenes of the columns; a model may lack some, and then has no value there.
         with_segments: Whether to yield the segments too.
         unknown: Whether an out-of-distribution recording is labelled as unknown, without a probability. Segments keep their
             most probable scene.
@@ -32,7 +33,8 @@ def values_of(prediction: ScenePrediction, with_segments: bool, unknown: bool) -
         best = int(posterior.argmax())
         is_unknown = unknown and prediction.unknown and number == 0
         label = (UNKNOWN, None) if is_unknown else (prediction.scenes[best], float(posterior[best]))
-        yield (prediction.source, start_s, end_s, *label, *map(float, posterior))
+        own = dict(zip(prediction.scenes, map(float, posterior), strict=True))
+        yield (prediction.source, start_s, end_s, *label, *map(own.get, scenes))
 
 
 class RowWriter:
@@ -45,6 +47,7 @@ class RowWriter:
         scenes: Names of the scenes, in the order of the posteriors.
         unknown: Whether to label out-of-distribution recordings as unknown.
         safe_csv: Whether no cell of CSV may be taken for a formula.
+        with_model: Whether the first column names the model.
     """
 
     def __init__(
@@ -55,11 +58,13 @@ class RowWriter:
         scenes: Sequence[str],
         unknown: bool = False,
         safe_csv: bool = False,
+        with_model: bool = False,
     ) -> None:
         self.n_recordings = self.n_rows = 0
         self._path, self._form = path, form
         self._with_segments, self._unknown, self._safe = with_segments, unknown, safe_csv
-        self._names = (*COLUMNS, *(f"p({scene})" if scene in COLUMNS else scene for scene in scenes))
+        self._scenes, self._with_model = tuple(scenes), with_model
+        self._names = column_names(scenes, with_model)
         self._rows: list[RowValues] = []
         self._open = ExitStack()
 
@@ -75,28 +80,46 @@ class RowWriter:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._open.close()
         if self._form == "parquet" and kind is None:
-            write_parquet_rows(self._names, self._rows, self._path, texts=("path", "scene"))
+            write_parquet_rows(self._names, self._rows, self._path, texts=("model", "path", "scene"))
 
-    def add(self, prediction: ScenePrediction) -> None:
-        """Write the rows of a prediction."""
+    def add(self, prediction: ScenePrediction, model: str | None = None) -> None:
+        """Write the rows of a prediction.
+
+        Args:
+            prediction: Of a recording.
+            model: Name of its model, where several predict.
+        """
         self.n_recordings += 1
-        for row in values_of(prediction, self._with_segments, self._unknown):
+        name = () if model is None else (as_text(model),)
+        for row in values_of(prediction, self._scenes, self._with_segments, self._unknown):
             self.n_rows += 1
-            plain = (as_text(prediction.source), *row[1:])
+            plain = (*name, as_text(prediction.source), *row[1:])
             if self._form == "parquet":
                 self._rows.append(plain)
             elif self._form == "csv":
-                self._csv.writerow([csv_cell(cell, self._safe) for cell in csv_values(row)])
+                self._csv.writerow([csv_cell(cell, self._safe) for cell in (*name, *csv_values(row))])
             else:
                 self._file.write(json.dumps(dict(zip(self._names, plain, strict=True))) + "\n")
 
-    def add_unreadable(self, path: str, error: str) -> None:
+    def add_unreadable(self, path: str, error: str, model: str | None = None) -> None:
         """Do nothing: a file without a prediction has no row.
 
         Args:
             path: The file.
             error: Why there is no prediction.
+            model: As in `add`.
         """
+
+
+def column_names(scenes: Sequence[str], with_model: bool = False) -> tuple[str, ...]:
+    """Return the names of the columns: a scene that has the name of another column has the column p(NAME).
+
+    Args:
+        scenes: In order.
+        with_model: Whether the first column names the model.
+    """
+    first = ("model", *COLUMNS) if with_model else COLUMNS
+    return (*first, *(f"p({scene})" if scene in first else scene for scene in scenes))
 
 
 def csv_values(row: RowValues) -> tuple[Any, ...]:

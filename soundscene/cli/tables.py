@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from soundscene.cli.layout import WIDE, Cut, fitted, print_table, shortened, titled, width_of
-from soundscene.cli.rows import csv_values, values_of
+from soundscene.cli.rows import column_names, csv_values, values_of
 from soundscene.prediction import UNKNOWN, ScenePrediction
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.texts import csv_cell, show
@@ -95,7 +95,7 @@ def confusion_tables(result: Evaluation, head: Head, width: int = WIDE) -> Itera
         yield titled(title, table)
 
 
-_CUTS: dict[str, Cut] = {"path": "left", "scene": "right", "next": "left"}
+_CUTS: dict[str, Cut] = {"model": "left", "path": "left", "scene": "right", "next": "left"}
 
 
 class PredictionPrinter:
@@ -108,6 +108,7 @@ class PredictionPrinter:
         scenes: Names of the scenes, in the order of the posteriors.
         unknown: Whether to label out-of-distribution recordings as unknown, without a probability.
         safe_csv: Whether no cell of csv may be taken for a formula.
+        with_model: Whether several models predict, which each row names.
     """
 
     def __init__(
@@ -118,7 +119,9 @@ class PredictionPrinter:
         scenes: Sequence[str],
         unknown: bool = False,
         safe_csv: bool = False,
+        with_model: bool = False,
     ) -> None:
+        self._with_model = with_model
         self._form = form
         self._with_segments = with_segments
         self._unknown = unknown
@@ -129,26 +132,33 @@ class PredictionPrinter:
         self._csv = csv.writer(stream, lineterminator="\n")
         self._safe_csv = safe_csv
         if form == "csv":
-            self._write(["path", "start_s", "end_s", "scene", "probability", *self._scenes])
+            self._write(column_names(self._scenes, with_model))
 
-    def add(self, prediction: ScenePrediction) -> None:
-        """Add a prediction."""
+    def add(self, prediction: ScenePrediction, model: str | None = None) -> None:
+        """Add a prediction.
+
+        Args:
+            prediction: Of a recording.
+            model: Name of its model, where several predict.
+        """
         unknown = self._unknown and prediction.unknown
+        name = {} if model is None else {"model": model}
         if self._form == "csv":
-            for row in values_of(prediction, self._with_segments, self._unknown):
-                self._write(csv_values(row))
+            for row in values_of(prediction, self._scenes, self._with_segments, self._unknown):
+                self._write((*name.values(), *csv_values(row)))
             self._stream.flush()  # a reader of a pipe need not wait for the last file
         elif self._form == "jsonl":
-            self._line(prediction.to_dict(self._with_segments, self._unknown))
+            self._line(name | prediction.to_dict(self._with_segments, self._unknown))
         elif self._form == "json":
-            self._documents.append(prediction.to_dict(self._with_segments, self._unknown))
+            self._documents.append(name | prediction.to_dict(self._with_segments, self._unknown))
         else:
             second = prediction.posterior.argsort()[-1 if unknown else -2]
             cells = (
+                *name.values(),
                 prediction.source,
                 UNKNOWN if unknown else prediction.scene,
                 "" if unknown else f"{prediction.probability:.2f}",
-                f"{self._scenes[second]} {prediction.posterior[second]:.2f}",
+                f"{prediction.scenes[second]} {prediction.posterior[second]:.2f}",
                 f"{prediction.duration_s:.1f}",
             )
             self._rows.append(cells)
@@ -156,15 +166,16 @@ class PredictionPrinter:
     def _write(self, cells: Sequence[str]) -> None:
         self._csv.writerow([csv_cell(cell, self._safe_csv) for cell in cells])
 
-    def add_unreadable(self, path: str, error: str) -> None:
+    def add_unreadable(self, path: str, error: str, model: str | None = None) -> None:
         """Add a file without a prediction, which has a line of its own in jsonl only.
 
         Args:
             path: The file.
             error: Why there is no prediction.
+            model: Name of the only model that has none.
         """
         if self._form == "jsonl":
-            self._line({"path": path, "error": error})
+            self._line(({} if model is None else {"model": model}) | {"path": path, "error": error})
 
     def _line(self, value: dict[str, Any]) -> None:
         self._stream.write(json.dumps(value) + "\n")
@@ -177,4 +188,5 @@ class PredictionPrinter:
             self._stream.write("\n")
         elif self._form == "table" and self._rows:
             names, cuts = ("path", "scene", "probability", "next", "seconds"), _CUTS
+            names = ("model", *names) if self._with_model else names
             print_table(fitted(names, self._rows, width_of(self._stream), cuts, ("probability", "seconds")), self._stream)

@@ -12,7 +12,8 @@ from soundscene.audio.files import AudioFile
 from soundscene.errors import AudioError, SceneError
 from soundscene.extras import is_installed, require
 from soundscene.graph_model import AT_ONCE, GraphModel, GraphSource
-from soundscene.predictor import Predictor, checked
+from soundscene.passes import checked
+from soundscene.predictor import Predictor
 from soundscene.recipe import Recipe
 from soundscene.scene_model import BATCH
 from soundscene.scoring.fusion import product, temper

@@ -356,6 +356,7 @@ def test_no_command_has_more_options_than_it_needs_and_each_is_explained() -> No
         "train",
         "evaluate",
         "predict",
+        "embed",
         "info",
         "demo",
         "experiment",

@@ -19,6 +19,8 @@ LACKING: list[tuple[str, str, str]] = [
     ("predict m a.wav", "predict needs PyTorch", "torch"),
     ("predict m a.wav --out rows --format parquet", "predict needs PyTorch", "torch,parquet"),
     ("predict m a.wav --out rows --cluster auto", "predict --cluster needs PyTorch", "ray"),
+    ("embed m a.wav --out a.npy", "embed needs PyTorch", "torch"),
+    ("embed m a.wav --out a.parquet", "embed needs PyTorch", "torch,parquet"),
     ("info m", "info needs PyTorch", "torch"),
     ("timeline m a.wav", "timeline needs PyTorch", "torch"),
     ("timeline m a.wav --parquet a --picture a.png", "timeline needs PyTorch", "torch,parquet,plot"),
