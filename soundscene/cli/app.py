@@ -101,8 +101,9 @@ _COMMANDS = (
     backbone,
     demo,
 )
-for _command in _COMMANDS:
-    app.command()(_command)
+for _command in _COMMANDS:  # paragraphs of docstrings are broken anew, in the width of the terminal
+    _paragraphs = (_command.__doc__ or "").split("\n\n")
+    app.command(help="\n\n".join(" ".join(text.split()) for text in _paragraphs))(_command)
 
 
 def main(arguments: list[str] | None = None) -> None:

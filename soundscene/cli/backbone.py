@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from soundscene.backbone.stored import StoredBackbone  # needs PyTorch, and help pages do not
 
 KindArgument = Annotated[
-    Literal["yamnet", "onnx"], typer.Argument(metavar="KIND", help="yamnet, or onnx for any encoder in an ONNX file.")
+    Literal["yamnet", "onnx"], typer.Argument(metavar="KIND", help="yamnet, or any encoder as an ONNX file.")
 ]
 FromOption = Annotated[
     Path | None, typer.Option("--from", metavar="FILE", help="File of the publisher: yamnet.tflite, or FILE.onnx.")

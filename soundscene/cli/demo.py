@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from soundscene.bundle import load_model, save_model
+from soundscene.cli.terminal import wrapped
 from soundscene.data.corpus import Corpus, read_corpus
 from soundscene.data.manifest import Manifest
 from soundscene.data.scan import scan
@@ -109,7 +110,7 @@ def run_demo(
     sound = _correctly_classified(models["att-crnn"], testing)
     attention_picture(load_model(models["att-crnn"]), sound, picture)
     seconds = time.perf_counter() - started
-    out.print("\n" + show(f"Attention of the network: {picture} (of {sound.name})"))
+    out.print("\n" + wrapped(show(f"Attention of the network: {picture} (of {sound.name})"), out))
     out.print(f"Try it: soundscene predict {models['att-crnn']} YOUR_FILES    ({seconds:.0f} s)", highlight=False)
     return DemoResult(evaluations, models["att-crnn"], picture, seconds)
 
@@ -117,10 +118,11 @@ def run_demo(
 def _corpus(corpus: Path | None, folder: Path, seed: int, out: Console, n_per_scene: int) -> Split:
     """Rendered recordings, or the user's, split by the fold column of a manifest.csv in the folder or by seeded folds."""
     if corpus is None:
-        out.print(
+        text = (
             f"Rendering {n_per_scene} recordings of {DURATION_S:g} s for each of ten scenes. The audio is SYNTHETIC: the "
-            "scores below show\nthat everything works, not how well it works on real recordings."
+            "scores below show that everything works, not how well it works on real recordings."
         )
+        out.print(wrapped(text, out, 0))
         rendered = folder / "rendered"
         if _is_rendered(rendered):
             shutil.rmtree(rendered)
@@ -134,12 +136,12 @@ def _corpus(corpus: Path | None, folder: Path, seed: int, out: Console, n_per_sc
     else:
         manifest, notes = scan(corpus)
         for note in notes:
-            out.print(show(f"note: {note}"), highlight=False)
+            out.print(wrapped(show(f"note: {note}"), out), highlight=False)
         if any("fold" in r.columns for r in manifest.recordings):
             return manifest.split("fold", TEST_FOLD)
     rows, notes = deal_folds(manifest.recordings, np.random.default_rng(seed))
     for note in notes:
-        out.print(show(f"note: {note}"), highlight=False)
+        out.print(wrapped(show(f"note: {note}"), out), highlight=False)
     return Manifest(manifest.path, rows).split("fold", TEST_FOLD)
 
 

@@ -10,7 +10,9 @@ from soundscene.cli.corpus import open_corpus
 from soundscene.cli.options import (
     COMPUTE,
     CORES,
+    INPUT,
     OUTPUT,
+    TRAINING,
     ColumnsOption,
     DeviceOption,
     EpochsOption,
@@ -55,10 +57,16 @@ def experiment(
         str, typer.Option(metavar="NAMES", help="Comma-separated; NAME:key=value makes a variant.", show_default="all six")
     ] = ALL,
     ablate: Annotated[str | None, typer.Option(metavar="NAME", help="Add the paper's ablations of this system.")] = None,
-    seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="Training seeds, comma-separated.")] = "0",
+    seeds: Annotated[
+        str, typer.Option(metavar="NUMBERS", help="Training seeds, comma-separated.", rich_help_panel=TRAINING)
+    ] = "0",
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="small, default, paper, or a TOML file. Default: that of the run, else small."),
+        typer.Option(
+            metavar="NAME",
+            help="small, default, paper, or a TOML file. Default: that of the run, else small.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     epochs: EpochsOption = None,
     settings: SetOption = None,
@@ -70,7 +78,10 @@ def experiment(
         typer.Option(metavar="NAME", help="same-recording: leak on purpose, in place of --splits. Marked in every table."),
     ] = None,
     skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave out unreadable recordings, with a note in all tables.")
+        bool,
+        typer.Option(
+            "--skip-broken", help="Leave out unreadable recordings, with a note in all tables.", rich_help_panel=INPUT
+        ),
     ] = False,
     workers: Annotated[
         int,

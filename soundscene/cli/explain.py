@@ -16,7 +16,7 @@ from soundscene.extras import require
 def explain(
     model: ModelArgument,
     source: Annotated[
-        Path, typer.Argument(readable=False, metavar="SOURCE", help="An audio file, or a manifest (.csv) to average over.")
+        Path, typer.Argument(readable=False, metavar="SOURCE", help="Audio file, or a manifest (.csv) to average.")
     ],
     picture: Annotated[Path, typer.Option("--out", metavar="FILE", help="Picture to write: .png, .svg, or .html (a page).")],
     head: HeadOption = None,

@@ -13,26 +13,37 @@ import typer
 CORES = os.cpu_count() or 1
 
 COMPUTE = "Compute"  # titles of the panels of a help page
-INPUT, OUTPUT = "Input", "Output"
+INPUT, TRAINING, OUTPUT = "Input", "Training", "Output"
 
 # readable=False: what cannot be read is told in one line where it is opened
 ModelArgument = Annotated[Path, typer.Argument(readable=False, metavar="MODEL", help="Model file (.safetensors).")]
 AnyModelArgument = Annotated[
-    Path, typer.Argument(readable=False, metavar="MODEL", help="Model file (.safetensors), or an exported one (.onnx).")
+    Path, typer.Argument(readable=False, metavar="MODEL", help="Model file: .safetensors or .onnx.")
 ]
 ManifestArgument = Annotated[
     Path, typer.Argument(readable=False, metavar="MANIFEST", help="CSV with path, scene, group, fold; or a folder.")
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe value, such as training.epochs=30. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a recipe value, such as training.epochs=30. Repeatable.",
+        rich_help_panel=TRAINING,
+    ),
 ]
 ColumnsOption = Annotated[
     str | None,
-    typer.Option("--columns", metavar="NAMES", help="Columns of the CSV, such as path=File,scene=Habitat."),
+    typer.Option(
+        "--columns",
+        metavar="NAMES",
+        help="Columns of the CSV, such as path=File,scene=Habitat.",
+        rich_help_panel=INPUT,
+    ),
 ]
 TestOption = Annotated[
-    str | None, typer.Option("--test", metavar="COLUMN=VALUE", help="Rows of the test set, such as fold=1.")
+    str | None,
+    typer.Option("--test", metavar="COLUMN=VALUE", help="Rows of the test set, such as fold=1.", rich_help_panel=INPUT),
 ]
 WorkersOption = Annotated[
     int,
@@ -64,7 +75,14 @@ HeadOption = Annotated[
 ]
 EpochsOption = Annotated[
     int | None,
-    typer.Option("--epochs", min=1, metavar="N", help="Epochs of training. Default: the recipe's.", show_default=False),
+    typer.Option(
+        "--epochs",
+        min=1,
+        metavar="N",
+        help="Epochs of training. Default: the recipe's.",
+        show_default=False,
+        rich_help_panel=TRAINING,
+    ),
 ]
 PredictDeviceOption = Annotated[
     str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps.", rich_help_panel=COMPUTE)

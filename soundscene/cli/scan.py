@@ -1,5 +1,6 @@
 """`soundscene scan`: a manifest (CSV) of a folder of recordings."""
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from soundscene.cli.options import OUTPUT, ColumnsOption, SafeCsvOption
-from soundscene.cli.terminal import UNREADABLE, bar, complain, out, say, tell
+from soundscene.cli.options import INPUT, OUTPUT, ColumnsOption, SafeCsvOption
+from soundscene.cli.terminal import UNREADABLE, bar, complain, say, tell
 
 if TYPE_CHECKING:
     from soundscene.audio.facts import AudioFacts
     from soundscene.data.manifest import Manifest
+    from soundscene.types import Recording
 
 _MANY = 10  # files named in lines of their own
+_SHORTEST = 12  # columns that the name of a scene keeps
 
 Layout = Literal["folders", "audiofolder", "tau", "dcase", "esc50", "urbansound8k", "litis"]
 
@@ -22,7 +25,7 @@ Layout = Literal["folders", "audiofolder", "tau", "dcase", "esc50", "urbansound8
 def scan(
     source: Annotated[
         Path,
-        typer.Argument(readable=False, metavar="FOLDER", help="Folder of recordings; a CSV to group; the zip of LITIS."),
+        typer.Argument(readable=False, metavar="FOLDER", help="Folder of recordings, or a CSV to group."),
     ],
     manifest: Annotated[Path, typer.Option("--out", metavar="CSV", help="Manifest (CSV) to write.", rich_help_panel=OUTPUT)],
     group: Annotated[
@@ -32,10 +35,12 @@ def scan(
     folds: Annotated[int, typer.Option(min=2, max=100, metavar="N", help="Folds to deal, by recording.")] = 5,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the folds.")] = 0,
     layout: Annotated[
-        Layout | None, typer.Option(metavar="NAME", help="Layout of a published corpus, see below. Default: found.")
+        Layout | None,
+        typer.Option(metavar="NAME", help="Layout of a published corpus, see above. Default: found.", rich_help_panel=INPUT),
     ] = None,
     split_files: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Split files of LITIS. Default: 20 stratified splits.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Split files of LITIS. Default: 20 stratified splits.", rich_help_panel=INPUT),
     ] = None,
     columns: ColumnsOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a manifest that differs.", rich_help_panel=OUTPUT)] = False,
@@ -45,7 +50,7 @@ def scan(
 
     Folders are scenes. Those named train, val, test, fold1 or by date are columns.
 
-    Layouts: folders, audiofolder, tau, dcase, esc50, urbansound8k, litis.
+    Layouts: folders, audiofolder, tau, dcase, esc50, urbansound8k, litis (its folder or zip).
 
     Files and folders that cannot be read are listed at the end (exit code 3).
     """
@@ -76,30 +81,41 @@ def scan(
 
 
 def _print_table(manifest: "Manifest", facts: "Mapping[Path, AudioFacts]") -> None:
-    """Print files, groups, minutes, rates and channels of each scene."""
+    """Print files, groups, minutes, rates and channels of each scene, in the width of the terminal."""
     from rich.box import SIMPLE
+    from rich.cells import cell_len
     from rich.table import Table
 
+    from soundscene.cli.layout import print_table, shortened, width_of
     from soundscene.texts import show
 
-    table = Table(box=SIMPLE)
-    table.add_column("scene")
-    for name in ("files", "groups", "minutes", "kHz", "channels"):
-        table.add_column(name, justify="right")
-    rows = defaultdict(list)
+    recordings = defaultdict(list)
     for recording in manifest.recordings:
-        rows[recording.scene].append(recording)
-    for scene, own in [*sorted(rows.items()), ("all", list(manifest.recordings))]:
-        if scene == "all":
+        recordings[recording.scene].append(recording)
+    rows = [[show(scene), *_cells(own, facts)] for scene, own in sorted(recordings.items())]
+    rows.append(["all", *_cells(manifest.recordings, facts)])
+    names = ("scene", "files", "groups", "minutes", "kHz", "channels")
+    widths = [max(map(cell_len, column)) for column in zip(names, *rows, strict=True)]
+    room = max(_SHORTEST, width_of(sys.stdout) - sum(widths[1:]) - 3 * len(widths) - 1)
+    table = Table(box=SIMPLE)
+    for name in names:
+        table.add_column(name, justify="left" if name == "scene" else "right", no_wrap=True)
+    for number, (scene, *cells) in enumerate(rows):
+        if number == len(rows) - 1:
             table.add_section()
-        known = [facts[r.path] for r in own if r.path in facts]
-        minutes = sum(fact.duration_s or 0 for fact in known) / 60
-        unknown = any(fact.duration_s is None for fact in known)  # only decoding tells
-        cells = [f"{len(own)}", f"{len({r.group for r in own})}", f"{'> ' if unknown else ''}{minutes:.1f}"]
-        rates = _values(Counter(fact.sample_rate for fact in known), lambda rate: f"{rate / 1000:g}")
-        channels = _values(Counter(fact.n_channels for fact in known), lambda n: "?" if n is None else f"{n}")
-        table.add_row(show(scene), *cells, rates, channels)
-    out.print(table)
+        table.add_row(shortened(scene, room, "right"), *cells)
+    print_table(table, sys.stdout)
+
+
+def _cells(recordings: "Sequence[Recording]", facts: "Mapping[Path, AudioFacts]") -> list[str]:
+    """Return the cells of a scene: files, groups, minutes, rates and channels."""
+    known = [facts[r.path] for r in recordings if r.path in facts]
+    minutes = sum(fact.duration_s or 0 for fact in known) / 60
+    unknown = any(fact.duration_s is None for fact in known)  # only decoding tells
+    rates = _values(Counter(fact.sample_rate for fact in known), lambda rate: f"{rate / 1000:g}")
+    channels = _values(Counter(fact.n_channels for fact in known), lambda n: "?" if n is None else f"{n}")
+    n_groups = len({r.group for r in recordings})
+    return [f"{len(recordings)}", f"{n_groups}", f"{'> ' if unknown else ''}{minutes:.1f}", rates, channels]
 
 
 def _values(counts: Counter[Any], text: Callable[[Any], str]) -> str:

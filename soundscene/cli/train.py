@@ -11,6 +11,8 @@ from soundscene.cli.models import check_manifest
 from soundscene.cli.options import (
     COMPUTE,
     CORES,
+    INPUT,
+    TRAINING,
     ColumnsOption,
     DeviceOption,
     EpochsOption,
@@ -35,6 +37,7 @@ SystemsOption = Annotated[
         "--systems",
         metavar="NAMES",
         help="Members of the model, comma-separated; NAME@SEED for another seed. Default: the recipe's network.",
+        rich_help_panel=TRAINING,
     ),
 ]
 BaseRecipeOption = Annotated[
@@ -43,6 +46,7 @@ BaseRecipeOption = Annotated[
         "--recipe",
         metavar="NAME",
         help="small, default, paper, or a TOML file. Default: small, but 60 epochs; with --systems of networks only: small.",
+        rich_help_panel=TRAINING,
     ),
 ]
 
@@ -55,13 +59,18 @@ def train(
     systems: SystemsOption = None,
     backbone: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Backbone of the system yamnet or backbone. Default: by `soundscene backbone`."),
+        typer.Option(
+            metavar="FILE",
+            help="Backbone of the system yamnet or backbone. Default: by `soundscene backbone`.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     recipe: BaseRecipeOption = None,
     epochs: EpochsOption = None,
     settings: SetOption = None,
     skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave out unreadable recordings, with a note for each.")
+        bool,
+        typer.Option("--skip-broken", help="Leave out unreadable recordings, with a note for each.", rich_help_panel=INPUT),
     ] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "32-true",

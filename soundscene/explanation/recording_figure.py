@@ -239,7 +239,7 @@ def _temporal(axis: Axes, side: Axes, view: RecordingView, time: TimeAxis, frame
     voting = ~view.silent[view.drawn]
     for i in np.flatnonzero(voting):
         seconds = time.starts_s[i] + (np.arange(n_frames) + 0.5) * frame_s
-        dashed = time.overlaps and i == len(voting) - 1
+        dashed = bool(time.overlaps and i == len(voting) - 1)
         axis.plot(seconds, view.part.temporal[i] * n_frames, color="black", linestyle=CHANNEL_DASHES[dashed])
     axis.axhline(1, color=REFERENCE_GREY, linewidth=0.6)
     how = "" if learnt else "; not learnt by this model"

@@ -56,6 +56,9 @@ def hertz_axis(axis: Axes, centres_hz: Float64[np.ndarray, " band"], along: Lite
         axis.set_xlabel("frequency, Hz")
         return
     axis.set_yticks(ticks, labels)
+    for label, gap in zip(axis.get_yticklabels()[1:], np.diff(ticks), strict=True):
+        if gap < 0.06 * len(centres_hz):  # the numbers would touch: this one stands above its tick
+            label.set_verticalalignment("bottom")
     axis.set(ylabel="frequency, Hz", ylim=(-0.5, len(centres_hz) - 0.5))
 
 

@@ -50,6 +50,21 @@ def test_a_table_and_what_is_left_out(folder: Path, tmp_path: Path, capfd: pytes
     assert stat.S_IMODE(out.stat().st_mode) == stat.S_IMODE(text(tmp_path / "other", "").stat().st_mode)
 
 
+def test_the_table_fits_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    scenes = ("a_scene_whose_name_is_" + "very_" * 10 + "long", "bus")
+    for scene in scenes:
+        (tmp_path / "c" / scene).mkdir(parents=True)
+        sound(tmp_path / "c" / scene / "0.wav")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert run("scan", tmp_path / "c", "--out", tmp_path / "m.csv") == 0
+    table = capfd.readouterr().out.splitlines()[:-1]
+    assert max(map(len, table)) <= 60
+    assert any("…" in line for line in table)
+    assert sum(line.startswith("  ") and bool(line.strip()) for line in table) == 4  # header, two scenes, all
+
+
 def test_a_manifest_is_replaced_only_by_force(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "m.csv"
     assert run("scan", folder, "--out", out) == run("scan", folder, "--out", out) == 3, "what is there already is no harm"

@@ -11,7 +11,7 @@ from soundscene.errors import AudioError, AudioWarning, BundleError
 from soundscene.explanation.attention import attention
 from soundscene.explanation.attribution import attribute
 from soundscene.explanation.recording import analyse_recording
-from soundscene.explanation.recording_figure import time_axis
+from soundscene.explanation.recording_figure import recording_figure, time_axis
 from soundscene.member import NetworkMember
 from soundscene.prediction import ScenePrediction
 from soundscene.predictor import Predictor
@@ -84,6 +84,14 @@ def test_time_axis_has_each_moment_once_and_frames_where_they_are(tmp_path: Path
     assert counts[4] == pytest.approx(1.2 / HOP_S, abs=1)  # 8 s to 9.2 s are new
     values = np.arange(5 * 3 * 80, dtype=np.float64).reshape(5, 3, 80)
     np.testing.assert_array_equal(time.columns(values)[:, 85], values[1, :, 5])
+
+
+def test_attention_of_an_overlapping_last_segment_is_dashed(tmp_path: Path) -> None:
+    view = analyse_recording(blank_bundle(), write(tmp_path / "a.wav", recording("rain", 3.1, 0)))
+    centres_hz = np.geomspace(60, 10_000, view.part.images.shape[2])
+    figure = recording_figure(view, centres_hz, "mel", RATE, TINY.features.hop, (True, True))
+    axis = next(axis for axis in figure.axes if "temporal attention" in axis.get_title("left"))
+    assert [line.get_linestyle() for line in axis.lines[:2]] == ["-", "--"]
 
 
 def test_images_of_a_long_recording_are_not_kept_and_it_is_embedded_in_batches(
