@@ -10,7 +10,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist 
 ALONE := $(BIN)/python -m pytest -p no:xdist -m alone tests/benchmarks
 WARM := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.support.warm
 
-.PHONY: demo test test-full check format lock clean
+.PHONY: demo test test-full check docs format lock clean
 
 demo: $(READY)
 	$(BIN)/soundscene demo $(if $(CORPUS),--corpus "$(CORPUS)")
@@ -36,6 +36,10 @@ check: $(READY)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# The site of the documents, in build/site; strict, and checked: no dead link, nothing from the network.
+docs: $(READY)
+	$(BIN)/python -m docs_site.build
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -51,4 +55,4 @@ lock: $(READY)
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt  # the CPU build and the others share a version
 
 clean:
-	rm -rf $(VENV) demo-out
+	rm -rf $(VENV) demo-out build

@@ -19,7 +19,7 @@ class LogSpectrogram:
     """Compute natural logs of band powers [segment, 2, band, frame] from segments [segment, 2, sample].
 
     Frame t owns samples [hop t, hop (t + 1)). Its periodic Hann window is centred on their middle, and the segment is
-    extended by reflection at both ends, so there are n // hop frames: 80 of a segment of 44100 samples. Powers are |X|^2,
+    extended by reflection at both ends, so there are n // hop frames: 80 of a segment of 44100 samples. Powers are `|X|^2`,
     unscaled, weighted by the filters and raised to at least `features.floor`.
 
     Args:
@@ -136,7 +136,7 @@ class PowerFrames:
     def power(
         self, segment: Float32[np.ndarray, "2 sample"], buffer: Float32[np.ndarray, "2 frame tap"]
     ) -> Float32[np.ndarray, "2 frame bin"]:
-        """Compute |X|^2 of all frames.
+        """Compute `|X|^2` of all frames.
 
         Args:
             segment: Both channels.

@@ -1,6 +1,6 @@
 """Mel and gammatone filters as matrices [band, bin] on the same power spectrum.
 
-Both banks weight |X|^2 of one FFT, so that the features differ in the filters only: a band power is filters @ |X|^2.
+Both banks weight `|X|^2` of one FFT, so that the features differ in the filters only: a band power is `filters @ |X|^2`.
 """
 
 import numpy as np
@@ -126,7 +126,7 @@ def gammatone_centres_hz(sample_rate: int, n_bands: int, low_hz: float) -> Float
 
 
 def gammatone_filters(sample_rate: int, n_fft: int, n_bands: int, low_hz: float) -> Float64[np.ndarray, "band bin"]:
-    """Return |H|^2 of Slaney's gammatone filters (order 4, bandwidth 1.019 ERB) at the bins, one at the centre frequency.
+    """Return `|H|^2` of Slaney's gammatone filters (order 4, bandwidth 1.019 ERB) at the bins, one at the centre frequency.
 
     A filter is four biquads with one double pole pair and four different zeros. H is evaluated factor by factor, because the
     expanded polynomial of order 8 loses all digits at 50 Hz.

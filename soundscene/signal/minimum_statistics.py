@@ -141,7 +141,7 @@ def noise_psd(power: Float[np.ndarray, "frame bin"], hop_s: float) -> Float64[np
     """Estimate the noise power of every frame and bin of a whole recording (Martin 2001).
 
     Args:
-        power: |X|^2 [frame, bin] in any unit, finite and >= 0, raised to `POWER_FLOOR`.
+        power: `|X|^2` [frame, bin] in any unit, finite and >= 0, raised to `POWER_FLOOR`.
         hop_s: Seconds between frames.
 
     Returns:

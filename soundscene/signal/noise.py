@@ -46,8 +46,8 @@ def subtraction_gain(
     gain = max(1 - sqrt(a n / y), min(1, sqrt(b n / y))), where a grows as the signal-to-noise ratio of the frame falls.
 
     Args:
-        power: |X|^2 of the input, y.
-        noise: |X|^2 of its noise, n, in the same unit.
+        power: `|X|^2` of the input, y.
+        noise: `|X|^2` of its noise, n, in the same unit.
 
     Source: Berouti et al. (1979), as VOICEBOX `v_specsub` with g = 1, e = 1.
     """

@@ -137,7 +137,7 @@ class OverlapAddStream:
 
 
 def power(spectra: Complex[np.ndarray, "*frame bin"]) -> Float[np.ndarray, "*frame bin"]:
-    """Return |X|^2 of complex spectra, unscaled."""
+    """Return `|X|^2` of complex spectra, unscaled."""
     out = np.empty(spectra.shape, np.real(spectra).dtype)
     _power(spectra.reshape(-1), out.reshape(-1))
     return out
