@@ -9,6 +9,8 @@ from docs_site.commands import escape, hidden_toctree
 
 PACKAGE = Path(soundscene.__file__).parent
 
+FUNCTIONS = ("load", "scan", "train", "evaluate", "predict", "timeline", "explain", "embed")
+"""In the order of their use; a new one comes behind them by itself."""
 KEYS = " The keys: [recipe keys](../recipe.md)."
 
 
@@ -31,7 +33,7 @@ PUBLIC = {
     "functions": ApiPage(
         "Functions",
         "The commands as functions, with the command line's defaults.",
-        ("load", "train", "evaluate", "predict", "timeline", "explain", "embed"),
+        tuple(dict.fromkeys([*FUNCTIONS, *(name for name in soundscene.__all__ if name.islower() and name[0] != "_")])),
     ),
     "predictor": ApiPage("Predictor", "What `soundscene.load` returns.", ("Predictor", "live.Update", "live.Listener")),
     "predictions": ApiPage(

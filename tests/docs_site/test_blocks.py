@@ -22,6 +22,7 @@ NOT_RUN: dict[tuple[str, str], tuple[int, str]] = {
     ("docs/guide/export.md", ""): (1, INSTALLS),
     ("docs/guide/export.md", "javascript"): (1, "needs Node.js with a package of its own"),
     ("docs/guide/python.md", "python"): (2, "until its test has the line RUNS (see below); then delete this entry"),
+    ("docs/guide/service.md", ""): (1, f"{INSTALLS}; a service that does not end"),
     ("docs/guide/sixteen.md", ""): (1, OWN_FILES),
     ("docs/guide/transfer.md", ""): (3, "needs YAMNet's published weights, or an encoder of the reader's own"),
     ("docs/reproducing.md", ""): (2, "LITIS Rouen, which is not at hand; days"),
