@@ -18,7 +18,7 @@ import msgspec
 from soundscene.errors import RecipeError, SceneError, TrainingError
 from soundscene.files import write_atomic
 from soundscene.recipe import FRONT_END, Recipe
-from soundscene.systems.catalogue import SystemSpec, build
+from soundscene.systems.catalogue import SystemSpec, build, configured
 from soundscene.texts import fold_name, short
 from soundscene.types import Recording, Split
 
@@ -250,7 +250,7 @@ def make_plan(
     """
     for spec in systems:
         try:
-            recipe.with_settings(spec.settings)
+            configured(spec, recipe)
         except SceneError as error:
             raise RecipeError(f"system {short(spec.name)}: {error}") from None
     names = [_safe(spec.name) for spec in systems]

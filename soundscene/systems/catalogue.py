@@ -59,10 +59,12 @@ SYSTEMS = (
     SystemSpec("lte-cnn", "LTE-CNN", "lte_networks", ("kind=cnn",)),
     SystemSpec("cnn-1d-2d-3d", "1D+2D+3D CNNs", "three_cnns"),
     SystemSpec("scene-speech-lte", "Scene-LTE + Speech-LTE (rendered speech)", "scene_lte"),
+    SystemSpec("nearest-mean", "Nearest mean spectrum", "baselines", ("method=nearest-mean",)),
+    SystemSpec("band-statistics", "Band statistics + SVM (Gaussian kernel)", "baselines", ("method=band-statistics",)),
 )
 
 TABLE3_WORD = "table3"
-TABLE3 = tuple(spec.name for spec in SYSTEMS if spec.module != "transfer")
+TABLE3 = tuple(spec.name for spec in SYSTEMS if spec.module not in ("transfer", "baselines"))
 """The systems of the paper's Table 3, its two fusions apart, which a report makes of them."""
 
 # Best on ESC-10 among what takes at most three times as long as Recipe.small() (docs/decisions/0101).
@@ -264,9 +266,6 @@ def split_names(text: str) -> list[str]:
 def build(spec: SystemSpec, recipe: Recipe, front_end: int = FRONT_END) -> "System":
     """Build a system, importing only what it needs.
 
-    A setting without a section, such as "reduction=mean", is an option of the system's own module, which lists those that it
-    has in `OPTIONS`. All other settings change the recipe.
-
     Args:
         spec: The system.
         recipe: The experiment's recipe.
@@ -276,16 +275,37 @@ def build(spec: SystemSpec, recipe: Recipe, front_end: int = FRONT_END) -> "Syst
         RecipeError: If the recipe does not allow a setting of the system.
     """
     module = import_module(f"soundscene.systems.{spec.module}")
-    allowed: Mapping[str, Sequence[str]] = getattr(module, "OPTIONS", {})
-    pairs = [setting.partition("=") for setting in spec.settings]
-    own = {key.strip(): value.strip() for key, _, value in pairs if key.strip() in allowed}
-    for key, value in own.items():
-        if value not in allowed[key]:
-            raise RecipeError(f"system {short(spec.name)!r}: {key}={short(value)}, allowed are {', '.join(allowed[key])}")
-    recipe = recipe.with_settings([setting for setting in spec.settings if setting.partition("=")[0].strip() not in allowed])
-    if allowed:
-        return module.system(recipe, spec.name, spec.title, front_end, own)
-    return module.system(recipe, spec.name, spec.title, front_end)
+    try:
+        changed, own = configured(spec, recipe)
+    except RecipeError as error:
+        raise RecipeError(f"system {short(spec.name)!r}: {error}") from None
+    if hasattr(module, "OPTIONS"):
+        return module.system(changed, spec.name, spec.title, front_end, own)
+    return module.system(changed, spec.name, spec.title, front_end)
+
+
+def configured(spec: SystemSpec, recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
+    """Return the recipe of a system, and its own settings: those without a section, which its module lists in `OPTIONS`.
+
+    Args:
+        spec: The system.
+        recipe: The experiment's recipe.
+
+    Raises:
+        RecipeError: A setting is unknown or out of range.
+    """
+    pairs = {setting: setting.partition("=") for setting in spec.settings}
+    own = {key.strip(): value.strip() for key, equals, value in pairs.values() if equals and "." not in key}
+    if own:
+        allowed: Mapping[str, Sequence[str]] = getattr(import_module(f"soundscene.systems.{spec.module}"), "OPTIONS", {})
+        for key, value in own.items():
+            if key not in allowed:
+                known = f"; its own are {', '.join(allowed)}" if allowed else ""
+                given = short(f"{key}={value}")
+                raise RecipeError(f"{given!r}: expected section.key=value, for example training.epochs=30{known}")
+            if value not in allowed[key]:
+                raise RecipeError(f"{key}={short(value)}, allowed are {', '.join(allowed[key])}")
+    return recipe.with_settings([setting for setting, (key, _, _) in pairs.items() if key.strip() not in own]), own
 
 
 def _named(name: str) -> SystemSpec:

@@ -174,6 +174,20 @@ def test_systems_are_known_by_name() -> None:
         make_plan("toys", ROOT, ROWS, SPLITS, TINY, specs(["cnn-mel:training.epoch=9"]))
 
 
+def test_all_systems_can_be_planned_and_their_own_settings_are_checked() -> None:
+    names = ["table3", *(s.name for s in SYSTEMS if s.module == "baselines"), "hog-spd:blocks=spd", "lstm-sa:from=scene"]
+    plan = make_plan("toys", ROOT, ROWS, SPLITS, TINY, specs(names))
+    assert len(plan.systems) == 20 + 2 + 2
+    assert [build(spec, TINY).name for spec in plan.systems] == [spec.name for spec in plan.systems]
+    for wrong, message in (
+        ("hog-spd:blocks=all", r"system hog-spd\+blocks=all: blocks=all, allowed are both, spd, hog$"),
+        ("hog-spd:block=spd", "'block=spd': expected section.key=value, .*; its own are blocks$"),
+        ("hog:blocks=spd", "'blocks=spd': expected section.key=value, for example training.epochs=30$"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            make_plan("toys", ROOT, ROWS, SPLITS, TINY, specs([wrong]))
+
+
 def test_each_ablation_takes_one_thing_away() -> None:
     base, *variants = specs(["att-crnn-mel"], "att-crnn-mel")
     assert len(variants) == len(ABLATIONS) == 5
