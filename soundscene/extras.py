@@ -18,6 +18,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "parquet": _PARQUET,
     "av": {"av": "PyAV"},
     "onnx": {"onnxruntime": "ONNX Runtime", "onnx": "ONNX"},
+    "hub": {"huggingface_hub": "huggingface_hub"},
     "serve": {"fastapi": "FastAPI", "uvicorn": "Uvicorn", "websockets": "websockets"},
     "live": {**_TORCH, "sounddevice": "sounddevice"},
     "train": _TRAIN,

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from soundscene.errors import BundleError, SceneError
 from soundscene.extras import require
+from soundscene.hub import local_model
 from soundscene.prediction import ScenePrediction
 from soundscene.predictor import Predictor, load
 
@@ -74,7 +75,7 @@ def load_any(model: ModelLike, what: str) -> AnyPredictor:
     """
     if not isinstance(model, str | Path):
         return model
-    path = Path(model)
+    path = local_model(model)
     if path.suffix.lower() != ".onnx":
         from soundscene.bundle import is_system
 

@@ -22,7 +22,7 @@ from soundscene.audio.trial import Trial
 from soundscene.bundle import save_model
 from soundscene.data.corpus import Corpus, notes_of, read_features, reason, recordings_of, refuse_unreadable
 from soundscene.data.manifest import Manifest, parse_test
-from soundscene.data.splits import check_leakage
+from soundscene.data.splits import check_leakage, group_rule
 from soundscene.errors import AudioError, BundleError, ManifestError, TrainingError
 from soundscene.files import write_atomic
 from soundscene.jobs.lock import locked
@@ -119,6 +119,7 @@ def _train(
     provenance = {
         "manifest": manifest.name,
         "test": test or "none: trained on all rows",
+        "groups": group_rule(corpus.recordings),
         "trained_on": sorted(h[:HASH_DIGITS] for h in corpus.content_hash),
     }
     logs = {

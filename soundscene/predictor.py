@@ -14,6 +14,7 @@ from jaxtyping import Float32, Float64
 from soundscene.audio.arrays import ArrayLike, RateLike, as_source
 from soundscene.audio.files import AudioArray, AudioFile
 from soundscene.errors import AudioError, AudioWarning, BundleError, RecipeError, SceneError, unexpected
+from soundscene.hub import local_model
 from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, array_arrivals, listen
 from soundscene.passes import ModelPass, Through, checked, each_file, without_memory
 from soundscene.prediction import ScenePrediction
@@ -322,7 +323,8 @@ def load(path: str | Path, head: Head | None = None, keep: float = KEEP, device:
     """Load a model.
 
     Args:
-        path: Model file (.safetensors), or an exported one (.onnx), which needs no PyTorch.
+        path: Model file (.safetensors), or an exported one (.onnx), which needs no PyTorch; or one on the Hugging Face Hub,
+            hf://owner/name[/file][@revision][#sha256=digest], see `soundscene.hub`.
         head: Classifier, "svm" or "softmax"; by default the recipe's choice.
         keep: Share of recordings of known scenes that shall not be `ScenePrediction.unknown`, between 0 and 1.
         device: Where networks compute: "cpu", "cuda", "mps", or "auto", which is a GPU if there is one.
@@ -335,7 +337,7 @@ def load(path: str | Path, head: Head | None = None, keep: float = KEEP, device:
             `soundscene.predict` and `evaluate` take.
         SceneError: There is no such device.
     """
-    path = Path(path)
+    path = local_model(path)
     if path.suffix.lower() == ".onnx":
         from soundscene.graph_model import load_graph
 

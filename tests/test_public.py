@@ -29,6 +29,7 @@ CLASSES = (
 )
 
 
+@pytest.mark.budget(15)  # imports all there is, in a process that may have imported nothing yet
 def test_no_submodule_hides_a_public_name(model: Path) -> None:
     for module in pkgutil.walk_packages(soundscene.__path__, "soundscene."):
         if not module.name.endswith("__main__"):

@@ -26,6 +26,7 @@ from soundscene.cli.export import export
 from soundscene.cli.listen import listen
 from soundscene.cli.outputs import is_one_file, option
 from soundscene.cli.predict import predict
+from soundscene.cli.push import push
 from soundscene.cli.scan import scan
 from soundscene.cli.serve import serve
 from soundscene.cli.terminal import bar, complain, out
@@ -96,6 +97,7 @@ _COMMANDS = (
     experiment,
     report,
     export,
+    push,
     budget,
     serve,
     backbone,

@@ -172,7 +172,7 @@ def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     require("info", "torch")
     check_model("info", model)
     from soundscene.bundle import is_system, load_model
-    from soundscene.cli.facts import model_facts
+    from soundscene.model_facts import model_facts
 
     if is_system(model):
         require("info", "experiment")

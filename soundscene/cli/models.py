@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from soundscene.audio.folders import AUDIO_SUFFIXES
 from soundscene.errors import BundleError, ManifestError
+from soundscene.hub import is_reference, local_model
 
 if TYPE_CHECKING:
     from soundscene.predictor import Predictor
@@ -45,13 +46,17 @@ def check_model(command: str, model: Path, others: Sequence[str | Path] = ()) ->
         if Path(other).suffix.lower() in _MODELS or _is_model(Path(other)):
             rest = [*others[:number], model, *others[number + 1 :]]
             raise BundleError(f"{model}: is {what}, and the model comes first: {_line(command, other, *rest)}")
-    given = {"info": (), "listen": (), "serve": (), "evaluate": others, "explain": others}.get(command, (model, *others))
+    given = {"info": (), "listen": (), "serve": (), "push": others, "evaluate": others, "explain": others}.get(
+        command, (model, *others)
+    )
     meant = _line(command, "MODEL.safetensors", *given)
     raise BundleError(f"{model}: is {what}, expected a {SUFFIX} file, which `soundscene train` writes: {meant}")
 
 
 def leading_models(words: Sequence[str]) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Divide what stands behind MODEL into further models and recordings: a model is told by its suffix.
+    """Divide what stands behind MODEL into further models and recordings.
+
+    A model is told by its suffix, or is on the Hub, from where it is downloaded.
 
     >>> leading_models(["b.safetensors", "street.wav"])
     ((PosixPath('b.safetensors'),), ('street.wav',))
@@ -59,8 +64,9 @@ def leading_models(words: Sequence[str]) -> tuple[tuple[Path, ...], tuple[str, .
     Args:
         words: Arguments behind the first model.
     """
-    n = next((n for n, word in enumerate(words) if Path(word).suffix.lower() not in _MODELS), len(words))
-    return tuple(map(Path, words[:n])), tuple(words[n:])
+    models = (is_reference(word) or Path(word).suffix.lower() in _MODELS for word in words)
+    n = next((n for n, is_model in enumerate(models) if not is_model), len(words))
+    return tuple(map(local_model, words[:n])), tuple(words[n:])
 
 
 def _is_folder(path: Path) -> bool:

@@ -10,15 +10,29 @@ from typing import Annotated, Literal
 
 import typer
 
+from soundscene.hub import local_model
+
 CORES = os.cpu_count() or 1
 
 COMPUTE = "Compute"  # titles of the panels of a help page
 INPUT, TRAINING, OUTPUT = "Input", "Training", "Output"
 
 # readable=False: what cannot be read is told in one line where it is opened
-ModelArgument = Annotated[Path, typer.Argument(readable=False, metavar="MODEL", help="Model file (.safetensors).")]
+# callback: a model on the Hub becomes a local file before anything looks at it
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(
+        readable=False, metavar="MODEL", help="Model file: .safetensors or hf://owner/name.", callback=local_model
+    ),
+]
 AnyModelArgument = Annotated[
-    Path, typer.Argument(readable=False, metavar="MODEL", help="Model file: .safetensors or .onnx.")
+    Path,
+    typer.Argument(
+        readable=False,
+        metavar="MODEL",
+        help="Model file: .safetensors, .onnx or hf://owner/name.",
+        callback=local_model,
+    ),
 ]
 ManifestArgument = Annotated[
     Path, typer.Argument(readable=False, metavar="MANIFEST", help="CSV with path, scene, group, fold; or a folder.")

@@ -188,3 +188,15 @@ def deal_folds(
 
 def _row(recording: Recording) -> str:
     return f"line {recording.line}, {recording.path.name}" if recording.line else str(recording.path)
+
+
+def group_rule(recordings: Sequence[Recording]) -> str:
+    """Say what the unit of independence of recordings is.
+
+    Args:
+        recordings: Rows of a manifest.
+    """
+    groups = len({recording.group for recording in recordings})
+    if any(recording.columns.get("group") for recording in recordings):
+        return f"{groups} groups by the manifest's column group"
+    return f"no column group: each of {groups} files counts as a recording of its own"

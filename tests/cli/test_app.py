@@ -88,7 +88,16 @@ def test_info_json_has_the_documented_keys(model: Path, capfd: pytest.CaptureFix
     assert run("info", model, "--json") == 0
     found = json.loads(capfd.readouterr().out)
     wanted = {"scenes", "head", "parameters", "temperature", "recipe", "manifest", "test", "epoch", "seconds", "recordings"}
-    wanted |= {"segments", "silent_segments_left_out", "held_out_recordings", "notes", "device", "versions", "familiarity"}
+    wanted |= {
+        "groups",
+        "segments",
+        "silent_segments_left_out",
+        "held_out_recordings",
+        "notes",
+        "device",
+        "versions",
+        "familiarity",
+    }
     assert set(found) == wanted | {"members"}
     assert [member["name"] for member in found["members"]] == ["att-crnn-mel"]
     assert found["parameters"] == sum(p.numel() for p in only(load_model(model)).network.parameters())
@@ -357,6 +366,8 @@ def test_no_command_has_more_options_than_it_needs_and_each_is_explained() -> No
         "evaluate",
         "predict",
         "embed",
+        "push",
+        "serve",
         "info",
         "demo",
         "experiment",

@@ -1,0 +1,57 @@
+"""`soundscene push`: a model on the Hugging Face Hub, with a card made from its file and from an evaluation."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soundscene.cli.corpus import open_corpus
+from soundscene.cli.models import check_model
+from soundscene.cli.options import CORES, OUTPUT, ColumnsOption, ModelArgument, TestOption, WorkersOption
+from soundscene.cli.terminal import bar, say
+from soundscene.errors import SceneError
+from soundscene.extras import require
+
+
+def push(
+    model: ModelArgument,
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository; made where it is missing.")],
+    manifest: Annotated[
+        Path | None,
+        typer.Option("--on", metavar="MANIFEST", help="Evaluate on this CSV or folder; its scores are in the card."),
+    ] = None,
+    test: TestOption = None,
+    columns: ColumnsOption = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", metavar="ID", help="Licence of the model, such as apache-2.0.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(metavar="BRANCH", help="Branch to write to. Default: main.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    card: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the card here and push nothing.", rich_help_panel=OUTPUT),
+    ] = None,
+    workers: WorkersOption = CORES,
+) -> None:
+    """Put a model on the Hugging Face Hub, with a card.
+
+    The card states licence, data, split, accuracy by scene, calibration and limits, as recorded.
+
+    Without --on, it says that the accuracy is not recorded.
+    """
+    require("push", "torch", *(["hub"] if card is None else []), *(["train"] if manifest else []))
+    check_model("push", model, [repo])
+    if manifest is None and (test is not None or columns is not None):
+        raise SceneError("--test and --columns are for the recordings of --on MANIFEST")
+    from soundscene.files import write_atomic
+    from soundscene.publish import make_card
+    from soundscene.publish import push as push_model
+
+    corpus = None if manifest is None else open_corpus(manifest, columns)
+    with bar("evaluating" if manifest else "reading the model", at_once=True):
+        text = make_card(model, repo, corpus, test=test, licence=licence, workers=workers)
+    if card is not None:
+        write_atomic(card, text.encode("utf-8", "backslashreplace"))
+        say(f"{card}: card of {model}; nothing was pushed")
+        return
+    say(push_model(model, repo, text, private=private, revision=revision))
