@@ -65,7 +65,7 @@ def scan(
         force: Whether to replace a manifest that differs.
 
     Returns:
-        The rows, as `.manifest` and `.to_frame()`; `train` and `evaluate` take it. What cannot be read is in `.unreadable`.
+        The rows, as a manifest and a data frame; `train` and `evaluate` take it. Its `unreadable` says what cannot be read.
 
     Raises:
         ManifestError: There is nothing to find, or the manifest cannot be written.
