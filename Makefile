@@ -9,25 +9,36 @@ WORKERS ?= 2
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 ALONE := $(BIN)/python -m pytest -p no:xdist -m alone tests/benchmarks
 WARM := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.support.warm
+ENGINE := soundscene/page/static/engine/ort-wasm-simd-threaded.wasm
+# Tests of the page need a browser, which is not installed here: without one they are skipped.
+BROWSER := $(if $(shell command -v npm && (command -v chromium || command -v google-chrome)),$(ENGINE))
 
-.PHONY: demo test test-full check docs format lock clean
+.PHONY: demo test test-full check docs format lock clean page-engine
 
 demo: $(READY)
 	$(BIN)/soundscene demo $(if $(CORPUS),--corpus "$(CORPUS)")
 
-# Under 3 minutes on two cores: no Ray cluster, no killed process, nothing slow. .ci/run chooses more by TIER and OPTIONS.
-TIER ?= not (slow or cluster or kill)
+# Under 3 minutes on two cores: no Ray cluster, no killed process, no browser, nothing slow. .ci/run chooses more by TIER and OPTIONS.
+TIER ?= not (slow or cluster or kill or browser)
 OPTIONS ?=
-test: $(READY)
+test: $(READY) $(BROWSER)
 	$(WARM)
 	$(PYTEST) -m "($(TIER)) and not alone" $(OPTIONS)
 	$(ALONE)
 
 # Everything, under 60 minutes; before an issue is closed.
-test-full: $(READY)
+test-full: $(READY) $(BROWSER)
 	$(WARM)
 	$(PYTEST) -m "not alone" --durations=20
 	$(ALONE)
+
+# ONNX Runtime for browsers (14 MB), which the page needs, from npm's registry with a pinned digest; into the wheel, not into git.
+page-engine: $(READY)
+	$(BIN)/python -m soundscene.page.engine
+
+$(ENGINE): $(READY) soundscene/page/engine.py
+	$(BIN)/python -m soundscene.page.engine
+	touch $(ENGINE)
 
 # Everything but the tests.
 check: $(READY)

@@ -126,7 +126,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     allowed = (budget.args[0] if budget else BUDGET_S) * (
         4 if item.config.pluginmanager.hasplugin("_cov") else 1
     )  # counting lines makes a test of nothing but Python three times as long
-    if spent > allowed and not any(item.get_closest_marker(tier) for tier in ("slow", "cluster", "kill")):
+    if spent > allowed and not any(item.get_closest_marker(tier) for tier in ("slow", "cluster", "kill", "browser")):
         pytest.fail(f"{spent:.1f} s of CPU, over {allowed:g} s: make it smaller, or mark it slow", pytrace=False)
     return outcome
 

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import soundscene
+from soundscene.page.engine import FOLDER, STATIC
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -24,3 +25,12 @@ def test_types_are_announced_and_tests_stay_out_of_the_archive() -> None:
     kept = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["only-include"]
     assert all((ROOT / name).exists() for name in kept)
     assert not {"tests", "benchmarks", "docs", "."} & set(kept)
+
+
+def test_the_browsers_engine_travels_in_the_archives_though_not_in_git() -> None:
+    targets = PROJECT["tool"]["hatch"]["build"]["targets"]
+    folder = (STATIC / FOLDER).relative_to(ROOT).as_posix()
+    assert all(targets[name]["artifacts"] == [f"{folder}/*"] for name in ("wheel", "sdist"))
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    assert {f"{folder}/*.mjs", f"{folder}/*.wasm"} <= set(ignored)
+    assert "MIT License" in (STATIC / FOLDER / "LICENSE.txt").read_text(encoding="utf-8")

@@ -1,20 +1,27 @@
-"""`soundscene export`: a model as one file in ONNX, for programs without PyTorch."""
+"""`soundscene export`: a model as one file in ONNX for programs without PyTorch, or as a page for browsers."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from soundscene.cli.options import ModelArgument
+from soundscene.cli.options import AnyModelArgument
 from soundscene.cli.terminal import say, tell
 from soundscene.extras import require
+
+if TYPE_CHECKING:
+    from soundscene.export.check import Parity, Sound
 
 CHECK = "Check"  # title of a panel
 
 
 def export(
-    model: ModelArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write (.onnx).")],
+    model: AnyModelArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write (.onnx); with page a folder.")],
+    form: Annotated[
+        Literal["onnx", "page"],
+        typer.Option("--format", help="One file, or a page: a folder for any web server; sound stays in the browser."),
+    ] = "onnx",
     whole: Annotated[
         bool, typer.Option("--whole", help="A graph that takes a whole recording in one call, for other programs.")
     ] = False,
@@ -28,28 +35,56 @@ def export(
         typer.Option(metavar="PATH", help="Compare on these recordings too: files or folders.", rich_help_panel=CHECK),
     ] = None,
 ) -> None:
-    """Export a model to ONNX, front-end included.
+    """Export a model to ONNX, or as a page for browsers.
 
-    `soundscene predict`, `timeline` and `listen` take the file like a model, without PyTorch.
+    The front-end is in the file, which `predict`, `timeline` and `listen` take without PyTorch. `--format page` writes a
+    page with the model in it, which classifies dropped files and the microphone. It takes an exported file too.
     """
     if sound and not check:
         raise typer.BadParameter("--sound names recordings for the check; leave --no-check out")
+    if form == "page":
+        if whole:
+            raise typer.BadParameter("--whole is not for a page, which reads sound block by block")
+        _export_page(model, out, int8, sound or [], check)
+        return
     require("export", "torch", "onnx")
+    from soundscene.export.write import export_model
+
+    exported = export_model(model, out, whole, int8, _sounds(model, sound or []) if check else [])
+    kind = f"{'a whole recording' if whole else 'blocks of samples and a state'} in, weights in {8 if int8 else 32} bits"
+    say(f"{exported.path}: {exported.size / 1000:,.0f} kB, {kind}")
+    _say_parity(exported.path, exported.parity, int8)
+
+
+def _export_page(model: Path, out: Path, int8: bool, sound: list[Path], check: bool) -> None:
+    exported_before = model.suffix.lower() == ".onnx"
+    require("export --format page", *([] if exported_before else ["torch"]), "onnx")
+    from soundscene.export.page import export_page
+    from soundscene.page.engine import require_engine
+
+    require_engine("export --format page")
+    if exported_before and sound:
+        raise typer.BadParameter("--sound is for a model file; this one is exported already")
+    page = export_page(model, out, int8, _sounds(model, sound) if check and not exported_before else [])
+    say(f"{page.folder}: a page of {page.size / 1e6:,.1f} MB for any web server; try python -m http.server -d {page.folder}")
+    if not exported_before:
+        _say_parity(page.folder, page.parity, int8)
+
+
+def _sounds(model: Path, sound: list[Path]) -> "list[Sound]":
+    """What the exported file is checked on."""
     from soundscene.audio.folders import sound_files
     from soundscene.bundle import load_model
     from soundscene.export.check import default_sounds, recorded_sounds
-    from soundscene.export.write import export_model
 
-    sounds = []
-    if check:
-        loaded = load_model(model)
-        sounds = default_sounds(loaded.audio.sample_rate, loaded.audio.segment_s)
-        sounds += recorded_sounds([*sound_files(sound or [])], loaded)
-    exported = export_model(model, out, whole, int8, sounds)
-    kind = f"{'a whole recording' if whole else 'blocks of samples and a state'} in, weights in {8 if int8 else 32} bits"
-    say(f"{exported.path}: {exported.size / 1000:,.0f} kB, {kind}")
-    if (found := exported.parity) is None:
-        tell(f"{exported.path}: not compared with the model")
+    loaded = load_model(model)
+    sounds = default_sounds(loaded.audio.sample_rate, loaded.audio.segment_s)
+    return [*sounds, *recorded_sounds([*sound_files(sound)], loaded)]
+
+
+def _say_parity(path: Path, found: "Parity | None", int8: bool) -> None:
+    if found is None:
+        tell(f"{path}: not compared with the model")
         return
     text = (
         f"{found.recordings} sounds, {found.segments} segments, both heads: posteriors differ from the model's by at most "
