@@ -49,7 +49,7 @@ check: $(READY)
 
 # The site of the documents, in build/site; strict, and checked: no dead link, nothing from the network.
 docs: $(READY)
-	$(BIN)/python -m docs_site.build
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m docs_site.build
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -72,8 +72,9 @@ def _escape_types(app: Sphinx, what: str, name: str, thing: Any, options: Any, l
 
 def _dash(app: Sphinx, tree: nodes.document) -> None:
     """Put a dash between the name of a parameter and its text, where Sphinx counts on smart quotes."""
-    for text in tree.findall(lambda node: isinstance(node, nodes.Text) and node == " -- "):
-        text.parent.replace(text, nodes.Text(" \u2013 "))
+    for text in list(tree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" \u2013 "))
 
 
 def setup(app: Sphinx) -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import soundscene
-
-PACKAGE = Path(soundscene.__file__).parent
+ROOT = Path(__file__).parents[1]
 MODULES = [
-    ".".join(("soundscene", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
-    for path in sorted(PACKAGE.rglob("*.py"))
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for folder in ("soundscene", "docs_site")
+    for path in sorted((ROOT / folder).rglob("*.py"))
     if ">>> " in path.read_text(encoding="utf-8")
 ]
 
