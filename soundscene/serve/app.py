@@ -177,7 +177,11 @@ def _routes(service: Service) -> APIRouter:
         """Compute embeddings: what the heads of the model read."""
         return json_response(await _compute(service, request, works.embed, name, per))
 
-    @sound("/explain", responses={200: {"content": _PICTURES, "description": "The picture."}, **_WITH_501})
+    @sound(
+        "/explain",
+        response_class=Response,
+        responses={200: {"content": _PICTURES, "description": "The picture."}, **_WITH_501},
+    )
     async def explain(
         request: Request,
         name: Name = "audio",

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from soundscene.audio.pcm import SampleType, bytes_per_sample, decode_pcm
 from soundscene.errors import SceneError
@@ -65,27 +65,35 @@ class Stream:
         await self._socket.accept(subprotocol)
         ended = asyncio.ensure_future(ending.wait())
         try:
-            while True:
-                message = await self._next(ended)
-                if message is None:
-                    await self._finish(RESTART, "the service ends; connect again")
-                    return
-                if message["type"] == "websocket.disconnect":
-                    return
-                if message.get("bytes") is not None:
-                    await self._push(message["bytes"])
-                elif message.get("text") == END:
-                    await self._finish(NORMAL, "")
-                    return
-                else:
-                    await self._fail(POLICY, f'a text message that is not "{END}"; send sound as binary messages')
-                    return
+            await self._serve(ended)
+        except WebSocketDisconnect:
+            return  # the client has gone; what it was to receive is lost
+        finally:
+            ended.cancel()
+
+    async def _serve(self, ended: "asyncio.Future[Any]") -> None:
+        try:
+            while await self._take(await self._next(ended)):
+                pass
         except SceneError as error:
             await self._fail(INVALID, str(error))
         except TimeoutError:
             await self._fail(POLICY, f"no sound for {self._service.limits.idle_s:g} s")
-        finally:
-            ended.cancel()
+
+    async def _take(self, message: Any) -> bool:
+        """Deal with a message, None at the end of the service; return whether the stream goes on."""
+        if message is None:
+            await self._finish(RESTART, "the service ends; connect again")
+        elif message["type"] == "websocket.disconnect":
+            pass
+        elif message.get("bytes") is not None:
+            await self._push(message["bytes"])
+            return True
+        elif message.get("text") == END:
+            await self._finish(NORMAL, "")
+        else:
+            await self._fail(POLICY, f'a text message that is not "{END}"; send sound as binary messages')
+        return False
 
     async def _next(self, ended: "asyncio.Future[Any]") -> Any:
         """Return the next message; None when the service ends."""

@@ -4,11 +4,10 @@ The modules of the service are imported without jaxtyping's hook, which takes th
 result.
 """
 
-import asyncio
 import importlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +52,7 @@ class Running:
     port: int
     service: Service
     folder: Path
+    stop: Callable[[], None]
 
 
 @contextmanager
@@ -63,11 +63,10 @@ def running(
     uploads, workers = Uploads(limits, folder), Workers(limits)
     service = Service(model, load(model), limits, workers, uploads, ServiceMetrics(), token, origins, **other)
     service.warm_up()
-    app, ready, ports, loops = build_app(service), threading.Event(), [], []
+    app, ready, ports = build_app(service), threading.Event(), list[int]()
 
     def started(port: int) -> None:
         ports.append(port)
-        loops.append(asyncio.get_running_loop())
         ready.set()
 
     with listen_at("127.0.0.1", 0) as listening:
@@ -76,7 +75,7 @@ def running(
         thread.start()
         try:
             assert ready.wait(20)
-            yield Running(ports[0], service, folder)
+            yield Running(ports[0], service, folder, lambda: setattr(servers[0], "should_exit", True))
         finally:
             servers[0].should_exit = True
             thread.join(20)
