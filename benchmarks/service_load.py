@@ -4,8 +4,8 @@ python -m benchmarks.service_load MODEL --n 10000 --clients 50
 
 Every good request must bring the line that `soundscene predict --format jsonl` prints of its recording, under a name that
 no other request has: a line of another request, another line, or none is a fault. After 503 a client waits as Retry-After
-says. Memory of the service is read ten times. At the end nothing may be left: no slot, no file. `predict` on as many files, in one
-process with as many workers, stands beside it.
+says. Memory of the service is read ten times. At the end nothing may be left: no slot, no file. `predict` on as many files,
+in one process with as many workers, stands beside it.
 """
 
 import argparse
@@ -149,10 +149,10 @@ def good(connection: http.client.HTTPConnection, recordings: Recordings, number:
         try:
             connection.request("POST", f"/v1/predict?name={quote(name)}", recordings.contents[which])
             response = connection.getresponse()
-            status, content = response.status, response.read()
+            status, content, wait = response.status, response.read(), response.headers.get("Retry-After")
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            status, content = 0, repr(error).encode()
+            status, content, wait = 0, repr(error).encode(), None
         took_s = time.monotonic() - start
         if status != 503:
             break
@@ -160,7 +160,7 @@ def good(connection: http.client.HTTPConnection, recordings: Recordings, number:
             tally.busy += 1
         if time.monotonic() > end:
             break
-        time.sleep(float(response.headers["Retry-After"]) * random.uniform(0.3, 1.0))
+        time.sleep(float(wait or "nan") * random.uniform(0.3, 1.0))
     wanted = recordings.lines[which] | {"path": name}
     with tally.lock:
         if status == 200 and content.decode() == json.dumps(wanted):
@@ -187,8 +187,9 @@ def bad(port: int, recordings: Recordings, number: int, kind: str, tally: Tally)
         "too large": [head + b"Content-Length: 100000000\r\n\r\n"],
         "endless": [chunked, *[b"10000\r\n" + bytes(65536) + b"\r\n"] * 100],
     }
-    status = 503
-    while status == 503:
+    status, end = 503, time.monotonic() + PATIENCE_S
+    while status == 503 and time.monotonic() < end:
+        status = -1  # unless a connection is made
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
             with suppress(OSError):  # the service may have closed
                 for piece in pieces[kind]:
@@ -228,19 +229,17 @@ def client(port: int, recordings: Recordings, numbers: list[int], share_bad: flo
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 
-def resident(process: "subprocess.Popen[str]") -> int:
+def resident(pid: int) -> int:
     """Return the memory of a process, in bytes."""
-    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def run(
-    port: int, process: "subprocess.Popen[str]", recordings: Recordings, n: int, clients: int, share_bad: float
-) -> Tally:
+def run(port: int, pid: int, recordings: Recordings, n: int, clients: int, share_bad: float) -> Tally:
     """Send all requests, and read the memory of the service ten times.
 
     Args:
         port: Of the service.
-        process: The service.
+        pid: Of the process of the service.
         recordings: To send.
         n: Requests.
         clients: Connections at a time.
@@ -248,16 +247,16 @@ def run(
     """
     tally = Tally()
     threads = [
-        threading.Thread(target=client, args=(port, recordings, [*range(i, n, clients)], share_bad, tally))
+        threading.Thread(target=client, args=(port, recordings, [*range(i, n, clients)], share_bad, tally), daemon=True)
         for i in range(clients)
     ]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
         if tally.good + sum(tally.bad.values()) >= len(tally.memory) * n / 10:
-            tally.memory.append((tally.good, resident(process)))
+            tally.memory.append((tally.good, resident(pid)))
         time.sleep(0.05)
-    tally.memory.append((tally.good, resident(process)))
+    tally.memory.append((tally.good, resident(pid)))
     return tally
 
 
@@ -293,7 +292,7 @@ def main() -> None:
         options = ["--workers", str(words.workers), "--max-mb", "4"]
         with service(words.model, bodies, options) as (port, process):
             start = time.monotonic()
-            tally = run(port, process, recordings, words.n, words.clients, words.bad)
+            tally = run(port, process.pid, recordings, words.n, words.clients, words.bad)
             served_s = time.monotonic() - start
             held = left(port)
         paths = [folder / f"{i % words.recordings}.wav" for i in range(tally.good)]

@@ -16,6 +16,7 @@ from soundscene.errors import BundleError, RecipeError
 from soundscene.extras import require
 from soundscene.files import check_permission, url_hint
 from soundscene.graph_facts import FORMAT, GIVEN, HEADS, STATEFUL, VERSION, GraphFacts
+from soundscene.onnx_runtime import import_onnxruntime
 from soundscene.recipe import FRONT_END
 from soundscene.signal.streams import AFTER_SILENCE_NOTE, FeatureSource, check_finite, join_segments
 from soundscene.texts import LONGEST, short
@@ -337,8 +338,7 @@ def open_session(content: bytes) -> Any:
     Args:
         content: The file.
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised

@@ -21,6 +21,7 @@ from soundscene.backbone.encoder import Pooling, pool, widening
 from soundscene.backbone.stored import StoredBackbone, one_line
 from soundscene.errors import BackboneError, SceneError
 from soundscene.extras import require
+from soundscene.onnx_runtime import import_onnxruntime
 from soundscene.texts import fold_name, short
 
 CONTENT = "onnx"  # tensor that holds the file's bytes
@@ -173,8 +174,7 @@ def _rate(path: Path, metadata: Mapping[str, str]) -> int:
 def _session(name: str, content: bytes) -> Any:
     """Load an ONNX file, which ONNX Runtime checks."""
     require("a backbone in ONNX", "onnx")
-    import onnxruntime  # pyright: ignore[reportMissingImports] (an extra)
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
