@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,12 @@ class ServiceMetrics:
         self.sound_s = 0.0
         self.updates = 0
         self._start = time.time()
+        self._adding = threading.Lock()
+
+    def add_sound(self, seconds: float) -> None:
+        """Count seconds of sound; from any thread."""
+        with self._adding:
+            self.sound_s += seconds
 
     def add_request(self, route: str, status: int, seconds: float) -> None:
         """Count a request.

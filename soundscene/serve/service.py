@@ -145,7 +145,7 @@ def predict(
     """
     with refusals(path, name):
         prediction = service.of_head(head).predict(path, warn=False, check=check)
-    service.metrics.sound_s += prediction.duration_s
+    service.metrics.add_sound(prediction.duration_s)
     return prediction.to_dict(segments, unknown) | {"path": name}
 
 
@@ -168,7 +168,7 @@ def timeline(service: Service, path: Path, name: str, head: Head | None, stay_s:
         timelines.check_stay(predictor.model, stay_s)
         prediction = predictor.predict(path, warn=False, check=check)
         line = timelines.timeline(prediction, predictor.model, predictor.head, stay_s)
-    service.metrics.sound_s += prediction.duration_s
+    service.metrics.add_sound(prediction.duration_s)
     return {
         "path": name,
         "duration_s": round(line.duration_s, 3),

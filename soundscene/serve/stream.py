@@ -119,7 +119,7 @@ class Stream:
         rate = self._form.sample_rate
         for at in range(0, len(samples), rate):  # a second at a time, so that other streams come in between
             await self._send(await self._work(lambda at=at: self._listener.push(samples[at : at + rate], arrived)))
-        self._service.metrics.sound_s += len(samples) / rate
+        self._service.metrics.add_sound(len(samples) / rate)
 
     async def _finish(self, code: int, reason: str) -> None:
         await self._send(await self._work(self._listener.flush))

@@ -96,7 +96,7 @@ def test_bodies_that_are_no_recording(
     assert (found, part in sentence) == (status, True), sentence
 
 
-def test_too_many_bytes_and_too_many_seconds(server: Running) -> None:
+def test_too_many_bytes(server: Running) -> None:
     endless = (chunk(bytes(65536)) for _ in range(400))
     status, found = raw(server.port, [CHUNKED, *endless])
     assert (status, one_sentence(found)) == (
@@ -105,12 +105,25 @@ def test_too_many_bytes_and_too_many_seconds(server: Running) -> None:
     )
     status, found = raw(server.port, [HEAD + b"Content-Length: 999999999999\r\n\r\n"])
     assert (status, "2 MB" in one_sentence(found)) == (413, True)
-    hours = np.tile(np.asarray(recording("rain", 2.0, 1)) * 0 + 1e-4, 100)
-    small = sound(hours, "FLAC")
+
+
+def test_too_many_seconds(server: Running) -> None:
+    """A minute of almost nothing takes few bytes. Each kind of work stops at the limit: of 20 s here, a minute's third."""
+    small = sound(np.full(60 * RATE, 1e-4), "FLAC")
     assert len(small) < 100_000
-    for path in ("predict", "timeline", "embed", "explain"):
+    status, found = ask_json(server.port, "/v1/predict", small, {"name": "x"})
+    assert (status, one_sentence(found)) == (
+        413,
+        "lasts longer than 20 s, the most that this service decodes; send it in parts",
+    )
+
+
+@pytest.mark.slow
+def test_too_many_seconds_of_every_kind(server: Running) -> None:
+    small = sound(np.full(60 * RATE, 1e-4), "FLAC")
+    for path in ("timeline", "embed", "explain"):
         status, found = ask_json(server.port, f"/v1/{path}", small, {"name": "x"})
-        assert (status, "lasts longer than 60 s" in one_sentence(found)) == (413, True)
+        assert (status, "lasts longer than 20 s" in one_sentence(found)) == (413, True)
 
 
 def test_headers_that_are_too_large_or_too_slow_or_no_http(server: Running) -> None:
@@ -145,7 +158,7 @@ def test_bodies_that_stall_or_drip(server: Running) -> None:
 
 
 def test_paths_in_names_are_names(server: Running) -> None:
-    for name in ("../../etc/passwd", "/etc/hostname", "C:\\a.wav", "a\x00b", "é\u202e", "$(reboot)"):
+    for name in ("../../etc/passwd", "a\x00b", "é\u202e$(reboot)"):
         status, found = ask_json(server.port, "/v1/predict", WAV, {"name": name})
         assert (status, found["path"]) == (200, name)
         status, found = ask_json(server.port, "/v1/predict", WAV[:-1000], {"name": name})

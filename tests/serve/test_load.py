@@ -33,10 +33,10 @@ def test_a_small_load_brings_every_line_and_leaves_nothing(exported: Path, tmp_p
     folder = tmp_path / "bodies"
     folder.mkdir()
     with running(exported, folder, Limits(workers=2, queue=2, max_bytes=1_000_000)) as service:
-        tally = service_load.run(service.port, os.getpid(), recordings, 40, 10, 0.3)
+        tally = service_load.run(service.port, os.getpid(), recordings, 24, 8, 0.3)
         assert not service_load.left(service.port)
     assert not tally.faults
-    assert tally.good + sum(tally.bad.values()) == 40
+    assert tally.good + sum(tally.bad.values()) == 24
     assert not [*folder.iterdir()]
 
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = """
 import sys
 from soundscene.predictor import load
@@ -12,6 +14,7 @@ load(sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_no_identifier_is_left_where_a_model_is_loaded(exported: Path, tmp_path: Path) -> None:
     """ONNX Runtime 1.29 and later keep one in the folder of temporary files, unless telemetry is off."""
     hidden = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI")  # each turns it off too

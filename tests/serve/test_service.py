@@ -38,6 +38,7 @@ def test_predictions_are_the_lines_of_the_command_line(
     assert sum(share["share"] for share in found["shares"]) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_embeddings_are_those_of_python(server: Running, exported: Path, wav: Path) -> None:
     for per in ("recording", "segment"):
         status, found = ask_json(server.port, "/v1/embed", wav.read_bytes(), {"per": per})
@@ -47,6 +48,7 @@ def test_embeddings_are_those_of_python(server: Running, exported: Path, wav: Pa
         assert len(found["start_s"]) == len(expected)
 
 
+@pytest.mark.slow
 def test_attention_is_drawn_from_the_graph_and_attribution_names_its_extra(server: Running, wav: Path) -> None:
     status, headers, svg = ask(server.port, "/v1/explain", wav.read_bytes(), {"name": "a<b>.wav", "from": 2, "segments": 1})
     assert (status, headers["content-type"]) == (200, "image/svg+xml")
@@ -139,6 +141,7 @@ def test_pages_of_other_hosts_may_not_ask(server: Running, wav: Path) -> None:
     assert ask(server.port, "/v1/predict", wav.read_bytes(), headers=own)[0] == 200
 
 
+@pytest.mark.slow
 def test_a_page_is_served_from_its_folder_and_nothing_above_it(exported: Path, tmp_path: Path, wav: Path) -> None:
     page = tmp_path / "page"
     page.mkdir()

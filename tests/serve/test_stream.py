@@ -69,6 +69,7 @@ def test_updates_are_those_of_python_however_the_bytes_are_cut(server: Running, 
     same(streamed(server, [stereo], "&channels=2&hop=1"), expected(exported, 1.0))
 
 
+@pytest.mark.slow
 def test_two_replicas_hold_a_stream_each_and_agree_on_files(
     server: Running, exported: Path, tmp_path: Path, wav: Path
 ) -> None:
