@@ -5,10 +5,12 @@ from which Sphinx makes the site. A warning of Sphinx is an error.
 """
 
 import argparse
+import filecmp
 import os
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from docs_site import api, commands, formats, recipe_keys
@@ -106,12 +108,31 @@ def build(root: Path, out: Path, fresh: bool = True) -> int:
     from sphinx.cmd.build import build_main
 
     sources, cache = out.with_name(out.name + "-source"), out.with_name(out.name + "-cache")
-    stage(root, sources)
     if fresh:
         shutil.rmtree(out, ignore_errors=True)
         shutil.rmtree(cache, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as folder:
+        stage(root, Path(folder) / "new")
+        replace_changed(Path(folder) / "new", sources)
     strict = ["-b", "html", "-W", "--keep-going", "-q", "-c", str(root / "docs_site"), "-d", str(cache)]
     return build_main([*strict, str(sources), str(out)])
+
+
+def replace_changed(new: Path, old: Path) -> None:
+    """Make a folder equal to another; a file that is equal already keeps its time, so that Sphinx passes over it.
+
+    Args:
+        new: The folder as it shall be.
+        old: The folder to change.
+    """
+    wanted = {path.relative_to(new) for path in new.rglob("*") if path.is_file()}
+    for path in [path for path in old.rglob("*") if path.is_file()]:
+        if path.relative_to(old) not in wanted:
+            path.unlink()
+    for name in wanted:
+        if not (old / name).is_file() or not filecmp.cmp(new / name, old / name, shallow=False):
+            (old / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(new / name, old / name)
 
 
 def section(out: Path, folder: str) -> list[str]:

@@ -66,15 +66,25 @@ def _skip(app: Sphinx, what: str, name: str, thing: Any, skip: bool, options: An
 
 
 def _escape_types(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Escape the stars of shapes such as "*batch scene" in the types of attributes, which would begin emphasis."""
-    lines[:] = [line.replace("*", r"\*") if line.lstrip().startswith((":type:", ":vartype ")) else line for line in lines]
+    r"""Escape what would be markup in the fields of attributes: stars of shapes, and underscores at the end of names."""
+    for number, line in enumerate(lines):
+        if line.lstrip().startswith((":type:", ":vartype ")):
+            lines[number] = line.replace("*", r"\*")
+        lines[number] = re.sub(r"^(\s*:(?:ivar|vartype) \w+)_:", r"\1\\_:", lines[number])
 
 
 def _dash(app: Sphinx, tree: nodes.document) -> None:
     """Put a dash between the name of a parameter and its text, where Sphinx counts on smart quotes."""
     for text in list(tree.findall(nodes.Text)):
-        if text == " -- ":
-            text.parent.replace(text, nodes.Text(" \u2013 "))
+        if text.startswith(" -- "):
+            text.parent.replace(text, nodes.Text(f" \u2013 {text[4:]}"))
+
+
+def _short_recipes(app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returns: str | None):
+    """Leave out the values of the sections in the signature of a recipe; the page of the keys has them."""
+    if signature is None or "Recipe(" not in signature:
+        return None
+    return re.sub(r"(\w+Recipe)\((?:[^()]|\([^()]*\))*\)", r"\1()", signature), returns
 
 
 def setup(app: Sphinx) -> None:
@@ -85,4 +95,5 @@ def setup(app: Sphinx) -> None:
     """
     app.connect("autodoc-skip-member", _skip)
     app.connect("doctree-read", _dash)
+    app.connect("autodoc-process-signature", _short_recipes)
     app.connect("autodoc-process-docstring", _escape_types, priority=900)  # after napoleon

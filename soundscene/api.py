@@ -149,6 +149,9 @@ def evaluate(model: ModelLike, manifest: CorpusLike, *, test: str | None = None,
         test: Rows to score, such as "fold=1"; by default all.
         workers: Threads that read audio.
 
+    Returns:
+        Accuracy, F1, log loss and calibration error of each head, by segment and by recording.
+
     Raises:
         SceneError: Of any kind.
     """
@@ -172,7 +175,8 @@ def predict(
 
     Args:
         model: File or predictor; also a file of another system, such as HOG.
-        source: A file, a folder, (samples, sample rate) or {"array": ..., "sampling_rate": ...}; or a list, but of folders.
+        source: A file, a folder, (samples, sample rate) or {"array": ..., "sampling_rate": ...}; or a list of them,
+            but not of folders.
         workers: Files at a time.
         errors: Whether an unreadable source of several ends the call, or its error stands in its place.
 
@@ -201,6 +205,9 @@ def timeline(model: ModelLike, source: Source, *, stay_s: float = timelines.DEFA
         model: File or predictor.
         source: A recording, as in `predict`.
         stay_s: Expected stay in a scene, in seconds.
+
+    Returns:
+        Stretches of one scene, with their probability, and the changes between them.
 
     Raises:
         SceneError: Of any kind.

@@ -42,6 +42,11 @@ class Predictor:
         keep: Share of recordings of known scenes that shall not be `ScenePrediction.unknown`, between 0 and 1.
         front_end: Version of the front-end; an earlier one only to finish a folder of rows that was begun with it.
 
+    Attributes:
+        model: What was trained: members, scenes, recipe.
+        head: Classifier that predicts.
+        keep: As given.
+
     Raises:
         ValueError: `keep` is out of range.
     """
@@ -102,6 +107,9 @@ class Predictor:
 
     def __call__(self, source: Source | list[Source]) -> ScenePrediction | list[ScenePrediction]:
         """Predict one source, or each of a list of sources.
+
+        Args:
+            source: A path, samples with their rate, or a mapping, as in `predict`; or a list of them.
 
         Raises:
             AudioError: A recording cannot be used; the message says why.
@@ -330,7 +338,7 @@ def load(path: str | Path, head: Head | None = None, keep: float = KEEP, device:
         device: Where networks compute: "cpu", "cuda", "mps", or "auto", which is a GPU if there is one.
 
     Returns:
-        A callable: `model("street.wav")` predicts.
+        The model, which predicts where it is called, as in `model("street.wav")`.
 
     Raises:
         BundleError: The file is missing, damaged, foreign or of a newer version, or a saved system, which only

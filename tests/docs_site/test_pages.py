@@ -1,10 +1,11 @@
 """Where pages of the repository are put on the site, and where their links lead there."""
 
+import os
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from docs_site.build import ROOT, SECTIONS, SiteError, section, stage, with_title
+from docs_site.build import ROOT, SECTIONS, SiteError, replace_changed, section, stage, with_title
 from docs_site.pages import Linker, place
 
 
@@ -93,3 +94,22 @@ def test_reports_get_one_title_and_no_gap_between_levels() -> None:
     assert with_title("# t\n\n### a\n\n```\n# code\n```\n", "x") == "# t\n\n## a\n\n```\n# code\n```\n"
     assert with_title("no heading\n", "x") == "# x\n\nno heading\n"
     assert with_title("# a\n# b\n", "x") == "# x\n\n## a\n## b\n"
+
+
+def test_only_changed_sources_are_written(tmp_path: Path) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    for folder, texts in (
+        (new, {"a/same": "1", "a/other": "2", "added": "3"}),
+        (old, {"a/same": "1", "a/other": "x", "gone": ""}),
+    ):
+        for name, text in texts.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+    os.utime(old / "a" / "same", (1, 1))
+    replace_changed(new, old)
+    assert {p.relative_to(old).as_posix(): p.read_text() for p in old.rglob("*") if p.is_file()} == {
+        "a/same": "1",
+        "a/other": "2",
+        "added": "3",
+    }
+    assert (old / "a" / "same").stat().st_mtime == 1
