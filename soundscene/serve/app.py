@@ -14,13 +14,13 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, WebSo
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.security import HTTPBearer
-from fastapi.staticfiles import StaticFiles
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
 from soundscene.audio.pcm import MOST_CHANNELS, SampleType
 from soundscene.errors import SceneError
 from soundscene.live import DEFAULT_WINDOW_S
+from soundscene.page.files import INDEX, media_type, page_files
 from soundscene.serve import schemas
 from soundscene.serve import service as works
 from soundscene.serve.explain import (
@@ -52,6 +52,7 @@ _PICTURE_SAFETY = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
     "X-Content-Type-Options": "nosniff",
 }
+_PAGE_SAFETY = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache", "X-Frame-Options": "DENY"}
 _SOUND: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -122,8 +123,7 @@ def build_app(service: Service) -> FastAPI:
     app.include_router(_status_routes(service))
     app.include_router(_routes(service))
     app.include_router(_stream_route(service, state))
-    if service.has_page:
-        app.mount("/", StaticFiles(directory=service.page, html=True), name="page")
+    app.include_router(_page_routes())
     if service.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -234,6 +234,22 @@ def _status_routes(service: Service) -> APIRouter:
         return Response(service.metrics.text(service.gauges()), media_type=MEDIA_TYPE)
 
     return router
+
+
+def _page_routes() -> APIRouter:
+    """The page at / and its files, which need no token: it asks the service like any other client."""
+    router = APIRouter(include_in_schema=False)
+    for name, content in page_files("service"):
+        path = "/" if name == INDEX else f"/{name}"
+        router.add_api_route(path, _giving(content, media_type(name)), methods=["GET", "HEAD"], response_model=None)
+    return router
+
+
+def _giving(content: bytes, kind: str) -> Callable[[], Awaitable[Response]]:
+    async def give() -> Response:
+        return Response(content, media_type=kind, headers=_PAGE_SAFETY)
+
+    return give
 
 
 def _stream_route(service: Service, state: AppState) -> APIRouter:

@@ -161,10 +161,10 @@ class ModelFacts:
         sample_rate: Of the sound that it reads, Hz; recordings of other rates are resampled.
         segment_s: Length of a segment, seconds.
         temperature: Of each head.
+        prior: Of each head, probability of each scene in its training, for timelines.
         unknown_threshold: Score above which a recording is out-of-distribution; null without unknown detection.
         why_unknown_unavailable: Why no recording can be unknown; null where one can.
         attribution: Whether /v1/explain can draw attribution.
-        page: Whether there is a page at /.
         limits: What the service accepts.
     """
 
@@ -179,10 +179,10 @@ class ModelFacts:
     sample_rate: int
     segment_s: float
     temperature: dict[str, float]
+    prior: dict[str, list[float]]
     unknown_threshold: float | None
     why_unknown_unavailable: str | None
     attribution: bool
-    page: bool
     limits: LimitFacts
 
 

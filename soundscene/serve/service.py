@@ -22,7 +22,6 @@ from soundscene.serve.refusal import RefusedError, refusal_of
 from soundscene.serve.work import Check, Workers
 from soundscene.types import Head
 
-PAGE = Path(__file__).parents[1] / "page"
 HEADS: tuple[Head, ...] = ("svm", "softmax")
 
 
@@ -39,7 +38,6 @@ class Service:
         metrics: What happened.
         token: Bearer token that requests must have; None for none.
         origins: Origins of pages on other hosts that may ask.
-        page: Folder of the page at /, which need not exist.
         n_streams: Live streams.
         draining: Whether the service ends as soon as the requests in progress are done.
         facts: What `schemas.ModelFacts` describes; after `warm_up`.
@@ -53,16 +51,10 @@ class Service:
     metrics: ServiceMetrics
     token: str | None = None
     origins: tuple[str, ...] = ()
-    page: Path = PAGE
     n_streams: int = 0
     draining: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     _of_head: dict[Head, Predictor] = field(default_factory=dict)
-
-    @property
-    def has_page(self) -> bool:
-        """Whether there is a page at /."""
-        return (self.page / "index.html").is_file()
 
     @property
     def is_graph(self) -> bool:
@@ -109,10 +101,10 @@ class Service:
             "sample_rate": model.audio.sample_rate,
             "segment_s": model.audio.segment_s,
             "temperature": {head: float(model.temperature[head]) for head in HEADS},
+            "prior": {head: model.training_prior(head).tolist() for head in HEADS},
             "unknown_threshold": model.familiarity.threshold(predictor.keep) if model.familiarity else None,
             "why_unknown_unavailable": predictor.why_unknown_unavailable,
             "attribution": not self.is_graph and is_installed("explain"),
-            "page": self.has_page,
             "limits": {
                 "max_bytes": self.limits.max_bytes,
                 "max_seconds": self.limits.max_seconds,

@@ -29,13 +29,17 @@ FAKE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 """Flags for a microphone that plays a file, which needs no permission."""
 
 
-def why_no_browser() -> str:
-    """Say why the page cannot be tried here; empty where it can."""
+def why_no_browser(needs_engine: bool = True) -> str:
+    """Say why the page cannot be tried here; empty where it can.
+
+    Args:
+        needs_engine: Whether it computes in the browser.
+    """
     if find_spec("playwright") is None:
         return "playwright is not installed"
     if not any(map(shutil.which, _NAMES)):
         return "no Chromium is installed"
-    return "onnxruntime-web is not here: make page-engine" if missing() else ""
+    return "onnxruntime-web is not here: make page-engine" if needs_engine and missing() else ""
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

@@ -149,7 +149,7 @@ async function stop(failure) {
   recording.file = await device.stop(recording.name);
   try {
     if (failure) throw failure;
-    const result = await session.finish();
+    const result = await session.finish(recording.file);
     finish(recording, { ...result, notes: [...device.notes, ...result.notes] });
   } catch (error) {
     fail(recording, error);
@@ -173,8 +173,7 @@ function refresh() {
     const focused = [...$("recordings").querySelectorAll("button")].indexOf(document.activeElement);
     showList(recordings, current, facts, choose);
     if (focused >= 0) $("recordings").querySelectorAll("button")[focused]?.focus();
-    const done = recordings.filter(({ result }) => result);
-    $("all").hidden = done.length < 2;
+    $("all").hidden = ended().length < 2;
     for (const button of document.querySelectorAll('[data-act="microphone"]')) button.disabled = !facts || Boolean(microphone);
     const labelled = recordings.filter(({ label }) => label).length;
     $("manifest").disabled = !labelled;
@@ -254,6 +253,18 @@ $("files").onchange = () => {
 };
 $("stop").onclick = () => stop();
 $("remove").onclick = remove;
+$("explain").onclick = async () => {
+  const { startS } = current.segments[player.segment];
+  $("explain").disabled = true;
+  try {
+    $("explained").src = await engine.explain(current, startS);
+    $("explained").alt = `Images and attention of ${current.name} from ${clock(startS)}`;
+    $("dialog").showModal();
+  } catch (error) {
+    $("segment-text").textContent = `No picture: ${error.message}`;
+  }
+  $("explain").disabled = false;
+};
 $("manifest").onclick = () => save("manifest.csv", manifest(recordings, facts), "text/csv");
 $("label").onsubmit = (event) => {
   event.preventDefault();
@@ -345,17 +356,32 @@ $("unserved").remove();
 drawBars();
 showTheme(document.documentElement.dataset.theme ?? "auto");
 if (engine.remote) $("promise").textContent = "Sound goes to this service only";
+document.body.classList.toggle("remote", Boolean(engine.remote));
 for (const button of document.querySelectorAll('[data-act="microphone"]')) button.disabled = true;
-try {
-  facts = await engine.open();
-  showWelcome(facts);
-  $("engine").textContent = engine.remote ? "Ready" : "Ready: the model runs in this browser";
-  if (current) choose(current);
-  refresh();
-  work();
-} catch (error) {
-  $("engine").textContent = `The model cannot be used: ${error.message}`;
-  $("engine").classList.add("failed");
-  for (const recording of recordings) fail(recording, error);
-  refresh();
+$("token").onsubmit = (event) => {
+  event.preventDefault();
+  engine.token = $("token-text").value.trim();
+  begin();
+};
+
+async function begin() {
+  try {
+    facts = await engine.open();
+    showWelcome(facts);
+    $("token").hidden = true;
+    $("engine").classList.remove("failed");
+    $("engine").textContent = engine.remote ? "Ready" : "Ready: the model runs in this browser";
+    if (current) choose(current);
+    refresh();
+    work();
+  } catch (error) {
+    $("engine").textContent = error.needsToken ? "This service asks for a token." : `The model cannot be used: ${error.message}`;
+    $("engine").classList.toggle("failed", !error.needsToken);
+    $("token").hidden = !error.needsToken;
+    if (error.needsToken) return;
+    for (const recording of recordings) fail(recording, error);
+    refresh();
+  }
 }
+
+begin();

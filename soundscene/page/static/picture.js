@@ -19,8 +19,9 @@ for (let i = 0; i < 256; i++) {
 export function thinned(segment, number) {
   if (number < MOST_FULL) return segment;
   const members = segment.members.slice(0, 1).map(({ bands, frames, bytes }) => {
-    const kept = new Uint8Array(2 * bands * THIN);
-    for (let row = 0; row < 2 * bands; row++) {
+    const rows = bytes.length / frames; // of one channel or two
+    const kept = new Uint8Array(rows * THIN);
+    for (let row = 0; row < rows; row++) {
       for (let column = 0; column < THIN; column++) {
         const [first, stop] = [column, column + 1].map((c) => Math.floor((c * frames) / THIN));
         let sum = 0;

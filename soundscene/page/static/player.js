@@ -71,7 +71,10 @@ export class Player {
     this.view = this.zoomed ?? [0, this.lengthS];
     this.levels = levelsOf(segments);
     const pictured = segments.some(({ members }) => members.length);
-    $("picture").hidden = $("channels").hidden = !pictured;
+    const channels = pictured && document.body.classList.contains("remote") ? 1 : 2;
+    if (channels === 1) this.channel = 0;
+    $("picture").hidden = !pictured;
+    $("channels").hidden = !pictured || channels === 1;
     drawRecording($("picture"), segments, { fromS: this.view[0], toS: this.view[1], channel: this.channel, levels: this.levels });
     showStrip(spans, this.facts.scenes, ...this.view);
     const features = this.facts.members[0]?.features;
@@ -190,6 +193,8 @@ export class Player {
     const segment = segments[this.segment];
     $("attention").hidden = !segment?.members.length;
     if ($("attention").hidden) return;
+    const byService = document.body.classList.contains("remote");
+    $("explain").hidden = !byService || !this.recording.file || this.recording.state !== "done";
     drawAttention($("segment"), segment, this.levels, this.channel);
     const times = `${clock(segment.startS)} to ${clock(segment.endS)}`;
     const text = segment.silent ? "digital silence, which does not vote" : this.wordsOf(segment);
@@ -203,6 +208,7 @@ export class Player {
     const best = argMax(posterior);
     const scene = `${spoken(this.facts.scenes[best])} ${(100 * posterior[best]).toFixed(0)} %`;
     const { temporal, spatial } = members[0];
+    if (document.body.classList.contains("remote")) return `${scene}.`;
     if (!temporal) return `${scene}. This network pools without attention.`;
     const peak = argMax(temporal);
     const at = startS + ((peak + 0.5) / temporal.length) * (endS - startS);
