@@ -1,5 +1,6 @@
 """The page in a real browser: what people do with it, and that it predicts what `soundscene predict` predicts."""
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -125,12 +126,12 @@ def test_a_drop_and_the_downloads(site: Path, url: str, sounds: dict[str, Path],
         visited.ready()
         page = visited.page
         page.locator("#welcome").wait_for()
-        make = """async ([bytes, name]) => {
+        make = """([text, name]) => {
           const transfer = new DataTransfer();
-          transfer.items.add(new File([new Uint8Array(bytes)], name));
+          transfer.items.add(new File([Uint8Array.from(atob(text), c => c.charCodeAt(0))], name));
           return transfer;
         }"""
-        transfer = page.evaluate_handle(make, [list(sounds["walk"].read_bytes()), "walk.wav"])
+        transfer = page.evaluate_handle(make, [base64.b64encode(sounds["walk"].read_bytes()).decode(), "walk.wav"])
         page.dispatch_event("body", "dragenter", {"dataTransfer": transfer})
         assert page.locator("#veil").is_visible()
         page.dispatch_event("body", "drop", {"dataTransfer": transfer})
