@@ -28,6 +28,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 from soundscene.audio.quiet import silence_decoders
 from soundscene.data.corpus import Corpus, reason
 from soundscene.errors import AudioError, ManifestError, TrainingError, unexpected
+from soundscene.processes import server_context
 from soundscene.texts import parse_json, short
 from soundscene.types import Recording
 
@@ -247,7 +248,7 @@ class FeatureStore:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("forkserver"), _begin)
+    return ProcessPoolExecutor(workers, server_context(), _begin)
 
 
 def _alone(work: "_Extraction", recording: Recording) -> Extract | str:

@@ -3,7 +3,6 @@
 A process ends when the run that started it ends, however that ends.
 """
 
-import multiprocessing
 import os
 import signal
 import traceback
@@ -25,6 +24,7 @@ from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.results import RunFolder, SplitResult
 from soundscene.experiment.task import read_parts, run_task
 from soundscene.jobs.lock import locked
+from soundscene.processes import server_context
 from soundscene.systems.system import PredictFunction
 from soundscene.training.device import make_fabric
 
@@ -54,7 +54,7 @@ TaskCallback = Callable[[Task, Event], None]
 def warm_up() -> None:
     """Let the server that all processes are forked from import what they need, once, before the first of them starts."""
     modules = ["soundscene.experiment.local", "soundscene.systems.neural"]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
+    server_context().set_forkserver_preload(modules)
 
 
 def build_stores(
@@ -143,7 +143,7 @@ class _Pool:
     slots: list[_Slot] = field(default_factory=list)
 
     def start(self, task: Task) -> None:
-        context = multiprocessing.get_context("forkserver")
+        context = server_context()
         ours, theirs = context.Pipe(duplex=False)
         n_gpus = torch.cuda.device_count() if self.device in ("auto", "cuda") else 0
         taken = [slot.gpu for slot in self.slots]
