@@ -13,7 +13,7 @@ ENGINE := soundscene/page/static/engine/ort-wasm-simd-threaded.wasm
 # Tests of the page need a browser, which is not installed here: without one they are skipped.
 BROWSER := $(if $(shell command -v npm && (command -v chromium || command -v google-chrome)),$(ENGINE))
 
-.PHONY: demo test test-full check docs format lock clean page-engine
+.PHONY: demo test test-full check docs format lock clean page-engine notebook
 
 demo: $(READY)
 	$(BIN)/soundscene demo $(if $(CORPUS),--corpus "$(CORPUS)")
@@ -50,6 +50,12 @@ check: $(READY)
 # The site of the documents, in build/site; strict, and checked: no dead link, nothing from the network.
 docs: $(READY)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m docs_site.build
+
+# The notebook docs/guide/notebook.py, run and rendered, in build/notebook.
+notebook: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,notebook]'
+	rm -rf build/notebook
+	$(BIN)/python -m benchmarks.notebook --out build/notebook
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -67,6 +67,10 @@ class Predictor:
         members = ", ".join(self.model.member_names)
         return f"<Predictor {members}; {self.head} head; {len(self.scenes)} scenes: {scenes}>"
 
+    def __reduce__(self) -> tuple[type["Predictor"], tuple[SceneModel, Head, float, int]]:
+        """Copy and pickle what it is built from: `clone` of scikit-learn copies parameters, and a lock cannot be copied."""
+        return Predictor, (self.model, self.head, self.keep, self._version)
+
     def with_front_end(self, version: int) -> "Predictor":
         """Return the same predictor with another version of the front-end, see `recipe.FRONT_END`."""
         return self if version == self._version else Predictor(self.model, self.head, self.keep, version)

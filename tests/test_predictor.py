@@ -1,5 +1,7 @@
 """One way of a sample: a file, an array and the training path give the same images and the same answer."""
 
+import copy
+import pickle
 import threading
 import time
 import tracemalloc
@@ -452,3 +454,9 @@ def test_ten_minutes_need_no_more_memory_than_one(tmp_path: Path, monkeypatch: p
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0]
     assert peaks[1] < sum(sizes) / 2  # of the images of ten minutes, that is
+
+
+def test_a_predictor_is_copied_and_pickled(predictor: Predictor, street: Path) -> None:
+    expected = predictor.predict(street)
+    for copied in (copy.deepcopy(predictor), pickle.loads(pickle.dumps(predictor))):
+        assert copied.predict(street) == expected

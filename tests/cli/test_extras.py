@@ -10,7 +10,7 @@ from tests.support.installed import PYPROJECT, absent, modules, normal, requirem
 from tests.support.tiny import RATE, recording, write
 
 RUN_FOLDER = Path(__file__).parents[1] / "fixtures_0_1_0" / "run"
-FOR_DEVELOPERS = {"bench", "dev", "docs"}
+FOR_DEVELOPERS = {"bench", "dev", "docs", "notebook"}
 
 LACKING: list[tuple[str, str, str]] = [
     # command line, what it needs, extras that are enough

@@ -23,7 +23,6 @@ NOT_RUN: dict[tuple[str, str], tuple[int, str]] = {
     ("docs/guide/export.md", "javascript"): (1, "needs Node.js with a package of its own"),
     ("docs/guide/hub.md", ""): (2, "a repository of the reader's own; tests/test_hub.py has a stand-in"),
     ("docs/guide/page.md", ""): (1, "a web server that does not end; tests/page exports pages"),
-    ("docs/guide/python.md", "python"): (2, "until its test has the line RUNS (see below); then delete this entry"),
     ("docs/guide/container.md", ""): (2, "needs a container daemon; tests/serve/test_container.py does the steps without"),
     ("docs/guide/service.md", ""): (2, f"{INSTALLS}; a service that does not end; curl"),
     ("docs/guide/sixteen.md", ""): (1, OWN_FILES),
