@@ -59,7 +59,7 @@ def main() -> int:
     rows = Manifest.read(args.manifest).recordings
     paths, groups = [row.path for row in rows], np.array([row.group for row in rows])
     scenes = np.array([row.scene for row in rows])
-    frozen = clone(SceneFeatures(model=predictor_of(args.backbone, sorted(set(scenes))) if args.backbone else None))
+    frozen: Any = clone(SceneFeatures(model=predictor_of(args.backbone, sorted(set(scenes))) if args.backbone else None))
     with timed(times, "features"):
         X = frozen.fit_transform(paths)
     facts |= {"recordings": len(rows), "groups": len(set(groups)), "features": list(X.shape)}
@@ -91,7 +91,8 @@ def nested(X: np.ndarray, y: np.ndarray, groups: np.ndarray, folds: int) -> tupl
     right, chosen = np.zeros(len(y), bool), []
     for train, test in GroupKFold(folds).split(X, y, groups):
         assert not set(groups[train]) & set(groups[test])
-        search = clone(grid(folds)).fit(X[train], y[train], groups=groups[train])
+        search: Any = clone(grid(folds))
+        search.fit(X[train], y[train], groups=groups[train])
         right[test] = search.predict(X[test]) == y[test]
         chosen.append(search.best_params_["calibratedsvc__C"])
     return right, chosen
