@@ -3,6 +3,7 @@
 import textwrap
 import unicodedata
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from soundscene.signal.filterbanks import gammatone_centres_hz, mel_centres_hz
 from soundscene.types import clock
 
 OCTAVES_HZ = (125, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
+_DAY_S = 86400
 _CLOCK_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
 _USUAL_LABELS_IN = 1.25  # width that a picture leaves for the labels at its left: 16 letters
 
@@ -62,13 +64,22 @@ def hertz_axis(axis: Axes, centres_hz: Float64[np.ndarray, " band"], along: Lite
     axis.set(ylabel="frequency, Hz", ylim=(-0.5, len(centres_hz) - 0.5))
 
 
-def clock_axis(axis: Axes) -> None:
-    """Label the horizontal axis of a panel, in seconds, as h:min:s at whole minutes or hours."""
+def clock_axis(axis: Axes, began: datetime | None = None) -> None:
+    """Label the horizontal axis of a panel, in seconds, as h:min:s at whole minutes or hours.
+
+    Args:
+        axis: Panel to label.
+        began: When second 0 was; then the labels are times of day.
+    """
+    since_s = 0.0 if began is None else (began - began.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
     end_s = axis.get_xlim()[1]
     steps_s = [step for step in _CLOCK_STEPS_S if end_s / step <= 8]
-    axis.xaxis.set_major_locator(MultipleLocator(steps_s[0]) if steps_s else MaxNLocator(6, integer=True))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
-    axis.set_xlabel("time, h:min:s")
+    whole = MultipleLocator(steps_s[0], -(since_s % steps_s[0])) if steps_s else MaxNLocator(6, integer=True)
+    axis.xaxis.set_major_locator(whole)
+    axis.xaxis.set_major_formatter(
+        FuncFormatter(lambda s, _: clock(s) if began is None else clock(float(round(s + since_s) % _DAY_S)))
+    )
+    axis.set_xlabel("time, h:min:s" if began is None else "time of day, h:min:s")
 
 
 def hatch_silence(axis: Axes, start_s: float, end_s: float) -> None:

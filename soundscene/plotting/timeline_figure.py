@@ -69,7 +69,7 @@ def timeline_figure(line: Timeline) -> Figure:
     strip.set(ylim=(len(scenes), 0), xlim=(0, _end_s(line)))
     strip.set_title("posterior of each segment alone, tempered: what the spans are decoded from")
     strip.grid(visible=False)
-    clock_axis(strip)
+    clock_axis(strip, line.started)
     figure.colorbar(mesh, cax=color_bar)
     return figure
 

@@ -1,5 +1,7 @@
 """Axes in their units, and figures that are wide enough for any name."""
 
+from datetime import datetime
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -54,6 +56,22 @@ def test_clock_axis_ticks_are_whole(end_s: float, expected: list[str]) -> None:
     figure.draw_without_rendering()
     ticks = zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
     assert [label.get_text() for x, label in ticks if 0 <= x <= end_s][: len(expected)] == expected
+
+
+def test_clock_axis_of_a_recording_whose_start_is_known_has_times_of_day() -> None:
+    figure = Figure()
+    axis = figure.subplots()
+    axis.set_xlim(0, 7 * 3600)
+    clock_axis(axis, datetime(2024, 3, 1, 21, 40, 30))
+    figure.draw_without_rendering()
+    ticks = zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+    assert [label.get_text() for x, label in ticks if 0 <= x <= 7 * 3600][:4] == [
+        "22:00:00",
+        "23:00:00",
+        "0:00:00",
+        "1:00:00",
+    ]
+    assert axis.get_xlabel() == "time of day, h:min:s"
 
 
 def test_silence_is_hatched_from_start_to_end() -> None:
