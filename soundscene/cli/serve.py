@@ -55,7 +55,7 @@ def serve(
     """
     check_model("serve", model)
     require("serve", extra_of(model), "serve")
-    token = _token(token_file)
+    token, origins = _token(token_file), _origins(origin or ())
     from soundscene.serve.limits import MB, Limits
     from soundscene.serve.run import serve as run
 
@@ -66,7 +66,7 @@ def serve(
     if token is None and not _is_loopback(host):
         tell(f"everybody who reaches {host} can ask: no token is set (--token-file)")
     shown = f"[{host}]" if ":" in host else host
-    run(model, predictor, limits, host, port, token, _origins(origin or ()), lambda n: say(f"serving http://{shown}:{n}"))
+    run(model, predictor, limits, host, port, token, origins, lambda n: say(f"serving http://{shown}:{n}"))
 
 
 def _token(path: Path | None) -> str | None:

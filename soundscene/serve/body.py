@@ -6,8 +6,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
+from uuid import uuid4
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -16,6 +16,12 @@ from soundscene.serve.refusal import ClientGoneError, RefusedError
 
 _FORMS = ("multipart/", "application/json", "text/")  # what is certainly not the bytes of a sound file
 _HOW = "send the bytes of the sound file as the body, as curl --data-binary @FILE does"
+
+
+class _Counted:
+    """Bytes of one body so far."""
+
+    n = 0
 
 
 class Uploads:
@@ -29,7 +35,7 @@ class Uploads:
     def __init__(self, limits: Limits, folder: Path) -> None:
         self._limits, self._folder = limits, folder
         self.n_open = 0
-        self.n_bytes = 0  # received in all
+        self.n_held = 0  # bytes
 
     def check_headers(self, request: Request) -> None:
         """Check what the headers say of the body, before any of it is read.
@@ -57,24 +63,23 @@ class Uploads:
         """
         self.check_headers(request)
         if self.n_open >= self._limits.uploads:
-            sentence = f"the service is receiving {self.n_open} recordings, which is the most it does; try again in 1 s"
-            raise RefusedError(503, sentence, headers={"Retry-After": "1"})
+            raise self._busy(f"is receiving {self.n_open} recordings")
         self.n_open += 1
-        path = None
+        path, counted = self._folder / uuid4().hex, _Counted()
         try:
-            with NamedTemporaryFile(dir=self._folder, delete=False) as file:
-                path = Path(file.name)
-                await self._copy(request, file)
+            try:
+                with path.open("xb") as file:
+                    await self._copy(request, file, counted)
+            except OSError as error:
+                raise RefusedError(507, f"the body cannot be stored ({error.strerror}); try again later") from None
             yield path
-        except OSError as error:
-            raise RefusedError(507, f"the body cannot be stored ({error.strerror}); try again later") from None
         finally:
             self.n_open -= 1
-            if path is not None:
-                with suppress(OSError):
-                    os.unlink(path)
+            self.n_held -= counted.n
+            with suppress(OSError):
+                os.unlink(path)
 
-    async def _copy(self, request: Request, file: Any) -> None:
+    async def _copy(self, request: Request, file: Any, counted: _Counted) -> None:
         n, start = 0, time.monotonic()
         chunks = request.stream()
         try:
@@ -82,10 +87,12 @@ class Uploads:
                 chunk = await asyncio.wait_for(anext(chunks, None), self._limits.pause_s)
                 if chunk is None:
                     return
-                n += len(chunk)
-                self.n_bytes += len(chunk)
+                n = counted.n = n + len(chunk)
+                self.n_held += len(chunk)
                 if n > self._limits.max_bytes:
                     raise self._too_large()
+                if self.n_held > self._limits.held * self._limits.max_bytes:
+                    raise self._busy(f"holds {self.n_held / MB:.0f} MB of recordings")
                 file.write(chunk)
                 late_s = time.monotonic() - start - self._limits.pause_s
                 if late_s > 0 and n < late_s * self._limits.least_bytes_s:
@@ -94,6 +101,9 @@ class Uploads:
             raise RefusedError(408, f"the body came too slowly: {n} bytes in {time.monotonic() - start:.0f} s") from None
         except ClientDisconnect:
             raise ClientGoneError from None
+
+    def _busy(self, what: str) -> RefusedError:
+        return RefusedError(503, f"the service {what}, the most it does; try again in 1 s", headers={"Retry-After": "1"})
 
     def _too_large(self) -> RefusedError:
         allowed = f"{self._limits.max_bytes / MB:g} MB"

@@ -17,6 +17,7 @@ class Limits:
         workers: Recordings computed at a time, a core each.
         queue: Recordings that wait for a worker, at most; further ones are refused with 503.
         uploads: Recordings received at a time, at most.
+        held: Bodies of the largest size that the folder may hold at a time; smaller ones may be more.
         streams: Live streams at a time, at most.
         header_s: Seconds in which the header of a request must arrive.
         pause_s: Seconds without a byte after which a body is given up.
@@ -30,6 +31,7 @@ class Limits:
     workers: int = os.cpu_count() or 1
     queue: int = 32
     uploads: int = 64
+    held: int = 8
     streams: int = 16
     header_s: float = 10.0
     pause_s: float = 10.0

@@ -25,6 +25,7 @@ from soundscene.serve.stream import LARGEST_MESSAGE
 
 HEADER_BYTES = 1 << 16
 _KEEP_ALIVE_S = 15
+_STALLED_S = 30.0  # for which a client may leave a response unread
 _BACKLOG = 2048
 _STREAMS_END_S = 3.0
 _SENTENCES = {
@@ -52,6 +53,7 @@ class Connection(H11Protocol):
         super().__init__(config, server_state, app_state, _loop)
         self._header_s = header_s
         self._deadline: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
         self._silent = True  # nothing was received yet
 
     def connection_made(self, transport: Any) -> None:
@@ -72,6 +74,22 @@ class Connection(H11Protocol):
             self._unwatch()
         elif self._deadline is None and not self.transport.is_closing():
             self._watch()
+
+    def pause_writing(self) -> None:
+        """Abort unless the client reads again: what waits to be sent would wait for ever."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(_STALLED_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the client reads."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, and abort it if its client does not read the rest of a response."""
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(_STALLED_S, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
         """Send the status of a fault in the header or the framing, and close."""
@@ -175,7 +193,7 @@ def listen_at(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
-        raise SceneError(f"{host}, port {port}: cannot listen ({why}); is it in use? choose another with --port") from None
+        raise SceneError(f"{host}, port {port}: cannot listen ({why}); choose another --port or --host") from None
 
 
 def run_server(

@@ -149,6 +149,18 @@ def test_headers_that_are_too_large_or_too_slow_or_no_http(server: Running) -> N
         assert b"408" in again.recv(4096)
 
 
+def test_bodies_for_which_there_is_no_room(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many large bodies at a time, and a disk that is full."""
+    monkeypatch.setattr(server.service.uploads, "n_held", 16_000_000 - len(WAV) // 2)
+    status, headers, content = ask(server.port, "/v1/predict", WAV)
+    assert (status, headers["retry-after"], "holds 16 MB" in one_sentence(json.loads(content))) == (503, "1", True)
+    monkeypatch.undo()
+    monkeypatch.setattr(server.service.uploads, "_folder", server.folder / "gone")
+    status, _, content = ask(server.port, "/v1/predict", WAV)
+    assert (status, "cannot be stored (No such file" in one_sentence(json.loads(content))) == (507, True)
+    monkeypatch.undo()
+
+
 def test_bodies_that_stall_or_drip(server: Running) -> None:
     for pieces in ([CHUNKED, chunk(WAV[:100])], [HEAD + b"Content-Length: 1000\r\n\r\n", b"a"]):
         status, found = raw(server.port, pieces)
