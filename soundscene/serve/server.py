@@ -192,7 +192,7 @@ def listen_at(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or error
+        why = (getattr(error, "strerror", None) or str(error)).partition(" (")[0]  # of the address, which stands before
         raise SceneError(f"{host}, port {port}: cannot listen ({why}); choose another --port or --host") from None
 
 

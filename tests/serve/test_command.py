@@ -19,7 +19,6 @@ from tests.support.command_line import run
         (("--origin", "https://*"), "--origin https://*: expected scheme and host"),
         (("--token-file", "no-such-file"), "no-such-file: cannot be read as a token"),
         (("--token-file", "two"), "two: a token is one word of visible ASCII letters"),
-        (("--port", "1x"), "not a valid integer"),
     ],
 )
 def test_wrong_options_are_one_line(

@@ -42,7 +42,7 @@ def test_a_small_load_brings_every_line_and_leaves_nothing(exported: Path, tmp_p
 
 @pytest.mark.slow
 def test_a_load_from_fifty_connections(exported: Path) -> None:
-    words = [sys.executable, "-m", "benchmarks.service_load", str(exported), "--n", "1000", "--clients", "50"]
+    words = [sys.executable, "-m", "benchmarks.service_load", str(exported), "--n", "600", "--clients", "50"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 faults" in done.stdout
