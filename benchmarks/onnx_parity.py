@@ -15,15 +15,15 @@ from soundscene.export.check import Parity, Sound, compare, compare_whole, recor
 from soundscene.export.model_graph import stateful_graph, whole_graph
 from soundscene.export.write import facts_of
 from soundscene.graph_model import GraphModel, open_session
-from soundscene.model import Model
+from soundscene.recipe import AudioRecipe
 
 SEED = 0
 
 
-def edges(model: Model) -> list[Sound]:
+def edges(audio: AudioRecipe) -> list[Sound]:
     """Silence and dropouts, a constant, one sample, ten minutes; each beside noise where it alone would be refused."""
     draws = np.random.default_rng(SEED)
-    rate, n = model.audio.sample_rate, model.audio.segment_samples
+    rate, n = audio.sample_rate, audio.segment_samples
     noise = draws.normal(0, 0.05, 5 * n)
     dropouts = noise * (draws.uniform(size=5 * n // 500 + 1).repeat(500)[: 5 * n] > 0.3)
     silence = np.concatenate([np.zeros(2 * n), noise[: 3 * n]])
@@ -68,7 +68,7 @@ def main() -> None:
         print(line(folder.name, "random blocks", compare(model, float32, sounds)), flush=True)
         print(line(folder.name, "whole", compare_whole(model, whole, sounds)), flush=True)
         print(line(folder.name, "int8, random blocks", compare(model, int8, sounds)), flush=True)
-    for sound in edges(model):
+    for sound in edges(model.audio):
         print(line(sound.name, "random blocks", compare(model, float32, [sound])), flush=True)
         if len(sound.samples) < 60 * model.audio.sample_rate:
             print(line(sound.name, "whole", compare_whole(model, whole, [sound])), flush=True)

@@ -22,6 +22,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
+from benchmarks.onnx_parity import edges
 from soundscene.audio.folders import sound_files
 from soundscene.export.page import ExportedPage, export_page
 from soundscene.predictor import load
@@ -41,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--recordings", type=Path, nargs="*", default=[])
+    parser.add_argument("--edges", action="store_true", help="compare on silence, dropouts, constants and ten minutes too")
     parser.add_argument("--n", type=int, default=10, help="recordings, evenly from those found")
     parser.add_argument("--pictures", type=Path, help="folder for pictures, in place of the comparison")
     parser.add_argument("--only", nargs="*", default=["file", "microphone", "phone", "dark", "error"])
@@ -53,7 +55,9 @@ def main() -> None:
             return
         files = [Path(file) for file in sound_files(args.recordings)]
         step = max(1, len(files) // args.n)
-        compare(args.model, written, url, files[::step][: args.n])
+        files = files[::step][: args.n]
+        with tempfile.TemporaryDirectory() as folder:
+            compare(args.model, written, url, files + (edge_files(args.model, Path(folder)) if args.edges else []))
 
 
 @contextmanager
@@ -103,6 +107,15 @@ def compare(model: Path, written: ExportedPage, url: str, files: list[Path]) -> 
     sound_s = sum(found[file.name]["duration_s"] for file in files)
     print(f"browser / native: median {statistics.median(ratios):.1f}; {sound_s / total:.0f} times real time in the browser")
     print(f"posteriors of recordings differ by at most {largest:.1e}; {changed} of {len(files)} scenes changed")
+
+
+def edge_files(model: Path, folder: Path) -> list[Path]:
+    """The edges of `onnx_parity`, as WAV of 32 bits in floating point."""
+    files, audio = [], load(model).model.audio
+    for one in edges(audio):
+        files.append(folder / f"{one.name}.wav")
+        soundfile.write(files[-1], one.samples, audio.sample_rate, subtype="FLOAT")
+    return files
 
 
 def seconds(work: Any) -> float:

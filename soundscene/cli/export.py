@@ -47,6 +47,8 @@ def export(
             raise typer.BadParameter("--whole is not for a page, which reads sound block by block")
         _export_page(model, out, int8, sound or [], check)
         return
+    if model.suffix.lower() == ".onnx":
+        raise typer.BadParameter(f"{model} is an exported file already; --format page makes a page of it")
     require("export", "torch", "onnx")
     from soundscene.export.write import export_model
 

@@ -4,19 +4,21 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from soundscene.bundle import load_model
+from soundscene.bundle import load_model, save_model
 from soundscene.data.manifest import Manifest
 from soundscene.export.page import MODEL, export_page
 from soundscene.predictor import load
+from soundscene.scoring.unfamiliarity import Familiarity
 from tests.support.browser import FAKE, served, visit, why_no_browser
 from tests.support.shared import once
-from tests.support.tiny import SCENES, recording, text, write
+from tests.support.tiny import SCENES, blank_pair, recording, text, write
 
 NONE = why_no_browser()
 pytestmark = pytest.mark.skipif(bool(NONE), reason=NONE or "there is a browser")
@@ -285,6 +287,33 @@ def test_the_keyboard_and_words_for_a_screen_reader(url: str, sounds: dict[str, 
         unnamed = "[...document.querySelectorAll('button, input, a')].filter(n => n.offsetParent && !n.textContent.trim()"
         unnamed += " && !n.ariaLabel && !n.labels?.length).length"
         assert page.evaluate(unnamed) == 0
+
+
+@pytest.mark.slow
+def test_two_networks_and_what_they_do_not_know(sounds: dict[str, Path], tmp_path: Path) -> None:
+    """A model of two members, whose posteriors are fused in the graph, and to which everything is unknown."""
+    model = replace(blank_pair(), familiarity=Familiarity("energy", np.arange(40.0) - 1000))
+    save_model(model, tmp_path / "pair.safetensors")
+    export_page(tmp_path / "pair.safetensors", tmp_path / "page")
+    with served(tmp_path / "page") as address, visit(address, viewport=DESK) as visited:
+        visited.ready()
+        visited.add(sounds["walk"])
+        found = rows(visited.save("downloads", "JSON"))[sounds["walk"].name]
+        assert visited.page.locator("#unknown").is_visible()
+        assert visited.page.locator("#verdict-title").inner_text() == "Nearest known scene"
+    expected = load(tmp_path / "pair.safetensors").predict(sounds["walk"], warn=False).to_dict(True)
+    assert expected["unknown"]
+    assert found["unfamiliarity"] == pytest.approx(expected["unfamiliarity"], rel=1e-4)
+    assert found["unfamiliarity_threshold"] == expected["unfamiliarity_threshold"]
+    assert differ(found, expected) < CLOSE
+
+
+@pytest.mark.slow
+def test_a_page_that_is_opened_as_a_file_says_what_to_do(site: Path) -> None:
+    with visit((site / "index.html").as_uri(), viewport=DESK) as visited:
+        visited.page.wait_for_timeout(2500)
+        assert "python -m http.server" in visited.page.locator("#unserved").inner_text()
+        assert visited.page.locator("#unserved").is_visible()
 
 
 @pytest.mark.slow

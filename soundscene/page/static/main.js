@@ -68,12 +68,17 @@ function addSegments(recording, segments) {
   follow(recording);
 }
 
-/** Decode what is known so far, so that the strip grows with the recording. */
+const REST = 10; // times as long as it takes to decode a timeline, until it is decoded again: recordings may last for days
+
+/** Decode what is known so far, so that the strip grows with the recording; at its end, where `durationS` is given. */
 function follow(recording, durationS) {
+  const started = performance.now();
+  if (durationS === undefined && (recording !== current || started < (recording.nextAt ?? 0))) return;
   const voting = recording.segments.filter(({ silent }) => !silent);
   const end = durationS ?? recording.segments.at(-1)?.endS ?? 0;
   Object.assign(recording, decode(voting, facts, end));
   if (recording === current) showRecording();
+  recording.nextAt = performance.now() + REST * (performance.now() - started);
 }
 
 function finish(recording, result) {
