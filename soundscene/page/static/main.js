@@ -17,6 +17,7 @@ let current = null;
 let busy = false;
 let microphone = null; // {device, recording, session}
 let nRecordings = 0;
+const MICROPHONE = "microphone"; // a recording that never began
 
 // --- recordings ---------------------------------------------------------------------------------------------------------
 
@@ -140,7 +141,7 @@ async function listen() {
   } catch (error) {
     device.release();
     microphone = null;
-    const failed = newRecording(null, "microphone", "failed");
+    const failed = newRecording(null, MICROPHONE, "failed");
     failed.error = error.message;
     choose(failed);
     announce(error.message);
@@ -205,7 +206,7 @@ function showRecording() {
   $("level").querySelector(".meter").style.setProperty("--full", `${$("level").clientWidth}px`);
   $("remove").hidden = state === "live";
   $("problem").hidden = state !== "failed";
-  $("problem").querySelector("p").textContent = error ? `${name} ${error}` : "";
+  $("problem").querySelector("p").textContent = error ? problemOf(current) : "";
   showProgress();
   if (!facts) return;
   showVerdict(current, facts);
@@ -217,6 +218,10 @@ function showRecording() {
   showSpans(spans, facts.scenes);
   showLabel();
   player.show();
+}
+
+function problemOf({ name, error }) {
+  return name === MICROPHONE ? error[0].toUpperCase() + error.slice(1) : `${name}: ${error}`;
 }
 
 function aboutOf({ state, result, segments }) {

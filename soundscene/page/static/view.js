@@ -109,7 +109,9 @@ export function showVerdict(recording, facts) {
   if (!said) return;
   const n = facts.scenes.length;
   const best = argMax(said.posterior);
-  const probability = element("small", { textContent: `${percent(said.posterior[best])} probable` });
+  const probability = element("small", {
+    textContent: `${percent(said.posterior[best])}${said.unknown ? ", if it were a known scene" : " probable"}`,
+  });
   const live = recording.state === "live";
   const nChanges = live ? 0 : recording.spans.filter((span, i) => i && span.scene !== recording.spans[i - 1].scene).length;
   const known = nChanges ? "If it were one scene throughout" : "Most probable scene";
