@@ -37,8 +37,7 @@ page-engine: $(READY)
 	$(BIN)/python -m soundscene.page.engine
 
 $(ENGINE): $(READY) soundscene/page/engine.py
-	$(BIN)/python -m soundscene.page.engine
-	touch $(ENGINE)
+	-$(BIN)/python -m soundscene.page.engine && touch $(ENGINE)  # without a registry, the tests of the page are skipped
 
 # Everything but the tests.
 check: $(READY)
