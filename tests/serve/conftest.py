@@ -42,7 +42,7 @@ from soundscene.serve.server import listen_at, run_server  # noqa: E402
 from soundscene.serve.service import Service  # noqa: E402
 from soundscene.serve.work import Workers  # noqa: E402
 
-QUICK = Limits(workers=2, queue=4, header_s=0.4, pause_s=0.4, idle_s=0.6, max_bytes=2_000_000, max_seconds=20, streams=2)
+QUICK = Limits(workers=2, queue=4, header_s=0.4, pause_s=0.4, idle_s=0.6, max_bytes=2_000_000, max_seconds=30, streams=2)
 
 
 @dataclass

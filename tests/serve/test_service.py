@@ -141,17 +141,9 @@ def test_pages_of_other_hosts_may_not_ask(server: Running, wav: Path) -> None:
     assert ask(server.port, "/v1/predict", wav.read_bytes(), headers=own)[0] == 200
 
 
-@pytest.mark.slow
-def test_a_page_is_served_from_its_folder_and_nothing_above_it(exported: Path, tmp_path: Path, wav: Path) -> None:
-    page = tmp_path / "page"
-    page.mkdir()
-    (page / "index.html").write_text("<p>soundscene")
-    (tmp_path / "secret").write_text("secret")
-    with running(exported, tmp_path, page=page) as service:
-        status, headers, content = ask(service.port, "/")
-        assert (status, content) == (200, b"<p>soundscene")
-        assert headers["content-type"].startswith("text/html")
-        for path in ("/../secret", "/..%2fsecret", "/%2e%2e/secret", "//secret", "/no"):
-            assert ask(service.port, path)[0] == 404
-        assert ask(service.port, "/v1/predict", wav.read_bytes())[0] == 200
-        assert ask_json(service.port, "/v1/model")[1]["page"]
+def test_nothing_but_the_files_of_the_page_is_served(server: Running) -> None:
+    status, headers, content = ask(server.port, "/")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b"soundscene" in content
+    for path in ("/../files.py", "/..%2ffiles.py", "/%2e%2e/files.py", "//etc/passwd", "/engine/..%2f..%2ffiles.py", "/no"):
+        assert ask(server.port, path)[0] == 404
