@@ -41,6 +41,15 @@ class Page(HTMLParser):
                 self.fetched.append(value)
 
 
+def pages_of(site: Path) -> list[Path]:
+    """Return the pages of a site, without the files that can only be downloaded from it.
+
+    Args:
+        site: Its folder.
+    """
+    return [path for path in sorted(site.rglob("*.html")) if not {"_downloads", "_static"} & set(path.parts)]
+
+
 def check_site(site: Path) -> list[str]:
     """Return what is wrong with a site, a line for each fault.
 
@@ -48,10 +57,9 @@ def check_site(site: Path) -> list[str]:
         site: Its folder.
     """
     pages = {}
-    for path in sorted(site.rglob("*.html")):
-        if "_downloads" not in path.parts and "_static" not in path.parts:
-            pages[path] = Page()
-            pages[path].feed(path.read_text(encoding="utf-8"))
+    for path in pages_of(site):
+        pages[path] = Page()
+        pages[path].feed(path.read_text(encoding="utf-8"))
     faults = [f"{site}: holds no pages"] if not pages else []
     for path, page in pages.items():
         name = path.relative_to(site)
