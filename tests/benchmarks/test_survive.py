@@ -95,6 +95,8 @@ def test_what_may_not_be_read_or_written_is_one_line(tmp_path: Path) -> None:
     (hidden / "m.safetensors").write_bytes(model.read_bytes())
     unreadable = tmp_path / "u.safetensors"
     unreadable.write_bytes(model.read_bytes())
+    sound = tmp_path / "a.wav"
+    sound.touch()
     rows = tmp_path / "u.csv"
     rows.write_text("path,scene\n")
     for path, mode in ((unreadable, 0), (rows, 0), (hidden, 0), (few, 0o555)):
@@ -105,7 +107,7 @@ def test_what_may_not_be_read_or_written_is_one_line(tmp_path: Path) -> None:
         (("info", unreadable), f"{unreadable}: {denied}"),
         (("info", hidden / "m.safetensors"), f"{hidden / 'm.safetensors'}: {denied}"),
         (("predict", model, hidden), f"{hidden}: this folder cannot be read (Permission denied)"),
-        (("predict", model, model, "--out", few), f"{few}/lock: cannot be locked (Permission denied)"),
+        (("predict", model, sound, "--out", few), f"{few}/lock: cannot be locked (Permission denied)"),
         (("train", rows, "--out", tmp_path / "x"), f"{rows}: cannot be read (Permission denied)"),
     )
     lines = json.dumps([[str(word) for word in words] for words, _ in expected])
