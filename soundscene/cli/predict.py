@@ -103,10 +103,10 @@ def predict(
     Unreadable files and folders are listed at the end (exit code 3).
     """
     sink = read_sink(form, as_json, segments, unknown, folder, shard, cluster, safe_csv)
+    check_model("predict", model, paths or ())
     more, sounds = leading_models(paths or ())
     if not sounds and listed is None:
         raise SceneError("nothing to predict; give files, folders or globs, or a list of them by --from")
-    check_model("predict", model, paths or ())
     run(Recordings(sounds, listed), (model, *more), head, sink, workers, device)
 
 

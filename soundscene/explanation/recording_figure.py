@@ -230,7 +230,7 @@ def _image(
     hertz_axis(axis, centres_hz)
     side.axis("off")
     bar = side.inset_axes((0.0, 0.0, 0.14, 1.0))
-    axis.get_figure(root=True).colorbar(drawn, cax=bar, label="dB")  # pyright: ignore[reportOptionalMemberAccess]
+    axis.figure.colorbar(drawn, cax=bar, label="dB")
 
 
 def _temporal(axis: Axes, side: Axes, view: RecordingView, time: TimeAxis, frame_s: float, learnt: bool) -> None:

@@ -20,6 +20,12 @@ def refusal(*arguments: object) -> str:
     return str(error.value)
 
 
+def test_predict_with_a_model_behind_a_sound_file(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sound = text(tmp_path / "a.wav", "")
+    assert run("predict", sound, model) == 2
+    assert capfd.readouterr().err.endswith(f"the model comes first: soundscene predict {model} {sound}\n")
+
+
 def test_swapped_arguments_are_answered_with_the_right_command(model: Path, tmp_path: Path) -> None:
     sound = text(tmp_path / "a b.wav", "")
     assert refusal("predict", sound, [model]).endswith(f"the model comes first: soundscene predict {model} '{sound}'")
