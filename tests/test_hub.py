@@ -10,11 +10,13 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+import typer
 from huggingface_hub import constants
 from huggingface_hub.utils import disable_progress_bars
 
 import soundscene
 from soundscene.bundle import load_model, save_model
+from soundscene.cli.app import app
 from soundscene.errors import BundleError
 from soundscene.hub import HubReference, check_repo, is_reference, local_model
 from tests.support.command_line import run
@@ -131,6 +133,13 @@ def test_a_local_path_makes_no_request(
     assert soundscene.load(files[0]).scenes
     assert run("info", files[0].with_name("none.safetensors")) == 2
     capfd.readouterr()
+
+
+def test_a_shell_that_completes_a_word_makes_no_request(hub: Hub) -> None:
+    command = typer.main.get_group(app).commands["predict"]
+    context = command.make_context("predict", ["hf://me/none", "stre"], resilient_parsing=True)
+    assert str(context.params["model"]) == "hf:/me/none"
+    assert hub.requests == []
 
 
 def test_commands_take_a_reference(

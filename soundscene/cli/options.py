@@ -6,7 +6,7 @@ when it runs.
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,13 +17,16 @@ CORES = os.cpu_count() or 1
 COMPUTE = "Compute"  # titles of the panels of a help page
 INPUT, TRAINING, OUTPUT = "Input", "Training", "Output"
 
+
+def _local(context: Any, model: Path) -> Path:
+    """Turn a model on the Hub into a local file before anything looks at it, but not while a shell completes a word."""
+    return model if context.resilient_parsing else local_model(model)
+
+
 # readable=False: what cannot be read is told in one line where it is opened
-# callback: a model on the Hub becomes a local file before anything looks at it
 ModelArgument = Annotated[
     Path,
-    typer.Argument(
-        readable=False, metavar="MODEL", help="Model file: .safetensors or hf://owner/name.", callback=local_model
-    ),
+    typer.Argument(readable=False, metavar="MODEL", help="Model file: .safetensors or hf://owner/name.", callback=_local),
 ]
 AnyModelArgument = Annotated[
     Path,
@@ -31,7 +34,7 @@ AnyModelArgument = Annotated[
         readable=False,
         metavar="MODEL",
         help="Model file: .safetensors, .onnx or hf://owner/name.",
-        callback=local_model,
+        callback=_local,
     ),
 ]
 ManifestArgument = Annotated[
