@@ -10,10 +10,10 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist 
 ALONE := $(BIN)/python -m pytest -p no:xdist -m alone tests/benchmarks
 WARM := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m tests.support.warm
 ENGINE := soundscene/page/static/engine/ort-wasm-simd-threaded.wasm
-# Tests of the page need a browser, which is not installed here: without one they are skipped.
+# Tests of the page need a browser: `make browser` installs Debian's. Without one they are skipped.
 BROWSER := $(if $(shell command -v npm && (command -v chromium || command -v google-chrome)),$(ENGINE))
 
-.PHONY: demo test test-full check docs format lock clean page-engine notebook
+.PHONY: demo test test-full check docs format lock clean page-engine notebook browser
 
 demo: $(READY)
 	$(BIN)/soundscene demo $(if $(CORPUS),--corpus "$(CORPUS)")
@@ -38,6 +38,11 @@ page-engine: $(READY)
 
 $(ENGINE): $(READY) soundscene/page/engine.py
 	-$(BIN)/python -m soundscene.page.engine && touch $(ENGINE)  # without a registry, the tests of the page are skipped
+
+# Debian's Chromium and the fonts of the page's pictures, as root. .ci/run calls it.
+browser:
+	command -v chromium || command -v google-chrome || { apt-get update --quiet=2 && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends chromium fonts-inter fonts-noto-core; }
 
 # Everything but the tests.
 check: $(READY)
