@@ -62,10 +62,10 @@ PUBLIC = {
     ),
 }
 MODULES = {
-    "Models": "types model member bundle live timelines pipeline graph_model",
-    "Sound": "audio.files audio.arrays audio.folders audio.gate audio.pcm audio.microphone",
+    "Models": "types model member bundle live timelines",
+    "Sound": "audio.files audio.arrays audio.folders audio.pcm audio.microphone",
     "Samples to images": "signal.frontend signal.features signal.filterbanks signal.noise signal.minimum_statistics "
-    "signal.stft signal.windows signal.segments signal.streams signal.meter",
+    "signal.stft signal.segments signal.streams signal.meter",
     "Networks": "network.models network.blocks network.attention network.svm",
     "Scores": "scoring.metrics scoring.fusion scoring.intervals scoring.comparisons scoring.decoding scoring.evaluation "
     "scoring.unfamiliarity",
