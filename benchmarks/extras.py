@@ -176,12 +176,12 @@ def interpreter(environment: Path) -> Path:
 
 
 def uv(*words: str | Path) -> str:
-    """Run uv and return its stdout."""
+    """Run uv and return what it printed."""
     return run([sys.executable, "-m", "uv", *words], UV_PYTHON_DOWNLOADS="never")
 
 
 def run(words: Sequence[str | Path], cwd: Path | None = None, stdin: Path | None = None, **variables: str) -> str:
-    """Run a command and return its stdout.
+    """Run a command and return what it printed, stdout before stderr.
 
     Args:
         words: Of the command.
@@ -202,9 +202,10 @@ def run(words: Sequence[str | Path], cwd: Path | None = None, stdin: Path | None
             timeout=LIMIT_S,
             env=clean_environment() | variables,
         )
+    printed = (done.stdout + done.stderr).decode(errors="replace")
     if done.returncode:
-        raise TrialError(f"{' '.join(map(str, words))}: {(done.stdout + done.stderr).decode(errors='replace').strip()}")
-    return done.stdout.decode(errors="replace")
+        raise TrialError(f"{' '.join(map(str, words))}: {printed.strip()}")
+    return printed
 
 
 def clean_environment() -> dict[str, str]:
