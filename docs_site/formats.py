@@ -61,7 +61,8 @@ def formats_page() -> str:
         table(("column", "also called", ""), ((name, ", ".join(ALIASES[name][1:]), _MANIFEST[name]) for name in ALIASES)),
         "## Predictions printed, or in one file",
         "`predict --format csv`, `--out FILE.csv`, `.jsonl` or `.parquet`. Behind these columns stands the probability of "
-        "each scene under its name; a scene with the name of a column has the column `p(NAME)`.",
+        "each scene under its name; a scene with the name of a column has the column `p(NAME)`. With several models the "
+        "column `model` comes first.",
         columns(printed_rows.COLUMNS),
         "`predict --format json` and `jsonl`, and `ScenePrediction.to_dict`:",
         columns(example.to_dict()),
@@ -75,6 +76,12 @@ def formats_page() -> str:
         "## Live",
         "`listen --format csv` and `jsonl`: a row for each prediction.",
         columns(listen_run.COLUMNS),
+        "## Embeddings",
+        "`embed --out FILE.csv` or `.parquet`: the column `path`, then `e0`, `e1` and so on. A `.npy` holds the matrix alone, "
+        "and `X.paths.csv` beside `X.npy` the path of each row.",
+        "## Run folder",
+        "`experiment --out FOLDER`: `plan.json` (recordings, splits, systems, seeds), and a safetensors file for each "
+        "training with all predictions of its test part: [experiment.results](api/soundscene.experiment.results.rst).",
         "## Model",
         f"A safetensors file; no code is run when it is loaded. Its metadata are `format` (`{FORMAT}`), `bundle` (JSON: "
         "scenes, recipe of each member, temperatures, provenance) and `sha256`, of the JSON and all tensors. "
