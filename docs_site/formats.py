@@ -77,7 +77,7 @@ def formats_page() -> str:
         "`listen --format csv` and `jsonl`: a row for each prediction.",
         columns(listen_run.COLUMNS),
         "## Embeddings",
-        "`embed --out FILE.csv` or `.parquet`: the column `path`, then `e0`, `e1` and so on. A `.npy` holds the matrix alone, "
+        "`embed --out FILE.csv` or `.parquet`: the column `path`, then `e0`, `e1` and so on. A `.npy` holds the matrix, "
         "and `X.paths.csv` beside `X.npy` the path of each row.",
         "## Run folder",
         "`experiment --out FOLDER`: `plan.json` (recordings, splits, systems, seeds), and a safetensors file for each "
