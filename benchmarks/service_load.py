@@ -220,6 +220,7 @@ def client(port: int, recordings: Recordings, numbers: list[int], share_bad: flo
     for number in numbers:
         draws = random.Random(number)
         if draws.random() < share_bad:
+            connection.close()  # or it might be idle for so long that the service closes it; it opens again by itself
             bad(port, recordings, number, draws.choice(kinds), tally)
         else:
             good(connection, recordings, number, tally)

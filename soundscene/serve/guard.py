@@ -14,9 +14,10 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_LINGER_S = 1.0  # for which a body is read and discarded after an early response, so that its sender sees the response
+_LINGER_S = 3.0  # for which a body is read and discarded after an early response, so that its sender sees the response
 _LINGER_BYTES = 64_000_000
 NO_ROUTE = "none"
+TOO_SLOW = 408
 
 
 class Guard:
@@ -87,7 +88,8 @@ class _Exchange:
                 message = message | {"headers": [*message.get("headers", ()), (b"connection", b"close")]}
         elif not message.get("more_body", False) and not self._complete:
             await self._send(message | {"more_body": True})
-            await self._linger()
+            if self.status != TOO_SLOW:  # its client would only use the time
+                await self._linger()
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 

@@ -24,7 +24,7 @@ from soundscene.serve.service import Service
 from soundscene.serve.stream import LARGEST_MESSAGE
 
 HEADER_BYTES = 1 << 16
-_KEEP_ALIVE_S = 15
+_KEEP_ALIVE_S = 75  # longer than balancers keep an idle connection, so that none is closed as they use it
 _STALLED_S = 30.0  # for which a client may leave a response unread
 _BACKLOG = 2048
 _STREAMS_END_S = 3.0
