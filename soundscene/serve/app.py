@@ -11,11 +11,9 @@ from importlib.metadata import version
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, WebSocket
-from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.security import HTTPBearer
 from pydantic import TypeAdapter
-from starlette.exceptions import HTTPException
 
 from soundscene.audio.pcm import MOST_CHANNELS, SampleType
 from soundscene.errors import SceneError
@@ -31,6 +29,7 @@ from soundscene.serve.explain import (
     attribution_picture,
     check_explain,
 )
+from soundscene.serve.handlers import handle_errors
 from soundscene.serve.limits import NAME_LETTERS
 from soundscene.serve.metrics import MEDIA_TYPE
 from soundscene.serve.refusal import ClientGoneError, RefusedError, json_response
@@ -119,7 +118,7 @@ def build_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.state.service, app.state.own = service, state
-    _handle_errors(app)
+    handle_errors(app)
     app.include_router(_status_routes(service))
     app.include_router(_routes(service))
     app.include_router(_stream_route(service, state))
@@ -354,41 +353,7 @@ def _errors_of(service: Service, *only: int) -> dict[int | str, dict[str, Any]]:
     return {k: v for k, v in (errors | _ERRORS).items() if not only or k in only}
 
 
-# --- errors and description -------------------------------------------------------------------------------------------
-
-
-def _handle_errors(app: FastAPI) -> None:
-    async def refused(request: Request, error: Any) -> Response:
-        return error.response()
-
-    async def gone(request: Request, error: Any) -> Response:
-        return Response(status_code=499)
-
-    async def invalid(request: Request, error: Any) -> Response:
-        return RefusedError(422, _sentence(error)).response()
-
-    async def invalid_stream(socket: WebSocket, error: Any) -> None:
-        await socket.send_denial_response(RefusedError(422, _sentence(error)).response())
-
-    async def other(request: Request, error: Any) -> Response:
-        sentences = {404: f"there is no {request.url.path[:100]}", 405: f"{request.method} is not allowed here"}
-        sentence = sentences.get(error.status_code, str(error.detail))
-        return RefusedError(error.status_code, sentence, headers=dict(error.headers or {})).response()
-
-    async def failed(request: Request, error: Any) -> Response:
-        return RefusedError(500, f"the service failed ({type(error).__name__}); please report it with its log").response()
-
-    app.add_exception_handler(RefusedError, refused)
-    app.add_exception_handler(ClientGoneError, gone)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(WebSocketRequestValidationError, invalid_stream)  # pyright: ignore[reportArgumentType]
-    app.add_exception_handler(HTTPException, other)
-    app.add_exception_handler(Exception, failed)
-
-
-def _sentence(error: Any) -> str:
-    first = error.errors()[0]
-    return f"{' '.join(map(str, first['loc'][1:]))} is {str(first.get('input'))[:80]!r}: {first['msg'].lower()}"
+# --- description ------------------------------------------------------------------------------------------------------
 
 
 def _describe_updates(app: FastAPI) -> None:
