@@ -83,7 +83,7 @@ def advise(
         text += " The leader was picked by these test recordings, so its score is slightly optimistic."
     command = train_command(choice, recipe, manifest) if recipe else ""
     if recipe and not command:
-        text += " `soundscene train` does not train it; models that can be saved are in the run's `models`, one for each training."
+        text += " `soundscene train` does not train it; what can be saved is in the folder `models` of this run."
     return Advice(choice, not rivals and bool(others), text, command)
 
 
