@@ -21,9 +21,9 @@ def main() -> int:
     parser.add_argument("--source", type=Path, default=Path("docs/guide/notebook.py"))
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    import nbformat
-    from nbclient import NotebookClient
-    from nbconvert import HTMLExporter
+    import nbformat  # pyright: ignore[reportMissingImports]
+    from nbclient import NotebookClient  # pyright: ignore[reportMissingImports]
+    from nbconvert import HTMLExporter  # pyright: ignore[reportMissingImports]
 
     args.out.mkdir(parents=True, exist_ok=True)
     if left := sorted(path.name for path in args.out.iterdir()):
