@@ -31,7 +31,7 @@ def counting(log: Path, entry: Recording) -> Extract:
         raise AudioError(f"{entry.path.name}: cannot be decoded")
     if "murder" in entry.path.name:
         os._exit(9)
-    if "9" in entry.path.name:
+    if "interrupt" in entry.path.name:
         raise KeyboardInterrupt
     n = 1 + int(entry.path.stem) % 3
     values = np.full((n, 2, 3), float(entry.path.stem), np.float32)
@@ -162,7 +162,7 @@ def test_a_recording_that_kills_its_process_costs_itself(tmp_path: Path, workers
 
 def test_an_interruption_leaves_no_suspect(tmp_path: Path) -> None:
     """The recording that was being read is computed by the next run, not tried in a process of its own as after a death."""
-    recordings = touched(tmp_path, ["0.wav", "9.wav", "2.wav"])
+    recordings = touched(tmp_path, ["0.wav", "interrupt.wav", "2.wav"])
     store = FeatureStore(tmp_path / "store", Representation("n", "r", partial(counting, tmp_path / "log")))
     with pytest.raises(KeyboardInterrupt):
         store.build(recordings, workers=1)
