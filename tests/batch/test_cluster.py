@@ -154,6 +154,7 @@ def test_a_decoder_that_crashes_on_a_node_costs_one_row(
 
 
 @pytest.mark.cluster
+@pytest.mark.slow
 def test_a_restart_makes_only_what_is_missing_even_of_another_list(
     cluster: Cluster, model: Path, sounds: Path, tmp_path: Path
 ) -> None:

@@ -35,7 +35,7 @@ UNSEEN = 11  # of seeds: the long runs have 0
 @pytest.mark.parametrize(
     ("event", "command", "n"),
     [
-        ("terminations", "train", 2),
+        pytest.param("terminations", "train", 2, marks=pytest.mark.slow),
         ("kills", "predict jsonl", 2),
         pytest.param("full-disks", "train", 2, marks=pytest.mark.slow),
         pytest.param("full-disks", "predict parquet", 2, marks=pytest.mark.slow),

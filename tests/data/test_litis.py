@@ -501,6 +501,7 @@ def asked(manifest: Manifest, splits: str = "columns=split*") -> Request:
     return from_manifest(manifest.path, splits, ["cnn-mel"])
 
 
+@pytest.mark.slow
 def test_a_converted_corpus_is_compared_with_published_results_as_by_the_deprecated_option(
     rouen: Path, tmp_path: Path
 ) -> None:

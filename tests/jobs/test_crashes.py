@@ -116,6 +116,7 @@ def test_a_crash_in_an_experiment_leaves_the_file_out(crashing: dict[str, str], 
     assert "run: 2 of 2 trainings have a result" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.kill
 def test_a_crash_ends_train_once(crashing: dict[str, str], tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "corpus", 3)

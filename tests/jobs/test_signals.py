@@ -138,7 +138,7 @@ def test_one_training_at_a_time_and_no_litter_of_killed_ones(tmp_path: Path) -> 
 
 
 @pytest.mark.kill
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_a_terminated_batch_writes_the_open_shard(model: Path, tmp_path: Path, number: signal.Signals) -> None:
     sounds = [write(tmp_path / f"{n}.wav", recording("rain", 2.2, n)) for n in range(8)]
     words = [sys.executable, "-m", "soundscene", "predict", str(model), "--from", "-", "--out", str(tmp_path / "rows")]
