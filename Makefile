@@ -18,8 +18,8 @@ BROWSER := $(if $(shell command -v npm && (command -v chromium || command -v goo
 demo: $(READY)
 	$(BIN)/soundscene demo $(if $(CORPUS),--corpus "$(CORPUS)")
 
-# Under 3 minutes on two cores: no Ray cluster, no killed process, no browser, nothing slow. .ci/run chooses more by TIER and OPTIONS.
-TIER ?= not (slow or cluster or kill or browser)
+# Under 5 minutes on two cores: no Ray cluster, killed process or browser, nothing long or slow. .ci/run chooses more by TIER.
+TIER ?= not (slow or cluster or kill or browser or long)
 OPTIONS ?=
 test: $(READY) $(BROWSER)
 	$(WARM)

@@ -97,9 +97,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each file to one worker, because its fixtures are made by file; tests with a cluster share one in one worker."""
+    """Give each file to one worker, because its fixtures are made by file; tests with a cluster share one in one worker.
+
+    Mark the tests of long_tests.txt.
+    """
+    listed = _lines("long_tests.txt")
     for item in items:
+        if any(item.nodeid == name or item.nodeid.startswith((f"{name}::", f"{name}[")) for name in listed):
+            item.add_marker(pytest.mark.long)
         if item.get_closest_marker("xdist_group") is None:
             cluster = item.get_closest_marker("cluster") is not None
             item.add_marker(pytest.mark.xdist_group("cluster" if cluster else _file(item.nodeid)))
@@ -110,6 +117,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuse a version of xdist that ignores the groups: fixtures of a file would be made by every worker."""
     if getattr(session.config.option, "loadgroup", False) and not all("@" in item.nodeid for item in session.items):
         raise pytest.UsageError("pytest-xdist has not grouped the tests; are its version and pytest's the pinned ones?")
+
+
+def _lines(name: str) -> list[str]:
+    lines = (HERE / name).read_text(encoding="utf-8").splitlines()
+    return [line.partition("#")[0].strip() for line in lines if line.partition("#")[0].strip()]
 
 
 def _file(nodeid: str) -> str:
@@ -149,8 +161,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> None:
     """Under --strict-skips, a skip is a failure unless its test (or its file) is listed."""
-    lines = (HERE / "allowed_skips.txt").read_text(encoding="utf-8").splitlines()
-    allowed = {words[0] for line in lines if (words := line.partition("#")[0].split())}
+    allowed = set(_lines("allowed_skips.txt"))
     name = report.nodeid.partition("[")[0].partition("@")[0]
     if config.getoption("--strict-skips") and name not in allowed and name.partition("::")[0] not in allowed:
         report.outcome = "failed"
