@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float64
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -26,8 +26,8 @@ from sklearn.svm import SVC
 from soundscene.audio.files import read_samples
 from soundscene.data.manifest import Manifest
 from soundscene.errors import AudioWarning, ManifestError
-from soundscene.recipe import AudioRecipe, FeatureRecipe
-from soundscene.signal.features import LogSpectrogram
+from soundscene.recipe import AudioRecipe, Recipe
+from soundscene.systems.baselines import statistics
 from soundscene.types import Recording
 
 
@@ -71,22 +71,11 @@ def _features(recordings: Sequence[Recording]) -> Float64[np.ndarray, "recording
 
 @cache
 def _statistics(path: Path, changed_ns: int) -> Float64[np.ndarray, "5 band"]:
-    """Mean, deviation, 10 % and 90 % quantiles, deviation of differences, over the frames of a recording."""
-    bands = log_mel(path).astype(np.float64)
-    low, high = np.quantile(bands, [0.1, 0.9], axis=1)
-    return np.stack([bands.mean(axis=1), bands.std(axis=1), low, high, np.diff(bands, axis=1).std(axis=1)])
-
-
-def log_mel(path: Path) -> Float32[np.ndarray, "band frame"]:
-    """The front-end's log-mel spectrogram (channel 0, as recorded) of a whole recording, mirrored only at its ends.
-
-    The recording is handed in as one long segment; its second channel is a copy, because none is needed here.
-    """
+    """What the system `band-statistics` reads of a recording, by the default recipe."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AudioWarning)  # notes on the sound are not wanted here
         samples = read_samples(path, AudioRecipe())
-    whole = AudioRecipe(segment_s=samples.size / AudioRecipe().sample_rate)
-    return LogSpectrogram(whole, FeatureRecipe())(np.stack([samples, samples])[None])[0, 0]
+    return statistics(samples, Recipe()).astype(np.float64)
 
 
 def accuracies(manifest: Manifest, column: str) -> dict[str, dict[str, float]]:
