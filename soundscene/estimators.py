@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
-from scipy.io import wavfile
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
@@ -21,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from soundscene import api
 from soundscene.audio.arrays import as_source
-from soundscene.audio.files import gate_array, read_samples
+from soundscene.audio.files import gate_array, read_samples, write_array
 from soundscene.errors import AudioError, SceneError
 from soundscene.member import BackboneMember, NetworkMember
 from soundscene.prediction import Predictions, ScenePrediction
@@ -288,7 +287,4 @@ def _file(source: Any, folder: Path, number: int) -> str:
     if not isinstance(source, tuple):
         return str(Path(source).absolute())
     samples, rate = source
-    audio = Recipe.small().audio
-    path = folder / f"{number}.wav"
-    wavfile.write(path, audio.sample_rate, gate_array(samples, rate, audio))
-    return str(path)
+    return str(write_array(samples, rate, folder / f"{number}.wav"))
