@@ -136,7 +136,8 @@ class GraphModel:
     def for_many(self) -> "GraphModel":
         """Return the same model for many recordings: with the compiled front-end, which takes a second to load.
 
-        Posteriors differ by rounding only, 1e-5 at most. A graph that does not take images is returned as it is.
+        Posteriors differ by rounding only, 1e-5 at most. A graph that does not take images, as one with a backbone, is
+        returned as it is.
         """
         given = {one.name for one in self.session.get_overridable_initializers()}
         takes_images = given.issuperset(f"{GIVEN}images/{name}" for name in self.member_names)

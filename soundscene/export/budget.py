@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from soundscene.backbone.packing import SMALLEST
+from soundscene.export.backbone import backbone_of, patches_of
 from soundscene.export.model_graph import members_of
-from soundscene.member import NetworkMember
+from soundscene.member import BackboneMember, NetworkMember
 from soundscene.model import Model
 from soundscene.network.blocks import KERNELS, POOL
+from soundscene.signal.patches import PATCH
 
 MOST_BYTES = 128_000  # of parameters
 MOST_MACS = 30e6  # for one second
@@ -36,15 +39,19 @@ class LayerCost:
 
 
 def layers(model: Model) -> list[LayerCost]:
-    """List the layers of a model's networks. The front-end and the SVM are not counted, as in the challenge.
+    """List the layers of a model's networks. Front-end, resampler and SVM are not counted, as in the challenge.
 
     Args:
         model: The model.
 
     Raises:
-        SceneError: A member is no network of ours.
+        SceneError: A member cannot be exported.
     """
-    return [layer for member in members_of(model) for layer in _layers(member)]
+    return [
+        layer
+        for member in members_of(model)
+        for layer in (_layers(member) if isinstance(member, NetworkMember) else _backbone(member))
+    ]
 
 
 def fits(found: list[LayerCost], int8: bool) -> bool:
@@ -84,6 +91,28 @@ def _layers(member: NetworkMember) -> Iterator[LayerCost]:
             macs += n * sum(p.numel() for p in part.parameters())
         yield _layer(f"{member.name} attention", [attention], macs / seconds)
     yield _layer(f"{member.name} softmax layer", [network.softmax], network.softmax.weight.numel() / seconds)
+
+
+def _backbone(member: BackboneMember) -> Iterator[LayerCost]:
+    """The layers of YAMNet, for all patches of a segment, and the softmax layer on its embeddings."""
+    network, patches = backbone_of(member).network, patches_of(member)
+    height, width = PATCH, patches.filters.shape[1]
+    pairs = [[network.first], *([d, p] for d, p in zip(network.depthwise, network.pointwise, strict=True))]
+    for number, convolutions in enumerate(pairs, 1):
+        cost, n, int8 = 0.0, 0, 0
+        for layer in convolutions:
+            assert isinstance(layer, nn.Conv2d)
+            height, width = -(-height // layer.stride[0]), -(-width // layer.stride[0])
+            cost += layer.weight.numel() * height * width
+            n += sum(p.numel() for p in layer.parameters())
+            # as it is stored: small weights, those of the depthwise layers, stay in floats
+            packed = layer.weight.numel() >= SMALLEST
+            int8 += layer.weight.numel() * (1 if packed else 4) + 4 * len(layer.weight) * (2 if packed else 1)
+        yield LayerCost(f"{member.name} layer {number}", n, int8, cost * patches.n_patches / member.audio.segment_s)
+    if member.softmax is not None:
+        yield _layer(
+            f"{member.name} softmax layer", [member.softmax], member.softmax.weight.numel() / member.audio.segment_s
+        )
 
 
 def _layer(name: str, modules: list[nn.Module], macs: float) -> LayerCost:

@@ -44,7 +44,7 @@ class Channels:
     """The recording and the recording without its background noise.
 
     Attributes:
-        both: [2, sample] of which no segment is complete.
+        both: [2, sample] of which no segment is complete; [1, sample] where no member hears the second.
         start: Sample of the recording at which they begin.
         end: Sample at which they end.
     """
@@ -54,8 +54,32 @@ class Channels:
     end: str
 
 
-def state_shapes(audio: AudioRecipe) -> dict[str, tuple[np.dtype, list[int | str]]]:
-    """Return types and shapes of the state, by name. It begins with zeros, and with nothing where a size is a name."""
+@dataclass(frozen=True)
+class Reach:
+    """How many samples beside a segment it depends on, as a resampler reads them.
+
+    Attributes:
+        before: Samples before its first.
+        after: Samples after its last; those after the end of the recording are zeros.
+    """
+
+    before: int = 0
+    after: int = 0
+
+    def __or__(self, other: "Reach") -> "Reach":
+        """Return the larger of both on each side."""
+        return Reach(max(self.before, other.before), max(self.after, other.after))
+
+
+def state_shapes(audio: AudioRecipe, subtracts: bool = True) -> dict[str, tuple[np.dtype, list[int | str]]]:
+    """Return types and shapes of the state, by name. It begins with zeros, and with nothing where a size is a name.
+
+    Args:
+        audio: Settings.
+        subtracts: Whether a member hears the recording without its noise; else nothing is kept of the tracker.
+    """
+    if not subtracts:
+        return {"channels": (F32, [1, "held"]), "counts": (INT, [len(COUNTS)])}
     n_bins = audio.noise_hop + 1
     _, u = search_window(audio.noise_hop / audio.sample_rate)
     return {
@@ -132,6 +156,20 @@ def add_noise_subtraction(g: Graph, audio: AudioRecipe, block: Block, state: dic
     return after, g.op("Concat", *rows, axis=0)
 
 
+def add_recorded(g: Graph, block: Block, state: dict[str, str]) -> tuple[dict[str, str], str]:
+    """Add what stands for `add_noise_subtraction` where no member hears the recording without its noise.
+
+    Args:
+        g: The graph.
+        block: Inputs.
+        state: Inputs, by the names of `state_shapes`.
+
+    Returns:
+        "frames", "silence" and "after_silence", and the samples [1, sample] that are now known.
+    """
+    return {name: count(g, state["counts"], name) for name in COUNTS[:3]}, g.op("Unsqueeze", block.samples, g.ints(0))
+
+
 def _subtract(g: Graph, audio: AudioRecipe, x: str, frames: str, before: dict[str, str]) -> list[str]:
     """Subtract the noise of one frame or more of [hop (frames + 1)] samples; the state after, then the cleaned samples."""
     hop, n_bins = audio.noise_hop, audio.noise_hop + 1
@@ -202,7 +240,9 @@ class Segments:
     state: dict[str, str]
 
 
-def add_segments(g: Graph, audio: AudioRecipe, block: Block, state: dict[str, str], known: str) -> Segments:
+def add_segments(
+    g: Graph, audio: AudioRecipe, block: Block, state: dict[str, str], known: str, reach: Reach = Reach()
+) -> Segments:
     """Add the grid of segments, `signal.segments.SegmentStream`.
 
     Args:
@@ -211,6 +251,7 @@ def add_segments(g: Graph, audio: AudioRecipe, block: Block, state: dict[str, st
         block: Inputs.
         state: Inputs, by the names of `state_shapes`.
         known: Both channels [2, sample] of the samples that are new.
+        reach: Samples beside a segment that are kept, or waited for, with it.
     """
     i = lambda x: g.constant(x, INT)  # noqa: E731
     size = i(audio.segment_samples)
@@ -218,8 +259,9 @@ def add_segments(g: Graph, audio: AudioRecipe, block: Block, state: dict[str, st
     start, following, covered = (count(g, state["counts"], name) for name in ("start", "next", "covered"))
     end = g.op("Add", start, g.size(both, 1))
     latest = g.op("Sub", end, size)  # at which a segment may start
-    n = g.op("Div", g.op("Add", g.op("Sub", latest, following), block.hop), block.hop)
-    n = g.op("Where", g.op("Less", latest, following), i(0), n)
+    ready = g.op("Sub", latest, g.op("Where", block.last, i(0), i(reach.after))) if reach.after else latest
+    n = g.op("Div", g.op("Add", g.op("Sub", ready, following), block.hop), block.hop)
+    n = g.op("Where", g.op("Less", ready, following), i(0), n)
     starts = g.op("Add", g.op("Mul", g.range(n), block.hop), following)
     after = g.op("Add", following, g.op("Mul", n, block.hop))
     ended = g.op("Add", g.op("Sub", after, block.hop), size)
@@ -230,7 +272,9 @@ def add_segments(g: Graph, audio: AudioRecipe, block: Block, state: dict[str, st
     enough = g.op("And", g.op("And", enough, g.op("GreaterOrEqual", latest, i(0))), block.last)
     extra = g.op("Reshape", g.cast(enough, INT), g.ints(1))
     starts = g.op("Concat", starts, g.op("Expand", g.op("Reshape", latest, g.ints(1)), extra), axis=0)
-    keep = g.op("Min", g.op("Max", g.op("Min", after, latest), start), end)
+    needed = g.op("Min", after, latest)
+    needed = g.op("Sub", needed, i(reach.before)) if reach.before else needed
+    keep = g.op("Min", g.op("Max", needed, start), end)
     new = {
         "channels": g.cut(both, g.op("Sub", keep, start), 2**62, 1),
         "start": keep,
@@ -240,19 +284,20 @@ def add_segments(g: Graph, audio: AudioRecipe, block: Block, state: dict[str, st
     return Segments(g.op("Add", n, g.op("Squeeze", extra)), starts, Channels(both, start, end), new)
 
 
-def add_waves(g: Graph, audio: AudioRecipe, segments: Segments) -> str:
-    """Add the samples of one segment or more, [segment, 2, sample]. A Scan of slices copies them faster than a Gather.
+def add_waves(g: Graph, audio: AudioRecipe, segments: Segments, n_channels: int = 2) -> str:
+    """Add the samples of one segment or more, [segment, channel, sample]. A Scan of slices copies them faster than a Gather.
 
     Args:
         g: The graph.
         audio: Settings.
         segments: The segments.
+        n_channels: Of `segments.channels`.
     """
     places = g.op("Sub", segments.starts, segments.channels.start)
     body = g.body("segment")
     place = body.input("place", INT, [])
     stop = body.op("Add", place, body.constant(audio.segment_samples, INT))
-    body.result(body.cut(segments.channels.both, place, stop, 1), F32, [2, audio.segment_samples])
+    body.result(body.cut(segments.channels.both, place, stop, 1), F32, [n_channels, audio.segment_samples])
     return g.op("Scan", places, body=body, num_scan_inputs=1)
 
 
@@ -261,7 +306,7 @@ def add_silent(g: Graph, waves: str) -> str:
 
     Args:
         g: The graph.
-        waves: [segment, 2, sample].
+        waves: [segment, channel, sample].
     """
     recorded = g.op("Gather", waves, g.constant(0, INT), axis=1)
     peak = g.op("ReduceMax", g.op("Abs", recorded), g.ints(1), keepdims=0)

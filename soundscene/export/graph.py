@@ -97,9 +97,17 @@ class Graph:
         value = np.ascontiguousarray(value, np.float32)
         if not self.int8:
             return self.constant(value, F32)
-        levels, scale = quantise(value, axis)
-        name = self._root._constant(levels)
-        return self.op("DequantizeLinear", name, self.constant(scale, F32), axis=axis)
+        return self.integers(*quantise(value, axis), axis=axis)
+
+    def integers(self, levels: Shaped[np.ndarray, "..."], scale: Float[np.ndarray, " output"], axis: int = 0) -> str:
+        """Return a weight that is stored as 8-bit integers, in float32.
+
+        Args:
+            levels: int8.
+            scale: Of each output.
+            axis: Axis of the layer's outputs.
+        """
+        return self.op("DequantizeLinear", self._root._constant(levels), self.constant(scale, F32), axis=axis)
 
     def cast(self, value: str, dtype: np.dtype[Any]) -> str:
         """Convert a value to another type.

@@ -7,12 +7,15 @@ import numpy as np
 import onnx
 
 from soundscene.errors import SceneError
+from soundscene.export.backbone import add_embedding, add_patches, add_softmax_layer, backbone_of, patches_of
 from soundscene.export.frontend import (
     COUNTS,
     Block,
+    Reach,
     Segments,
     add_images,
     add_noise_subtraction,
+    add_recorded,
     add_segments,
     add_silent,
     add_waves,
@@ -28,9 +31,11 @@ from soundscene.export.networks import (
     add_softmax,
     add_svm,
 )
+from soundscene.export.resampler import add_resampled, measure
 from soundscene.graph_facts import GIVEN, HEADS
-from soundscene.member import NetworkMember
+from soundscene.member import BackboneMember, NetworkMember, networks_of
 from soundscene.model import Model
+from soundscene.types import Head
 
 
 @dataclass(frozen=True)
@@ -48,25 +53,27 @@ class Output:
     shape: tuple[int, ...]
 
 
-def members_of(model: Model) -> list[NetworkMember]:
+def members_of(model: Model) -> list[NetworkMember | BackboneMember]:
     """Return the members of a model that can be exported.
 
     Raises:
-        SceneError: One of them is of another kind.
+        SceneError: One of them cannot.
     """
     members = []
     for member in model.members:
-        if not isinstance(member, NetworkMember):
-            raise SceneError(
-                f"export: member {member.name} is a pretrained backbone, which is not exported yet; export a model of our "
-                "networks only, or use the model file as it is"
-            )
+        if isinstance(member, BackboneMember):
+            backbone_of(member)
+        elif not isinstance(member, NetworkMember):
+            raise SceneError(f"export: member {member.name} is of a kind that is not exported; use the model file as it is")
         members.append(member)
     return members
 
 
-def images_of(member: NetworkMember) -> Output:
-    """Return the log spectrograms of a member as an output."""
+def images_of(member: NetworkMember | BackboneMember) -> Output:
+    """Return what a member reads of a segment as an output: log spectrograms, or the log-mel image of a backbone."""
+    if isinstance(member, BackboneMember):
+        patches = patches_of(member)
+        return Output(f"prepared/{member.name}", F32, (patches.n_frames, patches.filters.shape[1]))
     features, audio = member.recipe.features, member.recipe.audio
     return Output(f"images/{member.name}", F32, (2, features.n_bands, audio.segment_samples // features.hop))
 
@@ -78,6 +85,9 @@ def outputs_of(model: Model) -> list[Output]:
     if model.familiarity:
         outputs.append(Output("unfamiliarity", F64, ()))
     for member in members_of(model):
+        if isinstance(member, BackboneMember):
+            outputs.append(Output(f"embedding/{member.name}", F32, (member.backbone.n_features,)))
+            continue
         image = images_of(member)
         frames = image.shape[-1]
         outputs.append(image)
@@ -97,11 +107,11 @@ def stateful_graph(model: Model, metadata: dict[str, str], int8: bool = False) -
         int8: Whether the weights of the networks are kept in 8 bits.
     """
     g = Graph("soundscene", int8=int8)
-    shapes = state_shapes(model.audio)
+    members = members_of(model)
+    shapes = state_shapes(model.audio, bool(networks_of(members)))
     block = Block(g.input("samples", F32, ["sample"]), g.input("last", BOOL, []), g.input("hop", INT, []))
     state = {name: g.input(f"state_{name}", *shape) for name, shape in shapes.items()}
-    after, known = add_noise_subtraction(g, model.audio, block, state)
-    segments = add_segments(g, model.audio, block, state, known)
+    after, segments = _segments(g, model, block, state)
     after |= segments.state
     counts = [g.op("Reshape", after[name], g.ints(1)) for name in COUNTS]
     after["counts"] = g.op("Concat", *counts, axis=0)
@@ -111,9 +121,9 @@ def stateful_graph(model: Model, metadata: dict[str, str], int8: bool = False) -
     outputs = [Output("silent", BOOL, ()), *outputs_of(model)]
     given = [
         g.optional_input(f"{GIVEN}{one.name}", one.dtype, ["given", *one.shape])
-        for one in (images_of(member) for member in members_of(model))
+        for one in (images_of(member) for member in members if len(networks_of(members)) == len(members))
     ]
-    for value, one in zip(_of_segments(g, model, segments, given), outputs, strict=True):
+    for value, one in zip(_of_segments(g, model, block, segments, given), outputs, strict=True):
         g.output(value, one.name, one.dtype, ["segment", *one.shape])
     for name, (dtype, shape) in shapes.items():
         after_shape = [f"next_{size}" if isinstance(size, str) else size for size in shape]
@@ -134,12 +144,11 @@ def whole_graph(model: Model, metadata: dict[str, str], int8: bool = False) -> o
     block = Block(samples, g.constant(True, BOOL), g.constant(model.audio.segment_samples, INT))
     state = {
         name: g.constant(np.zeros([0 if isinstance(size, str) else size for size in shape]), dtype)
-        for name, (dtype, shape) in state_shapes(model.audio).items()
+        for name, (dtype, shape) in state_shapes(model.audio, bool(networks_of(model.members))).items()
     }
-    _, known = add_noise_subtraction(g, model.audio, block, state)
-    segments = add_segments(g, model.audio, block, state, known)
+    _, segments = _segments(g, model, block, state)
     outputs = outputs_of(model)
-    silent, *values = _of_segments(g, model, segments)
+    silent, *values = _of_segments(g, model, block, segments)
     by_name = dict(zip((one.name for one in outputs), values, strict=True))
     voting = g.op("Not", silent)
     for head in HEADS:
@@ -161,22 +170,33 @@ def whole_graph(model: Model, metadata: dict[str, str], int8: bool = False) -> o
     return g.model(metadata)
 
 
-def _of_segments(g: Graph, model: Model, segments: Segments, given: Sequence[str] = ()) -> list[str]:
+def _segments(g: Graph, model: Model, block: Block, state: dict[str, str]) -> tuple[dict[str, str], Segments]:
+    """The segments that a block completes, and what the state holds besides."""
+    reach = Reach()
+    for member in members_of(model):
+        if isinstance(member, BackboneMember) and member.backbone.sample_rate != model.audio.sample_rate:
+            reach |= measure(model.audio.sample_rate, member.backbone.sample_rate).reach
+    subtracts = bool(networks_of(model.members))
+    after, known = add_noise_subtraction(g, model.audio, block, state) if subtracts else add_recorded(g, block, state)
+    return after, add_segments(g, model.audio, block, state, known, reach)
+
+
+def _of_segments(g: Graph, model: Model, block: Block, segments: Segments, given: Sequence[str] = ()) -> list[str]:
     """Silence and `outputs_of` of each segment; of none, the network is not run.
 
     Args:
         g: The graph.
         model: The model.
+        block: Inputs.
         segments: Of the samples.
         given: Images of each member, for which the network is run where the samples complete no segment.
     """
-    recipes = [member.recipe.features for member in members_of(model)]
     images = [images_of(member) for member in members_of(model)]
     outputs = outputs_of(model)
 
     def heard(b: Graph) -> list[str]:
-        waves = add_waves(b, model.audio, segments)
-        return [add_silent(b, waves), *add_images(b, model.audio, recipes, waves)]
+        waves = add_waves(b, model.audio, segments, 2 if networks_of(model.members) else 1)
+        return [add_silent(b, waves), *_prepared(b, model, block, segments, waves)]
 
     def unheard(b: Graph) -> list[str]:
         return [b.constant([], BOOL), *(given or _nothing(b, images))]
@@ -186,29 +206,72 @@ def _of_segments(g: Graph, model: Model, segments: Segments, given: Sequence[str
     return [silent, *g.either(some, lambda b: _members(b, model, found), lambda b: _nothing(b, outputs))]
 
 
+def _prepared(g: Graph, model: Model, block: Block, segments: Segments, waves: str) -> list[str]:
+    """What each member reads of one segment or more."""
+    networks = networks_of(model.members)
+    recipes = [member.recipe.features for member in networks]
+    images = iter(add_images(g, model.audio, recipes, waves) if networks else [])
+    resampled: dict[int, str] = {}  # by rate
+    found = []
+    for member in members_of(model):
+        if isinstance(member, NetworkMember):
+            found.append(next(images))
+            continue
+        rate = member.backbone.sample_rate
+        if rate not in resampled:
+            resampled[rate] = add_resampled(g, model.audio, segments, block, rate)
+        found.append(add_patches(g, patches_of(member), resampled[rate]))
+    return found
+
+
 def _nothing(g: Graph, outputs: Sequence[Output]) -> list[str]:
     return [g.constant(np.zeros((0, *one.shape)), one.dtype) for one in outputs]
 
 
-def _members(g: Graph, model: Model, images: Sequence[str]) -> list[str]:
-    members = members_of(model)
-    embedded = [add_network(g, member.network, image) for member, image in zip(members, images, strict=True)]
-    by_head = {
-        "softmax": [add_softmax(g, one.logits) for one in embedded],
-        "svm": [add_svm(g, member.svm, one.embedding) for member, one in zip(members, embedded, strict=True)],
-    }
-    values = [add_product(g, by_head[head]) for head in HEADS]
+@dataclass(frozen=True)
+class _Member:
+    """What is computed of a member: its embedding, log posteriors by head, logits if it is a network, and outputs."""
+
+    embedding: str
+    by_head: dict[Head, str]
+    logits: str | None
+    outputs: list[str]
+
+
+def _members(g: Graph, model: Model, prepared: Sequence[str]) -> list[str]:
+    computed = [
+        _network(g, member, read) if isinstance(member, NetworkMember) else _backbone(g, member, read)
+        for member, read in zip(members_of(model), prepared, strict=True)
+    ]
+    values = [add_product(g, [one.by_head[head] for one in computed]) for head in HEADS]
     if model.familiarity:
         if model.familiarity.kind != "energy":
-            pairs = zip(model.familiarity.gaussians, embedded, strict=True)
+            pairs = zip(model.familiarity.gaussians, computed, strict=True)
             scores = [add_distance(g, gaussians, one.embedding) for gaussians, one in pairs]
         else:
-            scores = [add_energy(g, one.logits) for one in embedded]
+            scores = [add_energy(g, one.logits) for one in computed if one.logits is not None]
         values.append(_mean(g, scores))
-    for image, one in zip(images, embedded, strict=True):
-        values += [image, one.embedding]
-        values += [value for value in (one.temporal, one.spatial) if value is not None]
-    return values
+    return [*values, *(value for one in computed for value in one.outputs)]
+
+
+def _network(g: Graph, member: NetworkMember, images: str) -> _Member:
+    found = add_network(g, member.network, images)
+    by_head: dict[Head, str] = {
+        "softmax": add_softmax(g, found.logits),
+        "svm": add_svm(g, member.svm, found.embedding),
+    }
+    attention = [value for value in (found.temporal, found.spatial) if value is not None]
+    return _Member(found.embedding, by_head, found.logits, [images, found.embedding, *attention])
+
+
+def _backbone(g: Graph, member: BackboneMember, images: str) -> _Member:
+    assert member.softmax is not None  # `backbone_of` has asked
+    embedding = add_embedding(g, member, images)
+    by_head: dict[Head, str] = {
+        "softmax": add_softmax_layer(g, member.softmax, embedding),
+        "svm": add_svm(g, member.svm, embedding),
+    }
+    return _Member(embedding, by_head, None, [embedding])
 
 
 def _mean(g: Graph, scores: Sequence[str]) -> str:

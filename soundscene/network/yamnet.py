@@ -81,7 +81,7 @@ def convolve(layer: nn.Module, x: Float[Tensor, "batch n_in height width"]) -> F
     """
     assert isinstance(layer, nn.Conv2d)
     if layer.stride[0] > 1:
-        (top, bottom), (left, right) = (_same(size, layer.stride[0]) for size in x.shape[2:])
+        (top, bottom), (left, right) = (same_padding(size, layer.stride[0]) for size in x.shape[2:])
         x = functional.pad(x, (left, right, top, bottom))
     return layer(x)
 
@@ -90,7 +90,12 @@ def _convolution(n_in: int, n_out: int, stride: int, groups: int = 1) -> nn.Conv
     return nn.Conv2d(n_in, n_out, 3, stride, padding=1 if stride == 1 else 0, groups=groups)
 
 
-def _same(size: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after `size` values for a kernel of 3, by TensorFlow's rule."""
+def same_padding(size: int, stride: int) -> tuple[int, int]:
+    """Return the zeros before and after `size` values for a kernel of 3, by TensorFlow's rule.
+
+    Args:
+        size: Number of values.
+        stride: Of the convolution.
+    """
     total = max((-(-size // stride) - 1) * stride + 3 - size, 0)
     return total // 2, total - total // 2

@@ -39,6 +39,8 @@ def check_explain(service: Service, attribution: bool) -> None:
     Raises:
         RefusedError: 501 with what is missing.
     """
+    if not _drawn(service.predictor.model):
+        raise RefusedError(501, "no member of this model reads images, so there is nothing to draw")
     if attribution and service.is_graph:
         what = "attribution needs derivatives, which an exported model has not; serve the model file (.safetensors)"
         raise RefusedError(501, f'{what} with pip install "soundscene[explain]"')
@@ -109,6 +111,16 @@ def attribution_picture(
             out.unlink(missing_ok=True)
 
 
+def _drawn(model: Any) -> list[str]:
+    """Names of the members that read images; a backbone reads none of ours."""
+    if isinstance(model, GraphModel):
+        outputs = {output.name for output in model.session.get_outputs()}
+        return [name for name in model.member_names if f"images/{name}" in outputs]
+    from soundscene.member import networks_of  # needs PyTorch
+
+    return [member.name for member in networks_of(model.members)]
+
+
 def _view(predictor: Predictor, path: Path, name: str, from_s: float, most: int, check: Check) -> Any:
     from soundscene.plotting.attention_figure import AttentionView
     from soundscene.plotting.axes import band_centres_hz
@@ -172,9 +184,9 @@ class _GraphDetails:
 
     def __init__(self, model: GraphModel) -> None:
         outputs = {output.name for output in model.session.get_outputs()}
-        names = model.member_names
+        names = _drawn(model)
         attending = [name for name in names if f"temporal_attention/{name}" in outputs]
-        self.name, self.n_members, self.attends = (attending or list(names))[0], len(names), bool(attending)
+        self.name, self.n_members, self.attends = (attending or names)[0], len(model.member_names), bool(attending)
         self.recipe: Recipe = model.facts.recipes[self.name]
         details = ("images", "temporal_attention", "spatial_attention") if attending else ("images",)
         size = model.audio.segment_samples

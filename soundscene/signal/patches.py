@@ -33,6 +33,11 @@ class LogMelPatches:
         level: Root mean square that each segment's mel magnitudes are brought to, by a gain of 100 at most. So the gain of a
             recorder makes no difference. None keeps the level, as in the published code.
 
+    Attributes:
+        n_patches: Patches of a segment.
+        n_frames: Frames that they cover.
+        filters: [bin, band].
+
     Source: research/audioset/yamnet/features.py in tensorflow/models.
     """
 
@@ -45,7 +50,7 @@ class LogMelPatches:
         self.n_patches = max(0, (segment_samples - PATCH_SAMPLES) // (patch_hop * HOP)) + 1
         self.n_frames = PATCH + (self.n_patches - 1) * patch_hop
         self._window = hann(WINDOW).astype(np.float32)
-        self._filters = np.ascontiguousarray(
+        self.filters = np.ascontiguousarray(
             htk_mel_filters(SAMPLE_RATE, N_FFT, N_BANDS, LOW_HZ, HIGH_HZ).T, dtype=np.float32
         )
 
@@ -66,7 +71,7 @@ class LogMelPatches:
         for segment, image in zip(segments, images, strict=True):
             cut_frames(segment, self._window, HOP, frames)
             magnitude = np.sqrt(power(np.asarray(scipy.fft.rfft(frames))))
-            mel = magnitude @ self._filters
+            mel = magnitude @ self.filters
             np.log(_gain(mel, self.level) * mel + np.float32(OFFSET), out=image)
         return images
 

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 import soundscene
+from soundscene.bundle import save_model
+from soundscene.export.write import export_model
 from soundscene.extras import EXTRAS
 from tests.serve.client import ask, ask_json
 from tests.serve.conftest import Running, running
 from tests.support.command_line import run
+from tests.support.yamnet import alone
 
 
 def printed(capfd: pytest.CaptureFixture[str], *words: str | Path) -> list[str]:
@@ -64,6 +67,18 @@ def test_attention_is_drawn_from_the_graph_and_attribution_names_its_extra(serve
     assert 'pip install "soundscene[explain]"' in found["error"]
     status, found = ask_json(server.port, "/v1/explain", wav.read_bytes(), {"from": 100, "name": "x"})
     assert (status, found) == (422, {"path": "x", "error": "nothing to draw from 100 s on, its last segment ends at 6 s"})
+
+
+def test_a_model_that_reads_no_images_has_no_picture(wav: Path, tmp_path: Path) -> None:
+    """One of a frozen backbone, as it is and exported; it predicts, and its picture is 501."""
+    save_model(alone(), tmp_path / "m.safetensors")
+    export_model(tmp_path / "m.safetensors", tmp_path / "m.onnx")
+    for name in ("m.safetensors", "m.onnx"):
+        (tmp_path / name[-4:]).mkdir()
+        with running(tmp_path / name, tmp_path / name[-4:]) as one:
+            assert ask_json(one.port, "/v1/predict", wav.read_bytes())[0] == 200
+            status, found = ask_json(one.port, "/v1/explain", wav.read_bytes())
+        assert (status, found["error"]) == (501, "no member of this model reads images, so there is nothing to draw")
 
 
 def test_a_picture_without_matplotlib_is_501(server: Running, wav: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,23 @@
 """YAMNet for tests: random weights at an eighth of the width, and the published file and golden arrays where they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from soundscene.backbone.encoder import Pooling
 from soundscene.backbone.packing import pack
 from soundscene.backbone.stored import StoredBackbone
+from soundscene.member import BackboneMember
+from soundscene.model import Model
+from soundscene.network.svm import CalibratedSVM, linear
 from soundscene.network.yamnet import YAMNet
+from soundscene.recipe import Recipe
+from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
+from soundscene.systems.backbone import untrained_member
+from tests.support.tiny import SCENES, TINY
 
 EIGHTH = 4  # filters of the first layer, of 32
 _SHARED = Path(__file__).parents[3] / "shared"
@@ -26,6 +35,30 @@ def small(seed: int = 0, filters: int = EIGHTH) -> StoredBackbone:
         "name": "YAMNet", "sample_rate": 16000, "licence": "none", "source": "random", "source_sha256": f"seed {seed}",
     }  # fmt: skip
     return StoredBackbone("yamnet", facts, pack(network.state_dict()))
+
+
+def with_heads(member: BackboneMember) -> BackboneMember:
+    """The member with heads that were fitted to nothing, whose logits are of the size of fitted ones."""
+    draws = torch.Generator().manual_seed(5)
+    n = member.backbone.n_features
+    svm = CalibratedSVM(n, len(SCENES))
+    svm.weight.copy_(0.2 * torch.randn(svm.weight.shape, generator=draws, dtype=torch.float64))
+    svm.slope.fill_(-2.0)
+    svm.offset.copy_(torch.randn(len(SCENES), generator=draws, dtype=torch.float64))
+    softmax = linear(n, len(SCENES))
+    softmax.weight.copy_(0.2 * torch.randn(softmax.weight.shape, generator=draws, dtype=torch.float64))
+    return replace(member, svm=svm.eval(), softmax=softmax)
+
+
+def alone(recipe: Recipe = TINY, pooling: Pooling = "mean") -> Model:
+    """A model of a small YAMNet of random weights, with unknown detection."""
+    member = with_heads(untrained_member("yamnet", recipe, small(), pooling))
+    draws = np.random.default_rng(2)
+    n = member.backbone.n_features
+    root = draws.normal(size=(n, n)) / 10
+    gaussians = SceneGaussians(draws.normal(size=(len(SCENES), n)), root @ root.T).rounded()
+    familiarity = Familiarity("mahalanobis", np.arange(30.0), (gaussians,))
+    return Model(SCENES, (member,), {"softmax": 0.8, "svm": 1.3}, {}, familiarity)
 
 
 def published() -> Path:

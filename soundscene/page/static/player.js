@@ -70,8 +70,9 @@ export class Player {
     if (!this.facts || $("player").hidden) return;
     this.view = this.zoomed ?? [0, this.lengthS];
     this.levels = levelsOf(segments);
-    const pictured = segments.some(({ members }) => members.length);
-    const channels = pictured && document.body.classList.contains("remote") ? 1 : 2;
+    const first = segments.find(({ members }) => members.length)?.members[0];
+    const pictured = Boolean(first);
+    const channels = first ? first.bytes.length / (first.bands * first.frames) : 2;
     if (channels === 1) this.channel = 0;
     $("picture").hidden = !pictured;
     $("channels").hidden = !pictured || channels === 1;

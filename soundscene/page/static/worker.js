@@ -6,6 +6,7 @@ import { factsOf } from "./facts.js";
 import { Intake } from "./intake.js";
 import { join } from "./mix.js";
 import { fuse } from "./numbers.js";
+import { FEATURES, Pictures } from "./pictures.js";
 import { openWav } from "./wav.js";
 
 const AT_ONCE = 8; // segments computed together of a file
@@ -44,6 +45,8 @@ class Track {
     this.state = initialState();
     this.held = [];
     this.nHeld = 0;
+    // of a model whose first member is a backbone, which reads no images of ours
+    this.pictures = facts.drawn ? null : new Pictures(facts.sampleRate, facts.sampleRate / 2);
     this.missing = facts.segmentSamples;
     this.hold = live ? 0 : AT_ONCE * facts.segmentSamples;
   }
@@ -55,6 +58,7 @@ class Track {
 
   add(samples) {
     this.held.push(samples);
+    this.pictures?.push(samples);
     this.nHeld += samples.length;
     this.nFed += samples.length;
   }
@@ -92,7 +96,8 @@ class Track {
         this.starts.push(startS);
         if (facts.familiar) this.unfamiliar.push(found.unfamiliarity.data[i]);
       }
-      for (const { name } of facts.members) segment.members.push(pictureOf(found, name, i));
+      if (this.pictures) segment.members.push(this.pictures.take(segment.startS, segment.endS));
+      else for (const { name } of facts.members) if (found[`images/${name}`]) segment.members.push(pictureOf(found, name, i));
       segments.push(segment);
     }
     if (n) postMessage({ kind: "segments", id: this.id, segments, live: this.live ? this.now() : null });
@@ -161,6 +166,8 @@ async function load() {
   session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], graphOptimizationLevel: "all", logSeverityLevel: 3 });
   const embeddings = session.outputNames.filter((name) => name.startsWith("embedding/"));
   outputs = session.outputNames.filter((name) => !embeddings.includes(name));
+  facts.drawn = outputs.includes(`images/${facts.members[0].name}`);
+  if (!facts.drawn) facts.members[0].features = FEATURES;
   return facts;
 }
 
