@@ -18,18 +18,13 @@ from soundscene.graph_model import GraphModel, open_session
 from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.systems.backbone import untrained_member
-from tests.support.tiny import SCENES, TINY, blank_bundle, recording
-from tests.support.yamnet import alone, published, with_heads
+from tests.support.tiny import SCENES, TINY, recording
+from tests.support.yamnet import alone, beside, published, with_heads
 
 RAIN = recording("rain", 11.3, 3).astype(np.float32)
 QUIET = (1e-4 * recording("office", 6.0, 4)).astype(np.float32)
 GAPS = RAIN * (np.arange(len(RAIN)) // 30000 % 2 == 0)  # a whole segment is digital silence
 SOUNDS = [Sound("rain", RAIN), Sound("quiet office", QUIET), Sound("rain with gaps", GAPS.astype(np.float32))]
-
-
-def beside() -> Model:
-    network = blank_bundle(TINY)
-    return replace(network, members=(*network.members, *alone().members))
 
 
 def graph_of(model: Model, int8: bool = False) -> GraphModel:

@@ -3,7 +3,7 @@
 import base64
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ import pytest
 from soundscene.bundle import load_model, save_model
 from soundscene.data.manifest import Manifest
 from soundscene.export.page import MODEL, export_page
+from soundscene.model import Model
 from soundscene.predictor import load
 from soundscene.scoring.unfamiliarity import Familiarity
 from tests.support.browser import FAKE, served, visit, why_no_browser
 from tests.support.shared import once
 from tests.support.tiny import SCENES, blank_pair, recording, text, write
+from tests.support.yamnet import alone, beside
 
 NONE = why_no_browser()
 pytestmark = pytest.mark.skipif(bool(NONE), reason=NONE or "there is a browser")
@@ -306,6 +308,29 @@ def test_two_networks_and_what_they_do_not_know(sounds: dict[str, Path], tmp_pat
     assert found["unfamiliarity"] == pytest.approx(expected["unfamiliarity"], rel=1e-4)
     assert found["unfamiliarity_threshold"] == expected["unfamiliarity_threshold"]
     assert differ(found, expected) < CLOSE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [alone, beside])
+def test_a_model_of_a_backbone(make: Callable[[], Model], sounds: dict[str, Path], tmp_path: Path) -> None:
+    """It predicts as `soundscene predict` does. Alone it reads no images: the page draws a spectrogram of one channel."""
+    save_model(make(), tmp_path / "yamnet.safetensors")
+    export_page(tmp_path / "yamnet.safetensors", tmp_path / "page")
+    with served(tmp_path / "page") as address, visit(address, viewport=DESK) as visited:
+        visited.ready()
+        visited.add(sounds["walk"])
+        found = rows(visited.save("downloads", "JSON"))[sounds["walk"].name]
+        colours = visited.page.evaluate(
+            """() => { const c = document.getElementById("picture");
+            const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+            return new Set(Array.from({length: d.length / 4}, (_, i) => d[4 * i] + 256 * d[4 * i + 1])).size }"""
+        )
+        two_channels = visited.page.locator("#channels").is_visible()
+        assert not visited.faults
+    expected = load(tmp_path / "yamnet.safetensors").predict(sounds["walk"], warn=False).to_dict(True)
+    assert differ(found, expected) < CLOSE
+    assert colours > 20
+    assert two_channels == (make is beside)
 
 
 @pytest.mark.slow

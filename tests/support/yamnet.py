@@ -17,7 +17,7 @@ from soundscene.network.yamnet import YAMNet
 from soundscene.recipe import Recipe
 from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
 from soundscene.systems.backbone import untrained_member
-from tests.support.tiny import SCENES, TINY
+from tests.support.tiny import SCENES, TINY, blank_bundle
 
 EIGHTH = 4  # filters of the first layer, of 32
 _SHARED = Path(__file__).parents[3] / "shared"
@@ -59,6 +59,12 @@ def alone(recipe: Recipe = TINY, pooling: Pooling = "mean") -> Model:
     gaussians = SceneGaussians(draws.normal(size=(len(SCENES), n)), root @ root.T).rounded()
     familiarity = Familiarity("mahalanobis", np.arange(30.0), (gaussians,))
     return Model(SCENES, (member,), {"softmax": 0.8, "svm": 1.3}, {}, familiarity)
+
+
+def beside() -> Model:
+    """It and a network, fused; without unknown detection."""
+    network = blank_bundle(TINY)
+    return replace(network, members=(*network.members, *alone().members))
 
 
 def published() -> Path:
