@@ -58,15 +58,16 @@ def add_patches(g: Graph, patches: LogMelPatches, waves: str) -> str:
     n_frames, lacking = patches.n_frames, (patches.n_frames - 1) * HOP + WINDOW - patches.segment_samples
     if lacking > 0:
         waves = g.op("Pad", waves, g.ints(0, 0, 0, lacking))
+    waves = g.cast(waves, F64)
     starts = g.op("Mul", g.op("Unsqueeze", g.range(n_frames), g.ints(1)), g.constant(HOP, INT))
     centre = WINDOW // 2
     before, after = (
         g.op("Gather", waves, g.op("Add", starts, g.range(stop, start)), axis=1)
         for start, stop in ((0, centre), (centre, WINDOW))
     )
-    parts = add_spectra(g, Halves(before, after, 3, two_hops=False), hann(WINDOW), N_FFT, F32)
-    bands = [g.op("MatMul", g.op("Sqrt", add_power(g, part)), g.constant(patches.filters[part.bins], F32)) for part in parts]
-    mel = g.op("Add", *bands)
+    parts = add_spectra(g, Halves(before, after, 3, two_hops=False), hann(WINDOW), N_FFT, F64)
+    bands = [g.op("MatMul", g.op("Sqrt", add_power(g, part)), g.constant(patches.filters[part.bins], F64)) for part in parts]
+    mel = g.cast(g.op("Add", *bands), F32)
     if patches.level is not None:
         mean = g.op("ReduceMean", g.op("Mul", mel, mel), g.ints(1, 2), keepdims=1)
         rms = g.op("Sqrt", mean)
