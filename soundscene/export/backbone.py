@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from soundscene.backbone.encoder import Pooling
-from soundscene.backbone.packing import SCALE, SMALLEST
+from soundscene.backbone.packing import SCALE
 from soundscene.backbone.yamnet import YamnetBackbone
 from soundscene.errors import SceneError
 from soundscene.export.graph import F32, F64, INT, Graph
@@ -132,12 +132,11 @@ def _convolve(
 
 
 def _weight(g: Graph, tensors: Mapping[str, Tensor], name: str) -> str:
-    """A weight as it is stored: integers with a scale for each output, or floats, of which --int8 rounds what is large."""
+    """A weight as it is stored: integers with a scale for each output, or floats, which --int8 leaves as they are."""
     stored, scale = tensors[name], tensors.get(name + SCALE)
     if scale is not None:
         return g.integers(stored.numpy(), scale.numpy())
-    values = stored.float().numpy()
-    return g.weight(values) if values.size >= SMALLEST else g.constant(values, F32)
+    return g.constant(stored.float().numpy(), F32)
 
 
 def _pooled(g: Graph, each: str, how: Pooling) -> str:

@@ -109,10 +109,9 @@ def _backbone(member: BackboneMember) -> Iterator[LayerCost]:
             packed = layer.weight.numel() >= SMALLEST
             int8 += layer.weight.numel() * (1 if packed else 4) + 4 * len(layer.weight) * (2 if packed else 1)
         yield LayerCost(f"{member.name} layer {number}", n, int8, cost * patches.n_patches / member.audio.segment_s)
-    if member.softmax is not None:
-        yield _layer(
-            f"{member.name} softmax layer", [member.softmax], member.softmax.weight.numel() / member.audio.segment_s
-        )
+    if member.softmax is not None:  # kept in floats
+        n, weights = sum(p.numel() for p in member.softmax.parameters()), member.softmax.weight.numel()
+        yield LayerCost(f"{member.name} softmax layer", n, 4 * n, weights / member.audio.segment_s)
 
 
 def _layer(name: str, modules: list[nn.Module], macs: float) -> LayerCost:
