@@ -30,6 +30,7 @@ ARMS = {
     "att-crnn-mel+network.attention_scale=printed": "Att-CRNN, (9) as printed",
     "att-crnn-mel+network.attention_scale=printed-2h": "Att-CRNN, (9) times 2H",
     "att-crnn-mel+network.attention_temperature=0.1": "Att-CRNN, temperature 0.1",
+    "att-crnn-mel+network.attention_context=1": "Att-CRNN, context vectors 10 times as long at the start",
 }
 CONDITIONS = {"same": f"same recording ({LEAKAGE})", "unseen": "unseen recordings"}
 ATTENTION, CNN, CNN_MEAN = "att-crnn-mel", "cnn-mel", "cnn-mel+network.global_pooling=mean"

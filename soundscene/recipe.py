@@ -86,6 +86,7 @@ class NetworkRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     recurrent_dropout: Share = 0.1
     attention_scale: Literal["printed", "printed-2h", "mean-preserving"] = "mean-preserving"
     attention_temperature: Annotated[float, Meta(ge=0.001, le=1000)] = 1.0  # scores are divided by it; the paper has none
+    attention_context: Annotated[float, Meta(ge=0.001, le=1000)] = 0.1  # deviation of the context vectors at the start
     recurrent: Literal["gru", "none"] = "gru"  # none, for comparison: a linear map of each frame in place of (1)-(3)
     pooling: Literal["spatio-temporal", "temporal", "spatial", "mean", "last"] = "spatio-temporal"  # others for comparison
     global_pooling: Literal["max", "mean"] = "max"  # of the CNN baseline, over bands and frames; 4.4 prints max

@@ -23,6 +23,7 @@ STORED: dict[str, dict[str, Any]] = {
         "recurrent_dropout": 0.1,
         "attention_scale": "mean-preserving",
         "attention_temperature": 1.0,
+        "attention_context": 0.1,
         "recurrent": "gru",
         "pooling": "spatio-temporal",
         "global_pooling": "max",
@@ -57,7 +58,7 @@ STORED: dict[str, dict[str, Any]] = {
 }
 """What a key means that a stored recipe lacks: 0.1.0's default, or, for a key that came later, what 0.1.0 did."""
 
-_NETWORK = ("attention_temperature", "recurrent", "global_pooling")
+_NETWORK = ("attention_temperature", "attention_context", "recurrent", "global_pooling")
 ADDED: frozenset[str] = frozenset(
     {*(f"network.{name}" for name in _NETWORK), *(f"augmentation.{name}" for name in STORED["augmentation"])}
 )

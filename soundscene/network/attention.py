@@ -20,16 +20,17 @@ class AttentionScore(nn.Module):
         n_in: Size of each vector.
         size: Size of the hidden vectors, 64 in the paper.
         temperature: The divisor d; below 1 the weights start farther from uniform and learn faster.
+        context: Deviation of the values of u at the start; a large one starts farther from uniform too.
 
     Shape:
         Input [batch, vector, n_in], output [batch, vector]. Each row of the output is a distribution.
     """
 
-    def __init__(self, n_in: int, size: int, temperature: float = 1.0) -> None:
+    def __init__(self, n_in: int, size: int, temperature: float = 1.0, context: float = 0.1) -> None:
         super().__init__()
         self.temperature = temperature
         self.project = nn.Linear(n_in, size)
-        self.context = nn.Parameter(0.1 * torch.randn(size))
+        self.context = nn.Parameter(context * torch.randn(size))
 
     def forward(self, vectors: Float[Tensor, "batch vector n_in"]) -> Float[Tensor, "batch vector"]:
         """Return the weights of the vectors, (4) or (5)."""
@@ -64,6 +65,7 @@ class SpatioTemporalAttentionPool(nn.Module):
         scale: Equation (9) as printed, 2H times that, or its mean-preserving form.
         pooling: Which of the two attention vectors are learnt. The other one is uniform; with "mean" both are.
         temperature: Of both attention layers.
+        context: Deviation of the context vectors of both at the start.
 
     Shape:
         Input Z [batch, frame, 2H], output x [batch, 2H].
@@ -77,13 +79,14 @@ class SpatioTemporalAttentionPool(nn.Module):
         scale: Literal["printed", "printed-2h", "mean-preserving"],
         pooling: Literal["spatio-temporal", "temporal", "spatial", "mean"] = "spatio-temporal",
         temperature: float = 1.0,
+        context: float = 0.1,
     ) -> None:
         super().__init__()
         self.n_frames = n_frames
         self.scale = scale
         spatial = "spatio" in pooling or pooling == "spatial"
-        self.temporal = AttentionScore(n_recurrent, size, temperature) if "temporal" in pooling else Uniform()
-        self.spatial = AttentionScore(n_frames, size, temperature) if spatial else Uniform()
+        self.temporal = AttentionScore(n_recurrent, size, temperature, context) if "temporal" in pooling else Uniform()
+        self.spatial = AttentionScore(n_frames, size, temperature, context) if spatial else Uniform()
 
     def attend(
         self, z: Float[Tensor, "batch frame recurrent"]

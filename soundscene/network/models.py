@@ -44,6 +44,7 @@ class AttCRNN(nn.Module):
                 sizes.attention_scale,
                 sizes.pooling,
                 sizes.attention_temperature,
+                sizes.attention_context,
             )
         self.softmax = nn.Linear(2 * sizes.hidden, n_scenes)
 

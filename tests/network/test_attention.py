@@ -150,3 +150,14 @@ def test_a_low_temperature_sharpens_attention_without_changing_its_order():
     assert torch.equal(plain.argsort(dim=1), sharp.argsort(dim=1))
     torch.testing.assert_close(torch.softmax(10 * plain.log(), dim=1), sharp)
     assert (sharp.amax(dim=1) > plain.amax(dim=1)).all()
+
+
+def test_the_start_of_attention_can_be_far_from_uniform():
+    """Longer context vectors: the same draws, ten times as long, and weights farther from uniform."""
+    weights = []
+    for context in (0.1, 1.0, 10.0):
+        torch.manual_seed(3)
+        score_ = AttentionScore(6, 8, context=context)
+        weights.append(score_(torch.randn(4, 20, 6)).detach())
+    spread = [float((20 * w - 1).abs().max()) for w in weights]
+    assert spread[0] < 0.3 * spread[1] < 0.3 * spread[2]
