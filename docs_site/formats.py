@@ -57,7 +57,7 @@ def formats_page() -> str:
         "Numbers are seconds, hertz or probabilities. Every file is written whole under its name, or not at all.",
         "## Manifest",
         f"A CSV, UTF-8 or UTF-16, separated by {separators}. Other columns are kept and can name a test part "
-        "(`--test COLUMN=VALUE`).",
+        "(`--test COLUMN=VALUE`). The licences in a column `licence` or `license` are counted into the model.",
         table(("column", "also called", ""), ((name, ", ".join(ALIASES[name][1:]), _MANIFEST[name]) for name in ALIASES)),
         "## Predictions printed, or in one file",
         "`predict --format csv`, `--out FILE.csv`, `.jsonl` or `.parquet`. Behind these columns stands the probability of "

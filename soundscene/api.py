@@ -98,6 +98,7 @@ def train(
     skip_broken: bool = False,
     workers: int = CORES,
     backbone: PathLike | None = None,
+    licence: str | None = None,
 ) -> Predictor:
     """Train a model from a manifest; call it again with the same arguments to resume.
 
@@ -114,6 +115,7 @@ def train(
         skip_broken: Leave out unreadable recordings; the model's provenance does not list them.
         workers: Threads that read audio.
         backbone: File of a frozen backbone; by default the one that `soundscene backbone` wrote.
+        licence: Licence of the recordings whose rows state none in a column licence.
 
     Returns:
         The model, ready to predict.
@@ -136,6 +138,7 @@ def train(
         workers=workers,
         skipped=(lambda why: None) if skip_broken else None,
         backbone=Path(backbone) if backbone else None,
+        licence=licence,
     )
     return load(out)
 

@@ -1,7 +1,7 @@
 """What the metadata of an exported graph say of its model, as JSON texts by name."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import numpy as np
@@ -16,6 +16,11 @@ FORMAT, VERSION = "soundscene graph", 1
 STATEFUL, WHOLE = "stateful", "whole"
 GIVEN = "given_"  # before the name of an output that may be given instead
 HEADS: tuple[Head, ...] = ("svm", "softmax")
+TRAINING = (
+    *("manifest", "test", "groups", "recordings", "held_out_recordings", "segments", "licences"),
+    *("recordings_without_licence", "device", "versions"),
+)
+"""Facts of a training that a model file records, and that are copied into an exported one."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class GraphFacts:
         form: "stateful" or "whole".
         weights: "float32" or "int8".
         digest: SHA-256 of the model's file.
+        training: What that file records of the training, see `TRAINING`; nothing in files of early versions.
+        parameters: Number of the parameters of each member; none in files of early versions.
     """
 
     scenes: tuple[str, ...]
@@ -49,6 +56,8 @@ class GraphFacts:
     form: str
     weights: str
     digest: str
+    training: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         """Return texts for the file, each of them JSON."""
@@ -71,6 +80,8 @@ class GraphFacts:
             "threshold": familiarity and familiarity.threshold(),
             "training_range": self.usual and self.usual.to_stored(),
             "model_sha256": self.digest,
+            "training": self.training,
+            "parameters": self.parameters,
         }
         return {name: json.dumps(value) for name, value in values.items()}
 
@@ -114,7 +125,32 @@ class GraphFacts:
             values["form"],
             str(values["weights"]),
             str(values["model_sha256"]),
+            _named(values.get("training", {}), "training"),
+            {name: int(n) for name, n in _named(values.get("parameters", {}), "parameters").items()},
         )
+
+    def to_facts(self) -> dict[str, Any]:
+        """Collect what `soundscene info` shows of an exported model, as `model_facts` does of a model file."""
+        first = next(iter(self.recipes.values()))
+        members = [
+            {
+                "name": name,
+                **({"parameters": self.parameters[name]} if name in self.parameters else {}),
+                "recipe": recipe.differences(first),
+            }
+            for name, recipe in self.recipes.items()
+        ]
+        return {
+            "scenes": list(self.scenes),
+            "head": self.head,
+            **({"parameters": sum(self.parameters.values())} if self.parameters else {}),
+            "temperature": self.temperature,
+            "familiarity": self.familiarity and self.familiarity.to_facts(),
+            "exported": {"form": self.form, "weights": self.weights, "model_sha256": self.digest},
+            **self.training,
+            "members": members,
+            "recipe": first.to_dict(),
+        }
 
 
 def _familiarity(kind: Any, held: Any) -> Familiarity | None:
@@ -126,3 +162,9 @@ def _familiarity(kind: Any, held: Any) -> Familiarity | None:
     if not np.isfinite(scores).all() or (np.diff(scores) < 0).any():
         raise ValueError("scores of familiarity are not finite and ascending")
     return Familiarity(kind, scores)
+
+
+def _named(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{what} is {short(repr(value))}, expected names with values")
+    return value

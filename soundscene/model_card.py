@@ -3,6 +3,7 @@
 No number is written by hand. What is not recorded is said so.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +11,32 @@ from typing import Any
 import numpy as np
 
 from soundscene.data.splits import group_rule
+from soundscene.hub import EXPORTED_FILE, LICENCES
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.scoring.intervals import mean_interval
 from soundscene.signal.ranges import TrainingRange
-from soundscene.texts import show
+from soundscene.texts import markdown, show
 from soundscene.types import Head
 
 NOT_RECORDED = "not recorded"
 _MOST_CONFUSIONS = 5
 _FEW_GROUPS = 20  # intervals by bootstrap over fewer are too narrow, see `scoring.intervals`
+_MOST_LICENCES = 20
 _FRONT = ("library_name: soundscene", "pipeline_tag: audio-classification")
 _TAGS = ("acoustic-scene-classification", "audio", "soundscene")
+
+
+@dataclass(frozen=True)
+class PushedFile:
+    """A file that a card is about.
+
+    Attributes:
+        digest: Its SHA-256.
+        n_bytes: Its size.
+    """
+
+    digest: str
+    n_bytes: int
 
 
 @dataclass(frozen=True)
@@ -29,20 +45,20 @@ class CardFacts:
 
     Attributes:
         repo: owner/name.
-        digest: SHA-256 of the model's file.
-        n_bytes: Its size.
-        facts: Those of `soundscene info`.
+        file: The model's file, or the exported one if that is pushed alone.
+        facts: Those of `soundscene info` of this file.
         head: Classifier of the scores.
         usual: Range of the training recordings.
         licence: As its owner states it; None where nobody has.
         scores: Evaluation of the model; None without one.
         manifest: Name of the manifest of the evaluation.
         test: Its test part, None for all rows.
+        beside: The exported file that is pushed beside the model's.
+        weights: What the exported file keeps its weights in, "float32" or "int8".
     """
 
     repo: str
-    digest: str
-    n_bytes: int
+    file: PushedFile
     facts: Mapping[str, Any]
     head: Head
     usual: TrainingRange | None = None
@@ -50,6 +66,13 @@ class CardFacts:
     scores: Evaluation | None = None
     manifest: str = ""
     test: str | None = None
+    beside: PushedFile | None = None
+    weights: str = ""
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether the exported file is all that is known."""
+        return "exported" in self.facts
 
 
 def model_card(card: CardFacts) -> str:
@@ -61,7 +84,7 @@ def model_card(card: CardFacts) -> str:
     scenes = card.facts["scenes"]
     front = [
         "---",
-        *([f"license: {card.licence}"] if card.licence else []),
+        *_front_licence(card.licence),
         *_FRONT,
         "tags:",
         *(f"- {tag}" for tag in _TAGS),
@@ -86,56 +109,98 @@ def model_card(card: CardFacts) -> str:
 # --- sections ---------------------------------------------------------------------------------------------------------
 
 
+def _front_licence(licence: str | None) -> list[str]:
+    """Return the lines of the front matter: an identifier that the Hub knows, or "other" with a name."""
+    if not licence:
+        return []
+    if licence.casefold() in LICENCES:
+        return [f"license: {licence.casefold()}"]
+    return ["license: other", f"license_name: {json.dumps(show(licence), ensure_ascii=False)}"]
+
+
 def _use(card: CardFacts) -> str:
-    reference = f"hf://{card.repo}#sha256={card.digest}"
+    reference = f"hf://{card.repo}#sha256={card.file.digest}"
     call = "predict" if "system" in card.facts else "load"
     python = (
         f'model = soundscene.load("{reference}")\nprint(model("street.wav"))'
         if call == "load"
         else f'print(soundscene.predict("{reference}", "street.wav"))'
     )
-    return f"```python\nimport soundscene\n\n{python}\n```\n\n`soundscene predict hf://{card.repo} street.wav`"
+    text = f"```python\nimport soundscene\n\n{python}\n```\n\n`soundscene predict hf://{card.repo} street.wav`"
+    install = '(`pip install "soundscene[hub,onnx]"`)'
+    if card.is_exported:
+        return text + f"\n\nThe file is an exported model in ONNX. It predicts without PyTorch {install}."
+    if card.beside is None:
+        return text
+    return text + (
+        f"\n\n`hf://{card.repo}/{EXPORTED_FILE}#sha256={card.beside.digest}` is the same model, exported to ONNX. It "
+        f"predicts without PyTorch {install}, and `hf://{card.repo}` is this file where PyTorch is not installed."
+    )
 
 
 def _model(card: CardFacts) -> str:
     facts = card.facts
-    rows = [("file", f"{card.n_bytes:,} bytes, SHA-256 `{card.digest}`"), ("head", card.head)]
+    rows = [("file", _file(card.file)), ("head", card.head)]
+    if card.beside:
+        rows.insert(1, ("exported file", f"{_file(card.beside)}, weights {markdown(card.weights)}"))
+    if card.is_exported:
+        exported = facts["exported"]
+        rows += [
+            ("exported from", f"a model file, SHA-256 {markdown(exported['model_sha256'])}"),
+            ("weights", exported["weights"]),
+        ]
     if "system" in facts:
-        rows += [("system", f"{facts['system']} ({facts['title']})"), ("learnt values", f"{facts['learnt_values']:,}")]
+        rows += [
+            ("system", markdown(f"{facts['system']} ({facts['title']})")),
+            ("learnt values", f"{facts['learnt_values']:,}"),
+        ]
     else:
         members = facts.get("members", [])
-        rows += [("parameters", f"{facts['parameters']:,}")]
-        rows += [("members", ", ".join(f"{m['name']} ({m['parameters']:,})" for m in members))]
+        rows += [("parameters", _count(facts.get("parameters")))]
+        rows += [("members", ", ".join(f"{markdown(m['name'])} ({_count(m.get('parameters'))})" for m in members))]
     audio = facts["recipe"]["audio"]
     rows += [("sample rate", f"{audio['sample_rate']:,} Hz"), ("segments", f"{audio['segment_s']:g} s")]
-    rows += [("versions", _pairs(facts.get("versions"))), ("trained on device", facts.get("device") or NOT_RECORDED)]
-    return "## Model\n\n" + _table(("", ""), [(name, show(str(value))) for name, value in rows])
+    rows += [("versions", _pairs(facts.get("versions"))), ("trained on device", _text(facts.get("device")))]
+    return "## Model\n\n" + _table(("", ""), rows)
 
 
 def _licences(card: CardFacts) -> list[str]:
-    lines = [f"- The model: {card.licence or NOT_RECORDED}."]
+    lines = [f"- The model: {_text(card.licence)}."]
     for member in card.facts.get("members", []):
         if backbone := member.get("backbone"):
             name, licence = backbone.get("name", NOT_RECORDED), backbone.get("licence") or NOT_RECORDED
-            lines.append(
-                f"- Its backbone {show(str(name))}, from {show(str(backbone.get('source')))}: {show(str(licence))}."
-            )
-    return [*lines, f"- The training recordings: {NOT_RECORDED}."]
+            source = markdown(str(backbone.get("source")))
+            lines.append(f"- Its backbone {markdown(str(name))}, from {source}: {markdown(str(licence))}.")
+    return [*lines, *_licences_of_recordings(card)]
+
+
+def _licences_of_recordings(card: CardFacts) -> list[str]:
+    counts = _counts(card.facts.get("licences"))
+    if not counts:
+        return [f"- The training recordings: {NOT_RECORDED}."]
+    listed = [f"{markdown(name)} ({n})" for name, n in counts.items()]
+    more = f" and {len(listed) - _MOST_LICENCES} others" if len(listed) > _MOST_LICENCES else ""
+    without = card.facts.get("recordings_without_licence")
+    rest = f"; of {_count(without)} it is {NOT_RECORDED}" if without else ""
+    line = f"- The training recordings: {', '.join(listed[:_MOST_LICENCES])}{more}{rest}."
+    if card.licence:
+        return [line]
+    return [line, "- No licence of the model follows from those of its recordings: its owner has to state one."]
 
 
 def _training(card: CardFacts) -> list[str]:
     facts = card.facts
-    counts = facts.get("recordings")
+    counts = _counts(facts.get("recordings"))
     lines = [
         f"- Corpus: {_text(facts.get('manifest'))} (name of the manifest).",
         f"- Split: {_split(facts.get('test'))}.",
         f"- Groups: {_text(facts.get('groups'))}.",
-        f"- Recordings: {sum(counts.values()) if isinstance(counts, Mapping) else _text(counts)}, and those held out for "
+        f"- Recordings: {sum(counts.values()) if counts else _text(facts.get('recordings'))}, and those held out for "
         f"calibration: {_text(facts.get('held_out_recordings'))}.",
         f"- Segments: {_text(facts.get('segments'))}.",
     ]
-    if isinstance(counts, Mapping):
-        table = _table(("scene", "training recordings"), [(show(scene), f"{n}") for scene, n in sorted(counts.items())])
+    if counts:
+        table = _table(("scene", "training recordings"), [(markdown(scene), f"{n}") for scene, n in sorted(counts.items())])
         lines.append("\n" + table)
     return lines
 
@@ -144,12 +209,12 @@ def _accuracy(card: CardFacts) -> str:
     scores = card.scores
     if scores is None:
         return "Accuracy, with and without scenes: not recorded, because the model was pushed without an evaluation."
-    tested = f"{_text(card.manifest)}, {f'rows {show(card.test)}' if card.test else 'all rows'}"
+    tested = f"{_text(card.manifest)}, {f'rows {markdown(card.test)}' if card.test else 'all rows'}"
     correct, groups = scores.correct(card.head), [recording.group for recording in scores.recordings]
     rows = []
     for number, scene in enumerate(scores.scenes):
         chosen = np.flatnonzero(scores.truth == number)
-        rows.append((show(scene), *_share(correct, groups, chosen)))
+        rows.append((markdown(scene), *_share(correct, groups, chosen)))
     rows.append(("**all**", *_share(correct, groups, np.arange(len(correct)))))
     few = f"; those of fewer than {_FEW_GROUPS} groups are too narrow" if len(set(groups)) < _FEW_GROUPS * len(rows) else ""
     seen = (
@@ -192,7 +257,9 @@ def _dislikes(card: CardFacts) -> list[str]:
         order = np.argsort(-counts, axis=None, kind="stable")[:_MOST_CONFUSIONS]
         pairs = [divmod(int(place), len(counts)) for place in order if counts.flat[place]]
         names = card.scores.scenes
-        lines += [f"- {show(names[t])} taken for {show(names[p])}: {counts[t, p]} of {_n(card, t)}." for t, p in pairs]
+        lines += [
+            f"- {markdown(names[t])} taken for {markdown(names[p])}: {counts[t, p]} of {_n(card, t)}." for t, p in pairs
+        ]
         lines += [] if pairs else ["- No recording of the test part was taken for another scene."]
     else:
         lines.append(f"- Scenes that it confuses: {NOT_RECORDED}.")
@@ -207,8 +274,10 @@ def _dislikes(card: CardFacts) -> list[str]:
             f"to {high_hz:,.0f} Hz, their level {low_db:.0f} to {high_db:.0f} dB of full scale, {floor_low:.0f} to "
             f"{floor_high:.0f} dB above their floor."
         )
+    if card.is_exported:
+        lines.append(f"- Notes of its training: {NOT_RECORDED} in an exported model.")
     notes = card.facts.get("notes") or []
-    lines += [f"- Of its training: {show(str(note))}." for note in notes]
+    lines += [f"- Of its training: {markdown(str(note))}." for note in notes]
     return lines
 
 
@@ -218,7 +287,7 @@ def _untested(card: CardFacts) -> list[str]:
         return ["- Anything: no evaluation is recorded.", unknown]
     scores = card.scores
     counts = np.bincount(scores.truth, minlength=len(scores.scenes))
-    lines = [f"- {show(scene)}: no test recording." for scene, n in zip(scores.scenes, counts, strict=True) if not n]
+    lines = [f"- {markdown(scene)}: no test recording." for scene, n in zip(scores.scenes, counts, strict=True) if not n]
     rates = sorted(set(scores.native_hz))
     lines.append(
         f"- Files of another sample rate than {_list([f'{hz:,}' for hz in rates])} Hz."
@@ -226,7 +295,7 @@ def _untested(card: CardFacts) -> list[str]:
         else f"- Sample rates: {NOT_RECORDED}."
     )
     columns = dict.fromkeys(c for r in scores.recordings for c in r.columns if c not in ("group", "fold", "split"))
-    known = [f"{show(c)} ({len({r.columns.get(c) for r in scores.recordings})} values)" for c in columns]
+    known = [f"{markdown(c)} ({len({r.columns.get(c) for r in scores.recordings})} values)" for c in columns]
     lines.append(
         f"- Recording devices, places and codecs: {NOT_RECORDED}, beyond these columns of the test rows: {_list(known)}."
         if known
@@ -268,21 +337,35 @@ def _n(card: CardFacts, scene: int) -> int:
 def _split(test: Any) -> str:
     if not isinstance(test, str):
         return NOT_RECORDED
-    return show(test) if test.startswith("none") else f"rows {show(test)} left out for the test"
+    return markdown(test) if test.startswith("none") else f"rows {markdown(test)} left out for the test"
 
 
 def _text(value: Any) -> str:
-    return NOT_RECORDED if value in (None, "") else show(str(value))
+    return NOT_RECORDED if value in (None, "") else markdown(str(value))
+
+
+def _file(file: PushedFile) -> str:
+    return f"{file.n_bytes:,} bytes, SHA-256 `{file.digest}`"
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}" if type(value) is int else NOT_RECORDED
+
+
+def _counts(values: Any) -> dict[str, int]:
+    """Return numbers by name; nothing of what a file has in their place."""
+    known = isinstance(values, Mapping) and all(type(value) is int for value in values.values())
+    return {str(name): value for name, value in values.items()} if known else {}
 
 
 def _pairs(values: Any) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items()) if isinstance(values, Mapping) else NOT_RECORDED
+    return markdown(", ".join(f"{k} {v}" for k, v in values.items())) if isinstance(values, Mapping) else NOT_RECORDED
 
 
 def _list(names: Sequence[str]) -> str:
-    return ", ".join(map(show, names))
+    return ", ".join(map(markdown, names))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)

@@ -10,18 +10,12 @@ from soundscene.recipe import Recipe
 def model_facts(model: Model) -> dict[str, Any]:
     """Collect all facts of a model, except the hashes of its training recordings."""
     provenance = {k: v for k, v in model.provenance.items() if k not in ("trained_on", "members")}
-    familiarity = model.familiarity
     return {
         "scenes": list(model.scenes),
         "head": model.head,
         "parameters": sum(member.n_parameters for member in model.members),
         "temperature": model.temperature,
-        "familiarity": familiarity
-        and {
-            "score": familiarity.kind,
-            "held_out_recordings": len(familiarity.calibration_scores),
-            "threshold": familiarity.threshold(),
-        },
+        "familiarity": model.familiarity and model.familiarity.to_facts(),
         **provenance,
         "members": _member_facts(model),
         "recipe": _recipe_of(model.members[0]).to_dict(),
@@ -30,7 +24,7 @@ def model_facts(model: Model) -> dict[str, Any]:
 
 def _member_facts(model: Model) -> list[dict[str, Any]]:
     """Collect what differs from member to member: of the recipe, the values that are not those of the first."""
-    first = _recipe_of(model.members[0]).to_dict()
+    first = _recipe_of(model.members[0])
     trained = model.provenance.get("members")
     facts = []
     for member in model.members:
@@ -41,12 +35,7 @@ def _member_facts(model: Model) -> list[dict[str, Any]]:
                 "system": name_of(member.recipe) if isinstance(member, NetworkMember) else "frozen backbone",
                 "parameters": member.n_parameters,
                 "bytes": sum(t.numel() * t.element_size() for t in _tensors_of(member)),
-                "recipe": {
-                    f"{section}.{key}": value
-                    for section, values in _recipe_of(member).to_dict().items()
-                    for key, value in values.items()
-                    if value != first[section][key]
-                },
+                "recipe": _recipe_of(member).differences(first),
                 **(own if isinstance(own, dict) else {}),
                 **({"backbone": member.facts} if isinstance(member, BackboneMember) else {}),
             }

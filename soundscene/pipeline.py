@@ -21,6 +21,7 @@ from soundscene.audio.files import content_hash
 from soundscene.audio.trial import Trial
 from soundscene.bundle import save_model
 from soundscene.data.corpus import Corpus, notes_of, read_features, reason, recordings_of, refuse_unreadable
+from soundscene.data.licences import licence_facts
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.data.splits import check_leakage, group_rule
 from soundscene.errors import AudioError, BundleError, ManifestError, TrainingError
@@ -57,6 +58,7 @@ def train_on_manifest(
     on_step: MemberStepCallback | None = None,
     skipped: Callable[[str], None] | None = None,
     backbone: Path | None = None,
+    licence: str | None = None,
 ) -> Model:
     """Train on a manifest and save the model.
 
@@ -75,6 +77,7 @@ def train_on_manifest(
         on_step: Called before each step.
         skipped: Called with why a recording cannot be used, which is then left out. By default that is an error.
         backbone: File of the frozen backbone of a member; by default the user's data folder has YAMNet.
+        licence: Licence of the recordings whose rows state none.
 
     Raises:
         SceneError: Of any kind, before the training where it can be known before.
@@ -99,7 +102,8 @@ def train_on_manifest(
         _check_scenes(split, corpus)
         _guard(split, corpus)
         with _one_line(run):
-            return _train(out, run, recipes, backbones, corpus, listed.path, test, fabric, on_epoch, on_step)
+            facts = _provenance(corpus, listed.path, test, licence)
+            return _train(out, run, recipes, backbones, corpus, facts, fabric, on_epoch, on_step)
 
 
 def _train(
@@ -108,20 +112,13 @@ def _train(
     recipes: Mapping[str, Recipe],
     backbones: Mapping[str, BackboneMember],
     corpus: Corpus,
-    manifest: Path,
-    test: str | None,
+    provenance: dict[str, Any],
     fabric: Fabric,
     on_epoch: Callable[[dict[str, Any]], None] | None,
     on_step: MemberStepCallback | None,
 ) -> Model:
     """Train on a corpus and save the model, its history and TensorBoard's events."""
     folders = {name: run if len(recipes) == 1 else run / _folder_name(name) for name in recipes}
-    provenance = {
-        "manifest": manifest.name,
-        "test": test or "none: trained on all rows",
-        "groups": group_rule(corpus.recordings),
-        "trained_on": sorted(h[:HASH_DIGITS] for h in corpus.content_hash),
-    }
     logs = {
         name: TensorBoardLogger(folder, name="", version="tensorboard")
         for name, folder in folders.items()
@@ -153,6 +150,17 @@ def _train(
             (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # the model is complete
     fabric.barrier()
     return result.model
+
+
+def _provenance(corpus: Corpus, manifest: Path, test: str | None, licence: str | None) -> dict[str, Any]:
+    """Return what a model records of the recordings that it is trained on."""
+    return {
+        "manifest": manifest.name,
+        "test": test or "none: trained on all rows",
+        "groups": group_rule(corpus.recordings),
+        "trained_on": sorted(h[:HASH_DIGITS] for h in corpus.content_hash),
+        **licence_facts(corpus.recordings, licence),
+    }
 
 
 def _folder_name(member: str) -> str:

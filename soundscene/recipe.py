@@ -280,6 +280,20 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return nested dictionaries of plain values, as written into models and logs."""
         return msgspec.to_builtins(self)
 
+    def differences(self, other: "Recipe") -> dict[str, Any]:
+        """Return the values that another recipe has otherwise, by key, such as "features.kind".
+
+        Args:
+            other: The other recipe.
+        """
+        theirs = other.to_dict()
+        return {
+            f"{section}.{key}": value
+            for section, values in self.to_dict().items()
+            for key, value in values.items()
+            if value != theirs[section][key]
+        }
+
 
 def _keys() -> list[str]:
     tree = msgspec.to_builtins(Recipe())

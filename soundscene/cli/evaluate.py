@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from soundscene.cli.models import check_model
 from soundscene.cli.options import (
     CORES,
     OUTPUT,
+    AnyModelArgument,
     ColumnsOption,
     HeadOption,
     JsonOption,
@@ -24,6 +25,7 @@ from soundscene.cli.options import (
     SafeCsvOption,
     TestOption,
     WorkersOption,
+    extra_of,
 )
 from soundscene.cli.terminal import bar, out, print_json, say, tell, wrapped
 from soundscene.errors import SceneError
@@ -167,20 +169,11 @@ def _write_predictions(result: "Evaluation", head: "Head", path: Path, safe: boo
     write_atomic(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
-def info(model: ModelArgument, as_json: JsonOption = False) -> None:
+def info(model: AnyModelArgument, as_json: JsonOption = False) -> None:
     """Show a model's scenes, recipe and provenance."""
-    require("info", "torch")
     check_model("info", model)
-    from soundscene.bundle import is_system, load_model
-    from soundscene.model_facts import model_facts
-
-    if is_system(model):
-        require("info", "experiment")
-        from soundscene.systems.saved import load_system
-
-        facts = load_system(model).facts
-    else:
-        facts = model_facts(load_model(model))
+    require("info", extra_of(model))
+    facts = _facts(model)
     if as_json:
         print_json(facts)
         return
@@ -189,3 +182,19 @@ def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     for key, value in (facts | sections).items():
         text = f"{key:<26}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
         out.print(wrapped(show(" ".join(text.splitlines())), out, indent=26))
+
+
+def _facts(model: Path) -> dict[str, Any]:
+    if extra_of(model) == "onnx":
+        from soundscene.graph_model import load_graph
+
+        return load_graph(model).facts.to_facts()
+    from soundscene.bundle import is_system, load_model
+    from soundscene.model_facts import model_facts
+
+    if is_system(model):
+        require("info", "experiment")
+        from soundscene.systems.saved import load_system
+
+        return load_system(model).facts
+    return model_facts(load_model(model))

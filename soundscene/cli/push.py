@@ -7,14 +7,14 @@ import typer
 
 from soundscene.cli.corpus import open_corpus
 from soundscene.cli.models import check_model
-from soundscene.cli.options import CORES, OUTPUT, ColumnsOption, ModelArgument, TestOption, WorkersOption
-from soundscene.cli.terminal import bar, say
+from soundscene.cli.options import CORES, OUTPUT, AnyModelArgument, ColumnsOption, TestOption, WorkersOption, extra_of
+from soundscene.cli.terminal import bar, say, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
 
 
 def push(
-    model: ModelArgument,
+    model: AnyModelArgument,
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository; made where it is missing.")],
     manifest: Annotated[
         Path | None,
@@ -24,6 +24,10 @@ def push(
     columns: ColumnsOption = None,
     licence: Annotated[
         str | None, typer.Option("--licence", metavar="ID", help="Licence of the model, such as apache-2.0.")
+    ] = None,
+    exported: Annotated[
+        Path | None,
+        typer.Option("--onnx", metavar="FILE", help="Also push this exported model, which predicts without PyTorch."),
     ] = None,
     revision: Annotated[str | None, typer.Option(metavar="BRANCH", help="Branch to write to. Default: main.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
@@ -37,10 +41,11 @@ def push(
 
     The card states licence, data, split, accuracy by scene, calibration and limits, as recorded.
 
-    Without --on, it says that the accuracy is not recorded.
+    Without --on, it says that the accuracy is not recorded. MODEL may be an exported file, whose card knows less.
     """
-    require("push", "torch", *(["hub"] if card is None else []), *(["train"] if manifest else []))
     check_model("push", model, [repo])
+    extras = [extra_of(model), *(["onnx"] if exported else []), *(["hub"] if card is None else [])]
+    require("push", *extras, *(["train"] if manifest else []))
     if manifest is None and (test is not None or columns is not None):
         raise SceneError("--test and --columns are for the recordings of --on MANIFEST")
     from soundscene.files import write_atomic
@@ -49,9 +54,9 @@ def push(
 
     corpus = None if manifest is None else open_corpus(manifest, columns)
     with bar("evaluating" if manifest else "reading the model", at_once=True):
-        text = make_card(model, repo, corpus, test=test, licence=licence, workers=workers)
+        text = make_card(model, repo, corpus, test=test, licence=licence, workers=workers, exported=exported)
     if card is not None:
         write_atomic(card, text.encode("utf-8", "backslashreplace"))
         say(f"{card}: card of {model}; nothing was pushed")
         return
-    say(push_model(model, repo, text, private=private, revision=revision))
+    say(push_model(model, repo, text, private=private, revision=revision, exported=exported, note=tell))

@@ -68,6 +68,15 @@ def train(
     recipe: BaseRecipeOption = None,
     epochs: EpochsOption = None,
     settings: SetOption = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--licence",
+            metavar="ID",
+            help="Licence of recordings whose rows state none in a column licence.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     skip_broken: Annotated[
         bool,
         typer.Option("--skip-broken", help="Leave out unreadable recordings, with a note for each.", rich_help_panel=INPUT),
@@ -120,6 +129,7 @@ def train(
             on_step=progress.step,
             skipped=skipped,
             backbone=backbone,
+            licence=licence,
         )
     close(fabric)
     if first:

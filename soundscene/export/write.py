@@ -10,7 +10,7 @@ from soundscene.errors import SceneError
 from soundscene.export.check import MOST, MOST_INT8, MOST_UNFAMILIARITY, Parity, Sound, compare, compare_whole
 from soundscene.export.model_graph import members_of, stateful_graph, whole_graph
 from soundscene.files import write_atomic
-from soundscene.graph_facts import HEADS, STATEFUL, WHOLE, GraphFacts
+from soundscene.graph_facts import HEADS, STATEFUL, TRAINING, WHOLE, GraphFacts
 from soundscene.graph_model import SUFFIX, GraphModel, open_session
 from soundscene.model import Model
 
@@ -81,6 +81,8 @@ def facts_of(model: Model, digest: str, form: str = STATEFUL, int8: bool = False
         form=form,
         weights="int8" if int8 else "float32",
         digest=digest,
+        training={name: value for name, value in model.provenance.items() if name in TRAINING},
+        parameters={member.name: member.n_parameters for member in members_of(model)},
     )
 
 

@@ -8,7 +8,7 @@ held out from training.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
@@ -146,6 +146,14 @@ class Familiarity:
         """
         threshold = threshold_that_keeps(self.calibration_scores, keep)
         return threshold if threshold < float("inf") else None
+
+    def to_facts(self) -> dict[str, Any]:
+        """Return plain values for `soundscene info` and the card of a model."""
+        return {
+            "score": self.kind,
+            "held_out_recordings": len(self.calibration_scores),
+            "threshold": self.threshold(),
+        }
 
     def why_unavailable(self, keep: float = KEEP) -> str | None:
         """Explain in one line why there is no threshold and what to do; None where there is one."""

@@ -15,6 +15,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from soundscene.audio.files import AudioFile
 from soundscene.data.corpus import Corpus
+from soundscene.data.licences import licence_facts
 from soundscene.data.splits import hold_out
 from soundscene.data.store import Extract
 from soundscene.network.svm import CalibratedSVM
@@ -237,7 +238,7 @@ def arrays_of(state: SavedState) -> dict[str, np.ndarray]:
 
 
 def training_facts(parts: Parts, notes: tuple[str, ...]) -> dict[str, Any]:
-    """Return what a file says of its training: hashes of the recordings, how many were held out, notes.
+    """Return what a file says of its training: hashes and licences of the recordings, how many were held out, notes.
 
     Args:
         parts: From `divide`.
@@ -248,5 +249,6 @@ def training_facts(parts: Parts, notes: tuple[str, ...]) -> dict[str, Any]:
         "trained_on": sorted(found[:HASH_DIGITS] for found in heard),
         "recordings": len(heard),
         "held_out_recordings": len(parts.held.recordings),
+        **licence_facts((*parts.kept.recordings, *parts.held.recordings)),
         "notes": list(notes),
     }

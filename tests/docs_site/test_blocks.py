@@ -21,7 +21,7 @@ NOT_RUN: dict[tuple[str, str], tuple[int, str]] = {
     ("docs/first-minutes.md", "console"): (5, "recordings of ambience11, which are not part of the project"),
     ("docs/guide/export.md", ""): (1, INSTALLS),
     ("docs/guide/export.md", "javascript"): (1, "needs Node.js with a package of its own"),
-    ("docs/guide/hub.md", ""): (2, "a repository of the reader's own; tests/test_hub.py has a stand-in"),
+    ("docs/guide/hub.md", ""): (3, "a repository of the reader's own; tests/test_hub.py has a stand-in"),
     ("docs/guide/page.md", ""): (1, "a web server that does not end; tests/page exports pages"),
     ("docs/guide/container.md", ""): (2, "needs a container daemon; tests/serve/test_container.py does the steps without"),
     ("docs/guide/service.md", ""): (2, f"{INSTALLS}; a service that does not end; curl"),

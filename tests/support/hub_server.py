@@ -20,10 +20,11 @@ class Hub:
         self.refuse: int | None = None  # status of all answers
         self.url = ""
 
-    def commit(self, repo: str, files: dict[str, bytes], *names: str) -> str:
+    def commit(self, repo: str, files: dict[str, bytes], *names: str, removed: tuple[str, ...] = ()) -> str:
         """Make a commit that holds these files, beside those of the branch, and name it."""
         known = self.revisions.setdefault(repo, {})
         whole = {**self.commits.get(known.get(names[0] if names else "main", ""), {}), **files}
+        whole = {name: content for name, content in whole.items() if name not in removed}
         oid = hashlib.sha1(repr(sorted(whole.items())).encode()).hexdigest()
         self.commits[oid] = whole
         known |= dict.fromkeys(names or ("main",), oid)
@@ -78,6 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._commit("/".join(words[2:4]), words[5], body)
         if len(words) > 4 and words[2] == "resolve":
             return self._file("/".join(words[:2]), words[3], "/".join(words[4:]))
+        if words[:2] == ["api", "models"] and len(words) > 5 and words[4] == "tree":
+            return self._tree("/".join(words[2:4]), words[5])
         if words[:2] == ["api", "models"]:
             found = self.hub.find("/".join(words[2:4]), "/".join(words[5:]) or "main")
             return self._json({"id": "/".join(words[2:4]), "sha": found[0]}) if found else self._missing("RevisionNotFound")
@@ -88,15 +91,24 @@ class _Handler(BaseHTTPRequestHandler):
         return {"oid": asked["oid"], "size": asked["size"], "actions": actions}
 
     def _commit(self, repo: str, revision: str, body: bytes) -> None:
-        files = {}
+        files, removed = {}, []
         for line in body.splitlines():
             part = json.loads(line)
             if part["key"] == "file":
                 files[part["value"]["path"]] = base64.b64decode(part["value"]["content"])
             elif part["key"] == "lfsFile":
                 files[part["value"]["path"]] = self.hub.stored[part["value"]["oid"]]
-        oid = self.hub.commit(repo, files, revision)
+            elif part["key"] == "deletedFile":
+                removed.append(part["value"]["path"])
+        oid = self.hub.commit(repo, files, revision, removed=tuple(removed))
         self._json({"commitUrl": f"{self.hub.url}/{repo}/commit/{oid}", "commitOid": oid, "success": True})
+
+    def _tree(self, repo: str, revision: str) -> None:
+        found = self.hub.find(repo, revision)
+        if found is None:
+            return self._missing("RevisionNotFound")
+        files = found[1].items()
+        return self._json([{"type": "file", "path": name, "size": len(content), "oid": "0" * 40} for name, content in files])
 
     def _file(self, repo: str, revision: str, name: str) -> None:
         if repo not in self.hub.revisions:
@@ -126,7 +138,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _mode(path: str) -> dict[str, object]:
-    return {"path": path, "uploadMode": "lfs" if path.endswith(".safetensors") else "regular", "shouldIgnore": False}
+    return {
+        "path": path,
+        "uploadMode": "lfs" if path.endswith((".safetensors", ".onnx")) else "regular",
+        "shouldIgnore": False,
+    }
 
 
 @contextmanager
