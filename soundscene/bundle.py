@@ -235,6 +235,8 @@ def read_file(path: Path, system: bool = False) -> tuple[dict[str, Any], dict[st
     if not os.path.isfile(path):
         what = "a folder" if os.path.isdir(path) else "not a regular file"
         raise BundleError(f"{path}: is {what}, expected a .safetensors file")
+    if path.suffix.lower() == ".onnx":
+        raise BundleError(f"{path}: is an exported model, which only predicts; give the model file (.safetensors)")
     metadata, tensors = open_tensors(path, "model of soundscene", BundleError)
     if metadata.get("format") != FORMAT:
         raise BundleError(f"{path}: a .safetensors file, but not a model of soundscene; `soundscene train` makes one")

@@ -71,7 +71,8 @@ class HubReference:
         found = _REFERENCE.fullmatch(text)
         digest = found and found["digest"]
         if not found or (digest and len(digest) != _DIGITS) or ".." in (found["file"] or ""):
-            raise BundleError(f"{text}: expected hf://owner/name[/file][@revision][#sha256=64 hexadecimal digits]")
+            written = re.sub("^hf:/+", SCHEME, text)  # `Path` makes one slash of two
+            raise BundleError(f"{written}: expected hf://owner/name[/file][@revision][#sha256=64 hexadecimal digits]")
         return cls(found["repo"], found["file"], found["revision"], digest.lower() if digest else None)
 
     def __str__(self) -> str:

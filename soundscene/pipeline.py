@@ -23,7 +23,7 @@ from soundscene.bundle import save_model
 from soundscene.data.corpus import Corpus, notes_of, read_features, reason, recordings_of, refuse_unreadable
 from soundscene.data.licences import licence_facts
 from soundscene.data.manifest import Manifest, parse_test
-from soundscene.data.splits import check_leakage, group_rule
+from soundscene.data.splits import check_leakage, check_two_scenes, group_rule
 from soundscene.errors import AudioError, BundleError, ManifestError, TrainingError
 from soundscene.files import write_atomic
 from soundscene.jobs.lock import locked
@@ -93,6 +93,7 @@ def train_on_manifest(
             check_bands(one)
     listed = Manifest.of(manifest)
     split = listed.split(*parse_test(test)) if test else Split(listed.recordings, ())
+    check_two_scenes({recording.scene for recording in split.train})
     with _locked(out, run) if fabric.global_rank == 0 else nullcontext(False) as killed:
         if fabric.broadcast(killed):
             split = _without_crashes(split, run / "crashed", skipped)

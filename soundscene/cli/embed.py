@@ -8,16 +8,15 @@ import typer
 from soundscene.cli.models import check_model, load_predictor
 from soundscene.cli.options import (
     CORES,
-    INPUT,
     OUTPUT,
     AnyModelArgument,
+    ListOption,
     ParallelOption,
     PredictDeviceOption,
     SafeCsvOption,
     extra_of,
 )
-from soundscene.cli.sinks import Recordings
-from soundscene.cli.sources import LeftOut, files_of
+from soundscene.cli.sources import LeftOut, files_of, recordings_of
 from soundscene.cli.terminal import bar, err
 from soundscene.errors import SceneError
 from soundscene.extras import require
@@ -34,10 +33,7 @@ def embed(
         Path | None,
         typer.Option("--out", metavar="FILE", help="File to write: .npy, .parquet or .csv.", rich_help_panel=OUTPUT),
     ] = None,
-    listed: Annotated[
-        str | None,
-        typer.Option("--from", metavar="FILE", help="File with one path per line; - for stdin.", rich_help_panel=INPUT),
-    ] = None,
+    listed: ListOption = None,
     member: Annotated[
         str | None, typer.Option(metavar="NAME", help="Member of the model. Default: all, one after the other.")
     ] = None,
@@ -55,17 +51,16 @@ def embed(
     """
     if place is None:
         raise typer.BadParameter("--out FILE is needed: a .npy, .parquet or .csv", param_hint="--out")
-    if not paths and listed is None:
-        raise SceneError("nothing to embed; give files, folders or globs, or a list of them by --from")
+    source = recordings_of("embed", paths or (), listed)
     parquet = place.suffix.lower() == ".parquet"
     require("embed", extra_of(model), *(["parquet"] if parquet else []))
-    check_model("embed", model, paths or ())
+    check_model("embed", model, paths or (), ("--out", place))
     from soundscene.audio.folders import FolderSearch
     from soundscene.batch.embeddings import check_suffix, join_embeddings
 
     check_suffix(place)
     search, rows, messages = FolderSearch(), list["tuple[str, np.ndarray]"](), list[str]()
-    files, total = files_of(Recordings(tuple(paths or ()), listed), search)
+    files, total = files_of(source, search)
     with bar("embedding", at_once=True) as progress:
         import numpy as np
 

@@ -32,7 +32,10 @@ from soundscene.errors import SceneError
 from soundscene.extras import require
 from soundscene.texts import csv_cell, show
 
+_RATES = ("rate", "sample_rate")  # of --by, which need no column
+
 if TYPE_CHECKING:
+    from soundscene.data.manifest import Manifest
     from soundscene.scoring.evaluation import Evaluation
     from soundscene.systems.saved import SavedSystem
     from soundscene.types import Head
@@ -77,6 +80,7 @@ def evaluate(
         from soundscene.systems.saved_evaluation import evaluate_system
 
         corpus = open_corpus(manifest, columns)
+        _check_columns(corpus, by or ())
         if is_system(model):
             saved = _load_system(model, head)
             default = saved.head
@@ -122,12 +126,19 @@ def _check_outputs(predictions: Path | None, confusion: Path | None, safe_csv: b
         check_output(confusion, (".png", ".svg"))
 
 
+def _check_columns(corpus: "Manifest", by: list[str] | tuple[str, ...]) -> None:
+    """Refuse columns that are not there before the sound is read."""
+    for column in by:
+        if column not in _RATES:
+            corpus.values(column)
+
+
 def _values(result: "Evaluation", manifest: Path, column: str) -> list[str]:
     """Return the value of a column for each recording; the sample rate of the files needs no column."""
     from soundscene.data.manifest import Manifest
 
     listed = Manifest(manifest, result.recordings)
-    if column in ("rate", "sample_rate") and column not in listed.columns:
+    if column in _RATES and column not in listed.columns:
         if not result.native_hz:
             raise SceneError(
                 f"--by {column}: a saved system keeps no sample rate of its files; name a column of the manifest"

@@ -41,7 +41,7 @@ def explain(
     Attention is over time and features, attribution over frequency.
     """
     require("explain", "explain")
-    check_model("explain", model, [source])
+    check_model("explain", model, [source], ("--out", picture))
     from soundscene.bundle import load_model
     from soundscene.explanation.corpus import ATTRIBUTED
     from soundscene.explanation.recording import SEGMENTS

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from soundscene.cli.models import check_model
 from soundscene.cli.options import AnyModelArgument
 from soundscene.cli.terminal import say, tell
 from soundscene.extras import require
@@ -40,6 +41,7 @@ def export(
     The front-end is in the file, which `predict`, `timeline` and `listen` take without PyTorch. `--format page` writes a
     page with the model in it, which classifies dropped files and the microphone. It takes an exported file too.
     """
+    check_model("export", model, options=("--out", out))
     if sound and not check:
         raise typer.BadParameter("--sound names recordings for the check; leave --no-check out")
     if form == "page":

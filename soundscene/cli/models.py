@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 _MODELS = (SUFFIX, ".onnx")
 _LISTS = (".csv", ".tsv")
+_NO_SOUND = ("info", "listen", "serve", "push", "evaluate", "explain", "export", "budget")
 
 
-def check_model(command: str, model: Path, others: Sequence[str | Path] = ()) -> None:
+def check_model(command: str, model: Path, others: Sequence[str | Path] = (), options: Sequence[str | Path] = ()) -> None:
     """Refuse what is plainly no model, before anything heavy is imported.
 
     Args:
         command: Name of the command.
         model: What was given as MODEL.
         others: The arguments behind it.
+        options: Those that the command cannot do without, and their values, for the message.
 
     Raises:
         BundleError: It is a folder, a sound file or a manifest; the message has the right command, as far as it is known.
@@ -31,7 +33,9 @@ def check_model(command: str, model: Path, others: Sequence[str | Path] = ()) ->
     if _is_folder(model):
         inside = sorted(model.glob(f"*{SUFFIX}"))
         if len(inside) == 1:
-            raise BundleError(f"{model}: is a folder; the model in it is a file: {_line(command, inside[0], *others)}")
+            raise BundleError(
+                f"{model}: is a folder; the model in it is a file: {_line(command, inside[0], *others, *options)}"
+            )
         if len(inside) > 1:
             names = ", ".join(path.name for path in inside[:5])
             raise BundleError(f"{model}: is a folder with {len(inside)} models ({names}); name one of them")
@@ -45,11 +49,9 @@ def check_model(command: str, model: Path, others: Sequence[str | Path] = ()) ->
     for number, other in enumerate(others):
         if Path(other).suffix.lower() in _MODELS or _is_model(Path(other)):
             rest = [*others[:number], model, *others[number + 1 :]]
-            raise BundleError(f"{model}: is {what}, and the model comes first: {_line(command, other, *rest)}")
-    given = {"info": (), "listen": (), "serve": (), "push": others, "evaluate": others, "explain": others}.get(
-        command, (model, *others)
-    )
-    meant = _line(command, "MODEL.safetensors", *given)
+            raise BundleError(f"{model}: is {what}, and the model comes first: {_line(command, other, *rest, *options)}")
+    given = (*others,) if command in _NO_SOUND else (model, *others)
+    meant = _line(command, "MODEL.safetensors", *given, *options)
     raise BundleError(f"{model}: is {what}, expected a {SUFFIX} file, which `soundscene train` writes: {meant}")
 
 

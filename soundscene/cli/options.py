@@ -40,6 +40,15 @@ AnyModelArgument = Annotated[
 ManifestArgument = Annotated[
     Path, typer.Argument(readable=False, metavar="MANIFEST", help="CSV with path, scene, group, fold; or a folder.")
 ]
+ListOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="List with a path per line, or a CSV with a column path; - for stdin.",
+        rich_help_panel=INPUT,
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -5,8 +5,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from soundscene.errors import SceneError
+
 FileForm = Literal["csv", "jsonl", "parquet"]
 ONE_FILE: dict[str, FileForm] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+
+
+OTHER_FILES = (".json", ".txt", ".tsv", ".xlsx", ".xls", ".ods", ".html", ".npy", ".npz", ".png", ".svg", ".wav", ".flac")
+
+
+def refuse_other_file(place: str) -> None:
+    """Refuse a name that is one of a file, but of none that is written; a folder of that name would surprise.
+
+    Args:
+        place: What was given as --out.
+
+    Raises:
+        SceneError: It has such a suffix, and no folder has that name.
+    """
+    suffix = Path(place).suffix.lower()
+    if "://" not in place and suffix in OTHER_FILES and not os.path.isdir(place):
+        kinds = ", ".join(name for name in ONE_FILE if name != ".ndjson")
+        raise SceneError(f"--out {place}: one file ends in {kinds}, not in {suffix}; a name without a suffix is a folder")
 
 
 def is_one_file(place: str) -> bool:

@@ -19,17 +19,17 @@ from soundscene.cli.models import check_model, leading_models, load_predictor
 from soundscene.cli.options import (
     COMPUTE,
     CORES,
-    INPUT,
     OUTPUT,
     AnyModelArgument,
     HeadOption,
+    ListOption,
     ParallelOption,
     PredictDeviceOption,
     SafeCsvOption,
     extra_of,
 )
 from soundscene.cli.sinks import ClusterShards, Form, OneFile, Printed, Recordings, Shards, Sink, read_sink
-from soundscene.cli.sources import LeftOut, files_of, tell_folders
+from soundscene.cli.sources import LeftOut, files_of, recordings_of, tell_folders
 from soundscene.cli.terminal import UNREADABLE, bar, complain, err, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
@@ -50,10 +50,7 @@ def predict(
         list[str] | None,
         typer.Argument(metavar="PATH", help="Files, folders, and globs in quotes; further MODELs before them."),
     ] = None,
-    listed: Annotated[
-        str | None,
-        typer.Option("--from", metavar="FILE", help="File with one path per line; - for stdin.", rich_help_panel=INPUT),
-    ] = None,
+    listed: ListOption = None,
     form: Annotated[
         Form | None,
         typer.Option(
@@ -105,9 +102,7 @@ def predict(
     sink = read_sink(form, as_json, segments, unknown, folder, shard, cluster, safe_csv)
     check_model("predict", model, paths or ())
     more, sounds = leading_models(paths or ())
-    if not sounds and listed is None:
-        raise SceneError("nothing to predict; give files, folders or globs, or a list of them by --from")
-    run(Recordings(sounds, listed), (model, *more), head, sink, workers, device)
+    run(recordings_of("predict", sounds, listed), (model, *more), head, sink, workers, device)
 
 
 def run(

@@ -6,7 +6,7 @@ from typing import Literal
 
 import typer
 
-from soundscene.cli.outputs import ONE_FILE, FileForm, is_one_file
+from soundscene.cli.outputs import ONE_FILE, FileForm, is_one_file, refuse_other_file
 from soundscene.errors import SceneError
 
 PrintForm = Literal["table", "csv", "json", "jsonl"]
@@ -94,6 +94,8 @@ def read_sink(
     if as_json and form not in (None, "json"):
         raise typer.BadParameter(f"--json is --format json and contradicts --format {form}; give one of them")
     form = "json" if as_json else form
+    if folder is not None:
+        refuse_other_file(folder)
     if folder is not None and cluster is None and is_one_file(folder):
         return _one_file(Path(folder), form, segments, unknown, safe_csv)
     if safe_csv and (form or ("csv" if folder is not None and cluster is None else "table")) != "csv":

@@ -1,7 +1,7 @@
 """The recordings of a command line: files, folders, globs and lists of paths, and what of them is left out."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -32,11 +32,34 @@ class LeftOut:
         """Print it; exit with 3 where there is any."""
         for message in self.messages:
             complain(message)
+            if Path(message.partition(": ")[0]).suffix.lower() in (".csv", ".tsv"):
+                tell("a list of recordings, such as a manifest, is given by --from FILE")
         if self.n_unreadable:
             complain(f"{self.n_unreadable} file(s) could not be used")
         tell_folders(self.search)
         if self.n_unreadable or self.search.unreadable:
             raise typer.Exit(UNREADABLE)
+
+
+def recordings_of(command: str, paths: Sequence[str], listed: str | None) -> Recordings:
+    """Return what is to be read; a list that is a CSV with a column of paths, such as a manifest, is read at once.
+
+    Args:
+        command: Name of the command.
+        paths: Files, folders and globs.
+        listed: What was given as --from.
+
+    Raises:
+        SceneError: There is nothing to read, or the list cannot be read.
+    """
+    if not paths and listed is None:
+        raise SceneError(f"nothing to {command}; give files, folders or globs, or a list of them by --from")
+    if listed is None or listed == "-":
+        return Recordings(tuple(paths), listed)
+    from soundscene.data.manifest import listed_files
+
+    files = listed_files(Path(listed)) if os.path.isfile(listed) else None
+    return Recordings(tuple(paths), listed) if files is None else Recordings((*paths, *map(str, files)), None)
 
 
 def files_of(source: Recordings, search: FolderSearch) -> tuple[Iterator[Path], int | None]:

@@ -13,7 +13,7 @@ import typer
 
 from soundscene.cli.models import check_model, load_predictor
 from soundscene.cli.options import OUTPUT, AnyModelArgument, HeadOption, PredictDeviceOption, SafeCsvOption, extra_of
-from soundscene.cli.outputs import ONE_FILE, is_one_file
+from soundscene.cli.outputs import ONE_FILE, is_one_file, refuse_other_file
 from soundscene.cli.terminal import UNREADABLE, bar, complain, say, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
@@ -91,9 +91,7 @@ def timeline(
 
     The share of time in each scene is printed at the end. Unreadable files are listed (exit code 3).
     """
-    files = place is not None and (form in ("table", "csv") or Path(place).suffix.lower() == ".csv")
-    if safe_csv and form != "csv" and not files:
-        raise typer.BadParameter("--safe-csv is for CSV; give --format csv with it")
+    _check_place(place, form, safe_csv)
     check_model("timeline", model, paths)
     one_parquet = place is not None and is_one_file(place) and place.lower().endswith(".parquet")
     require("timeline", extra_of(model), *(["parquet"] if parquet or one_parquet else []), *(["plot"] if picture else []))
@@ -109,14 +107,16 @@ def timeline(
         from soundscene.plotting.timeline_figure import SUFFIXES
 
         check_output(picture, SUFFIXES)
-    sounds, single = _files(paths), len(paths) == 1 and not paths[0].is_dir()
+    sounds = _files(paths)
+    # of one recording the command is about, its error is the command's; those of a folder are listed
+    single = len(sounds) == 1 and (bool(picture or started) or not paths[0].is_dir())
     if not single and (picture or started):
         raise SceneError(
             f"{'--picture' if picture else '--start'} is for one recording, and these are {len(sounds)}; give one"
         )
     choices, at_end = Choices(head, stay_s, started, device), place is None and sys.stdout.isatty()
     lines, errors = _decoded(model, sounds, single, choices, _sink(place, form, safe_csv), at_end)
-    if form == "table":
+    if form == "table" and lines:
         _print_shares(lines, len(sounds))
     _write_all(lines, place, parquet, safe_csv)
     if picture:
@@ -129,6 +129,15 @@ def timeline(
     if errors:
         complain(f"{len(errors)} file(s) could not be used")
         raise typer.Exit(UNREADABLE)
+
+
+def _check_place(place: str | None, form: TimelineForm, safe_csv: bool) -> None:
+    """Refuse what does not go together with --out, or with its absence."""
+    files = place is not None and (form in ("table", "csv") or Path(place).suffix.lower() == ".csv")
+    if safe_csv and form != "csv" and not files:
+        raise typer.BadParameter("--safe-csv is for CSV; give --format csv with it")
+    if place is not None:
+        refuse_other_file(place)
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

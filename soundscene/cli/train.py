@@ -111,12 +111,12 @@ def train(
         chosen = [*([f"training.epochs={epochs}"] if epochs else []), *(settings or [])]
         recipes, note = training_recipes(split_names(systems) if systems else (), recipe, chosen)
         fabric = make_fabric(device, precision)
+        corpus = open_corpus(manifest, columns, first)
         notes = [note, DEFAULT_NOTE if systems is None and recipe is None and not chosen else None, busy_note()]
         for text in filter(None, notes if first else ()):
             tell(text)
         progress = TrainingProgress(_epochs(recipes), training, None if err.is_terminal or not first else err.print)
         skipped = (tell if first else lambda why: None) if skip_broken else None
-        corpus = open_corpus(manifest, columns, first)
         trained = train_on_manifest(
             corpus,
             model,

@@ -188,6 +188,26 @@ def _hint(missing: list[str], names: list[str]) -> str:
     return near or f"; say which: --columns {','.join(f'{wanted}=NAME' for wanted in missing)}"
 
 
+def path_cells(text: str) -> list[str] | None:
+    r"""Return the cells of the column of paths of a CSV, or None of a text without such a column, such as a plain list.
+
+    >>> path_cells("scene,File\nrain,a.wav\n"), path_cells("a.wav\nb.wav\n")
+    (['a.wav'], None)
+
+    Args:
+        text: Of the file.
+    """
+    for separator in SEPARATORS:
+        rows = csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=separator)
+        try:
+            names = [_plain(fold_name(name)) for name in next(rows, [])]
+            if places := [names.index(alias) for alias in ALIASES["path"] if alias in names]:
+                return [row[places[0]].strip() for row in rows if len(row) > places[0] and row[places[0]].strip()]
+        except csv.Error:  # a line that is longer than a cell may be
+            return None
+    return None
+
+
 def nearest(wanted: str, names: Sequence[str]) -> str:
     """Return a question for the name that was meant, as the end of a message; empty where none is near.
 

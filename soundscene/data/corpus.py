@@ -208,9 +208,9 @@ def recordings_of(manifest: Path | Manifest, test: str | None, scenes: Sequence[
         if spellings[recording.scene] is None:
             near = [scene for scene in scenes if fold_case(scene) == fold_case(recording.scene)]
             hint = f"; {near[0]!r} differs only in case" if near else ""
+            where = f"{corpus.path}, line {recording.line}" if recording.line else short(str(recording.path))
             raise ManifestError(
-                f"{corpus.path}, line {recording.line}: scene {short(recording.scene)!r} is not one of the model's "
-                f"({short(', '.join(scenes))}){hint}"
+                f"{where}: scene {short(recording.scene)!r} is not one of the model's ({short(', '.join(scenes))}){hint}"
             )
     return tuple(replace(recording, scene=spellings[recording.scene] or "") for recording in recordings)
 

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+from soundscene.audio.folders import AUDIO_SUFFIXES
 from soundscene.errors import ManifestError
 from soundscene.texts import short
+
+_HEAD = 4000  # bytes
+_SOUND = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b"caff")
 
 
 def read_text(path: Path) -> str:
@@ -26,6 +30,8 @@ def read_text(path: Path) -> str:
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise ManifestError(f"{short(str(path))}: cannot be read ({reason})") from None
+    if what := _no_text(path, data):
+        raise ManifestError(f"{path}: is {what}, expected a CSV with the columns path and scene, or a folder of recordings")
     encoding = _encoding(data)
     try:
         return data.decode(encoding)
@@ -40,6 +46,17 @@ def read_text(path: Path) -> str:
             f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8 "
             '(in spreadsheet programs: "CSV UTF-8")'
         ) from None
+
+
+def _no_text(path: Path, data: bytes) -> str:
+    """Say what a file is that stands in the place of a CSV; nothing of what may be one."""
+    head = data[:_HEAD]
+    if data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data):
+        return "a model"
+    if path.suffix.lower() == ".onnx" and b"\0" in head:
+        return "an exported model"
+    binary = b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return "a sound file" if path.suffix.lower() in AUDIO_SUFFIXES and (binary or head.startswith(_SOUND)) else ""
 
 
 def _encoding(data: bytes) -> str:

@@ -15,11 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from soundscene.data.columns import SPOKEN, CsvRows, nearest, read_rows
+from soundscene.data.columns import SPOKEN, CsvRows, nearest, path_cells, read_rows
 from soundscene.data.csv_text import read_text
 from soundscene.data.splits import check_leakage
 from soundscene.errors import ManifestError
-from soundscene.files import write_atomic
+from soundscene.files import url_hint, write_atomic
 from soundscene.texts import LONGEST_NAME, fold_case, fold_name, plain_cell, safe_cell, short
 from soundscene.types import Recording, Split
 
@@ -171,6 +171,20 @@ class Manifest:
         return split
 
 
+def listed_files(path: Path) -> list[Path] | None:
+    """Return the files of a CSV with a column of paths, such as a manifest; None of any other list.
+
+    Args:
+        path: The list. One that is not named .csv or .tsv has a path a line.
+
+    Raises:
+        ManifestError: It cannot be read.
+    """
+    if path.suffix.lower() not in (".csv", ".tsv") or (names := path_cells(read_text(path))) is None:
+        return None
+    return [_file(path.parent, name) or path.parent / name for name in map(plain_cell, names)]
+
+
 def parse_test(text: str) -> tuple[str, str]:
     """Parse a test part written `column=value`, such as "fold=1", into column and value.
 
@@ -210,7 +224,9 @@ def _recording(path: Path, rows: CsvRows, line: int, last: int, cells: list[str]
             raise ManifestError(f"{where}: the {column} has {len(text):,} characters; allowed are {LONGEST_NAME}")
     file = _file(path.parent, name)
     if file is None:
-        raise ManifestError(f"{where}: {short(name)} does not exist; paths are relative to {path.parent}")
+        if hint := url_hint(Path(name)):
+            raise ManifestError(f"{where}: {short(name)} {hint}")
+        raise ManifestError(f"{where}: {short(name)} does not exist; paths are relative to {path.parent.absolute()}")
     return Recording(file, scene, row.get("group") or name, line, row)
 
 

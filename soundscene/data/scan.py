@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,15 +42,20 @@ class Listing:
     grouped: bool = False
     split: bool = False
 
-    def without(self, paths: Collection[Path]) -> "Listing":
+    def without(self, paths: Mapping[Path, str]) -> "Listing":
         """Leave recordings out.
+
+        Args:
+            paths: Why each cannot be read.
 
         Raises:
             ManifestError: None is left.
         """
         kept = [i for i, recording in enumerate(self.recordings) if recording.path not in paths]
         if not kept:
-            raise ManifestError(f"{self.path.parent}: none of {len(self.recordings)} audio files can be read")
+            first = next(iter(paths.values())).removeprefix("left out: ")
+            more = f"; and {len(paths) - 1} more" if len(paths) > 1 else ""
+            raise ManifestError(f"none of {len(paths)} recordings can be read: {first}{more}")
         return replace(self, recordings=tuple(self.recordings[i] for i in kept), names=tuple(self.names[i] for i in kept))
 
 
@@ -193,7 +198,7 @@ def _grouped(listing: Listing, group: str | None) -> tuple[tuple[Recording, ...]
         notes = [_grouping_note(found, group)] if found.joined else []
         if not found.joined and not found.refused:
             notes.append(_ungrouped(recordings))
-        return _with_groups(recordings, found.groups), (*notes, *_refused(listing.names, found))
+        return _with_groups(recordings, found.groups), (*notes, *_refused(listing.names, found, group))
     root = listing.path.parent
     groups, n_unmatched = group_by_pattern([_below(r.path, root) for r in recordings], group)
     notes = [f"{len(groups)} files are {len(set(groups))} recordings by --group {group}"]
@@ -224,7 +229,7 @@ def _grouping_note(found: Grouping, group: str | None) -> str:
     )
 
 
-def _refused(names: Sequence[FileName], found: Grouping) -> list[str]:
+def _refused(names: Sequence[FileName], found: Grouping, group: str | None) -> list[str]:
     if not found.refused:
         return []
     n_files = Counter(name.scene for name in names)
@@ -232,8 +237,9 @@ def _refused(names: Sequence[FileName], found: Grouping) -> list[str]:
     scenes = [f"{first} would have {n} group{'s' if n > 1 else ''} of {n_files[first]} files"]
     scenes += [f"{scene} {n} of {n_files[scene]}" for scene, n in others[:_FEW]]
     more = f" and {len(others) - _FEW} more scenes" if len(others) > _FEW else ""
+    by = "folder" if group == "parent" else "name"
     return [
-        f"not grouped by name: {', '.join(scenes)}{more}, and a scene needs {FEWEST}; if they are excerpts of one "
+        f"not grouped by {by}: {', '.join(scenes)}{more}, and a scene needs {FEWEST}; if they are excerpts of one "
         "recording, say --group REGEX, or scores will be optimistic"
     ]
 

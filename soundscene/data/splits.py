@@ -1,14 +1,14 @@
 """Parts of a corpus to learn from and to be tested on, by whole group: nothing is tested on what it has heard."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
-from soundscene.errors import ManifestError
+from soundscene.errors import ManifestError, TrainingError
 from soundscene.types import Recording, Split
 
 _MANY = 10  # notes of one kind
@@ -42,6 +42,22 @@ def check_leakage(split: Split, content_hashes: Mapping[Path, str] | None, group
                 f"the same audio appears in both training ({_row(twin)}) and test ({_row(recording)}); remove one, "
                 "or give both the same group"
             )
+
+
+def check_two_scenes(scenes: Collection[str]) -> None:
+    """Refuse to train on fewer than two scenes.
+
+    Args:
+        scenes: Those of the training recordings.
+
+    Raises:
+        TrainingError: There are fewer.
+    """
+    if len(scenes) < 2:
+        raise TrainingError(
+            f"the training part holds {len(scenes)} scene(s) ({', '.join(scenes) or 'none'}); at least two are needed: "
+            "add recordings of another scene, or choose another --test part"
+        )
 
 
 def label_conflicts(recordings: Sequence[Recording], content_hashes: Sequence[str]) -> tuple[str, ...]:

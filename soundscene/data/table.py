@@ -132,6 +132,8 @@ def scan_recordings(
     source = Path(source)
     if layout not in (None, *LAYOUTS):
         raise ManifestError(f"layout {layout!r}: allowed are {', '.join(LAYOUTS)}")
+    if out is not None and os.path.isdir(out):
+        raise ManifestError(f"{out}: is a folder; name the manifest to write, for example {out / 'manifest.csv'}")
     if split_files is not None and layout != "litis":
         raise ManifestError("--split-files is for --layout litis")
     search = FolderSearch()

@@ -148,6 +148,11 @@ class Plan:
         try:
             plan = msgspec.json.decode(path.read_bytes(), type=cls)
         except OSError as error:
+            if folder.is_file():
+                raise TrainingError(
+                    f"{folder}: is a file, expected the folder of an experiment, which `soundscene experiment MANIFEST "
+                    "--out FOLDER` makes"
+                ) from None
             raise TrainingError(
                 f"{folder}: holds no experiment ({error.strerror}: plan.json); `soundscene experiment MANIFEST --out "
                 f"{folder}` creates one"

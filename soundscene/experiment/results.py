@@ -228,4 +228,6 @@ def _create(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if folder.is_file():
+            raise TrainingError(f"{folder}: is a file; name a folder for the results, new or of this experiment") from None
         raise TrainingError(f"{folder}: cannot be created ({error.strerror or error})") from None

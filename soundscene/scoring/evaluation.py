@@ -120,10 +120,10 @@ class Evaluation:
         """
         (all_of_them,) = self.by_value([""] * self.n_recordings, head)
         low, high = all_of_them.accuracy.low, all_of_them.accuracy.high
-        return (
-            f"{all_of_them.accuracy.estimate:.1%} of {self.n_recordings} recordings right, 95 % interval {low:.1%} to "
-            f"{high:.1%} ({head}, {all_of_them.n_groups} groups resampled)"
-        )
+        right = f"{all_of_them.accuracy.estimate:.1%} of {self.n_recordings} recordings right"
+        if all_of_them.n_groups < 2:
+            return f"{right}, no interval ({head}; they are one group)"
+        return f"{right}, 95 % interval {low:.1%} to {high:.1%} ({head}, {all_of_them.n_groups} groups resampled)"
 
 
 def _shares(hits: int, true: int, predicted: int) -> tuple[float, float, float]:

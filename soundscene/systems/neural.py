@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 
 from soundscene.bundle import save_model
 from soundscene.data.corpus import Corpus, front_end_of, read_segments, regular_segments
-from soundscene.data.splits import hold_out, label_conflicts
+from soundscene.data.splits import check_two_scenes, hold_out, label_conflicts
 from soundscene.data.store import Extract, Representation
 from soundscene.errors import RecipeError, TrainingError
 from soundscene.member import BackboneMember, NetworkMember, name_of, networks_of
@@ -252,11 +252,7 @@ def _facts(trained: Sequence[TrainedMember], notes: Sequence[str], part: Corpus)
 
 
 def _check(recipe: Recipe, scenes: Sequence[str]) -> None:
-    if len(scenes) < 2:
-        raise TrainingError(
-            f"the training part holds {len(scenes)} scene(s) ({', '.join(scenes) or 'none'}); at least two are needed: "
-            "add recordings of another scene, or choose another --test part"
-        )
+    check_two_scenes(scenes)
     if recipe.training.keep == "best" and not recipe.calibration.held_out:
         raise RecipeError(
             'training.keep = "best" needs calibration.held_out > 0: the epoch is chosen on training groups that the '

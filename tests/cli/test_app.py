@@ -382,7 +382,7 @@ def test_no_command_has_more_options_than_it_needs_and_each_is_explained() -> No
         "experiment": 19,
         "predict": 12,
         "listen": 11,
-        "train": 12,
+        "train": 13,
         "scan": 9,
         "evaluate": 10,
         "timeline": 10,
