@@ -42,6 +42,7 @@ class GraphFacts:
         digest: SHA-256 of the model's file.
         training: What that file records of the training, see `TRAINING`; nothing in files of early versions.
         parameters: Number of the parameters of each member; none in files of early versions.
+        backbones: Name, source and licence of the pretrained backbone of each member that has one.
     """
 
     scenes: tuple[str, ...]
@@ -58,6 +59,7 @@ class GraphFacts:
     digest: str
     training: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
+    backbones: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         """Return texts for the file, each of them JSON."""
@@ -82,6 +84,7 @@ class GraphFacts:
             "model_sha256": self.digest,
             "training": self.training,
             "parameters": self.parameters,
+            "backbones": self.backbones,
         }
         return {name: json.dumps(value) for name, value in values.items()}
 
@@ -127,6 +130,7 @@ class GraphFacts:
             str(values["model_sha256"]),
             _named(values.get("training", {}), "training"),
             {name: int(n) for name, n in _named(values.get("parameters", {}), "parameters").items()},
+            {name: _named(one, "backbone") for name, one in _named(values.get("backbones", {}), "backbones").items()},
         )
 
     def to_facts(self) -> dict[str, Any]:
@@ -137,6 +141,7 @@ class GraphFacts:
                 "name": name,
                 **({"parameters": self.parameters[name]} if name in self.parameters else {}),
                 "recipe": recipe.differences(first),
+                **({"backbone": self.backbones[name]} if name in self.backbones else {}),
             }
             for name, recipe in self.recipes.items()
         ]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -18,12 +19,16 @@ import soundscene
 from soundscene import hub as hub_module
 from soundscene.bundle import load_model, save_model
 from soundscene.errors import BundleError
-from soundscene.export.write import export_model
+from soundscene.export.write import export_model, facts_of
+from soundscene.graph_facts import GraphFacts
 from soundscene.hub import local_model
+from soundscene.model_card import CardFacts, PushedFile, model_card
+from soundscene.model_facts import model_facts
 from tests.support.command_line import run
 from tests.support.hub_server import Hub, hub_server
 from tests.support.installed import absent, run_installed
 from tests.support.tiny import blank_bundle, recording, write
+from tests.support.yamnet import beside
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")  # huggingface_hub to its HTTP client
 
@@ -173,7 +178,7 @@ def test_an_exported_model_is_pushed_alone(
     assert "- Anything: no evaluation is recorded." in lines
     # no number of it is typed: all are of the file
     metadata = " ".join(entry.value for entry in onnx.load(exported).metadata_props)
-    known = {*re.findall(r"\d+", metadata), *re.findall(r"\d+", sha256(exported) + f"{exported.stat().st_size}"), "256"}
+    known = {*re.findall(r"\d+", metadata), *re.findall(r"\d+", f"{sha256(exported)} {exported.stat().st_size}"), "256"}
     loaded = soundscene.load(exported)
     known |= {str(sum(facts["recordings"].values())), f"{len(loaded.scenes)}"}
     known |= set(re.findall(r"\d+", json.dumps([f"{t:.3f}" for t in load_model(model).temperature.values()])))
@@ -213,6 +218,23 @@ def test_early_exports_have_no_facts_of_training(model: Path, exported: Path, tm
     assert "- Corpus: not recorded (name of the manifest)." in text
     assert "- The training recordings: not recorded." in text
     assert soundscene.load(old).scenes == soundscene.load(exported).scenes
+
+
+def test_the_licence_of_a_backbone_is_in_the_card_of_an_export() -> None:
+    model = beside()
+    facts = GraphFacts.from_metadata(facts_of(model, "0").to_metadata()).to_facts()
+    (backbone,) = [member["backbone"] for member in facts["members"] if "backbone" in member]
+    of_model = [line for line in _card(model_facts(model)) if line.startswith("- Its backbone")]
+    assert of_model == [line for line in _card(facts) if line.startswith("- Its backbone")]
+    assert of_model
+    assert of_model[0].endswith(f": {backbone['licence']}.")
+    assert f"| parameters | {facts['parameters']:,} |" in _card(facts)
+    with pytest.raises(TypeError, match="backbone is 'x', expected names with values"):
+        GraphFacts.from_metadata(facts_of(model, "0").to_metadata() | {"backbones": '{"a": "x"}'})
+
+
+def _card(facts: dict[str, Any]) -> list[str]:
+    return model_card(CardFacts("me/scenes", PushedFile("0" * 64, 1), facts, "svm")).splitlines()
 
 
 LOAD = """

@@ -12,6 +12,7 @@ from soundscene.export.model_graph import members_of, stateful_graph, whole_grap
 from soundscene.files import write_atomic
 from soundscene.graph_facts import HEADS, STATEFUL, TRAINING, WHOLE, GraphFacts
 from soundscene.graph_model import SUFFIX, GraphModel, open_session
+from soundscene.member import BackboneMember
 from soundscene.model import Model
 
 
@@ -83,6 +84,7 @@ def facts_of(model: Model, digest: str, form: str = STATEFUL, int8: bool = False
         digest=digest,
         training={name: value for name, value in model.provenance.items() if name in TRAINING},
         parameters={member.name: member.n_parameters for member in members_of(model)},
+        backbones={member.name: member.facts for member in members_of(model) if isinstance(member, BackboneMember)},
     )
 
 

@@ -387,6 +387,7 @@ def test_no_command_has_more_options_than_it_needs_and_each_is_explained() -> No
         "evaluate": 10,
         "timeline": 10,
         "serve": 11,
+        "push": 9,
     }
     for name, command in commands.items():
         options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
