@@ -28,7 +28,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 from soundscene.audio.quiet import silence_decoders
 from soundscene.data.corpus import Corpus, reason
 from soundscene.errors import AudioError, ManifestError, TrainingError, unexpected
-from soundscene.processes import server_context
+from soundscene.processes import deaf_to_ctrl_c, server_context
 from soundscene.texts import parse_json, short
 from soundscene.types import Recording
 
@@ -196,7 +196,7 @@ class FeatureStore:
             try:
                 while rest or jobs:
                     while rest and len(jobs) < 4 * workers:
-                        jobs.append((rest[0], pool.submit(work, rest[0])))
+                        jobs.append((rest[0], _submit(pool, work, rest[0])))
                         rest.popleft()
                     recording, job = jobs[0]
                     yield recording, job.result()
@@ -251,11 +251,16 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, server_context(), _begin)
 
 
+def _submit(pool: ProcessPoolExecutor, work: "_Extraction", recording: Recording) -> "Future[Extract | str]":
+    with deaf_to_ctrl_c():  # the first job starts the processes
+        return pool.submit(work, recording)
+
+
 def _alone(work: "_Extraction", recording: Recording) -> Extract | str:
     """Work in a process for one recording, whose end is the error of that recording."""
     pool = _pool(1)
     try:
-        return pool.submit(work, recording).result()
+        return _submit(pool, work, recording).result()
     except BrokenProcessPool:
         error = AudioError(f"{recording.path}: ends the process that reads it; is it damaged, or too long for the memory?")
         return reason(recording, error)

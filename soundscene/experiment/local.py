@@ -24,7 +24,7 @@ from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.results import RunFolder, SplitResult
 from soundscene.experiment.task import read_parts, run_task
 from soundscene.jobs.lock import locked
-from soundscene.processes import server_context
+from soundscene.processes import deaf_to_ctrl_c, server_context
 from soundscene.systems.system import PredictFunction
 from soundscene.training.device import make_fabric
 
@@ -149,7 +149,8 @@ class _Pool:
         taken = [slot.gpu for slot in self.slots]
         gpu = min(range(n_gpus), key=taken.count) if n_gpus else None
         process = context.Process(target=work_in_process, args=(self.folder, self.plan, task, self.device, gpu, theirs))
-        process.start()
+        with deaf_to_ctrl_c():
+            process.start()
         theirs.close()
         self.slots.append(_Slot(task, process, ours, gpu))
 
