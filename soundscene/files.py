@@ -2,11 +2,24 @@
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from soundscene.errors import SceneError
+
+_finished: deque[Path] = deque(maxlen=100)  # of this process; after an interruption, the newest are named
+
+
+def finished() -> tuple[Path, ...]:
+    """Return the newest files that this process has written whole."""
+    return tuple(_finished)
+
+
+def forget_finished() -> None:
+    """Begin to count anew which files this process has written."""
+    _finished.clear()
 
 
 def url_hint(path: Path) -> str:
@@ -55,6 +68,7 @@ def atomic_path(path: Path, error: type[SceneError] = SceneError) -> Iterator[Pa
     try:
         yield unfinished
         os.replace(unfinished, path)
+        _finished.append(path)
     except OSError as found:
         reason = found.strerror or found
         raise error(f"{path}: cannot be written ({reason}); is the folder there, writable, and not full?") from None

@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn, cast
 
 import typer
 
+from soundscene import files
 from soundscene.cli import signals
 from soundscene.cli.backbone import backbone
 from soundscene.cli.budget import budget
@@ -23,8 +24,8 @@ from soundscene.cli.evaluate import evaluate, info
 from soundscene.cli.experiment import experiment, report
 from soundscene.cli.explain import explain
 from soundscene.cli.export import export
+from soundscene.cli.interrupted import left_behind
 from soundscene.cli.listen import listen
-from soundscene.cli.outputs import is_one_file, option
 from soundscene.cli.predict import predict
 from soundscene.cli.push import push
 from soundscene.cli.scan import scan
@@ -122,6 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file name need not be text
     words = sys.argv[1:] if arguments is None else arguments
+    files.forget_finished()
     try:
         code = app(words, prog_name="soundscene", standalone_mode=False)
         if code == CTRL_C:
@@ -150,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _interrupted(words: list[str]) -> NoReturn:
     with suppress(OSError):  # after SIGHUP the terminal is gone
-        complain(" ".join(("Interrupted.", *_left_behind(words))))
+        complain(f"Interrupted. {left_behind(words, files.finished())}".rstrip())
     sys.exit(signals.exit_code() or CTRL_C)
 
 
@@ -162,33 +164,6 @@ def _one_line(error: Exception, words: list[str]) -> str | None:
         what = f"{error.filename}:" if error.filename else "the output"
         return f"{what} cannot be written ({error.strerror}); is the disk full?"
     return None
-
-
-RESUME = "Rerun the same command to resume."
-NOTHING = "Nothing was written."
-_LEFT = {  # what an interrupted command leaves behind
-    "train": (RESUME,),
-    "experiment": (RESUME,),
-    "demo": ("Rerun the same command to start again.",),
-    **dict.fromkeys(("scan", "embed", "evaluate", "explain", "backbone"), (NOTHING,)),
-    "report": ("The report is incomplete; rerun the same command to write it again.",),
-}
-
-
-def _left_behind(words: list[str]) -> tuple[str, ...]:
-    """Return sentences on what is left of a command that was interrupted, and how to go on."""
-    command = words[0] if words else ""
-    place = option(words, "--out")
-    if command == "timeline":
-        in_folder = place is not None and not is_one_file(place)
-        return ("Files of finished recordings are kept.",) if in_folder else (NOTHING,)
-    if command != "predict":
-        return _LEFT.get(command, ())
-    if place is None:
-        return ("With --out FOLDER, a rerun would resume.",)
-    if is_one_file(place):
-        return (f"{show(place)} was not written; with --out FOLDER, a rerun would resume.",)
-    return (RESUME,)
 
 
 def _flush() -> None:

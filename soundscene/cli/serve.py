@@ -67,6 +67,7 @@ def serve(
         tell(f"everybody who reaches {host} can ask: no token is set (--token-file)")
     shown = f"[{host}]" if ":" in host else host
     run(model, predictor, limits, host, port, token, origins, lambda n: say(f"serving http://{shown}:{n}"))
+    say(f"stopped; requests in progress had up to {drain:g} s to finish")
 
 
 def _token(path: Path | None) -> str | None:

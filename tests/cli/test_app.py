@@ -262,6 +262,14 @@ def test_ctrl_c_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     ):
         assert run(*words) == 130
         assert capfd.readouterr().err == "soundscene: Interrupted. Rerun the same command to resume.\n"
+    for words, last in (
+        (("timeline", sound, "--out", "times"), "Files of finished recordings are kept in times; a rerun starts again."),
+        (("timeline", sound), "Nothing was written. With --out FOLDER, the files of finished recordings would be kept."),
+        (("timeline", sound, "--out", "times.csv"), "Nothing was written."),
+        (("embed", sound, "--out", "e.npy"), "Nothing was written."),
+    ):
+        assert run(words[0], "m", *words[1:]) == 130
+        assert capfd.readouterr().err == f"soundscene: Interrupted. {last}\n"
     assert run("predict", "m", sound) == 130
     assert capfd.readouterr().err == "soundscene: Interrupted. With --out FOLDER, a rerun would resume.\n"
     assert run("predict", "m", sound, "--out=rows.csv") == 130
