@@ -280,4 +280,6 @@ def _why(error: Exception, reference: HubReference) -> str:
     if status in (401, 403):
         return "not allowed; log in with a token that may (hf auth login, or HF_TOKEN)"
     cause = error.__cause__ or error
+    if isinstance(cause, OSError) or any(word in type(cause).__name__ for word in ("Connect", "Timeout")):
+        return f"the Hub cannot be reached ({' '.join(str(cause).split())[:200]})"
     return f"the Hub did not answer as expected ({type(cause).__name__}: {' '.join(str(cause).split())[:200]})"

@@ -16,6 +16,8 @@ _NOT_AUDIO = {  # first bytes of files that are often found under the name of a 
     b"<!DOCTYPE": "an HTML page (did the download fail?)",
     b"<html": "an HTML page (did the download fail?)",
 }
+_HEADER = 1 << 27  # bytes of a header of safetensors, at most
+_ONNX = b"\x12\x1a\x3a"  # keys that stand behind the version of the format: of the writer's name, its version, the graph
 _CHUNK = 1 << 20  # bytes that are searched at a time
 
 
@@ -136,6 +138,10 @@ def not_audio(head: bytes) -> str:
     for start, name in _NOT_AUDIO.items():
         if head.startswith(start):
             return name
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _HEADER:
+        return "a model"
+    if len(head) > 3 and head[0] == 8 and head[1] < 32 and head[2] in _ONNX:
+        return "an exported model"
     text = bytes(range(32, 127)) + b"\t\r\n"
     return "plain text" if head and not head.translate(None, text) else ""
 

@@ -1,19 +1,23 @@
 """`soundscene backbone`: keep the weights of a public pretrained network for use by models."""
 
+import os
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from soundscene.cli.options import OUTPUT
 from soundscene.cli.terminal import say, tell
+from soundscene.errors import SceneError
 from soundscene.extras import require
 
 if TYPE_CHECKING:
     from soundscene.backbone.stored import StoredBackbone  # needs PyTorch, and help pages do not
 
+_KINDS = ("yamnet", "onnx")
 KindArgument = Annotated[
-    Literal["yamnet", "onnx"], typer.Argument(metavar="KIND", help="yamnet, or any encoder as an ONNX file.")
+    str, typer.Argument(metavar="KIND", help="yamnet, or onnx: any encoder as an ONNX file.", show_default=False)
 ]
 FromOption = Annotated[
     Path | None, typer.Option("--from", metavar="FILE", help="File of the publisher: yamnet.tflite, or FILE.onnx.")
@@ -44,6 +48,7 @@ def backbone(
 
     Nothing is downloaded. Licence, source and digest stay with the weights.
     """
+    _check_kind(kind, out)
     require("backbone", *(("torch",) if kind == "yamnet" else ("torch", "onnx")))
     from soundscene.backbone.stored import installed
     from soundscene.errors import BackboneError
@@ -69,6 +74,19 @@ def backbone(
             f"{stored.facts['source_sha256']})"
         )
     _keep(stored, out or installed(kind), force)
+
+
+def _check_kind(kind: str, out: Path | None) -> None:
+    """Refuse what is no kind; of a file, the message has the command that takes it."""
+    if kind in _KINDS:
+        return
+    suffix = Path(kind).suffix.lower()
+    if suffix not in (".tflite", ".onnx") or not os.path.isfile(kind):
+        raise SceneError(f"backbone {kind}: expected {' or '.join(_KINDS)}, and the publisher's file by --from")
+    meant = "onnx" if suffix == ".onnx" else "yamnet"
+    place = [] if out is None and meant == "yamnet" else ["--out", str(out or "BACKBONE.safetensors")]
+    line = shlex.join(["soundscene", "backbone", meant, "--from", kind, *place])
+    raise SceneError(f"{kind}: is a file, and the kind comes first: {line}")
 
 
 def _keep(stored: "StoredBackbone", path: Path, force: bool) -> None:

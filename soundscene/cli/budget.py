@@ -13,6 +13,7 @@ from soundscene.cli.terminal import bar, say, tell
 from soundscene.extras import require
 
 if TYPE_CHECKING:
+    from soundscene.data.manifest import Manifest
     from soundscene.export.int8 import Int8Cost
     from soundscene.model import Model
     from soundscene.types import Head
@@ -41,42 +42,38 @@ def budget(
     check_model("budget", model, [manifest] if manifest else [])
     from soundscene.bundle import load_model
 
-    loaded = load_model(model)
+    corpus = open_corpus(manifest, columns) if manifest else None
+    with bar("reading the model", at_once=True):
+        loaded = load_model(model)
     _print_layers(loaded)
-    if manifest:
-        _say_cost(_cost(loaded, manifest, test, columns, head, workers))
+    if corpus:
+        _say_cost(_cost(loaded, corpus, test, head, workers))
 
 
 def _print_layers(model: "Model") -> None:
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    from soundscene.cli.layout import print_table
+    from soundscene.cli.layout import fitted, print_table, width_of
     from soundscene.export.budget import MOST_BYTES, MOST_MACS, fits, layers
 
     found = layers(model)
-    table = Table(box=SIMPLE)
-    for name in ("layer", "parameters", "bytes", "bytes, int8", "MAC a second"):
-        table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=True)
-    for layer in found:
-        numbers = (layer.parameters, 4 * layer.parameters, layer.int8_bytes, round(layer.macs))
-        table.add_row(layer.name, *(f"{n:,}" for n in numbers))
     total = [sum(getattr(layer, name) for layer in found) for name in ("parameters", "int8_bytes", "macs")]
-    table.add_row("total", f"{total[0]:,}", f"{4 * total[0]:,}", f"{total[1]:,}", f"{round(total[2]):,}")
-    print_table(table, sys.stdout)
+    counts = [(layer.name, layer.parameters, layer.int8_bytes, layer.macs) for layer in found]
+    rows = [
+        (name, *(f"{round(n):,}" for n in (parameters, 4 * parameters, int8, macs)))
+        for name, parameters, int8, macs in (*counts, ("total", *total))
+    ]
+    numbers = ("parameters", "bytes", "bytes,\nint8", "MAC a\nsecond")
+    print_table(fitted(("layer", *numbers), rows, width_of(sys.stdout), {"layer": "left"}, numbers), sys.stdout)
     for what, int8 in (("weights in 32 bits", False), ("weights in 8 bits", True)):
         verdict = "fits" if fits(found, int8) else "does not fit"
         say(f"{what}: {verdict} the DCASE limits of {MOST_BYTES // 1000} kB and {MOST_MACS / 1e6:g} million MAC a second")
 
 
-def _cost(
-    model: "Model", manifest: Path, test: str | None, columns: str | None, head: "Head | None", workers: int
-) -> "Int8Cost":
+def _cost(model: "Model", manifest: "Manifest", test: str | None, head: "Head | None", workers: int) -> "Int8Cost":
     with bar("reading audio", at_once=True) as reading:
         from soundscene.data.corpus import read_features, recordings_of
         from soundscene.export.int8 import int8_cost
 
-        recordings = recordings_of(open_corpus(manifest, columns), test, model.scenes)
+        recordings = recordings_of(manifest, test, model.scenes)
         corpus = read_features(
             recordings, model.audio, model.build_front_end(), workers, reading, model.front_end, None, model.usual
         )

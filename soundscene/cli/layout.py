@@ -66,7 +66,7 @@ def fitted(
     """Make a table whose cells fit into a width; the columns of `cuts` are shortened for it, the widest first.
 
     Args:
-        columns: Names of the columns.
+        columns: Names of the columns, which may have several lines.
         rows: Cells.
         width: Of the whole table.
         cuts: Columns that may be shortened, and at which end.
@@ -74,15 +74,16 @@ def fitted(
         title: Above the table.
     """
     cells = [[show(cell) for cell in row] for row in rows]
-    widest = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
     names = list(columns)
+    headings = [max(map(cell_len, name.split("\n"))) for name in names]
+    widest = [max(column) for column in zip(headings, *(map(cell_len, row) for row in cells), strict=True)]
     excess = sum(widest) + _GAP * len(names) - width
     while excess > 0:
-        able = [i for i, name in enumerate(names) if name in cuts and widest[i] > max(_SHORTEST, cell_len(name))]
+        able = [i for i, name in enumerate(names) if name in cuts and widest[i] > max(_SHORTEST, headings[i])]
         if not able:
             break
         at = max(able, key=lambda i: widest[i])
-        least = max([_SHORTEST, cell_len(names[at]), *(widest[i] for i in able if widest[i] < widest[at])])
+        least = max([_SHORTEST, headings[at], *(widest[i] for i in able if widest[i] < widest[at])])
         step = min(excess, widest[at] - least) or 1
         widest[at] -= step
         excess -= step

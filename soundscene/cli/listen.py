@@ -63,7 +63,7 @@ def listen(
     extra = extra_of(model)  # the extra "live" brings PyTorch; an exported model asks for the microphone's module alone
     require("listen", extra if extra == "onnx" or (stdin and not devices) else "live")
     if not devices:
-        check_model("listen", model)
+        check_model("listen", model, options=["--stdin"] if stdin else [])
     from soundscene.audio.microphone import Microphone
     from soundscene.cli.listen_run import device_of, open_pipe, print_inputs, run
     from soundscene.live import DEFAULT_WINDOW_S, Listener, warm_up

@@ -1,12 +1,14 @@
 """The argument MODEL: where something else stands in its place, the message is the command that was meant."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from soundscene.audio.containers import not_audio
 from soundscene.audio.folders import AUDIO_SUFFIXES
-from soundscene.errors import BundleError, ManifestError
+from soundscene.errors import BundleError, ManifestError, SceneError
 from soundscene.hub import is_reference, local_model
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 _MODELS = (SUFFIX, ".onnx")
 _LISTS = (".csv", ".tsv")
+_BY_LIST = ("predict", "embed")  # commands with --from
 _NO_SOUND = ("info", "listen", "serve", "push", "evaluate", "explain", "export", "budget")
 
 
@@ -28,7 +31,8 @@ def check_model(command: str, model: Path, others: Sequence[str | Path] = (), op
         options: Those that the command cannot do without, and their values, for the message.
 
     Raises:
-        BundleError: It is a folder, a sound file or a manifest; the message has the right command, as far as it is known.
+        BundleError: It is a folder, a sound file, a manifest or another file that is none, or does not exist though a
+            model stands behind it; the message has the right command, as far as it is known.
     """
     if _is_folder(model):
         inside = sorted(model.glob(f"*{SUFFIX}"))
@@ -39,20 +43,70 @@ def check_model(command: str, model: Path, others: Sequence[str | Path] = (), op
         if len(inside) > 1:
             names = ", ".join(path.name for path in inside[:5])
             raise BundleError(f"{model}: is a folder with {len(inside)} models ({names}); name one of them")
-        what = "a folder"
+        what = "is a folder"
     elif model.suffix.lower() in AUDIO_SUFFIXES and not _is_model(model):
-        what = "a sound file"
+        what = "is a sound file"
     elif model.suffix.lower() in _LISTS and not _is_model(model):
-        what = "a list of recordings"
+        what = "is a list of recordings"
+    elif other := _other_kind(model):
+        what = f"is {other}"
+    elif not os.path.lexists(model):
+        what = ""
     else:
         return
     for number, other in enumerate(others):
         if Path(other).suffix.lower() in _MODELS or _is_model(Path(other)):
-            rest = [*others[:number], model, *others[number + 1 :]]
-            raise BundleError(f"{model}: is {what}, and the model comes first: {_line(command, other, *rest, *options)}")
-    given = (*others,) if command in _NO_SOUND else (model, *others)
+            rest = _recordings(command, [*others[:number], model, *others[number + 1 :]])
+            line = _line(command, other, *rest, *options)
+            raise BundleError(f"{model}: {what or 'does not exist'}, and the model comes first: {line}")
+    if not what:  # where it is opened, the message is how to make it
+        return
+    given = (*others,) if command in _NO_SOUND else _recordings(command, [model, *others])
     meant = _line(command, "MODEL.safetensors", *given, *options)
-    raise BundleError(f"{model}: is {what}, expected a {SUFFIX} file, which `soundscene train` writes: {meant}")
+    raise BundleError(f"{model}: {what}, expected a {SUFFIX} file, which `soundscene train` writes: {meant}")
+
+
+def _recordings(command: str, words: Sequence[str | Path]) -> list[str | Path]:
+    """Return arguments as a command takes them: `predict` takes a list of recordings by --from, `timeline` its folder."""
+    found = list[str | Path]()
+    for word in words:
+        path = Path(word)
+        is_list = path.suffix.lower() in _LISTS
+        if is_list and command in _BY_LIST:
+            found += ["--from", word]
+        else:
+            found.append(path.parent if is_list and command == "timeline" else word)
+    return found
+
+
+def check_recordings(command: str, model: Path, paths: Sequence[Path]) -> None:
+    """Refuse what is plainly no model, and lists of recordings where a command has no option for them.
+
+    Args:
+        command: Name of the command.
+        model: What was given as MODEL.
+        paths: Files and folders.
+
+    Raises:
+        SceneError: As `check_model`, or one of them is a list; the message has the command with its folder.
+    """
+    check_model(command, model, paths)
+    for path in paths:
+        if path.suffix.lower() in _LISTS and path.is_file():
+            meant = _line(command, model, *_recordings(command, paths))
+            raise SceneError(f"{path}: is a list of recordings; {command} takes audio files and folders: {meant}")
+
+
+def _other_kind(path: Path) -> str:
+    """Say what a file is by its first bytes that is certainly no model, though its name does not tell; else nothing."""
+    try:
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            what = not_audio(file.read(1 << 12))
+    except (OSError, ValueError):
+        return ""
+    return "" if what in ("a model", "an exported model") else what
 
 
 def leading_models(words: Sequence[str]) -> tuple[tuple[Path, ...], tuple[str, ...]]:
@@ -110,7 +164,8 @@ def check_manifest(manifest: Path, out: Path) -> None:
     if out.suffix.lower() in _LISTS or out.is_dir():
         meant = f"soundscene train {shlex.quote(str(out))} --out {shlex.quote(str(manifest))}"
         raise ManifestError(f"{manifest}: is a model, and {out} what it is trained on: {meant}")
-    raise ManifestError(f"{manifest}: is a model; expected a manifest (CSV): soundscene train MANIFEST --out {manifest}")
+    meant = f"soundscene train MANIFEST --out {shlex.quote(str(out))}"
+    raise ManifestError(f"{manifest}: is a model; expected a manifest (CSV): {meant}")
 
 
 def _is_model(path: Path) -> bool:

@@ -1,5 +1,7 @@
 """`soundscene push`: a model on the Hugging Face Hub, with a card made from its file and from an evaluation."""
 
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +46,7 @@ def push(
     Without --on, it says that the accuracy is not recorded. MODEL may be an exported file, whose card knows less.
     """
     check_model("push", model, [repo])
+    _check_repo(model, repo)
     extras = [extra_of(model), *(["onnx"] if exported else []), *(["hub"] if card is None else [])]
     require("push", *extras, *(["train"] if manifest else []))
     if manifest is None and (test is not None or columns is not None):
@@ -60,3 +63,11 @@ def push(
         say(f"{card}: card of {model}; nothing was pushed")
         return
     say(push_model(model, repo, text, private=private, revision=revision, exported=exported, note=tell))
+
+
+def _check_repo(model: Path, repo: str) -> None:
+    """Refuse a file in the place of the repository; its path may look like owner/name."""
+    if os.path.isfile(repo):
+        words = ["--on", repo] if Path(repo).suffix.lower() in (".csv", ".tsv") else []
+        meant = shlex.join(["soundscene", "push", str(model), "OWNER/NAME", *words])
+        raise SceneError(f"{repo}: is a file, expected the name of a repository: {meant}")

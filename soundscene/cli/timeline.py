@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from soundscene.cli.models import check_model, load_predictor
+from soundscene.cli.models import check_recordings, load_predictor
 from soundscene.cli.options import OUTPUT, AnyModelArgument, HeadOption, PredictDeviceOption, SafeCsvOption, extra_of
 from soundscene.cli.outputs import ONE_FILE, is_one_file, refuse_other_file
-from soundscene.cli.terminal import UNREADABLE, bar, complain, say, tell
+from soundscene.cli.terminal import UNREADABLE, bar, complain, err, say, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
 from soundscene.texts import csv_cell, show
@@ -92,7 +92,7 @@ def timeline(
     The share of time in each scene is printed at the end. Unreadable files are listed (exit code 3).
     """
     _check_place(place, form, safe_csv)
-    check_model("timeline", model, paths)
+    check_recordings("timeline", model, paths)
     one_parquet = place is not None and is_one_file(place) and place.lower().endswith(".parquet")
     require("timeline", extra_of(model), *(["parquet"] if parquet or one_parquet else []), *(["plot"] if picture else []))
     from soundscene import timelines
@@ -169,7 +169,7 @@ def _decoded(
     stay_s, started = choices.stay_s, choices.started
     lines: list[Timeline] = []
     errors: list[str] = []
-    with bar("listening", at_once=True) as progress:
+    with bar("segmenting", at_once=True) as progress:
         from soundscene import timelines
         from soundscene.audio.recorded import recorded_at, wave_duration_s
 
@@ -178,12 +178,12 @@ def _decoded(
         for number, sound in enumerate(sounds):
             duration_s = wave_duration_s(sound)
 
-            def heard(seconds: float, number: int = number, total_s: float | None = duration_s) -> None:
+            def on_audio(seconds: float, number: int = number, total_s: float | None = duration_s) -> None:
                 done = min(seconds / total_s, 1) if total_s else 0.5
                 progress(number + 0.999 * done, len(sounds), _of_sound(seconds, total_s))
 
             try:
-                prediction = predictor.predict(sound, warn=False, progress=heard)
+                prediction = predictor.predict(sound, warn=False, progress=on_audio)
             except SceneError as error:
                 if single:
                     raise
@@ -314,7 +314,7 @@ def _write_all(lines: "Sequence[Timeline]", place: str | None, parquet: Path | N
                 for scene, seconds, share in timelines.shares([line]):
                     path, name = csv_cell(line.source, safe_csv), csv_cell(scene, safe_csv)
                     writer.writerow((path, name, f"{seconds:.3f}", f"{share:.6f}"))
-    tell(f"{place}: {len(lines)} recording(s)")
+    err.print(show(f"{place}: {len(lines):,} recording{'s' if len(lines) != 1 else ''}"))
 
 
 def _table(rows: Iterable[dict[str, Any]], wall: bool) -> "Table":

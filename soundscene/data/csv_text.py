@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from soundscene.audio.containers import not_audio
 from soundscene.audio.folders import AUDIO_SUFFIXES
 from soundscene.errors import ManifestError
 from soundscene.texts import short
@@ -55,6 +56,8 @@ def _no_text(path: Path, data: bytes) -> str:
         return "a model"
     if path.suffix.lower() == ".onnx" and b"\0" in head:
         return "an exported model"
+    if (what := not_audio(head)) and what != "plain text":
+        return what
     binary = b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff"))
     return "a sound file" if path.suffix.lower() in AUDIO_SUFFIXES and (binary or head.startswith(_SOUND)) else ""
 

@@ -159,3 +159,57 @@ def test_scan_says_why_nothing_can_be_read(tmp_path: Path, capfd: pytest.Capture
     line = refused(capfd, "scan", tmp_path, "--out", tmp_path / "m.csv")
     first = tmp_path / "rain" / "a.wav"
     assert line == f"none of 2 recordings can be read: {first}: is not an audio file but plain text; and 1 more"
+
+
+def test_what_is_no_model_is_named_by_its_content(
+    model: Path, exported: Path, manifest: Path, sound: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kind = "expected a .safetensors file, which `soundscene train` writes: soundscene"
+    notes, png = text(tmp_path / "notes.txt", "some words\n"), tmp_path / "a.safetensors"
+    png.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    assert refused(capfd, "info", notes) == f"{notes}: is plain text, {kind} info MODEL.safetensors"
+    assert refused(capfd, "listen", png, "--stdin") == f"{png}: is a PNG image, {kind} listen MODEL.safetensors --stdin"
+    shutil.copy(png, picture := tmp_path / "a.csv")
+    assert refused(capfd, "train", picture, "--out", tmp_path / "m").startswith(f"{picture}: is a PNG image, expected a CSV")
+    assert refused(capfd, "train", model, "--out", "new").endswith("soundscene train MANIFEST --out new")
+    for given, what in ((model, "a model"), (exported, "an exported model")):
+        assert refused(capfd, "timeline", model, given) == f"{given}: is not an audio file but {what}"
+    gone = tmp_path / "gone.x"
+    line = refused(capfd, "evaluate", gone, model)
+    assert line == f"{gone}: does not exist, and the model comes first: soundscene evaluate {model} {gone}"
+    assert refused(capfd, "info", gone).startswith(f"{gone}: no such file; make it by")
+
+
+def test_lists_of_recordings_are_given_as_each_command_takes_them(
+    model: Path, manifest: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capfd, "predict", manifest, model)
+    assert line.endswith(f"the model comes first: soundscene predict {model} --from {manifest}")
+    line = refused(capfd, "evaluate", manifest, model)
+    assert line.endswith(f"the model comes first: soundscene evaluate {model} {manifest}")
+    line = refused(capfd, "timeline", model, manifest)
+    meant = f"soundscene timeline {model} {manifest.parent}"
+    assert line == f"{manifest}: is a list of recordings; timeline takes audio files and folders: {meant}"
+
+
+def test_files_in_the_place_of_a_repository_or_a_kind(
+    model: Path,
+    manifest: Path,
+    sound: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(manifest.parent.parent)
+    inside = manifest.relative_to(manifest.parent.parent)  # looks like owner/name
+    line = refused(capfd, "push", model, inside, "--card", tmp_path / "c.md")
+    assert (
+        line == f"{inside}: is a file, expected the name of a repository: soundscene push {model} OWNER/NAME --on {inside}"
+    )
+    assert not (tmp_path / "c.md").exists()
+    weights = text(tmp_path / "yamnet.tflite", "x")
+    line = refused(capfd, "backbone", weights)
+    assert line == f"{weights}: is a file, and the kind comes first: soundscene backbone yamnet --from {weights}"
+    assert refused(capfd, "backbone", sound).startswith(f"backbone {sound}: expected yamnet or onnx")
+    assert refused(capfd, "budget", model, sound).startswith(f"{sound}: is a sound file, expected a CSV")
+    assert capfd.readouterr().out == ""
