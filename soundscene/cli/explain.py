@@ -56,19 +56,21 @@ def explain(
         raise typer.BadParameter("--test chooses rows of a manifest (.csv); leave it out for an audio file")
     if columns and not is_manifest:
         raise typer.BadParameter("--columns is for a manifest (.csv); leave it out for an audio file")
-    loaded = load_model(model)
     if is_manifest:
         corpus = open_corpus(source, columns)
-        with bar("explaining") as progress:
+        with bar("explaining", at_once=True) as progress:
+            loaded = load_model(model)
             means, notes = explain_manifest(
                 loaded, corpus, picture, test=test, head=head, most=segments or ATTRIBUTED, member=member, progress=progress
             )
         summary = f"{sum(m.recordings for m in means)} recordings of {len(means)} scenes"
     else:
-        view, notes = explain_recording(
-            loaded, source, picture, head=head, scene=scene, from_s=from_s, most=segments or SEGMENTS, member=member
-        )
-        summary = f"{view.scenes[view.predicted]} {view.fused[-1, view.predicted]:.2f}"
-    for note in notes:
-        tell(note)
+        with bar("explaining", at_once=True):
+            loaded, most = load_model(model), segments or SEGMENTS
+            view, notes = explain_recording(
+                loaded, source, picture, head=head, scene=scene, from_s=from_s, most=most, member=member
+            )
+        summary = f"{view.scenes[view.predicted]}, probability {view.fused[-1, view.predicted]:.2f}"
     say(f"{picture}: {summary}")
+    for note in notes:  # the last ones say how exact the picture is
+        tell(note)

@@ -158,7 +158,7 @@ def time_panels(figure: Figure) -> list[TimePanel]:
 
 def headline(view: RecordingView) -> str:
     """Return recording and prediction in one line."""
-    return f"{clean(view.name)}: {clean(view.scenes[view.predicted])} {view.fused[-1, view.predicted]:.2f}"
+    return f"{clean(view.name)}: {clean(view.scenes[view.predicted])}, probability {view.fused[-1, view.predicted]:.2f}"
 
 
 def remarks(view: RecordingView) -> tuple[str, ...]:
@@ -314,7 +314,8 @@ def _posteriors(axis: Axes, side: Axes, view: RecordingView) -> None:
     axis.set_title("posterior of each segment alone: white 0, black 1")
     side.barh(np.arange(n), view.fused[-1], color=BORDER_GREY, edgecolor="black", linewidth=0.6)
     for row, value in enumerate(view.fused[-1]):
-        side.text(0.03, row, f"{value:.3f}", va="center", fontsize=SMALL_PT)
+        beside = value < 0.6  # a number across the end of its bar is hard to read
+        side.text(value + 0.03 if beside else 0.03, row, f"{value:.3f}", va="center", fontsize=SMALL_PT)
     side.set(
         xlim=(0, 1), ylim=(n - 0.5, -0.5), yticks=[], xlabel="probability", title="fused prediction,\ncalibrated,\ntempered"
     )

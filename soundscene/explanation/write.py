@@ -43,6 +43,7 @@ _FUSED = (
     "The product of all segments so far, tempered with the temperature of the model: the prediction of soundscene predict "
     "if the recording ended there.",
 )
+_EXACT = "How exact the attributions are"
 
 
 def explain_recording(
@@ -91,7 +92,7 @@ def explain_recording(
     table = Table("Posterior of the recording and of each segment drawn", columns, rows)
     lead = f"{view.duration_s:.1f} s of sound, {len(view.start_s)} segments of {view.segment_s:g} s, {view.head} head."
     terms = (_FUSED, _ATTRIBUTION, _ATTENTION, _SPATIAL) if view.part.temporal is not None else (_FUSED, _ATTRIBUTION)
-    terms = (*terms, ("How exact the attributions are", f"{last[0].upper()}{last[1:]}."))
+    terms = (*terms, (_EXACT, f"{last[0].upper()}{last[1:]}."))
     player = None
     if suffix == ".html":
         player = Player.of(view.part.samples, sample_rate, view.part.samples_from_s, time_panels(figure), PICTURE)
@@ -142,9 +143,12 @@ def explain_manifest(
     centres_hz = band_centres_hz(recipe)
     frame_s = recipe.features.hop / recipe.audio.sample_rate
     figure = corpus_figure(means, title, centres_hz, frame_s)
-    notes = [f"integrated gradients: sums are complete within {max(m.error for m in means):.2g} nats"]
     n_attributed = sum(m.by_band.n for m in means)
-    notes.append(f"attributed: {n_attributed} segments, at most {most} of a recording, drawn with a fixed seed")
+    last = (
+        f"attributed: {n_attributed} segments, at most {most} of a recording, drawn with a fixed seed",
+        f"integrated gradients: sums are complete within {max(m.error for m in means):.2g} nats",
+    )
+    notes = list[str]()
     if not attended:
         which = "this model" if len(model.members) == 1 else f"the member {drawn.name}"
         notes.insert(0, f"{which} is the CNN baseline, which has no attention: only attributions are averaged")
@@ -154,9 +158,10 @@ def explain_manifest(
         notes.append(f"rows with {test} only")
     lead = "Means over segments, with their standard deviation as a grey band. Scenes are the manifest's, not predicted."
     terms = (_ATTENTION, _SPATIAL, _ATTRIBUTION) if attended else (_ATTRIBUTION,)
+    terms = (*terms, (_EXACT, " ".join(f"{text[0].upper()}{text[1:]}." for text in last)))
     notes[:0] = odd
     render_notes = _write(out, suffix, figure, title, (lead, *notes), corpus_table(means, centres_hz), terms)
-    return means, (*notes, *render_notes)
+    return means, (*notes, *render_notes, *last)
 
 
 def _probability(value: float) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Float, Float64
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, NullFormatter
 
 from soundscene.plotting.style import SMALL_PT
 from soundscene.recipe import Recipe
@@ -62,6 +63,16 @@ def hertz_axis(axis: Axes, centres_hz: Float64[np.ndarray, " band"], along: Lite
         if gap < 0.06 * len(centres_hz):  # the numbers would touch: this one stands above its tick
             label.set_verticalalignment("bottom")
     axis.set(ylabel="frequency, Hz", ylim=(-0.5, len(centres_hz) - 0.5))
+
+
+def plain_decades(axis: Axis) -> None:
+    """Label a logarithmic axis in digits, such as 0.01: matplotlib's own labels are formulas, which the style switches off.
+
+    Args:
+        axis: The axis of a panel.
+    """
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def clock_axis(axis: Axes, began: datetime | None = None) -> None:

@@ -158,7 +158,11 @@ def _why(choice: Entry, best: Entry, tied: Sequence[Entry], results: Sequence[Sp
     quickest = tied[int(np.argmin(seconds))]
     if quickest is choice or np.isinf(min(seconds)):
         return why
-    return f"{why}; {quickest.label} trains quickest ({min(seconds):.0f} s against {_seconds(choice, results):.0f} s)"
+    return f"{why}; {quickest.label} trains quickest ({_time(min(seconds))} against {_time(_seconds(choice, results))})"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 def _seconds(entry: Entry, results: Sequence[SplitResult]) -> float:
@@ -172,4 +176,4 @@ def _seconds(entry: Entry, results: Sequence[SplitResult]) -> float:
 
 def _score(interval: Interval) -> str:
     low, high = 100 * interval.low, 100 * interval.high
-    return f"right for {100 * interval.estimate:.1f} % of the test recordings (95 % interval {low:.1f} to {high:.1f})"
+    return f"right for {100 * interval.estimate:.1f} % of the test recordings (95 % interval {low:.1f} to {high:.1f} %)"

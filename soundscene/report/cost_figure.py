@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from soundscene.plotting.axes import legend_below
+from soundscene.plotting.axes import legend_below, plain_decades
 from soundscene.plotting.style import PAGE_WIDTH_IN, REFERENCE_GREY, SMALL_PT, styled
 from soundscene.report.published import KINDS
 from soundscene.scoring.intervals import Interval
@@ -58,6 +58,7 @@ def cost_figure(points: Sequence[CostPoint]) -> Figure:
     ):
         _panel(axis, ranked, seconds, kinds)
         axis.set(xlabel=label, xscale="log")
+        plain_decades(axis.xaxis)
     left.set_ylabel("recording accuracy, %")
     named = [kind for kind in kinds if kind]
     handles = [_mark(kinds, kind) for kind in (*named, *(point.kind for point in ranked))]

@@ -1,5 +1,6 @@
 """The report of a run folder, from its plan and its results."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from soundscene.experiment.diagnosis import LEAKAGE
 from soundscene.experiment.plan import Plan
 from soundscene.experiment.results import RunFolder, SplitResult
 from soundscene.plotting.page import Table
-from soundscene.report.advice import Advice
+from soundscene.report.advice import Advice, train_command
 from soundscene.report.entries import Fusion
 from soundscene.report.published import row_of
 from soundscene.report.summary import RunFacts
@@ -35,6 +36,7 @@ class Report:
         notes: What the reader should know first.
         advice: Which system to use; None where the results must not be used for that.
         summary: Accuracy of each system, the table of the terminal.
+        command: That of the advice, with the path of the manifest from here; "" where there is none.
     """
 
     page: Path
@@ -42,6 +44,7 @@ class Report:
     notes: tuple[str, ...]
     advice: Advice | None
     summary: Table
+    command: str = ""
 
 
 def report_on_run(
@@ -108,13 +111,23 @@ def report_on_run(
     folder = out or run / "report"
     page, advice, summary = write_report(facts, results, folder, safe_csv=safe_csv)
     notes = (f"{len(missing)} of {len(plan.tasks())} trainings have no result yet; the page lists them",) if missing else ()
-    return Report(page, (folder / "tables.md").read_text(encoding="utf-8"), notes, advice, summary)
+    command = ""
+    if advice and advice.command:  # as it works in this folder; the page, which others read, has the name alone
+        command = train_command(advice.choice, recipe, _manifest_path(plan))
+    return Report(page, (folder / "tables.md").read_text(encoding="utf-8"), notes, advice, summary, command)
 
 
 def _manifest_name(plan: Plan) -> str:
     """Return the name of the manifest beside the recordings, as `experiment` was given it, as far as that is known."""
     names = ("manifest.csv", f"{plan.corpus}.csv")
     return next((name for name in names if (Path(plan.root) / name).is_file()), "MANIFEST")
+
+
+def _manifest_path(plan: Plan) -> str:
+    """Return the path of that manifest from the working directory."""
+    name = _manifest_name(plan)
+    found = Path(plan.root) / name
+    return os.path.relpath(found) if found.is_file() else name
 
 
 def _fusion(text: str) -> Fusion:

@@ -217,13 +217,13 @@ def _training(findings: Findings) -> list[Section]:
     }
     own = [c for c in by_system.values() if not c.base]
     varied = [c for c in by_system.values() if c.base]
-    pictures = []
+    pictures, litis = [], findings.facts.litis
     if own:
         title = "Test accuracy of segments against epoch"
-        pictures.append(_epochs("epochs", f"{title} (Figure 2)" if findings.facts.litis else title, own[:CURVES]))
+        pictures.append(_epochs("epochs", f"{title} (Figure 2)" if litis else title, own[:CURVES], litis))
     if varied:
         bases = [by_system[name] for name in dict.fromkeys(c.base for c in varied) if name in by_system]
-        pictures.append(_epochs("epochs-variants", "The same for variants", [*bases, *varied][:CURVES]))
+        pictures.append(_epochs("epochs-variants", "The same for variants", [*bases, *varied][:CURVES], litis))
     main = findings.main if findings.main.name in by_system else next(iter(own), None)
     if main:
         pictures.append(
@@ -242,14 +242,15 @@ def _training(findings: Findings) -> list[Section]:
     return [Section("Training", text, tables, tuple(pictures))]
 
 
-def _epochs(name: str, title: str, systems: Sequence[Entry]) -> Picture:
+def _epochs(name: str, title: str, systems: Sequence[Entry], litis: bool) -> Picture:
     first = systems[0].parts[0]
     caption = f"Softmax layer, split {first.split}, seed {first.seed}; ring: the epoch that was tested."
     figure = epochs_figure(systems)
     if len(figure.axes) > 1:
+        alone = "alone, as in the paper" if litis else "alone"
         caption = (
-            f"Softmax layer. Left: split {first.split}, seed {first.seed} alone, as in the paper; ring: the epoch that was "
-            "tested. Right: mean over all splits and seeds."
+            f"Softmax layer. Left: split {first.split}, seed {first.seed} {alone}; ring: the epoch that was tested. Right: "
+            "mean over all splits and seeds."
         )
     return _picture(name, title, caption, figure)
 
@@ -257,8 +258,8 @@ def _epochs(name: str, title: str, systems: Sequence[Entry]) -> Picture:
 def _run(findings: Findings) -> Section:
     facts = findings.facts
     text = [
-        f"Machine of the run: {facts.machine}, {facts.threads} threads. Tables in Markdown and CSV, and figures as SVG, are "
-        "in the folder of this page."
+        f"Machine of the run: {facts.machine}, {facts.threads} thread{'' if facts.threads == 1 else 's'}. Tables in "
+        "Markdown and CSV, and figures as SVG, are in the folder of this page."
     ]
     if facts.missing:
         text.append(f"Tasks without a result: {'; '.join(facts.missing)}.")

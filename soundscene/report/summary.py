@@ -76,7 +76,9 @@ def setting(facts: RunFacts, results: Sequence[SplitResult]) -> Setting:
     """
     data = f"{facts.corpus}, {facts.n_recordings} recordings, {facts.n_groups} groups, {len(facts.scenes)} scenes"
     seeds = ", ".join(str(seed) for seed in sorted({r.seed for r in results}))
-    return Setting(data, facts.splits_text, epoch_in_words(results), seeds, f"{facts.machine}, {facts.threads} threads")
+    return Setting(
+        data, facts.splits_text, epoch_in_words(results), seeds, f"{facts.machine}, {_count(facts.threads, 'thread')}"
+    )
 
 
 def epoch_in_words(results: Sequence[SplitResult]) -> str:
@@ -116,7 +118,7 @@ def lead(
     )
     score = (
         f"{main.label} predicts the right scene for {100 * interval.estimate:.1f} % of the test recordings "
-        f"(95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f}, over groups; all splits and seeds "
+        f"(95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f} %, over groups; all splits and seeds "
         "together). This system was not selected by its score."
     )
     if interval.low == interval.high:

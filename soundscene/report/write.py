@@ -21,6 +21,12 @@ from soundscene.scoring.intervals import Interval, mean_interval
 from soundscene.scoring.metrics import confusion
 from soundscene.texts import markdown
 
+_SHOWN = {  # columns of CSV that page and Markdown name otherwise: files keep the names that programs read
+    "answer": "prediction",
+    "answers": "predictions",
+    "% of the scene's answers": "% of the scene's recordings",
+}
+
 
 def write_report(
     facts: RunFacts, results: Sequence[SplitResult], out: Path, n: int = 10_000, safe_csv: bool = False
@@ -58,13 +64,14 @@ def write_report(
     tables = all_tables(results, entries, comparisons, stated, facts.litis, n, facts.head)
     tables |= {"seconds": duration_table(curves), "cost": cost_table(results, stated, facts.model_bytes)}
     tables = {name: replace(table, title=_headed(facts, table.title)) for name, table in tables.items()}
+    shown = {name: replace(table, columns=tuple(_SHOWN.get(c, c) for c in table.columns)) for name, table in tables.items()}
     contents = [
         replace(
             section,
             figures=tuple(replace(p, title=_headed(facts, p.title)) for p in section.figures),
             tables=tuple(replace(t, notes=tuple(n for n in t.notes if n != stated.line())) for t in section.tables),
         )
-        for section in sections(Findings(facts, results, entries, main, intervals, comparisons, tables, curves))
+        for section in sections(Findings(facts, results, entries, main, intervals, comparisons, shown, curves))
     ]
     title = _headed(facts, facts.title or f"Acoustic scenes: {facts.corpus}")
     interval = intervals[[c is main for c in entries].index(True)]
@@ -78,7 +85,7 @@ def write_report(
     content |= {f"figures/{picture.name}.svg": picture.svg + "\n" for section in contents for picture in section.figures}
     said = [advice.text, *([f"To train it: {advice.command}"] if advice.command else [])] if advice else []
     html = page(title, top, contents, warned, answer=(advice.text, advice.command) if advice else None, source=stated.line())
-    content |= {"tables.md": _markdown(title, [*warned, *said, *top], tables), "report.html": html}
+    content |= {"tables.md": _markdown(title, [*warned, *said, *top], shown), "report.html": html}
     for name, text in content.items():
         _write(out / name, text)
     return out / "report.html", advice, summary_table(chief)

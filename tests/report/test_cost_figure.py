@@ -31,6 +31,10 @@ def test_each_system_is_drawn_with_its_number_and_a_form_for_its_kind() -> None:
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     assert said[-4:] == ["1 ATT-CRNN-MEL", "2 YAMNET", "3 SPARSE-NMF", "4 HOG"]
     assert "matrix factorisations:" in said
+    figure.draw_without_rendering()
+    ticks = [label.get_text() for axis in figure.axes for label in axis.get_xticklabels(which="both")]
+    assert any(ticks)
+    assert all(not tick or float(tick) > 0 for tick in ticks)  # digits: the style shows no formulas
 
 
 def test_labels_stay_off_neighbouring_marks() -> None:
