@@ -64,7 +64,7 @@ def test_rows_are_kept_and_a_grown_folder_gets_only_new_ones(
     told = capfd.readouterr()
     assert told.out == ""
     summary, complaint = told.err.splitlines()
-    assert summary.startswith("rows: 4 rows, 1 unreadable, 2 shard(s), ")
+    assert summary.startswith("rows: 4 rows, 1 unreadable, 2 shards, ")
     assert complaint == "soundscene: 1 file(s) could not be used; the column error says why"
     with (out / "part-00000.csv").open() as file:
         assert next(csv.reader(file)) == list(columns(SCENES))

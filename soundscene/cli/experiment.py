@@ -140,7 +140,7 @@ def experiment(
     for note in notes if first else ():
         tell(note)
     options = RunOptions(workers, threads, device, precision, cluster, results, fabric)
-    with bar("reading audio", first) as reading, bar("trainings", first) as training:
+    with bar("reading audio", first, at_once=True) as reading, bar("trainings", first) as training:
         progress = ExperimentProgress(training, say if first else lambda line: None)
         callbacks = RunCallbacks(lambda name, done, n: reading(done, n, name), progress.start, progress.update)
         result = run_experiment(request, run, options, callbacks)
@@ -151,7 +151,9 @@ def experiment(
             tell(f"{run}: begun with front-end {result.plan.front_end} of an earlier soundscene, and continued with it")
         for name, why in result.failures.items():
             complain(f"{name}: {why}")
-        say(f"{run}: {result.n_done} of {result.n_asked} trainings have a result; soundscene report {run}")
+        say(
+            f"{run}: {result.n_done} of {result.n_asked} trainings have a result; tables and a page: soundscene report {run}"
+        )
     if result.failures:
         raise typer.Exit(FAILED)
 
@@ -176,9 +178,10 @@ def report(
     Tables are Markdown and CSV. The HTML page is self-contained.
     """
     require("report", "report")
-    from soundscene.report.run import report_on_run
+    with bar("writing the report", at_once=True):
+        from soundscene.report.run import report_on_run
 
-    result = report_on_run(run, folder, main, fuse or [], safe_csv, title)
+        result = report_on_run(run, folder, main, fuse or [], safe_csv, title)
     for note in result.notes:
         tell(note)
     if tables:
@@ -190,6 +193,6 @@ def report(
         print_table(fitted(names, result.summary.rows, width_of(sys.stdout), {"system": "right"}, names[2:]), sys.stdout)
     if result.advice:
         say(result.advice.text)
-        if result.advice.command:
-            out.print(show(result.advice.command))  # in one line, to be copied
+        if result.command:
+            out.print(show(result.command))  # in one line, to be copied
     say(f"{result.page}")

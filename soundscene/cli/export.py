@@ -7,7 +7,7 @@ import typer
 
 from soundscene.cli.models import check_model
 from soundscene.cli.options import AnyModelArgument
-from soundscene.cli.terminal import say, tell
+from soundscene.cli.terminal import bar, say, tell
 from soundscene.extras import require
 
 if TYPE_CHECKING:
@@ -52,10 +52,12 @@ def export(
     if model.suffix.lower() == ".onnx":
         raise typer.BadParameter(f"{model} is an exported file already; --format page makes a page of it")
     require("export", "torch", "onnx")
-    from soundscene.export.write import export_model
+    with bar("exporting", at_once=True):
+        from soundscene.export.write import export_model
 
-    exported = export_model(model, out, whole, int8, _sounds(model, sound or []) if check else [])
-    kind = f"{'a whole recording' if whole else 'blocks of samples and a state'} in, weights in {8 if int8 else 32} bits"
+        exported = export_model(model, out, whole, int8, _sounds(model, sound or []) if check else [])
+    takes = "a whole recording" if whole else "blocks of samples and a state"
+    kind = f"takes {takes}, weights in {8 if int8 else 32} bits"
     say(f"{exported.path}: {exported.size / 1000:,.0f} kB, {kind}")
     _say_parity(exported.path, exported.parity, int8)
 
@@ -69,7 +71,8 @@ def _export_page(model: Path, out: Path, int8: bool, sound: list[Path], check: b
     require_engine("export --format page")
     if exported_before and sound:
         raise typer.BadParameter("--sound is for a model file; this one is exported already")
-    page = export_page(model, out, int8, _sounds(model, sound) if check and not exported_before else [])
+    with bar("exporting", at_once=True):
+        page = export_page(model, out, int8, _sounds(model, sound) if check and not exported_before else [])
     say(f"{page.folder}: a page of {page.size / 1e6:,.1f} MB for any web server; try python -m http.server -d {page.folder}")
     if not exported_before:
         _say_parity(page.folder, page.parity, int8)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from soundscene.cli.tables import PredictionPrinter
     from soundscene.predictor import Predictor
 
-_DRAW_S, _LOG_S = 0.2, 60.0  # between two lines of progress, on a terminal and elsewhere
+_LOG_S = 60.0  # between two lines of progress where there is no terminal
 
 
 def predict(
@@ -64,7 +64,9 @@ def predict(
     head: HeadOption = None,
     segments: Annotated[
         bool,
-        typer.Option("--segments", help="Include the 2-second segments (csv, json, jsonl).", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--segments", help="Include the segments of each recording (csv, json, jsonl).", rich_help_panel=OUTPUT
+        ),
     ] = False,
     unknown: Annotated[
         bool, typer.Option("--unknown", help="Label out-of-distribution recordings as unknown.", rich_help_panel=OUTPUT)
@@ -231,9 +233,9 @@ def _write(
 
     search = FolderSearch()
     files, total = files_of(source, search)
-    predictor = _load_model(model, head, device)
-    config = BatchConfig.of_model(model, predictor, sink.form, sink.safe_csv)
     with _progress(total) as progress:
+        predictor = _load_model(model, head, device)
+        config = BatchConfig.of_model(model, predictor, sink.form, sink.safe_csv)
         stats = run_batch(predictor, config, files, sink.folder, sink.rows, workers, progress)
     _finish(stats, str(sink.folder), search)
 
@@ -244,10 +246,10 @@ def _write_on_cluster(source: Recordings, model: Path, head: Literal["svm", "sof
     from soundscene.batch.folder import BatchConfig
     from soundscene.batch.sources import count_sources, sources
 
-    predictor = _load_model(model, head)
-    config = BatchConfig.of_model(model, predictor, "parquet")
     total, search = count_sources(source.paths, source.list_from), FolderSearch()
     with _progress(total) as progress:
+        predictor = _load_model(model, head)
+        config = BatchConfig.of_model(model, predictor, "parquet")
         paths = sources(source.paths, source.list_from, search)
         stats = run_batch_on_cluster(model, config, paths, sink.place, sink.address, sink.rows, progress)
     _finish(stats, sink.place, search)
@@ -255,26 +257,26 @@ def _write_on_cluster(source: Recordings, model: Path, head: Literal["svm", "sof
 
 @contextmanager
 def _progress(total: int | None) -> "Iterator[Callable[[BatchStats], None]]":
-    """Progress on stderr: one line that changes on a terminal, a line a minute elsewhere."""
-    from soundscene.cli.progress import batch_line
+    """Progress on stderr: a bar on a terminal, a line a minute elsewhere.
 
-    every_s, last, width = _DRAW_S if err.is_terminal else _LOG_S, time.monotonic(), 0
+    Args:
+        total: Number of paths, where it is known.
+    """
+    from soundscene.cli.progress import batch_line, batch_note, time_left_s
 
-    def show(stats: "BatchStats") -> None:
-        nonlocal last, width
-        if time.monotonic() - last < every_s:
-            return
-        last = time.monotonic()
-        line = batch_line(stats, total)
-        sys.stderr.write(f"\r{line:<{width}}" if err.is_terminal else f"{line}\n")
-        sys.stderr.flush()
-        width = len(line)
+    last = time.monotonic()
 
-    try:
-        yield show
-    finally:
-        if width and err.is_terminal:
-            sys.stderr.write("\r" + " " * width + "\r")
+    def print_line(stats: "BatchStats") -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LOG_S:
+            last = time.monotonic()
+            err.print(batch_line(stats, total))
+
+    if not err.is_terminal:
+        yield print_line
+        return
+    with bar("predicting", at_once=True) as update:
+        yield lambda stats: update(stats.rows + stats.skipped, total, batch_note(stats, total), time_left_s(stats, total))
 
 
 def _finish(stats: "BatchStats", place: str, search: FolderSearch) -> None:

@@ -57,7 +57,7 @@ class TrainingProgress:
         if "validation_accuracy" in row:
             scores += f", validation {row['validation_accuracy']:.1%}"
         of_member = f"{member}, " if len(self._epochs) > 1 else ""
-        self._note = of_member + scores
+        self._note = scores + (f", {member}" if of_member else "")  # a narrow terminal cuts the end
         self._seconds.append(float(row["seconds"]))
         self._bar(done, self._total, self._note)
         if self._print_line:
@@ -81,9 +81,33 @@ def batch_line(stats: "BatchStats", total: int | None) -> str:
     if stats.rows and stats.seconds > 0:
         rate = stats.rows / stats.seconds
         parts.append(f"{rate:.3g} per second")
-        if total is not None:
-            parts.append(f"{clock(max(total - done, 0) / rate)} left")
+        if (left_s := time_left_s(stats, total)) is not None:
+            parts.append(f"{clock(left_s)} left")
     return ", ".join(parts)
+
+
+def time_left_s(stats: "BatchStats", total: int | None) -> float | None:
+    """Return the seconds that a batch still takes, by the rows of this run; None where that is not known.
+
+    Args:
+        stats: The batch so far.
+        total: As in `batch_line`.
+    """
+    if total is None or not stats.rows or stats.seconds <= 0:
+        return None
+    return max(total - stats.rows - stats.skipped, 0) * stats.seconds / stats.rows
+
+
+def batch_note(stats: "BatchStats", total: int | None) -> str:
+    """Describe of a batch what a bar does not show: its rate, and how many files are unreadable.
+
+    Args:
+        stats: The batch so far.
+        total: As in `batch_line`; without it, the bar has no count.
+    """
+    parts = [f"{stats.rows / stats.seconds:.3g} per second"] if stats.rows and stats.seconds > 0 else []
+    parts += [f"{stats.broken:,} unreadable"] if stats.broken else []
+    return ", ".join([*([] if total is not None else [f"{stats.rows + stats.skipped:,} recordings"]), *parts])
 
 
 def batch_summary(stats: "BatchStats", place: str) -> str:
@@ -94,7 +118,7 @@ def batch_summary(stats: "BatchStats", place: str) -> str:
         place: Where the rows are.
     """
     before = f"; {stats.skipped:,} were done before" if stats.skipped else ""
-    counts = f"{stats.rows:,} rows, {stats.broken:,} unreadable, {stats.shards:,} shard(s)"
+    counts = f"{stats.rows:,} rows, {stats.broken:,} unreadable, {stats.shards:,} shard{'s' if stats.shards != 1 else ''}"
     return f"{place}: {counts}, {stats.seconds:.1f} s{before}"
 
 
@@ -121,7 +145,9 @@ class ExperimentProgress:
             n_done: How many of them are finished.
         """
         self._done, self._total = n_done, n
-        self._print_line(f"{n} trainings, {n_done} of them already finished; {plan.threads} thread(s) each")
+        before = f", {n_done} of them already finished" if n_done else ""
+        self._print_line(f"{n} trainings{before}; {plan.threads} thread{'s' if plan.threads > 1 else ''} each")
+        self._bar(n_done, n)
 
     def update(self, task: "Task", event: "Event") -> None:
         """Show an epoch, the end or the failure of a training.
@@ -131,11 +157,11 @@ class ExperimentProgress:
             event: What happened.
         """
         if event.kind == "epoch":
-            self._epochs[task.name] = f"{task.system} {event.numbers['epoch']:.0f}"
+            self._epochs[task.name] = f"{task.system} epoch {event.numbers['epoch']:.0f}"
         else:
             self._epochs.pop(task.name, None)
             self._done += event.kind == "done"
-            scores = ", ".join(f"{head} {value:.3f}" for head, value in event.numbers.items() if head != "seconds")
-            result = event.text or f"recordings {scores}; {event.numbers.get('seconds', 0):.0f} s"
+            scores = ", ".join(f"{value:.1%} ({head})" for head, value in event.numbers.items() if head != "seconds")
+            result = event.text or f"accuracy {scores}; {event.numbers.get('seconds', 0):.1f} s"
             self._print_line(f"{time.strftime('%H:%M:%S')} {task.system}, {task.split}, seed {task.seed}: {result}")
         self._bar(self._done, self._total, ", ".join(list(self._epochs.values())[:2]))

@@ -24,7 +24,7 @@ err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=
 
 
 LINE_S = 60.0  # between two lines of progress where there is no terminal
-_REMEMBERED_S = 3600.0  # steps that the time left is computed from; rich's 30 s are less than an epoch may take
+_live: list[object] = []  # bars that are being drawn
 
 
 @contextmanager
@@ -39,31 +39,35 @@ def bar(what: str, shown: bool = True, at_once: bool = False) -> Iterator[Callab
         at_once: Whether the bar appears before the first call, as long as nobody knows how much there is to do.
 
     Yields:
-        A callable (done, total, note="").
+        A callable (done, total, note="", left_s=None), the last for time left that is known better than by the steps.
     """
     if not shown:
-        yield lambda done, total, note="": None
+        yield lambda done, total, note="", left_s=None: None
         return
     if not err.is_terminal:
         yield _progress_lines(what)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from soundscene.cli.bars import add_task, progress_bar
 
-    columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    texts = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
-    shown_bar = Progress(texts[0], *columns, texts[1], console=err, speed_estimate_period=_REMEMBERED_S)
+    shown_bar = progress_bar(err)
     task = None
 
-    def begin(total: int | float | None) -> "TaskID":
+    def begin(total: int | float | None, done: int | float = 0) -> "TaskID":
         shown_bar.start()
-        return shown_bar.add_task(what, total=total, note="")
+        _live.append(shown_bar)
+        return add_task(shown_bar, what, total, done)
 
-    def update(done: int | float, total: int | float, note: str = "") -> None:
+    def end() -> None:
+        shown_bar.stop()
+        if shown_bar in _live:
+            _live.remove(shown_bar)
+
+    def update(done: int | float, total: int | float | None, note: str = "", left_s: float | None = None) -> None:
         nonlocal task
-        task = begin(total) if task is None else task
-        shown_bar.update(task, completed=done, total=total, note=show(note))
-        if done >= total:
-            shown_bar.stop()
+        task = begin(total, done) if task is None else task
+        shown_bar.update(task, completed=done, total=total, note=show(note), left_s=left_s)
+        if total is not None and done >= total:
+            end()
 
     try:
         if at_once:
@@ -71,14 +75,14 @@ def bar(what: str, shown: bool = True, at_once: bool = False) -> Iterator[Callab
         yield update
     finally:
         if task is not None:
-            shown_bar.stop()
+            end()
 
 
 def _progress_lines(what: str) -> Callable[..., None]:
     """Return a callable that prints how far a long work is, at most once in `LINE_S`."""
     last = time.monotonic()
 
-    def update(done: int | float, total: int | float, note: str = "") -> None:
+    def update(done: int | float, total: int | float, note: str = "", left_s: float | None = None) -> None:
         nonlocal last
         if time.monotonic() - last >= LINE_S:
             last = time.monotonic()
@@ -88,8 +92,12 @@ def _progress_lines(what: str) -> Callable[..., None]:
 
 
 def say(text: str) -> None:
-    """Print a result on stdout, in one line; escapes in names are shown, not obeyed."""
-    out.print(wrapped(_one_line(text), out))
+    """Print a result on stdout, in one line; escapes in names are shown, not obeyed.
+
+    Where a bar is drawn on the same terminal, the line goes above it.
+    """
+    console = err if _live and out.is_terminal else out
+    console.print(wrapped(_one_line(text), console))
 
 
 def wrapped(text: str, console: Console, indent: int = 2) -> str:

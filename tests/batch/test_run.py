@@ -152,7 +152,7 @@ def test_progress_says_what_is_left_at_the_rate_of_this_run() -> None:
     assert batch_line(tally, 3500) == "1,500 of 3,500 recordings, 2 unreadable, 10 per second, 0:03:20 left"
     assert batch_line(tally, None) == "1,500 recordings, 2 unreadable, 10 per second"
     assert batch_line(BatchStats(), 10) == "0 of 10 recordings"
-    assert batch_summary(tally, "out") == "out: 500 rows, 2 unreadable, 1 shard(s), 50.0 s; 1,000 were done before"
+    assert batch_summary(tally, "out") == "out: 500 rows, 2 unreadable, 1 shard, 50.0 s; 1,000 were done before"
 
 
 @pytest.mark.parametrize(("anew", "message"), [(False, "cannot be read"), (True, r"its run\.json is gone, was the folder")])

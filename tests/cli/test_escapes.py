@@ -153,7 +153,7 @@ def test_a_folder_of_0_1_with_raw_escapes_is_finished(model: Path, sound: str, c
     shard.write_bytes(text.getvalue().encode())
     capfd.readouterr()
     assert run("predict", model, sound, "--out", "rows") == 0
-    assert "0 rows, 0 unreadable, 0 shard(s)" in capfd.readouterr().err
+    assert "0 rows, 0 unreadable, 0 shards" in capfd.readouterr().err
 
 
 def cells(text: str) -> Iterator[str]:
