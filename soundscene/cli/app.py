@@ -9,9 +9,10 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, NoReturn, cast
+from typing import Annotated, NoReturn, cast, get_args
 
 import typer
 
@@ -104,8 +105,20 @@ _COMMANDS = (
     backbone,
     demo,
 )
+
+
+def _name_no_type_of_flags(function: Callable[..., None]) -> None:
+    """Show no `<bool>` behind flags on help pages: they take no value."""
+    for annotation in function.__annotations__.values():
+        for option in getattr(annotation, "__metadata__", ()) if get_args(annotation)[:1] == (bool,) else ():
+            if option.metavar is None:
+                option.metavar = ""
+
+
+_name_no_type_of_flags(soundscene)
 for _command in _COMMANDS:  # paragraphs of docstrings are broken anew, in the width of the terminal
     _paragraphs = (_command.__doc__ or "").split("\n\n")
+    _name_no_type_of_flags(_command)
     app.command(help="\n\n".join(" ".join(text.split()) for text in _paragraphs))(_command)
 
 

@@ -89,7 +89,7 @@ def run_demo(
     except OSError as error:
         raise ManifestError(f"{folder}: cannot be created ({error.strerror}); choose another folder") from None
     recipe = (recipe or Recipe.small()).with_settings([f"training.seed={seed}"])
-    split = _corpus(corpus, folder, seed, out, n_per_scene)
+    split = _corpus(corpus, folder, seed, out, bar, n_per_scene)
     with bar("reading audio") as reading:
         hop = recipe.training.segment_hop_s
         training = read_corpus(split.train, recipe, hop, progress=reading)
@@ -115,7 +115,7 @@ def run_demo(
     return DemoResult(evaluations, models["att-crnn"], picture, seconds)
 
 
-def _corpus(corpus: Path | None, folder: Path, seed: int, out: Console, n_per_scene: int) -> Split:
+def _corpus(corpus: Path | None, folder: Path, seed: int, out: Console, bar: Bar, n_per_scene: int) -> Split:
     """Rendered recordings, or the user's, split by the fold column of a manifest.csv in the folder or by seeded folds."""
     if corpus is None:
         text = (
@@ -126,7 +126,9 @@ def _corpus(corpus: Path | None, folder: Path, seed: int, out: Console, n_per_sc
         rendered = folder / "rendered"
         if _is_rendered(rendered):
             shutil.rmtree(rendered)
-        return Manifest.read(render_corpus(rendered, n_per_scene, DURATION_S, seed)).split("fold", TEST_FOLD)
+        with bar("rendering") as rendering:
+            listed = render_corpus(rendered, n_per_scene, DURATION_S, seed, progress=rendering)
+        return Manifest.read(listed).split("fold", TEST_FOLD)
     listed = corpus / "manifest.csv"
     if listed.exists():
         manifest = Manifest.read(listed)

@@ -160,7 +160,9 @@ def _print(result: "Evaluation", head: "Head", parts: dict[str, list[str]], as_j
     print_table(score_table(result), sys.stdout)
     say(result.sentence(head))
     tables = [scene_table(result, head, width)]
-    tables += [part_table(result, head, column, values, width) for column, values in parts.items()]
+    for column, values in parts.items():
+        unit = ", Hz" if column in _RATES and all(map(str.isdigit, values)) else ""
+        tables.append(part_table(result, head, column + unit, values, width))
     for table in (*tables, *confusion_tables(result, head, width)):
         say("")
         print_table(table, sys.stdout)
@@ -191,8 +193,18 @@ def info(model: AnyModelArgument, as_json: JsonOption = False) -> None:
     members = {f"member {member.pop('name')}": member for member in facts.pop("members", [])}
     sections = members | {f"recipe.{name}": values for name, values in facts.pop("recipe").items()}
     for key, value in (facts | sections).items():
-        text = f"{key:<26}{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        shown = _rounded(value) if out.is_terminal else value  # programs get all digits
+        text = f"{key:<26}{value if isinstance(value, str) else json.dumps(shown, ensure_ascii=False)}"
         out.print(wrapped(show(" ".join(text.splitlines())), out, indent=26))
+
+
+def _rounded(value: Any) -> Any:
+    """Return a fact with numbers of four digits, which is what a person reads."""
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(part) for part in value]
+    return float(f"{value:.4g}") if isinstance(value, float) and math.isfinite(value) else value
 
 
 def _facts(model: Path) -> dict[str, Any]:

@@ -36,7 +36,9 @@ def scan(
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the folds.")] = 0,
     layout: Annotated[
         Layout | None,
-        typer.Option(metavar="NAME", help="Layout of a published corpus, see above. Default: found.", rich_help_panel=INPUT),
+        typer.Option(
+            metavar="NAME", help="Layout of a published corpus, see above. Default: recognised.", rich_help_panel=INPUT
+        ),
     ] = None,
     split_files: Annotated[
         Path | None,

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 from typing import Any, TextIO
 
 from rich.cells import cell_len
@@ -187,6 +188,15 @@ class PredictionPrinter:
             json.dump({"predictions": self._documents, "errors": list(errors)}, self._stream, indent=2)
             self._stream.write("\n")
         elif self._form == "table" and self._rows:
-            names, cuts = ("path", "scene", "probability", "next", "seconds"), _CUTS
-            names = ("model", *names) if self._with_model else names
-            print_table(fitted(names, self._rows, width_of(self._stream), cuts, ("probability", "seconds")), self._stream)
+            names, rows, width = ("path", "scene", "probability", "next", "seconds"), self._rows, width_of(self._stream)
+            if self._with_model:
+                names, rows = ("model", *names), _short_models(rows) if width < WIDE else rows
+            print_table(fitted(names, rows, width, _CUTS, ("probability", "seconds")), self._stream)
+
+
+def _short_models(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Name models by their stems, where those differ: in a narrow table the ends of all files would be the same."""
+    stems = {row[0]: PurePath(row[0]).stem for row in rows}
+    if len(set(stems.values())) < len(stems):
+        return list(rows)
+    return [(stems[row[0]], *row[1:]) for row in rows]

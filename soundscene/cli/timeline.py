@@ -33,6 +33,7 @@ _SUFFIXES: dict[TimelineForm, str] = {
     "labels": ".txt",
     "raven": ".selections.txt",
 }
+_OTHERS, _OTHERS_AND_CLOCK = 49, 60  # columns of a table that are not the name of the scene
 
 
 FormOption = Annotated[
@@ -264,7 +265,7 @@ def _write(line: "Timeline", form: TimelineForm, stream: Any, safe_csv: bool, hi
 
 def _print(line: "Timeline", form: TimelineForm, safe_csv: bool, high_hz: float, first: bool) -> None:
     from soundscene import timelines
-    from soundscene.cli.layout import print_table
+    from soundscene.cli.layout import print_table, width_of
     from soundscene.types import clock
 
     if form != "table":
@@ -274,7 +275,7 @@ def _print(line: "Timeline", form: TimelineForm, safe_csv: bool, high_hz: float,
         return
     began = "" if line.started is None else f", began {line.started.isoformat(' ', 'seconds')}"
     say(f"{line.source}, {clock(line.duration_s)}{began}")
-    print_table(_table(timelines.rows(line), line.started is not None), sys.stdout)
+    print_table(_table(timelines.rows(line), line.started is not None, width_of(sys.stdout)), sys.stdout)
 
 
 def _print_shares(lines: "Sequence[Timeline]", n: int) -> None:
@@ -317,19 +318,27 @@ def _write_all(lines: "Sequence[Timeline]", place: str | None, parquet: Path | N
     err.print(show(f"{place}: {len(lines):,} recording{'s' if len(lines) != 1 else ''}"))
 
 
-def _table(rows: Iterable[dict[str, Any]], wall: bool) -> "Table":
-    """A row per span; times of the day where they are known."""
+def _table(rows: Iterable[dict[str, Any]], wall: bool, width: int) -> "Table":
+    """A row per span; times of the day where they are known. Long names of scenes are shortened."""
     from rich.box import SIMPLE
     from rich.table import Table
 
+    from soundscene.cli.layout import shortened
     from soundscene.types import clock
 
+    room = max(width - (_OTHERS_AND_CLOCK if wall else _OTHERS), 12)
     table = Table(box=SIMPLE)
     for name in (*(("clock",) if wall else ()), "from", "to", "scene", "probability", "change"):
-        table.add_column(name, justify="left" if name == "scene" else "right", no_wrap=name != "scene")
+        table.add_column(name, justify="left" if name == "scene" else "right", no_wrap=True)
     for row in rows:
         change = "" if row["change_probability"] is None else f"{row['change_probability']:.2f}"
         times = ((row["start_time"] or "").partition("T")[2][:8],) if wall else ()
-        span = (clock(row["start_s"]), clock(row["end_s"]), show(row["scene"]), f"{row['probability']:.2f}", change)
+        span = (
+            clock(row["start_s"]),
+            clock(row["end_s"]),
+            shortened(show(row["scene"]), room, "right"),
+            f"{row['probability']:.2f}",
+            change,
+        )
         table.add_row(*times, *span)
     return table

@@ -96,7 +96,7 @@ def train(
 ) -> None:
     """Train a model from a manifest. Rerun to resume.
 
-    With --systems att-crnn-mel,att-crnn-gammatone the model fuses several networks. With yamnet it stands on a
+    With --systems att-crnn-mel,att-crnn-gammatone the model fuses several networks. With yamnet it uses a
     pretrained one.
     """
     require("train", "train")

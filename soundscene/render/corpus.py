@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,14 @@ def _through_room_and_device(take: Take, samples: Samples) -> Samples:
     return np.asarray(fft.irfft(spectrum, n_fft))[: take.n_samples]
 
 
-def render_corpus(folder: Path, n_per_scene: int, duration_s: float, seed: int, sample_rate: int = 22050) -> Path:
+def render_corpus(
+    folder: Path,
+    n_per_scene: int,
+    duration_s: float,
+    seed: int,
+    sample_rate: int = 22050,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
     """Render a corpus as 16-bit WAV with its manifest, and return the path of the manifest.
 
     The manifest has the columns path, scene, group and fold. Each recording is its own group, and the folds 1 to 5 alternate
@@ -99,6 +107,7 @@ def render_corpus(folder: Path, n_per_scene: int, duration_s: float, seed: int, 
         duration_s: Of each recording, s.
         seed: Not negative; the same seed gives the same bytes.
         sample_rate: Hz.
+        progress: Called with recordings done and recordings in all.
 
     Raises:
         ManifestError: The folder is in use.
@@ -122,6 +131,8 @@ def render_corpus(folder: Path, n_per_scene: int, duration_s: float, seed: int, 
                 wavfile.write(unfinished / path, sample_rate, _to_int16(samples))
                 columns = {"group": name, "fold": str(1 + number % N_FOLDS)}
                 recordings.append(Recording(unfinished / path, scene, name, columns=columns))
+                if progress:
+                    progress(len(recordings), len(SCENES) * n_per_scene)
         Manifest(unfinished / "manifest.csv", tuple(recordings)).write(unfinished / "manifest.csv")
         unfinished.chmod(0o755)  # mkdtemp makes private folders
         if folder.exists():

@@ -118,7 +118,7 @@ def test_groups_of_a_manifest_without_folds_are_kept_together(own: Path) -> None
     names = [f"{scene}/{n}.wav,{scene},{scene} {n // 3}" for scene in SCENES for n in range(5)]
     (own / "manifest.csv").write_text("\n".join(["path,scene,group", *names]))
     stream = io.StringIO()
-    split = demo._corpus(own, own, 0, Console(file=stream, width=300), 0)
+    split = demo._corpus(own, own, 0, Console(file=stream, width=300), bar, 0)
     assert "note: 2 folds instead of 5: " in stream.getvalue()
     assert not {r.group for r in split.train} & {r.group for r in split.test}
     assert {r.scene for r in split.train} == {r.scene for r in split.test} == set(SCENES)

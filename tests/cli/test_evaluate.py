@@ -23,7 +23,7 @@ def test_scores_by_column_predictions_and_confusions(
     assert run("evaluate", model, manifest, "--test", "fold=1", "--by", "rate", "--by", "fold", *files) == 0
     told = capfd.readouterr().out
     assert max(map(len, told.splitlines())) <= 80
-    assert "accuracy by rate, svm" in told
+    assert "accuracy by rate, Hz, svm" in told
     assert "22050" in told  # of the files, without a column
     for scene in SCENES:
         assert any(line.split()[:2] == [scene, "1"] for line in told.splitlines())  # precision, recall and F1

@@ -83,6 +83,12 @@ def test_no_choice_is_broken_inside_a_word(command: str, page) -> None:
     assert all(choice.endswith(">") for choice in re.findall(r"<[a-z]\S*", page(command, "--help")))
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_flags_take_no_value(command: str, page) -> None:
+    lines = [line for line in page(command, "--help").splitlines() if "<bool>" in line]
+    assert all("--help" in line for line in lines)  # which is the parser's
+
+
 def test_values_with_brackets_are_shown_whole(page) -> None:
     text = " ".join(page("experiment", "--help").split())
     assert "random=N[,train=0.8], the last two with [,seed=N]" in text

@@ -8,12 +8,14 @@ import pytest
 from rich.console import Console
 
 from soundscene.cli.layout import fitted, print_table, shortened, width_of
-from soundscene.cli.tables import confusion_tables, part_table, scene_table, score_table
+from soundscene.cli.tables import _short_models, confusion_tables, part_table, scene_table, score_table
 from soundscene.cli.terminal import wrapped
+from soundscene.cli.timeline import _table
 from soundscene.pipeline import as_dict
 from soundscene.scoring.evaluation import Evaluation, HeadScores
 from soundscene.scoring.metrics import evaluate
 from soundscene.types import Recording
+from tests.support.command_line import run
 
 ROWS = [(f"/home/me/recordings/2026/{n}/street corner.wav", "quiet street", "busy street 0.21") for n in range(3)]
 NAMES = ("path", "scene", "next")
@@ -93,3 +95,43 @@ def test_notes_are_broken_between_words_on_a_terminal_only() -> None:
     broken = wrapped(note, terminal).splitlines()
     assert " ".join(" ".join(broken).split()) == note
     assert max(len(line) for line in broken if "/" not in line) <= 40
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_tables_of_numbers_fit_and_keep_all_digits(
+    model: Path, width: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run("budget", model) == 0
+    table = capfd.readouterr().out.partition("weights in 32 bits")[0].splitlines()
+    assert max(map(len, table)) <= width
+    assert "…" not in "".join(table)
+    numbers = tuple(f"{10 ** (6 + n):,}" for n in range(3))
+    drawn = lines(fitted(("layer", "a\nb", "c", "d"), [("x" * 90, *numbers)], width, {"layer": "left"}), width)
+    assert all(number in drawn[-1] for number in numbers)
+    assert max(map(len, drawn)) <= width
+
+
+def test_models_of_a_narrow_table_are_told_apart() -> None:
+    rows = [("runs/one.safetensors", "a.wav"), ("runs/two.safetensors", "a.wav")]
+    assert [row[0] for row in _short_models(rows)] == ["one", "two"]
+    same = [("a/one.safetensors", "a.wav"), ("b/one.safetensors", "a.wav")]
+    assert _short_models(same) == same
+
+
+def test_a_long_scene_of_a_timeline_is_shortened_and_its_numbers_are_whole() -> None:
+    row = {"start_s": 0.0, "end_s": 36000.0, "scene": "s" * 90, "probability": 0.5, "change_probability": 0.25}
+    for wall, times in ((False, {}), (True, {"start_time": "2026-05-03T14:00:00"})):
+        drawn = lines(_table([row | times], wall, 80), 80)
+        assert max(map(len, drawn)) <= 80
+        assert drawn[3].split()[-3:] == [drawn[3].split()[-3], "0.50", "0.25"]
+        assert "10:00:00" in drawn[3]
+        assert len(drawn[3].split()[-3]) >= 20
+
+
+def test_rates_have_a_unit(
+    model: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("evaluate", model, manifest, "--by", "rate") == 0
+    assert "accuracy by rate, Hz" in capfd.readouterr().out
