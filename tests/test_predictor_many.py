@@ -122,7 +122,8 @@ BAD: list[tuple[list[str], str]] = [
     (["rec", "--out", "s3://b/o"], "s3://b/o: results are written to a folder; other places need --cluster"),
     (["s3://b/rec", "--out", "o"], "s3://b/rec: files elsewhere than on this machine need --cluster"),
     (["rec/*.mp3", "--out", "o"], "rec/*.mp3: no file matches this glob, and none has this name"),
-    (["rec", "--out", "rec/bad.wav"], "rec/bad.wav: cannot be written (File exists)"),
+    (["rec", "--out", "rec/bad.wav"], "--out rec/bad.wav: one file ends in .csv, .jsonl, .parquet, not in .wav; a name "),
+    (["rec", "--out", "taken"], "taken: cannot be written (File exists)"),
     (["--from", "gone.txt", "--out", "o"], "gone.txt: the list cannot be read (No such file or directory)"),
 ]
 
@@ -131,6 +132,7 @@ BAD: list[tuple[list[str], str]] = [
 def test_what_cannot_be_is_one_line(
     model: Path, sounds: Path, capfd: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
+    Path("taken").touch()
     assert run("predict", model, *words) == 2
     told = capfd.readouterr()
     assert told.out == ""

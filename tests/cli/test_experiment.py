@@ -59,7 +59,7 @@ def test_a_rerun_does_nothing_and_says_so(study: Path, manifest: Path, capfd: py
     told = capfd.readouterr()
     assert told.out.splitlines() == [
         "2 trainings, 2 of them already finished; 1 thread each",
-        f"{study}: 2 of 2 trainings have a result; soundscene report {study}",
+        f"{study}: 2 of 2 trainings have a result; tables and a page: soundscene report {study}",
     ]
     assert told.err.startswith("note: the manifest has no column 'group'")
 
