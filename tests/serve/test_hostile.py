@@ -1,5 +1,6 @@
 """Hostile and unlucky clients: each gets a status and one sentence, and leaves nothing behind."""
 
+import contextlib
 import io
 import json
 import socket
@@ -167,6 +168,29 @@ def test_bodies_that_stall_or_drip(server: Running) -> None:
         assert (status, one_sentence(found).startswith("the body came too slowly: ")) == (408, True)
     status, found = raw(server.port, [CHUNKED, *(chunk(b"a") for _ in range(12))], 0.1)
     assert (status, one_sentence(found).startswith("the body came too slowly: ")) == (408, True)
+
+
+def test_a_client_that_reads_nothing_is_cut_off(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks again and again, and leaves every response unread until the buffers are full; others are served meanwhile."""
+    monkeypatch.setattr("soundscene.serve.server._STALLED_S", 0.5)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.settimeout(5)
+        sent = 0
+        with contextlib.suppress(OSError):
+            for sent in range(2000):
+                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n")
+                if sent % 500 == 0:
+                    assert ask(server.port, "/healthz")[0] == 200
+        time.sleep(1.5)
+        received = bytearray()
+        with contextlib.suppress(OSError):  # the reset, where it comes before the end
+            while piece := connection.recv(1 << 20):
+                received += piece
+    n_whole = received.count(b"HTTP/1.1 200 OK")
+    assert 0 < n_whole < sent
+    assert ask(server.port, "/healthz")[0] == 200
 
 
 def test_paths_in_names_are_names(server: Running) -> None:
