@@ -25,6 +25,7 @@ LEAKAGE = "LEAKAGE BY DESIGN"
 """Heads every table and page of such an experiment."""
 
 GAP = 0.5  # of a segment, between the two excerpts that are cut from one recording
+SHORT, SILENT = "too short to cut", "of which one excerpt would be digital silence"
 _TEXT = "one excerpt of each group trains, another of the same group is tested, then the other way round"
 
 
@@ -47,7 +48,7 @@ def same_recording(manifest: Manifest, folder: Path, audio: AudioRecipe, skip_br
     """Split a corpus so that each recording is tested by a system that has heard another excerpt of it.
 
     A group with several recordings of a scene gives the first two, in natural order of their paths. That of one recording is
-    cut into two excerpts with half a segment between them, where each holds a segment; otherwise it is left out.
+    cut into two excerpts with half a segment between them, where each holds a segment and sound; otherwise it is left out.
 
     Args:
         manifest: Recordings with groups.
@@ -60,7 +61,8 @@ def same_recording(manifest: Manifest, folder: Path, audio: AudioRecipe, skip_br
         AudioError: A recording that is to be cut cannot be read, or an excerpt not be written.
     """
     pairs: list[tuple[Recording, Recording]] = []
-    n_cut, short, broken = 0, 0, []
+    left_out = {SHORT: 0, SILENT: 0}
+    n_cut, broken = 0, []
     for rows in _by_group(manifest.recordings):
         if len(rows) > 1:
             pairs.append((rows[0], rows[1]))
@@ -72,8 +74,10 @@ def same_recording(manifest: Manifest, folder: Path, audio: AudioRecipe, skip_br
                 raise
             broken.append(str(error))
             continue
-        n_cut, short = n_cut + (cut is not None), short + (cut is None)
-        if cut is not None:
+        if isinstance(cut, str):
+            left_out[cut] += 1
+        else:
+            n_cut += 1
             pairs.append(cut)
     if len({first.scene for first, _ in pairs}) < 2:
         raise ManifestError(
@@ -83,8 +87,7 @@ def same_recording(manifest: Manifest, folder: Path, audio: AudioRecipe, skip_br
     first, second = (tuple(side) for side in zip(*pairs, strict=True))
     splits = {"second excerpts tested": Split(first, second), "first excerpts tested": Split(second, first)}
     notes = [f"{len(pairs)} groups: {len(pairs) - n_cut} with two excerpts, {n_cut} cut from one recording"]
-    if short:
-        notes.append(f"{short} groups left out: one recording, too short to cut")
+    notes += [f"{n} groups left out: one recording, {why}" for why, n in left_out.items() if n]
     notes += [f"left out: {reason}" for reason in broken]
     return Diagnosis((*first, *second), Design(splits, "once", _TEXT), tuple(notes))
 
@@ -97,17 +100,20 @@ def _by_group(recordings: Sequence[Recording]) -> list[list[Recording]]:
     return list(rows.values())
 
 
-def _cut(recording: Recording, folder: Path, audio: AudioRecipe) -> tuple[Recording, Recording] | None:
-    """Cut two excerpts of equal length, from the start and the end; None where they would be shorter than a segment."""
+def _cut(recording: Recording, folder: Path, audio: AudioRecipe) -> tuple[Recording, Recording] | str:
+    """Cut two excerpts of equal length, from the start and the end; or say why there are none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AudioWarning)  # they are given when the excerpts are used
         samples = read_samples(recording.path, audio)
     length = (len(samples) - round(GAP * audio.segment_samples)) // 2
     if length < audio.segment_samples:
-        return None
+        return SHORT
+    halves = samples[:length], samples[-length:]
+    if not all(half.any() for half in halves):  # a clip that was filled up with zeros
+        return SILENT
     name = hashlib.sha256(str(recording.path).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     parts = []
-    for number, part in enumerate((samples[:length], samples[-length:]), 1):
+    for number, part in enumerate(halves, 1):
         path = folder / f"{name}-{number}.wav"
         _write(path, part, audio.sample_rate)
         parts.append(replace(recording, path=path))

@@ -58,6 +58,19 @@ def test_each_group_is_heard_and_tested_in_both_directions(manifest: Path, tmp_p
     np.testing.assert_array_equal(end, whole[-len(end) :])
 
 
+def test_a_clip_filled_up_with_zeros_is_left_out(manifest: Path, tmp_path: Path) -> None:
+    """As in ESC-50: its second excerpt would be digital silence, which no experiment takes."""
+    x = np.zeros(round(PLENTY * RATE), np.float32)
+    x[: RATE // 2] = 0.1 * np.random.default_rng(1).standard_normal(RATE // 2)
+    wavfile.write(manifest.parent / "padded.wav", RATE, x)
+    listed = tmp_path / "manifest.csv"
+    rows = [f"{manifest.parent}/{row}" for row in manifest.read_text().splitlines()[1:]]
+    listed.write_text("\n".join(["path,scene,group", *rows, f"{manifest.parent / 'padded.wav'},hall,padded"]) + "\n")
+    found = same_recording(Manifest.read(listed), tmp_path / "cut", TINY.audio)
+    assert "padded" not in {r.group for r in found.recordings}
+    assert found.notes[-1] == "1 groups left out: one recording, of which one excerpt would be digital silence"
+
+
 def test_what_cannot_be_split_so_is_refused(manifest: Path, tmp_path: Path) -> None:
     whole = Manifest.read(manifest)
     lone = replace(whole, recordings=tuple(r for r in whole.recordings if r.group.endswith("5")))
