@@ -189,8 +189,8 @@ def report(
     else:
         from soundscene.cli.layout import fitted, print_table, width_of
 
-        names = result.summary.columns
-        print_table(fitted(names, result.summary.rows, width_of(sys.stdout), {"system": "right"}, names[2:]), sys.stdout)
+        names, rows, title = result.summary.columns, result.summary.rows, result.summary.title
+        print_table(fitted(names, rows, width_of(sys.stdout), {"system": "right"}, names[2:], title), sys.stdout)
     if result.advice:
         say(result.advice.text)
         if result.command:

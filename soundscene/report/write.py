@@ -88,7 +88,8 @@ def write_report(
     content |= {"tables.md": _markdown(title, [*warned, *said, *top], shown), "report.html": html}
     for name, text in content.items():
         _write(out / name, text)
-    return out / "report.html", advice, summary_table(chief)
+    summary = summary_table(chief)
+    return out / "report.html", advice, replace(summary, title=_headed(facts, summary.title))
 
 
 def summary_table(chief: Sequence[tuple[Entry, Interval]]) -> Table:

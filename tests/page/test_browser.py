@@ -113,9 +113,9 @@ def test_every_kind_of_file_and_what_is_none(site: Path, url: str, sounds: dict[
         page.locator("#recordings button", has_text="low.wav").click()
         assert "Sampled at 8000 Hz" in page.locator("#notes").inner_text()
     predictor = load(model)
-    for name in ("walk", "stereo", "flac"):
+    for name, most in (("walk", CLOSE), ("stereo", CLOSE), ("flac", 2e-6)):  # FLAC: what Chromium bends is undone
         path = sounds[name]
-        assert differ(found[path.name], predictor.predict(path, warn=False).to_dict(True)) < CLOSE, name
+        assert differ(found[path.name], predictor.predict(path, warn=False).to_dict(True)) < most, name
     low = predictor.predict(sounds["low"], warn=False).to_dict(True)
     assert differ(found["low.wav"], low) < 0.02  # another resampler
     assert "digital silence" in found["silence.wav"]["error"]

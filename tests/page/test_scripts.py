@@ -257,3 +257,20 @@ def test_a_recordings_posterior_is_fused_as_in_the_package() -> None:
     code = "console.log(JSON.stringify([...fuse(given.map(r => Float64Array.from(r)), 5, 1.7)]));"
     found = run_script(code, rows.tolist(), numbers="fuse")
     np.testing.assert_allclose(found, np.exp(temper(product(rows), 1.7)), atol=1e-12)
+
+
+def test_flac_of_16_bits_is_read_as_elsewhere(tmp_path: Path) -> None:
+    """Chromium divides positive samples by 32767; samples that it does not bend stay as they are."""
+    import soundfile
+
+    for subtype, bits in (("PCM_S8", 8), ("PCM_16", 16), ("PCM_24", 24)):
+        soundfile.write(tmp_path / f"{bits}.flac", NOISE[0], RATE, subtype=subtype)
+        header = [*(tmp_path / f"{bits}.flac").read_bytes()[:200]]
+        assert run_script("console.log(flacBits(Uint8Array.from(given).buffer));", header, wav="flacBits") == bits
+    levels = np.arange(-32768, 32768, 7, dtype=np.float64)
+    right = (levels / 32768).astype(np.float32)
+    bent = np.where(levels > 0, levels / 32767, levels / 32768).astype(np.float32)
+    for number, sound in enumerate((bent, right)):
+        code = "const x = floats(given); unbend(x); console.log(JSON.stringify([...x]));"
+        found = run_script(code, as_file(tmp_path, str(number), sound), decode="unbend")
+        np.testing.assert_array_equal(np.array(found, np.float32), right)

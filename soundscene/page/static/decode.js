@@ -1,6 +1,6 @@
 // Files that the browser decodes: anything but WAV.
 
-import { statedRate } from "./wav.js";
+import { flacBits, statedRate } from "./wav.js";
 
 const LONGEST_DECODED_S = 3600; // of a compressed file, which the browser decodes at once into memory
 
@@ -14,6 +14,7 @@ export async function decodeFile(file, modelRate) {
   const content = await file.arrayBuffer();
   if (!content.byteLength) throw new Error("is empty; was the copy interrupted?");
   const rate = statedRate(content) ?? modelRate;
+  const bits = flacBits(content);
   let decoded;
   try {
     decoded = await new OfflineAudioContext(1, 1, rate).decodeAudioData(content);
@@ -21,7 +22,18 @@ export async function decodeFile(file, modelRate) {
     throw new Error("is no sound that this browser can decode; WAV, FLAC, MP3, OGG and M4A are usual");
   }
   const channels = Array.from({ length: decoded.numberOfChannels }, (_, i) => decoded.getChannelData(i).slice());
+  if (bits > 0 && bits <= 16) channels.forEach(unbend);
   return { rate: decoded.sampleRate, channels };
+}
+
+/**
+ * Chromium divides positive samples of 16 bits by 32767 and negative ones by 32768. That bends loud sound by -96 dB, which
+ * shows in bands that are quiet beside others. Samples that are divided by 32768 already stay as they are.
+ */
+export function unbend(samples) {
+  const bent = (x) => Math.abs(x * 32767 - Math.round(x * 32767)) < 0.01;
+  if (!samples.every((x) => x <= 0 || bent(x))) return;
+  for (let i = 0; i < samples.length; i++) if (samples[i] > 0) samples[i] = Math.round(samples[i] * 32767) / 32768;
 }
 
 /** Seconds as the player reads them, without decoding; 0 where it cannot tell. */

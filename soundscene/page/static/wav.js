@@ -94,6 +94,12 @@ export function wavHeader(rate, frames) {
   return view.buffer;
 }
 
+/** Bits of a sample of a FLAC; 0 for other files. */
+export function flacBits(buffer) {
+  const bytes = new Uint8Array(buffer);
+  return bytes.length > 42 && tag(new DataView(buffer), 0) === "fLaC" ? (((bytes[20] & 1) << 4) | (bytes[21] >> 4)) + 1 : 0;
+}
+
 /** The sample rate that the header of a compressed file states, so that the browser need not change it; null if unknown. */
 export function statedRate(buffer) {
   const bytes = new Uint8Array(buffer);
