@@ -116,7 +116,7 @@ def test_notes_and_refusals_are_those_of_the_package(usual: TrainingRange | None
 
 def test_another_rate_is_soxrs_and_does_not_depend_on_blocks(tmp_path: Path) -> None:
     """Tones below the edge survive, what is above vanishes, and samples are those of soxr."""
-    for rate in (8000, 48000, 44056):
+    for rate, most in ((8000, 2e-4), (48000, 2e-4), (44056, 2e-4), (44100, 5e-7), (88200, 5e-7)):
         t = np.arange(2 * rate) / rate
         sound = (0.3 * np.sin(2 * np.pi * 440 * t) + 0.3 * np.sin(2 * np.pi * 3400 * t)).astype(np.float32)
         above = np.sin(2 * np.pi * 12000 * t).astype(np.float32) if rate > 24000 else np.zeros_like(sound)
@@ -134,7 +134,7 @@ def test_another_rate_is_soxrs_and_does_not_depend_on_blocks(tmp_path: Path) -> 
         expected = np.asarray(soxr.resample(sound, rate, RATE, "HQ"))
         assert len(whole) == len(expected)
         inner = slice(500, -500)
-        np.testing.assert_allclose(np.array(whole)[inner], expected[inner], atol=2e-4)
+        np.testing.assert_allclose(np.array(whole)[inner], expected[inner], atol=most)
         assert np.abs(gone[inner]).max() < 2e-5
 
 
