@@ -111,7 +111,7 @@ def families(finished: Sequence[Finished]) -> tuple[list[Comparison], list[Compa
 def arms_figure(finished: Sequence[Finished]) -> Figure:
     """Draw segment accuracy (SVM) of every arm: a panel a corpus, a disc for heard recordings, a ring for unseen ones."""
     corpora = list(dict.fromkeys(study.plan.corpus for study in finished))
-    figure = Figure(figsize=(7.5, 3.2), layout="constrained")
+    figure = Figure(figsize=(7.5, 3.5), layout="constrained")
     panels = figure.subplots(1, max(len(corpora), 1), sharey=True, squeeze=False)[0]
     names = [name for name in ARMS if any(name in study.arms for study in finished)]
     for panel, corpus in zip(panels, corpora, strict=False):
@@ -128,6 +128,12 @@ def arms_figure(finished: Sequence[Finished]) -> Figure:
         panel.set(title=corpus, xlabel="segment accuracy, %")
     panels[0].set_yticks(range(len(names)), [ARMS[name] for name in names])
     panels[0].invert_yaxis()
+    for face, label in (
+        ("black", f"another excerpt of the recording was trained on: {LEAKAGE}"),
+        ("white", "unseen recordings"),
+    ):
+        panels[0].plot([], [], "o-", color="black", markerfacecolor=face, markersize=5, linewidth=1, label=label)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
