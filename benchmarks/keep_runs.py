@@ -1,7 +1,7 @@
 """Keep finished results of experiments in the repository, so that another machine goes on with them.
 
-    python -m benchmarks.keep_runs pack RUNS --corpora CORPORA --out docs/results/runs/NAME.tar.xz
-    python -m benchmarks.keep_runs unpack docs/results/runs/NAME.tar.xz --corpora CORPORA --out RUNS
+    python -m benchmarks.keep_runs pack RUNS --corpora CORPORA --out docs/results/kept/NAME.tar.xz
+    python -m benchmarks.keep_runs unpack docs/results/kept/NAME.tar.xz --corpora CORPORA --out RUNS
 
 RUNS is a run folder, or holds run folders. Kept are plans and results, without embeddings, which only the table of
 separation reads. After `unpack`, the same `soundscene experiment` computes what is missing, and `report` reads the rest.

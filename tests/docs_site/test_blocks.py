@@ -31,7 +31,7 @@ NOT_RUN: dict[tuple[str, str], tuple[int, str]] = {
     ("docs/explanation/method.md", "math"): (5, "equations"),
     ("docs/LOG.md", ""): (5, MEASURED),
     ("docs/results/parity.md", ""): (2, MEASURED),
-    ("docs/results/runs/README.md", ""): (1, MEASURED),
+    ("docs/results/kept/README.md", ""): (1, MEASURED),
     ("docs/results/robust/README.md", ""): (1, MEASURED),
     ("docs/results/transfer/README.md", ""): (1, MEASURED),
     ("docs/decisions/0003-attention-scale.md", ""): (1, MEASURED),
