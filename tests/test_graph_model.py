@@ -161,7 +161,7 @@ def test_an_earlier_front_end_is_refused(exported: Path) -> None:
 def test_the_command_exports(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out, wav = tmp_path / "a.onnx", write_wav(tmp_path / "a.wav", SOUND, RATE)
     assert run("export", model, "--out", out, "--whole", "--sound", wav) == 0
-    assert "a whole recording in, weights in 32 bits\n11 sounds, " in capfd.readouterr().out
+    assert "takes a whole recording, weights in 32 bits\n11 sounds, " in capfd.readouterr().out
     assert run("export", model, "--out", out, "--int8", "--no-check") == 0
     told = capfd.readouterr()
     assert "weights in 8 bits" in told.out

@@ -8,6 +8,7 @@ from pathlib import Path
 PROGRAM = """
 import os, signal, sys, time, warnings
 from multiprocessing import resource_tracker
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would the tracker
 if sys.argv[1] == "ours":
     from soundscene.processes import server_context
     server_context()

@@ -48,7 +48,8 @@ def test_a_recording_as_svg_says_what_every_axis_is(sound: Path, tmp_path: Path)
     out = tmp_path / "a.svg"
     view, notes = explain_recording(bundle, sound, out, most=3)
     words = texts_of(out.read_text())
-    assert f"costs $5_$x.wav: {view.scenes[view.predicted]} {view.fused[-1, view.predicted]:.2f}" in words.replace("\n", " ")
+    headline = f"costs $5_$x.wav: {view.scenes[view.predicted]}, probability {view.fused[-1, view.predicted]:.2f}"
+    assert headline in words.replace("\n", " ")
     for scene in bundle.scenes:
         assert scene in words  # never cut
     for phrase in (
