@@ -9,6 +9,7 @@ import torch
 
 from soundscene.pipeline import train_on_manifest
 from tests.support.budget import cpu_s
+from tests.support.hub_server import Hub, hub_server
 from tests.support.shared import once
 from tests.support.tiny import TINY, write_corpus
 
@@ -166,3 +167,22 @@ def _refuse_skip(report: pytest.TestReport | pytest.CollectReport, config: pytes
     if config.getoption("--strict-skips") and name not in allowed and name.partition("::")[0] not in allowed:
         report.outcome = "failed"
         report.longrepr = f"skipped, and not in tests/allowed_skips.txt: {report.longrepr}"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A stand-in that huggingface_hub takes for the Hub, and an empty cache."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    with hub_server() as running:
+        monkeypatch.setattr(constants, "ENDPOINT", running.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        yield running

@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import huggingface_hub
 import pytest
 import typer
 from huggingface_hub import constants
-from huggingface_hub.utils import disable_progress_bars
 
 import soundscene
 from soundscene.bundle import load_model, save_model
@@ -20,7 +18,7 @@ from soundscene.cli.app import app
 from soundscene.errors import BundleError
 from soundscene.hub import HubReference, check_repo, is_reference, local_model
 from tests.support.command_line import run
-from tests.support.hub_server import Hub, hub_server
+from tests.support.hub_server import Hub
 from tests.support.tiny import blank_bundle, recording, write
 
 
@@ -35,22 +33,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("sound") / "a.wav", recording("rain", 2.2, 1))
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A stand-in that huggingface_hub takes for the Hub, and an empty cache."""
-    disable_progress_bars()
-    with hub_server() as running:
-        monkeypatch.setattr(constants, "ENDPOINT", running.url)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", "hf_test")
-        yield running
 
 
 def sha256(path: Path) -> str:

@@ -6,14 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
 from huggingface_hub import constants
-from huggingface_hub.utils import disable_progress_bars
 
 import soundscene
 from soundscene import hub as hub_module
@@ -25,8 +23,8 @@ from soundscene.hub import local_model
 from soundscene.model_card import CardFacts, PushedFile, model_card
 from soundscene.model_facts import model_facts
 from tests.support.command_line import run
-from tests.support.hub_server import Hub, hub_server
-from tests.support.installed import absent, run_installed
+from tests.support.hub_server import Hub
+from tests.support.installed import HIDE, absent, run_installed
 from tests.support.tiny import blank_bundle, recording, write
 from tests.support.yamnet import beside
 
@@ -43,22 +41,6 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("other") / "other.safetensors"
     save_model(blank_bundle(seed=5), path)
     return path
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A stand-in that huggingface_hub takes for the Hub, and an empty cache."""
-    disable_progress_bars()
-    with hub_server() as running:
-        monkeypatch.setattr(constants, "ENDPOINT", running.url)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", "hf_test")
-        yield running
 
 
 def sha256(path: Path) -> str:
@@ -237,26 +219,19 @@ def _card(facts: dict[str, Any]) -> list[str]:
     return model_card(CardFacts("me/scenes", PushedFile("0" * 64, 1), facts, "svm")).splitlines()
 
 
-LOAD = """
+LOAD = (
+    """
 import json, sys
 absent, reference, endpoint, cache = json.loads(sys.argv[1])
-
-class Finder:
-    def __init__(self, finder):
-        self.finder = finder
-
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-
-    def find_spec(self, name, path=None, target=None):
-        return None if name.partition(".")[0] in absent else self.finder.find_spec(name, path, target)
-
-sys.meta_path[:] = map(Finder, sys.meta_path)
+"""
+    + HIDE
+    + """
 import os
 os.environ |= {"HF_ENDPOINT": endpoint, "HF_HUB_CACHE": cache, "HF_HUB_DISABLE_XET": "1"}
 import soundscene
 print(soundscene.load(reference))
 """
+)
 
 
 def test_without_pytorch_the_exported_model_is_loaded_and_pushed(

@@ -92,13 +92,13 @@ def add_resampled(g: Graph, audio: AudioRecipe, segments: Segments, block: Block
     """
     old, size = audio.sample_rate, round(audio.segment_s * new)
     i = lambda x: g.constant(x, INT)  # noqa: E731
-    to_channels = segments.channels
-    recorded = g.op("Squeeze", g.cut(to_channels.both, 0, 1, 0), g.ints(0))
+    channels = segments.channels
+    recorded = g.op("Squeeze", g.cut(channels.both, 0, 1, 0), g.ints(0))
     # `round(start_s * new)`: the nearest sample, of two the even one
     seconds = g.op("Div", g.cast(segments.starts, F64), g.constant(old, F64))
     first = g.cast(g.op("Round", g.op("Mul", seconds, g.constant(new, F64))), INT)
     if old == new:
-        return _slices(g, recorded, g.op("Sub", first, to_channels.start), size)
+        return _slices(g, recorded, g.op("Sub", first, channels.start), size)
     resampling = measure(old, new)
     n_in, n_out, width = resampling.n_in, resampling.n_out, resampling.taps.shape[1]
     n_blocks = -(-(size + n_out - 1) // n_out)
@@ -107,14 +107,14 @@ def add_resampled(g: Graph, audio: AudioRecipe, segments: Segments, block: Block
     padded = g.op("Pad", recorded, g.ints(left, right))
     number = g.op("Div", first, i(n_out))  # of the block in which the segment begins
     places = g.op("Add", g.op("Mul", number, i(n_in)), i(resampling.first + left))
-    read = _slices(g, padded, g.op("Sub", places, to_channels.start), n_read)
+    read = _slices(g, padded, g.op("Sub", places, channels.start), n_read)
     taps = g.constant(resampling.taps[:, None], F32)
     made = g.op("Conv", g.op("Unsqueeze", read, g.ints(1)), taps, strides=[n_in])  # [segment, n_out, block]
     made = g.op("Reshape", g.op("Transpose", made, perm=[0, 2, 1]), g.ints(0, -1))
     offset = g.op("Sub", first, g.op("Mul", number, i(n_out)))
     waves = _rows(g, made, offset, size)
     # `floor(n new / old + 1/2)` samples there are in all
-    end = g.op("Div", g.op("Add", g.op("Mul", to_channels.end, i(2 * new)), i(old)), i(2 * old))
+    end = g.op("Div", g.op("Add", g.op("Mul", channels.end, i(2 * new)), i(old)), i(2 * old))
     end = g.op("Where", block.last, end, i(2**62))
     at = g.op("Add", g.op("Unsqueeze", first, g.ints(1)), g.range(size))
     return g.op("Where", g.op("Less", at, end), waves, g.constant(0.0, F32))

@@ -14,10 +14,7 @@ from packaging.requirements import Requirement
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-RUN = """
-import contextlib, io, json, sys
-absent, lines = json.loads(sys.argv[1])
-
+HIDE = """
 class Finder:
     def __init__(self, finder):
         self.finder = finder
@@ -29,6 +26,16 @@ class Finder:
         return None if name.partition(".")[0] in absent else self.finder.find_spec(name, path, target)
 
 sys.meta_path[:] = map(Finder, sys.meta_path)
+"""
+"""Hides the modules named in `absent`."""
+
+RUN = (
+    """
+import contextlib, io, json, sys
+absent, lines = json.loads(sys.argv[1])
+"""
+    + HIDE
+    + """
 from soundscene.cli.app import main
 results = []
 for line in lines:
@@ -40,6 +47,7 @@ for line in lines:
         results.append((end.code, out.getvalue(), err.getvalue()))
 print(json.dumps(results))
 """
+)
 
 
 def normal(name: str) -> str:
