@@ -22,6 +22,7 @@ from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
 from soundscene.signal.meter import PIECE_S, RangeMeter
 from soundscene.signal.ranges import sound_notes
+from soundscene.texts import counted
 from soundscene.threads import one_blas_thread
 from soundscene.types import Head, LogPosterior, Samples, SegmentFeatures, is_unknown, take_features
 
@@ -346,8 +347,8 @@ def array_arrivals(blocks: Iterable[ArrayLike], name: str = "stream") -> Iterato
         n_channels = n_channels or samples.shape[1]
         if samples.shape[1] != n_channels:
             raise AudioError(
-                f"{name}: a block of shape {np.shape(block)} after blocks of {n_channels} channel(s); allowed are [sample] "
-                "and [channel, sample], always with as many channels; is it [sample, channel]? hand in block.T"
+                f"{name}: a block of shape {np.shape(block)} after blocks of {counted(n_channels, 'channel')}; allowed are "
+                "[sample] and [channel, sample], always with as many channels; is it [sample, channel]? hand in block.T"
             )
         yield Arrival(samples, time.perf_counter())
 

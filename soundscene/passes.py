@@ -18,6 +18,7 @@ from soundscene.scoring.fusion import product, temper
 from soundscene.signal.meter import RangeMeter
 from soundscene.signal.ranges import sound_notes
 from soundscene.signal.streams import FeatureSource, join_segments
+from soundscene.texts import counted
 from soundscene.threads import in_order, one_blas_thread, read_ahead
 from soundscene.types import Head, Samples, SegmentFeatures
 
@@ -111,7 +112,7 @@ class ModelPass:
         model = self._model
         found = self._meter.measures() if model.usual else None
         notes = sound_notes(model.usual, found, read.notes, read.rate_notes, read.sample_rate, model.audio.sample_rate)
-        notes += (f"{self._n_silent} segment(s) of digital silence did not vote",) if self._n_silent else ()
+        notes += (f"{counted(self._n_silent, 'segment')} of digital silence did not vote",) if self._n_silent else ()
         lacking = model.lacking(self._head)
         return (*notes, *self._stream.notes(model.front_end), *((lacking,) if lacking else ()))
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from soundscene.errors import SceneError
 from soundscene.frames import data_frame
+from soundscene.texts import counted
 from soundscene.types import Compared, clock, is_unknown
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class ScenePrediction(Compared):
         <ScenePrediction street.wav: street 0.90, beach 0.10; 0:01:01>
         """
         scenes = ", ".join(f"{name} {p:.2f}" for name, p in self.top())
-        notes = f", {len(self.notes)} note{'s' if len(self.notes) > 1 else ''}" if self.notes else ""
+        notes = f", {counted(len(self.notes), 'note')}" if self.notes else ""
         unknown = "unknown; nearest: " if self.unknown else ""
         return f"<ScenePrediction {self.source}: {unknown}{scenes}; {clock(self.duration_s)}{notes}>"
 

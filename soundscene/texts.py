@@ -157,6 +157,11 @@ def _kind(character: str) -> str:
 # --- showing ----------------------------------------------------------------------------------------------------------
 
 
+def counted(n: int, word: str) -> str:
+    """Return a number of things in words, `1 file` or `2 files`."""
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
+
+
 def show(text: str) -> str:
     r"""Return a text that does nothing but appear: escapes of a terminal, line ends and the like are written out.
 

@@ -127,10 +127,10 @@ def test_a_resampled_recording_has_the_same_prediction(predictor: Predictor) -> 
 def test_silent_segments_do_not_vote_and_are_noted(predictor: Predictor) -> None:
     sound = recording("rain", 6.0, 0).copy()
     sound[2 * RATE : 4 * RATE] = 0
-    with pytest.warns(AudioWarning, match=r"^array: 1 segment\(s\) of digital silence did not vote$"):
+    with pytest.warns(AudioWarning, match=r"^array: 1 segment of digital silence did not vote$"):
         found = predictor.predict((sound, RATE))
     assert [s.start_s for s in found.segments] == [0, 4]
-    assert found.notes == ("1 segment(s) of digital silence did not vote",)
+    assert found.notes == ("1 segment of digital silence did not vote",)
     logs = np.array([np.log(s.posterior) for s in found.segments]).sum(axis=0) / 1.3
     np.testing.assert_allclose(found.posterior, np.exp(logs - logsumexp(logs)), rtol=1e-9)
 

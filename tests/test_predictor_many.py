@@ -44,7 +44,7 @@ def test_lines_of_json_come_one_by_one_with_errors_among_them(
     found = [json.loads(line) for line in told.out.splitlines()]
     assert [one["path"] for one in found] == ["rec/0.wav", "rec/1.wav", "rec/2.wav", "rec/bad.wav"]
     assert found[3] == {"path": "rec/bad.wav", "error": "is not an audio file but plain text"}
-    assert told.err == "soundscene: 1 file(s) could not be used\n"
+    assert told.err == "soundscene: 1 file could not be used\n"
     assert run("predict", model, "rec", "--json", "--segments") == 3
     assert json.loads(capfd.readouterr().out)["predictions"] == found[:3]
 
@@ -65,7 +65,7 @@ def test_rows_are_kept_and_a_grown_folder_gets_only_new_ones(
     assert told.out == ""
     summary, complaint = told.err.splitlines()
     assert summary.startswith("rows: 4 rows, 1 unreadable, 2 shards, ")
-    assert complaint == "soundscene: 1 file(s) could not be used; the column error says why"
+    assert complaint == "soundscene: 1 file could not be used; the column error says why"
     with (out / "part-00000.csv").open() as file:
         assert next(csv.reader(file)) == list(columns(SCENES))
     kept = rows(out)

@@ -97,7 +97,7 @@ def test_rows_name_the_model(
     assert (rows[0]["train"], rows[2]["rain"]) == ("", "")
     assert told.err.count("broken.wav: is not an audio file") == 1
     assert told.err.count(f"soundscene: {long}: {sounds}/b.wav: lasts") == 1
-    assert "soundscene: 2 file(s) could not be used" in told.err
+    assert "soundscene: 2 files could not be used" in told.err
     assert run("predict", one, two, sounds / "a.wav", "--json") == 0
     documents = json.loads(capfd.readouterr().out)["predictions"]
     assert [document["model"] for document in documents] == [str(one), str(two)]

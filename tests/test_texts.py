@@ -11,6 +11,7 @@ import pytest
 from soundscene.texts import (
     LONGEST,
     LONGEST_NAME,
+    counted,
     csv_cell,
     fold_case,
     fold_name,
@@ -172,3 +173,7 @@ def test_parsers_parse() -> None:
 def test_long_texts_are_cut() -> None:
     assert short("a" * LONGEST) == "a" * LONGEST
     assert short("a" * (LONGEST + 1)) == "a" * (LONGEST - 3) + "..."
+
+
+def test_one_thing_is_not_many() -> None:
+    assert [counted(n, "file") for n in (0, 1, 2)] == ["0 files", "1 file", "2 files"]

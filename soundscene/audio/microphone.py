@@ -21,6 +21,7 @@ from jaxtyping import Float32
 from soundscene.audio.pcm import Arrival
 from soundscene.errors import AudioError
 from soundscene.extras import explain_missing
+from soundscene.texts import counted
 
 BLOCK_S = 0.05  # audio per call of the device: short beside a prediction every 2 s, few calls
 QUEUE_S = 10.0  # audio that may wait for the reader
@@ -89,7 +90,7 @@ class Microphone:
         self.name = str(info["name"])
         own_rate = round(info["default_samplerate"])
         self.sample_rate = sample_rate or own_rate
-        hint = f"{self.name}: does not support {n_channels} channel(s) at {self.sample_rate} Hz"
+        hint = f"{self.name}: does not support {counted(n_channels, 'channel')} at {self.sample_rate} Hz"
         hint = f"{hint}; its own are {info['max_input_channels']} at {own_rate} Hz"
         with _plain_errors(self._sounddevice, hint):
             self._sounddevice.check_input_settings(device, n_channels, "float32", None, self.sample_rate)

@@ -10,6 +10,7 @@ from jaxtyping import Float32, Shaped
 
 from soundscene.audio.arrays import to_float32
 from soundscene.errors import AudioError
+from soundscene.texts import counted
 
 SampleType = Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"]
 """Names as ffmpeg has them: unsigned, signed or floating point, bits, little-endian."""
@@ -64,8 +65,9 @@ class PcmStream:
             return own
         return (
             *own,
-            f"the last {self.n_rest} byte(s) are no whole sample of {self._n_channels} channel(s) of {self._type}, left "
-            "out; was the pipe cut, or is the sample type or the number of channels wrong?",
+            f"left out at the end: {counted(self.n_rest, 'byte')}, no whole sample of "
+            f"{counted(self._n_channels, 'channel')} of {self._type}; was the pipe cut, or is the sample type or the number "
+            "of channels wrong?",
         )
 
     def arrivals(self) -> Generator[Arrival, None, None]:
@@ -85,7 +87,8 @@ class PcmStream:
                 yield Arrival(decode_pcm(data[:whole], self._n_channels, self._type), arrived)
         if not n:
             raise AudioError(
-                f"the pipe ended after {len(rest)} byte(s), before its first sample; has the program that writes failed?"
+                f"the pipe ended after {counted(len(rest), 'byte')}, before its first sample; has the program that "
+                "writes failed?"
             )
         self.n_rest = len(rest)
 

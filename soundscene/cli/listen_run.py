@@ -20,7 +20,7 @@ from soundscene.cli.terminal import err, out, say, tell
 from soundscene.errors import AudioError
 from soundscene.live import Listener, Update
 from soundscene.live import listen as updates_of
-from soundscene.texts import csv_cell, show
+from soundscene.texts import counted, csv_cell, show
 
 COLUMNS = (
     "start_s", "end_s", "scene", "probability", "n_segments", "silent", "lost_s", "segment_scene", "segment_probability",
@@ -130,7 +130,7 @@ def print_inputs() -> None:
         raise AudioError("no input device; is a microphone connected, and may this program use it?")
     for device in inputs:
         default = ", the default" if device.default else ""
-        say(f"{device.number:>3}  {device.name}, {device.n_channels} channel(s), {device.sample_rate} Hz{default}")
+        say(f"{device.number:>3}  {device.name}, {counted(device.n_channels, 'channel')}, {device.sample_rate} Hz{default}")
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------

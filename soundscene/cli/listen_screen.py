@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from soundscene.live import Update
-from soundscene.texts import show
+from soundscene.texts import counted, show
 
 STRIP_S = 300.0
 MOST_CELLS = 400
@@ -44,8 +44,8 @@ class Counts:
 
     def texts(self) -> list[str]:
         """Describe the counts that are not zero."""
-        counts = ((self.dropouts, "dropout(s)"), (self.overruns, "overrun(s)"))
-        return [f"{n} {name} so far" for n, name in counts if n]
+        counts = ((self.dropouts, "dropout"), (self.overruns, "overrun"))
+        return [f"{counted(n, name)} so far" for n, name in counts if n]
 
 
 class Screen:

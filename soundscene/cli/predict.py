@@ -33,7 +33,7 @@ from soundscene.cli.sources import LeftOut, files_of, recordings_of, tell_folder
 from soundscene.cli.terminal import UNREADABLE, bar, complain, err, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
-from soundscene.texts import show
+from soundscene.texts import counted, show
 
 if TYPE_CHECKING:
     from soundscene.batch.run import BatchStats
@@ -288,7 +288,7 @@ def _finish(stats: "BatchStats", place: str, search: FolderSearch) -> None:
     if stats.front_end < FRONT_END:
         tell(f"{place}: begun with front-end {stats.front_end} of an earlier soundscene, and continued with it")
     if stats.broken:
-        complain(f"{stats.broken} file(s) could not be used; the column error says why")
+        complain(f"{counted(stats.broken, 'file')} could not be used; the column error says why")
     tell_folders(search)
     if stats.broken or search.unreadable:
         raise typer.Exit(UNREADABLE)

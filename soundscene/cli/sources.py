@@ -12,6 +12,7 @@ from soundscene.audio.folders import FolderSearch
 from soundscene.cli.sinks import Recordings
 from soundscene.cli.terminal import UNREADABLE, complain, tell
 from soundscene.errors import SceneError
+from soundscene.texts import counted
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class LeftOut:
             if Path(message.partition(": ")[0]).suffix.lower() in (".csv", ".tsv"):
                 tell("a list of recordings, such as a manifest, is given by --from FILE")
         if self.n_unreadable:
-            complain(f"{self.n_unreadable} file(s) could not be used")
+            complain(f"{counted(self.n_unreadable, 'file')} could not be used")
         tell_folders(self.search)
         if self.n_unreadable or self.search.unreadable:
             raise typer.Exit(UNREADABLE)

@@ -17,7 +17,7 @@ from soundscene.cli.outputs import ONE_FILE, is_one_file, refuse_other_file
 from soundscene.cli.terminal import UNREADABLE, bar, complain, err, say, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
-from soundscene.texts import csv_cell, show
+from soundscene.texts import counted, csv_cell, show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -128,7 +128,7 @@ def timeline(
     for error in errors:
         complain(error)
     if errors:
-        complain(f"{len(errors)} file(s) could not be used")
+        complain(f"{counted(len(errors), 'file')} could not be used")
         raise typer.Exit(UNREADABLE)
 
 

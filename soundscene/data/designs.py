@@ -17,7 +17,7 @@ from jaxtyping import Bool
 from soundscene.data.manifest import Manifest
 from soundscene.data.splits import check_leakage, group_folds
 from soundscene.errors import ManifestError
-from soundscene.texts import fold_name
+from soundscene.texts import counted, fold_name
 from soundscene.types import Split
 
 MOST_SPLITS = 100  # each is a training of every system
@@ -118,7 +118,7 @@ def by_column(manifest: Manifest, column: str) -> Design:
         _refuse_lone_scenes(manifest, column, values)
     splits = {f"{column}={part}": manifest.split(column, part) for part in parts}
     rest = f"; {never_tested} rows without a value only train" if never_tested else ""
-    return Design(splits, "once", f"the manifest's column {column}, {_parts(len(parts))}{rest}")
+    return Design(splits, "once", f"the manifest's column {column}, {counted(len(parts), 'part')}{rest}")
 
 
 def by_columns(manifest: Manifest, names: Sequence[str]) -> Design:
@@ -344,10 +344,6 @@ def _draw(
 def _check_seed(seed: int) -> None:
     if seed < 0:
         raise ManifestError(f"a seed of {seed} is not allowed; 0 or more is")
-
-
-def _parts(n: int) -> str:
-    return "1 part" if n == 1 else f"{n} parts"
 
 
 def _some(names: Sequence[str]) -> str:

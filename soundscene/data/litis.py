@@ -17,6 +17,7 @@ from soundscene.audio.folders import AUDIO_SUFFIXES, FolderSearch
 from soundscene.data.designs import Design, check, random_splits, repeats
 from soundscene.data.manifest import Manifest
 from soundscene.errors import ManifestError
+from soundscene.texts import counted
 from soundscene.types import Recording, Split
 
 N_RECORDINGS = 3026
@@ -95,7 +96,7 @@ def litis_design(manifest: Manifest, splits_folder: Path | None, seed: int) -> D
     files = [f for f in sorted(splits_folder.iterdir()) if f.is_file() and f.suffix.lower() in _LISTS and f.name[0] != "."]
     indexed = any("matrices" in file.name.lower() or file.name == RELATION for file in files)
     splits = _splits(manifest, _index_files(splits_folder, files) if indexed else _part_files(splits_folder, files))
-    n = "1 split" if len(splits) == 1 else f"{len(splits)} splits"
+    n = counted(len(splits), "split")
     kind = "repeated" if repeats(splits) else "once"
     design = Design(splits, kind, f"{n} read from {splits_folder} (the user's files)")
     check(design, None)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from soundscene.errors import ManifestError, TrainingError
+from soundscene.texts import counted
 from soundscene.types import Recording, Split
 
 _MANY = 10  # notes of one kind
@@ -55,8 +56,8 @@ def check_two_scenes(scenes: Collection[str]) -> None:
     """
     if len(scenes) < 2:
         raise TrainingError(
-            f"the training part holds {len(scenes)} scene(s) ({', '.join(scenes) or 'none'}); at least two are needed: "
-            "add recordings of another scene, or choose another --test part"
+            f"the training part holds {counted(len(scenes), 'scene')} ({', '.join(scenes) or 'none'}); at least two are "
+            "needed: add recordings of another scene, or choose another --test part"
         )
 
 
@@ -118,7 +119,7 @@ def hold_out(
             held_groups.update(counts.keys())
             held_recordings.update(counts)
     missed = [s for s in sorted(n_groups) if share and not held_groups[s]]
-    notes = tuple(f"scene {s!r}: none of its {n_groups[s]} group(s) can be held out" for s in missed)
+    notes = tuple(f"scene {s!r}: none of its {counted(n_groups[s], 'group')} can be held out" for s in missed)
     kept = tuple(recording for recording in recordings if recording.group not in held)
     return kept, tuple(recording for recording in recordings if recording.group in held), notes
 
@@ -157,7 +158,7 @@ def group_folds(
     if n_groups < 2 or n_folds < 2:
         raise ManifestError(
             f"cross-validation by group needs 2 folds or more, and 2 groups or more of each scene; "
-            f"asked for {n_folds} folds, {str(label_names[fewest])!r} has {n_groups} group(s)"
+            f"asked for {counted(n_folds, 'fold')}, {str(label_names[fewest])!r} has {counted(n_groups, 'group')}"
         )
     notes = ()
     if n_groups < n_folds:

@@ -28,6 +28,7 @@ from soundscene.experiment.task import run_task
 from soundscene.files import write_atomic
 from soundscene.jobs.ray import check_versions, connected, last_line, ray, versions_here
 from soundscene.jobs.storage import Storage, is_url, one_line
+from soundscene.texts import counted
 from soundscene.training.device import make_fabric
 from soundscene.types import Recording
 
@@ -250,7 +251,7 @@ def _able_nodes(needs: Mapping[str, int]) -> list[str]:
 
 
 def _in_words(needs: Mapping[str, int]) -> str:
-    return " and ".join(f"{many} {what}(s)" for what, many in needs.items() if many)
+    return " and ".join(counted(many, what) for what, many in needs.items() if many)
 
 
 def _failure(text: str, trace: str = "") -> TaskOutput:

@@ -62,7 +62,7 @@ def cost_figure(points: Sequence[CostPoint]) -> Figure:
     left.set_ylabel("recording accuracy, %")
     named = [kind for kind in kinds if kind]
     handles = [_mark(kinds, kind) for kind in (*named, *(point.kind for point in ranked))]
-    labels = [*(f"{kind}:" for kind in named), *(f"{number} {point.title}" for number, point in enumerate(ranked, 1))]
+    labels = [*named, *(f"{number} {point.title}" for number, point in enumerate(ranked, 1))]
     legend_below(figure, handles, labels)
     return figure
 

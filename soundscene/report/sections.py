@@ -28,6 +28,7 @@ from soundscene.report.tables import METHODS, principal
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.curves import AccuracyByDuration, accuracy_by_seconds
 from soundscene.scoring.intervals import Interval
+from soundscene.texts import counted
 
 BARS = 5  # entries in the figure of scenes
 CURVES = 8  # lines in one panel
@@ -258,7 +259,7 @@ def _epochs(name: str, title: str, systems: Sequence[Entry], litis: bool) -> Pic
 def _run(findings: Findings) -> Section:
     facts = findings.facts
     text = [
-        f"Machine of the run: {facts.machine}, {facts.threads} thread{'' if facts.threads == 1 else 's'}. Tables in "
+        f"Machine of the run: {facts.machine}, {counted(facts.threads, 'thread')}. Tables in "
         "Markdown and CSV, and figures as SVG, are in the folder of this page."
     ]
     if facts.missing:

@@ -10,6 +10,7 @@ from soundscene.report.entries import Entry, Fusion
 from soundscene.report.tables import Setting
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.intervals import Interval
+from soundscene.texts import counted
 
 FEW_GROUPS = 20  # intervals by bootstrap over fewer are too narrow, see soundscene.scoring.intervals
 VERDICTS = ("holds", "reversed", "undecided")
@@ -77,7 +78,7 @@ def setting(facts: RunFacts, results: Sequence[SplitResult]) -> Setting:
     data = f"{facts.corpus}, {facts.n_recordings} recordings, {facts.n_groups} groups, {len(facts.scenes)} scenes"
     seeds = ", ".join(str(seed) for seed in sorted({r.seed for r in results}))
     return Setting(
-        data, facts.splits_text, epoch_in_words(results), seeds, f"{facts.machine}, {_count(facts.threads, 'thread')}"
+        data, facts.splits_text, epoch_in_words(results), seeds, f"{facts.machine}, {counted(facts.threads, 'thread')}"
     )
 
 
@@ -112,9 +113,9 @@ def lead(
     titles = list(dict.fromkeys(r.title for r in results))
     n_splits, seeds = len({r.split for r in results}), sorted({r.seed for r in results})
     corpus = (
-        f"{_count(facts.n_recordings, 'recording')} of {_count(len(facts.scenes), 'scene')} in "
-        f"{_count(facts.n_groups, 'group')}; {_count(len(titles), 'system')}, {_count(n_splits, 'split')}, "
-        f"{_count(len(seeds), 'seed')}: {', '.join(titles)}."
+        f"{counted(facts.n_recordings, 'recording')} of {counted(len(facts.scenes), 'scene')} in "
+        f"{counted(facts.n_groups, 'group')}; {counted(len(titles), 'system')}, {counted(n_splits, 'split')}, "
+        f"{counted(len(seeds), 'seed')}: {', '.join(titles)}."
     )
     score = (
         f"{main.label} predicts the right scene for {100 * interval.estimate:.1f} % of the test recordings "
@@ -135,15 +136,15 @@ def verdicts(comparisons: Sequence[Comparison]) -> list[str]:
     if not comparisons:
         return ["No comparison: the run has no two systems of one claim on the same split."]
     text = (
-        f"{_count(len(comparisons), 'paired comparison')}, tested at 5 % after Holm's correction over all of them. "
+        f"{counted(len(comparisons), 'paired comparison')}, tested at 5 % after Holm's correction over all of them. "
         "Undecided is a verdict: a run of this size cannot tell the two apart, which does not prove them equal."
     )
-    counted = []
+    outcomes = []
     for question in dict.fromkeys(c.question for c in comparisons):
         of_question = [c.verdict for c in comparisons if c.question == question]
         counts = ", ".join(f"{kind} in {of_question.count(kind)}" for kind in VERDICTS if kind in of_question)
-        counted.append(f"{question}: {counts} of {_count(len(of_question), 'comparison')}.")
-    return [text, *counted]
+        outcomes.append(f"{question}: {counts} of {counted(len(of_question), 'comparison')}.")
+    return [text, *outcomes]
 
 
 def warnings(facts: RunFacts, untested: bool) -> list[str]:
@@ -156,7 +157,7 @@ def warnings(facts: RunFacts, untested: bool) -> list[str]:
     paragraphs = []
     if facts.missing:
         paragraphs.append(
-            f"This report is incomplete: {_count(len(facts.missing), 'task')} of the run without a result. The results "
+            f"This report is incomplete: {counted(len(facts.missing), 'task')} of the run without a result. The results "
             f"below are of the others only, and splits may differ between systems. Missing: {'; '.join(facts.missing)}."
         )
     if untested:
@@ -172,8 +173,8 @@ def _limits(facts: RunFacts, results: Sequence[SplitResult]) -> list[str]:
     n_groups = len({group for r in results for group in r.groups})
     if n_groups < FEW_GROUPS:
         paragraphs.append(
-            f"The test parts hold {_count(n_groups, 'group')}: with fewer than {FEW_GROUPS}, intervals by resampling groups "
-            "are too narrow."
+            f"The test parts hold {counted(n_groups, 'group')}: with fewer than {FEW_GROUPS}, intervals by resampling "
+            "groups are too narrow."
         )
     if len({r.split for r in results}) == 1:
         paragraphs.append(
@@ -186,7 +187,3 @@ def _limits(facts: RunFacts, results: Sequence[SplitResult]) -> list[str]:
             "corrects for it. Intervals of single accuracies resample groups and do not cover the choice of training part."
         )
     return paragraphs
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n} {word}s"

@@ -15,6 +15,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from soundscene.scoring.intervals import Groups, Interval, Score, paired_difference, sign_flip_test
+from soundscene.texts import counted
 
 LEVEL = 0.05
 POWER = 0.8
@@ -112,7 +113,7 @@ def evidence_repeated(difference: Float64[np.ndarray, " split"], test_per_train:
     """
     n = len(difference)
     if n < 2:
-        raise ValueError(f"{n} split(s): the variance over splits needs at least 2")
+        raise ValueError(f"{counted(n, 'split')}: the variance over splits needs at least 2")
     if not 0 < test_per_train < np.inf:
         raise ValueError(f"test_per_train must be positive and finite, got {test_per_train}")
     mean = float(difference.mean())

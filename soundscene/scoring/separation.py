@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from soundscene.texts import counted
+
 
 def fisher_criterion(embedding: Float[np.ndarray, "segment feature"], labels: Int[np.ndarray, " segment"]) -> float:
     """Return the ratio of the variance between scenes to the variance within them, each feature standardised.
@@ -34,7 +36,7 @@ def fisher_criterion(embedding: Float[np.ndarray, "segment feature"], labels: In
         )
     scenes = np.unique(labels)
     if len(scenes) < 2:
-        raise ValueError(f"{len(scenes)} scene(s): a distance between scenes needs at least 2")
+        raise ValueError(f"{counted(len(scenes), 'scene')}: a distance between scenes needs at least 2")
     x = embedding.astype(np.float64)
     if not np.isfinite(x).all():
         raise ValueError("embedding holds NaN or infinity: has the training diverged?")

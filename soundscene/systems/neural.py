@@ -268,7 +268,7 @@ def _check_audible(corpus: Corpus, scenes: Sequence[str]) -> None:
     audible = {scenes[i] for i in corpus.labels(scenes)[corpus.voting]}
     if silent := sorted(set(scenes) - audible):
         raise TrainingError(
-            f"scene(s) {', '.join(silent)}: every segment of the training part is digital silence, from which nothing can "
+            f"{', '.join(silent)}: every segment of the training part is digital silence, from which nothing can "
             "be learnt; take the scene out or repair its files"
         )
 

@@ -21,6 +21,7 @@ from soundscene.scoring.fusion import fit_temperature, product_by_recording, tem
 from soundscene.systems.saved import Identity, save_system
 from soundscene.systems.system import FitContext, Fitted, PredictFunction, SavedState, SystemPredictions
 from soundscene.systems.whole import Parts, divide, training_facts
+from soundscene.texts import counted
 
 AT_ONCE = 100  # pieces predicted at a time
 
@@ -83,8 +84,8 @@ def divide_pieces(corpus: Corpus, recipe: Recipe, context: FitContext) -> Parts:
     silent = sorted(set(scenes) - {scenes[i] for i in piece_labels(parts)})
     if silent or len(scenes) < 2:
         raise TrainingError(
-            f"the training part holds {len(scenes)} scene(s) ({', '.join(scenes) or 'none'}), digital silence throughout: "
-            f"{', '.join(silent) or 'none'}; at least two are needed, each with sound: add recordings of "
+            f"the training part holds {counted(len(scenes), 'scene')} ({', '.join(scenes) or 'none'}), digital silence "
+            f"throughout: {', '.join(silent) or 'none'}; at least two are needed, each with sound: add recordings of "
             "another scene, or take the silent one out"
         )
     return parts

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from soundscene.audio.pcm import SAMPLE_TYPES, PcmStream, SampleType, decode_pcm
 from soundscene.errors import AudioError
+from soundscene.texts import counted
 
 SUBTYPES = {"u8": "PCM_U8", "s16le": "PCM_16", "s24le": "PCM_24", "s32le": "PCM_32", "f32le": "FLOAT", "f64le": "DOUBLE"}
 
@@ -61,7 +62,7 @@ def test_no_cut_of_the_bytes_changes_a_sample(n: int, sample_type: SampleType, n
     size = n_channels * {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}[sample_type]
     whole = n_bytes // size * size
     if not whole:
-        with pytest.raises(AudioError, match=rf"^the pipe ended after {n_bytes} byte\(s\), before its first sample"):
+        with pytest.raises(AudioError, match=rf"^the pipe ended after {counted(n_bytes, 'byte')}, before its first sample"):
             list(stream.arrivals())
         return
     pieces = [arrival.samples for arrival in stream.arrivals()]
@@ -75,7 +76,7 @@ def test_no_cut_of_the_bytes_changes_a_sample(n: int, sample_type: SampleType, n
 def test_a_rest_is_reported() -> None:
     stream = PcmStream(io.BytesIO(b"abc"), 1, "s16le")
     assert len(list(stream.arrivals())) == 1
-    assert stream.notes[0].startswith("the last 1 byte(s) are no whole sample of 1 channel(s) of s16le, left out")
+    assert stream.notes[0].startswith("left out at the end: 1 byte, no whole sample of 1 channel of s16le; was the pipe cut")
 
 
 @pytest.mark.parametrize("n_channels", [0, 65])

@@ -155,7 +155,7 @@ def test_predict_continues_past_unreadable_files_and_lists_them_at_the_end(
         f"{tmp_path / 'c.wav'}: lasts 1.500 s, the recipe needs at least one segment of 2.000 s (audio.segment_s); "
         "leave the file out, or train with shorter segments",
     ]
-    assert told.err.splitlines() == [f"soundscene: {m}" for m in (*messages, "3 file(s) could not be used")]
+    assert told.err.splitlines() == [f"soundscene: {m}" for m in (*messages, "3 files could not be used")]
     if form == "json":
         assert json.loads(told.out)["errors"] == messages
 
@@ -194,7 +194,7 @@ def test_as_a_program(model: Path, tmp_path: Path) -> None:
     assert done.returncode == 3
     assert done.stderr.splitlines() == [
         "soundscene: broken.wav: is not an audio file but plain text",
-        "soundscene: 1 file(s) could not be used",
+        "soundscene: 1 file could not be used",
     ]
     assert done.stdout.splitlines()[1].startswith("gr\\xfcn.wav,0,2.2,")
 
@@ -212,9 +212,7 @@ def test_file_names_are_printed_as_they_are(
     assert run("predict", model, sound, broken) == 3
     told = capfd.readouterr()
     flat = str(broken).replace("\n", " ")
-    assert told.err == (
-        f"soundscene: {flat}: is not an audio file but plain text\nsoundscene: 1 file(s) could not be used\n"
-    )
+    assert told.err == (f"soundscene: {flat}: is not an audio file but plain text\nsoundscene: 1 file could not be used\n")
     for line in str(sound).splitlines():
         assert line in told.out
     assert run("predict", model, sound, "--format", "csv") == 0

@@ -43,7 +43,7 @@ def test_each_form_has_the_vectors_and_their_paths(
         assert told.out == ""
         assert f"{out}: 2 recordings, {expected.shape[1]} values each" in told.err
         assert "broken.wav: is not an audio file" in told.err
-        assert "soundscene: 1 file(s) could not be used" in told.err
+        assert "soundscene: 1 file could not be used" in told.err
     matrix = np.load(tmp_path / "new" / "x.npy")
     assert matrix.dtype == np.float32
     np.testing.assert_allclose(matrix, expected, atol=1e-6)

@@ -23,6 +23,7 @@ from soundscene.cli.listen_run import LatencyStats
 from soundscene.cli.listen_screen import Counts, Screen, clock, letters
 from soundscene.live import Update
 from soundscene.predictor import load
+from soundscene.texts import counted
 from tests.support.command_line import run
 from tests.support.tiny import RATE, SCENES, recording
 
@@ -77,7 +78,7 @@ def test_every_form_says_what_the_api_says(
     assert list(found[-1]["posterior"].values()) == pytest.approx(last.tolist(), abs=1e-6)
     assert found[-1]["delay_s"] >= found[-1]["latency_s"] > 0
     note, summary = told.err.splitlines()
-    assert note.startswith("note: the last 1 byte(s)")
+    assert note.startswith("note: left out at the end: 1 byte, no whole sample of ")
     assert summary.startswith("received 6.3 s, 3 predictions, 0 dropouts, 0 overruns, latency ")
 
     pipe(monkeypatch, PCM.tobytes())
@@ -135,7 +136,8 @@ def test_a_pipe_without_a_sample_is_one_line(
     told = capfd.readouterr()
     assert told.out == ""
     assert told.err == (
-        f"soundscene: the pipe ended after {n} byte(s), before its first sample; has the program that writes failed?\n"
+        f"soundscene: the pipe ended after {counted(n, 'byte')}, before its first sample; has the program "
+        "that writes failed?\n"
     )
 
 
@@ -226,7 +228,7 @@ def test_what_a_microphone_loses_is_shown(
     first, second, third = told.out.splitlines()
     assert first.startswith("0:00:02.0")
     assert "1.00 s lost" in second
-    assert third.endswith("1 dropout(s) so far")
+    assert third.endswith("1 dropout so far")
     assert "received 7.0 s, 3 predictions, 1 dropouts, 0 overruns, 1.00 s lost, latency" in told.err
     run("listen", model, "--device", "USB 2")
     assert FakeStream.asked[1] == "USB 2"
@@ -236,7 +238,7 @@ def test_inputs_are_listed(model: Any, monkeypatch: pytest.MonkeyPatch, capfd: p
     found: list[Any] = [SimpleNamespace(number=4, name="[mic]", n_channels=2, sample_rate=44100, default=True)]
     monkeypatch.setattr(command, "list_inputs", lambda: found)
     assert run("listen", model, "--devices") == 0
-    assert capfd.readouterr().out == "  4  [mic], 2 channel(s), 44100 Hz, the default\n"
+    assert capfd.readouterr().out == "  4  [mic], 2 channels, 44100 Hz, the default\n"
     found.clear()
     assert run("listen", model, "--devices") == 2
 

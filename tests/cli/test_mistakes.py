@@ -149,7 +149,7 @@ def test_train_refuses_one_scene_before_it_reads_sound(tmp_path: Path, capfd: py
     for name in ("a.wav", "b.wav"):
         text(tmp_path / name, "no sound")
     line = refused(capfd, "train", sounds, "--out", tmp_path / "m.safetensors")
-    assert line.startswith("the training part holds 1 scene(s) (rain); at least two are needed")
+    assert line.startswith("the training part holds 1 scene (rain); at least two are needed")
 
 
 def test_scan_says_why_nothing_can_be_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

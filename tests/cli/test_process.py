@@ -25,7 +25,7 @@ def test_a_process_prints_all_and_has_its_exit_code(model: Path, tmp_path: Path)
     done = process("predict", model, sound, tmp_path / "b.wav", "--format", "csv")
     assert done.returncode == 3
     assert len(done.stdout.splitlines()) == 2
-    assert done.stderr.splitlines()[-1] == "soundscene: 1 file(s) could not be used"
+    assert done.stderr.splitlines()[-1] == "soundscene: 1 file could not be used"
     done = process("info", tmp_path / "none.safetensors")
     assert (done.returncode, done.stdout) == (2, "")
     assert "no such file" in done.stderr

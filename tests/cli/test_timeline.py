@@ -41,7 +41,7 @@ def test_every_form_says_the_same(model: Path, sound: Path, capfd: pytest.Captur
     assert told.out.splitlines()[0] == "path,start_s,end_s,scene,probability,change_probability,start_time,end_time"
     rows = list(csv.DictReader(io.StringIO(told.out)))
     assert rows
-    assert told.err == f"note: {sound}: 1 segment(s) of digital silence did not vote\n"
+    assert told.err == f"note: {sound}: 1 segment of digital silence did not vote\n"
     assert all(row["path"] == str(sound) and row["scene"] in SCENES for row in rows)
     assert float(rows[0]["start_s"]) == 0
     assert float(rows[-1]["end_s"]) == 18

@@ -264,12 +264,12 @@ def test_impossible_cross_validation() -> None:
         (
             lambda: group_folds(["a", "b", "b"], ["park", "bus", "bus"], 3, np.random.default_rng(0)),
             "cross-validation by group needs 2 folds or more, and 2 groups or more of each scene; asked for 3 folds, "
-            "'bus' has 1 group(s)",
+            "'bus' has 1 group",
         ),
         (
             lambda: group_folds(["a", "b"], ["bus", "bus"], 1, np.random.default_rng(0)),
-            "cross-validation by group needs 2 folds or more, and 2 groups or more of each scene; asked for 1 folds, "
-            "'bus' has 2 group(s)",
+            "cross-validation by group needs 2 folds or more, and 2 groups or more of each scene; asked for 1 fold, "
+            "'bus' has 2 groups",
         ),
         (  # three groups that share a scene two by two: no two folds can hold each scene on both sides
             lambda: group_folds(list("aabbcc"), ["park", "bus", "bus", "tram", "tram", "park"], 2, np.random.default_rng(0)),

@@ -363,8 +363,8 @@ REFUSED: list[tuple[str, Callable[[], Design], str]] = [
     (
         "one fold",
         lambda: dealt_folds(CORPUS, 1, 0),
-        "cross-validation by group needs 2 folds or more, and 2 groups or more of each scene; asked for 1 folds, 's0' has 3 "
-        "group(s)",
+        "cross-validation by group needs 2 folds or more, and 2 groups or more of each scene; asked for 1 fold, 's0' has 3 "
+        "groups",
     ),
 ]
 

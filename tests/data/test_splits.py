@@ -47,7 +47,7 @@ def test_a_scene_of_one_group_is_kept_and_named() -> None:
     kept, held, notes = hold_out(rows, 0.15, rng())
     assert [r.scene for r in held] == ["park"]
     assert Counter(r.scene for r in kept) == {"park": 1, "bus": 2}
-    assert notes == ("scene 'bus': none of its 1 group(s) can be held out",)
+    assert notes == ("scene 'bus': none of its 1 group can be held out",)
 
 
 def test_a_group_that_is_most_of_a_scene_is_kept() -> None:

@@ -82,7 +82,7 @@ def test_a_crash_while_predictions_are_printed_names_the_file(crashing: dict[str
             f"soundscene: {sounds / name}: crashes its decoder (exit code -11); it is damaged, and was left out"
             for name in ("2crash.wav", "4crash.wav")
         ),
-        "soundscene: 2 file(s) could not be used",
+        "soundscene: 2 files could not be used",
     ]
     single = run(crashing, "timeline", model, sounds / "2crash.wav")
     assert single.returncode == 2

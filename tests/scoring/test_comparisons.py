@@ -177,7 +177,7 @@ def test_the_verdict_follows_the_corrected_value_and_the_sign():
 
 
 def test_designs_that_cannot_be_tested_are_refused(monkeypatch):
-    with pytest.raises(ValueError, match=r"1 split\(s\): the variance over splits needs at least 2"):
+    with pytest.raises(ValueError, match=r"1 split: the variance over splits needs at least 2"):
         evidence_repeated(np.zeros(1), 0.25)
     with pytest.raises(ValueError, match=r"test_per_train must be positive and finite, got 0\.0"):
         evidence_repeated(np.zeros(3), 0.0)

@@ -82,7 +82,7 @@ def test_no_variance_within_is_infinite_and_no_distance_zero():
 
 
 def test_what_cannot_be_measured_is_refused(monkeypatch):
-    with pytest.raises(ValueError, match=r"1 scene\(s\): a distance between scenes needs at least 2"):
+    with pytest.raises(ValueError, match=r"1 scene: a distance between scenes needs at least 2"):
         fisher_criterion(np.zeros((3, 2)), np.zeros(3, np.int64))
     with pytest.raises(ValueError, match="embedding holds NaN or infinity: has the training diverged"):
         fisher_criterion(np.array([[np.nan], [0.0]]), np.array([0, 1]))

@@ -263,9 +263,9 @@ def test_scenes_of_one_group_each_train_with_notes() -> None:
     assert bundle.provenance["held_out_recordings"] == 0
     assert bundle.temperature == {"softmax": 1.0, "svm": 1.0}
     assert bundle.provenance["notes"] == [
-        "scene 'bus': none of its 1 group(s) can be held out",
-        "scene 'cafe': none of its 1 group(s) can be held out",
-        "scene 'park': none of its 1 group(s) can be held out",
+        "scene 'bus': none of its 1 group can be held out",
+        "scene 'cafe': none of its 1 group can be held out",
+        "scene 'park': none of its 1 group can be held out",
         "scenes 0, 1, 2 have one group each, which was cut for Platt's sigmoids: optimistic probabilities",
     ]
 
@@ -293,7 +293,7 @@ def test_one_scene_is_refused() -> None:
     with pytest.raises(TrainingError) as refusal:
         train(RECIPE, toy_corpus((4, 0, 0)))
     assert str(refusal.value) == (
-        "the training part holds 1 scene(s) (bus); at least two are needed: "
+        "the training part holds 1 scene (bus); at least two are needed: "
         "add recordings of another scene, or choose another --test part"
     )
 
@@ -305,7 +305,7 @@ def test_a_scene_of_digital_silence_is_named() -> None:
     with pytest.raises(TrainingError) as refusal:
         train(RECIPE, replace(corpus, silent=silent))
     assert str(refusal.value) == (
-        "scene(s) cafe: every segment of the training part is digital silence, from which nothing can be learnt; "
+        "cafe: every segment of the training part is digital silence, from which nothing can be learnt; "
         "take the scene out or repair its files"
     )
 

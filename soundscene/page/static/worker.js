@@ -124,7 +124,7 @@ class Track {
     const summary = this.summary(this.rows, this.unfamiliar);
     if (!summary) throw new Error("every segment is digital silence; was the microphone connected?");
     const notes = this.intake.notes();
-    if (this.nSilent) notes.push(`${this.nSilent} segment(s) of digital silence did not vote`);
+    if (this.nSilent) notes.push(`${this.nSilent} segment${this.nSilent === 1 ? "" : "s"} of digital silence did not vote`);
     if (facts.trainedWith < 2 && this.state.state_counts.data[2]) notes.push(AFTER_SILENCE);
     const { durationS, rate } = this.intake;
     return { ...summary, threshold: facts.threshold, notes, durationS, rate };
