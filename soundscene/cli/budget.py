@@ -55,12 +55,9 @@ def _print_layers(model: "Model") -> None:
     from soundscene.export.budget import MOST_BYTES, MOST_MACS, fits, layers
 
     found = layers(model)
-    total = [sum(getattr(layer, name) for layer in found) for name in ("parameters", "int8_bytes", "macs")]
-    counts = [(layer.name, layer.parameters, layer.int8_bytes, layer.macs) for layer in found]
-    rows = [
-        (name, *(f"{round(n):,}" for n in (parameters, 4 * parameters, int8, macs)))
-        for name, parameters, int8, macs in (*counts, ("total", *total))
-    ]
+    total = [sum(getattr(layer, name) for layer in found) for name in ("parameters", "bytes", "int8_bytes", "macs")]
+    counts = [(layer.name, layer.parameters, layer.bytes, layer.int8_bytes, layer.macs) for layer in found]
+    rows = [(name, *(f"{round(n):,}" for n in costs)) for name, *costs in (*counts, ("total", *total))]
     numbers = ("parameters", "bytes", "bytes,\nint8", "MAC a\nsecond")
     print_table(fitted(("layer", *numbers), rows, width_of(sys.stdout), {"layer": "left"}, numbers), sys.stdout)
     for what, int8 in (("weights in 32 bits", False), ("weights in 8 bits", True)):

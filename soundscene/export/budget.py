@@ -27,13 +27,15 @@ class LayerCost:
 
     Attributes:
         name: Member and layer.
-        parameters: Number of its weights, biases and statistics of batch norm.
-        int8_bytes: Their bytes, where weights are kept in 8 bits with a scale for each output.
+        parameters: Number of its weights and biases, as `info` counts them.
+        bytes: Of these and of the statistics of batch norm, in 32 bits.
+        int8_bytes: The same, where weights are kept in 8 bits with a scale for each output.
         macs: Multiply-accumulate operations for one second of sound.
     """
 
     name: str
     parameters: int
+    bytes: int
     int8_bytes: int
     macs: float
 
@@ -61,7 +63,7 @@ def fits(found: list[LayerCost], int8: bool) -> bool:
         found: Its layers.
         int8: Whether its weights are kept in 8 bits, else in 32.
     """
-    size = sum(layer.int8_bytes if int8 else 4 * layer.parameters for layer in found)
+    size = sum(layer.int8_bytes if int8 else layer.bytes for layer in found)
     return size <= MOST_BYTES and sum(layer.macs for layer in found) <= MOST_MACS
 
 
@@ -108,16 +110,16 @@ def _backbone(member: BackboneMember) -> Iterator[LayerCost]:
             # as it is stored: small weights, those of the depthwise layers, stay in floats
             packed = layer.weight.numel() >= SMALLEST
             int8 += layer.weight.numel() * (1 if packed else 4) + 4 * len(layer.weight) * (2 if packed else 1)
-        yield LayerCost(f"{member.name} layer {number}", n, int8, cost * patches.n_patches / member.audio.segment_s)
+        yield LayerCost(f"{member.name} layer {number}", n, 4 * n, int8, cost * patches.n_patches / member.audio.segment_s)
     if member.softmax is not None:  # kept in floats
         n, weights = sum(p.numel() for p in member.softmax.parameters()), member.softmax.weight.numel()
-        yield LayerCost(f"{member.name} softmax layer", n, 4 * n, weights / member.audio.segment_s)
+        yield LayerCost(f"{member.name} softmax layer", n, 4 * n, 4 * n, weights / member.audio.segment_s)
 
 
 def _layer(name: str, modules: list[nn.Module], macs: float) -> LayerCost:
     parameters = [p for module in modules for p in module.parameters()]
     statistics = sum(b.numel() for module in modules for key, b in module.named_buffers() if key.startswith("running"))
-    n = sum(p.numel() for p in parameters) + statistics
+    n = sum(p.numel() for p in parameters)
     # weights of two axes or more in 8 bits, with a float for each output; all else in floats
     int8 = sum(p.numel() + 4 * len(p) if p.ndim > 1 else 4 * p.numel() for p in parameters) + 4 * statistics
-    return LayerCost(name, n, int8, macs)
+    return LayerCost(name, n, 4 * (n + statistics), int8, macs)

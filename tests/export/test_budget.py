@@ -30,7 +30,9 @@ def test_parameters_and_products_of_the_small_recipe(settings: tuple[str, ...]) 
     network = only(model).network
     found = layers(model)
     statistics = sum(b.numel() for name, b in network.named_buffers() if "running" in name)
-    assert sum(layer.parameters for layer in found) == sum(p.numel() for p in network.parameters()) + statistics
+    n = sum(p.numel() for p in network.parameters())
+    assert sum(layer.parameters for layer in found) == n == only(model).n_parameters
+    assert sum(layer.bytes for layer in found) == 4 * (n + statistics)
     counted = 0.0
 
     def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
