@@ -16,7 +16,7 @@ from soundscene.audio.microphone import Microphone, list_inputs
 from soundscene.audio.pcm import Arrival, PcmStream, SampleType
 from soundscene.audio.piped import Pipe, read_header
 from soundscene.cli.listen_screen import Counts, Screen, clock
-from soundscene.cli.terminal import err, out, say, tell
+from soundscene.cli.terminal import err, out, say, tell, wrapped
 from soundscene.errors import AudioError
 from soundscene.live import Listener, Update
 from soundscene.live import listen as updates_of
@@ -77,7 +77,7 @@ def run(
         for note in source.notes:
             tell(note)
         if listener.heard_s or isinstance(source, Microphone):  # of an empty pipe, the error says all
-            err.print(stats.summary(listener.heard_s, _counts(source, listener)))
+            err.print(wrapped(stats.summary(listener.heard_s, _counts(source, listener)), err))
 
 
 def _watched(arrivals: Iterator[Arrival], display: "Rows | Screen", listener: Listener) -> Iterator[Arrival]:

@@ -95,7 +95,6 @@ def test_an_unfinished_run_reports_what_it_has(
     assert "none of its 8 trainings has a result yet" in capfd.readouterr().err
 
 
-@pytest.mark.budget(15)  # the first test of a process pays for all imports
 def test_a_failure_is_reported_and_exits_with_3(manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     systems = "cnn-mel:training.learning_rate=1e30,cnn-mel"
     assert run("experiment", manifest, "--out", tmp_path / "r", "--systems", systems, "--splits", "folds=2", *SMALL) == 3
