@@ -1,0 +1,208 @@
+"""Seconds and memory of each system of Table 3 on a rendered corpus of the shape of LITIS Rouen, projected to the real one.
+
+    python -m benchmarks.table3_costs --in FOLDER [--per-scene 5 16] [--epochs 6] [--systems table3] [--json FILE]
+
+LITIS: 19 scenes, 3,026 recordings of 30 s at 22,050 Hz, 20 splits of 80:20. The rendered corpora have its scenes' number,
+length, rate and shares, and --per-scene recordings of each scene. Each system is one `soundscene experiment --recipe small`
+of one split in a process of its own, on one thread. What is in FOLDER already is not run again.
+
+Networks run --epochs of the recipe's 30 epochs, and the seconds of an epoch are multiplied; of 1D+2D+3D CNNs all seconds but
+the last network's. From the two sizes follows how a
+system's other seconds grow, as a power of the number of recordings, at least 1 (where they grow more slowly, the start is
+what was measured). Memory is the peak of the process and all that it started; its growth is taken as linear.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import log
+from pathlib import Path
+
+from soundscene.experiment.plan import Plan
+from soundscene.experiment.results import RunFolder, SplitResult
+from soundscene.recipe import Recipe
+from soundscene.render.corpus import render_corpus
+from soundscene.systems.catalogue import TABLE3
+
+N_SCENES, N_RECORDINGS, N_SPLITS, TRAIN = 19, 3026, 20, 0.8  # of LITIS Rouen
+SECONDS = 30.0
+NIGHT_H, CORES = 10, 2
+BRANCHES = ("cnn-1d-2d-3d",)  # systems whose networks but the last are trained in what counts as fixed seconds
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One training of one system and its test.
+
+    Attributes:
+        system: Its name.
+        n: Recordings of the corpus, of both parts.
+        epoch_s: Seconds of one epoch, 0 without epochs.
+        n_epochs: Epochs of the whole recipe.
+        fixed_s: Seconds of the training beside its epochs.
+        predict_s: Seconds of the test part's prediction.
+        rest_s: Seconds of the process beside these: its start, and the features, where they were not stored yet.
+        peak_mib: Largest resident memory of the process and those it started.
+    """
+
+    system: str
+    n: int
+    epoch_s: float
+    n_epochs: int
+    fixed_s: float
+    predict_s: float
+    rest_s: float
+    peak_mib: float
+
+
+def main() -> None:
+    """Measure what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--in", type=Path, required=True, dest="folder")
+    parser.add_argument("--per-scene", type=int, nargs=2, default=[5, 16])
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--systems", nargs="+", default=list(TABLE3))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    costs: dict[str, list[Cost]] = {system: [] for system in options.systems}
+    for per_scene in options.per_scene:
+        manifest = litis_shaped(options.folder / f"corpus-{per_scene}", per_scene)
+        for system in options.systems:
+            cost = measured(manifest, options.folder / f"run-{per_scene}", system, options.epochs)
+            print(cost, file=sys.stderr, flush=True)
+            costs[system].append(cost)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(c) for both in costs.values() for c in both], indent=1), encoding="utf-8")
+    print("\n".join(table(costs)))
+    print(f"\n{platform.system()} {platform.machine()}, {os.cpu_count()} cores, one thread a training.")
+
+
+def litis_shaped(folder: Path, per_scene: int) -> Path:
+    """Render a corpus, if it is not there, and return its manifest: 19 scenes, column split01 with a fifth for the test."""
+    manifest = folder / "manifest.csv"
+    if manifest.exists():
+        return manifest
+    rows: list[tuple[str, str, str, str]] = []
+    for seed, suffix in ((0, ""), (1, "-b")):
+        part = folder / f"seed{seed}"
+        render_corpus(part, per_scene, SECONDS, seed)
+        for path in sorted(part.glob("*/*.wav")):
+            number = int(path.stem.rpartition("_")[2])
+            scene, group = path.parent.name + suffix, path.stem + suffix
+            rows.append((str(path.relative_to(folder)), scene, group, "train" if number < TRAIN * per_scene else "test"))
+    scenes = sorted({row[1] for row in rows})[:N_SCENES]
+    with manifest.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "scene", "group", "split01"))
+        writer.writerows(row for row in rows if row[1] in scenes)
+    return manifest
+
+
+def measured(manifest: Path, folder: Path, system: str, epochs: int) -> Cost:
+    """Run one system, or read what an earlier run left.
+
+    Raises:
+        RuntimeError: The run failed.
+    """
+    record = folder / f"{system}.json"
+    run = folder / system
+    if not record.exists():
+        run.mkdir(parents=True, exist_ok=True)
+        store = folder / "store"
+        store.mkdir(exist_ok=True)
+        if not (run / "store").exists():
+            (run / "store").symlink_to(store.resolve(), target_is_directory=True)
+        command = [
+            sys.executable, "-m", "soundscene", "experiment", str(manifest), "--splits", "columns=split01",
+            "--recipe", "small", "--set", f"training.epochs={epochs}", "--systems", system, "--out", str(run),
+            "--workers", "1", "--threads", "1", "--device", "cpu",
+        ]  # fmt: skip
+        started = time.perf_counter()
+        with (folder / f"{system}.log").open("w", encoding="utf-8") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        wall_s = time.perf_counter() - started
+        if process.returncode:
+            raise RuntimeError(f"{system}: see {log.name}")
+        record.write_text(json.dumps({"wall_s": wall_s, "peak_mib": usage.ru_maxrss / 1024}), encoding="utf-8")
+    kept = json.loads(record.read_text(encoding="utf-8"))
+    place = RunFolder(run)
+    (result,), _ = place.read_results(Plan.read(run))
+    return _cost(result, kept["wall_s"], kept["peak_mib"], epochs)
+
+
+def _cost(result: SplitResult, wall_s: float, peak_mib: float, epochs: int) -> Cost:
+    seconds, predict_s = result.facts["seconds"], result.facts["predict_seconds"]
+    in_epochs, n = result.facts["epoch_seconds"], len(result.history)
+    n_recordings = result.facts["training_recordings"] + len(result.recordings)
+    whole = Recipe.small().training.epochs
+    fixed_s = (seconds - in_epochs) * (whole / epochs if result.system in BRANCHES else 1)
+    return Cost(
+        system=result.system,
+        n=n_recordings,
+        epoch_s=in_epochs / n if n else 0.0,
+        n_epochs=whole if n == epochs else n,  # some systems have a number of their own
+        fixed_s=fixed_s,
+        predict_s=predict_s,
+        rest_s=wall_s - seconds - predict_s,
+        peak_mib=peak_mib,
+    )
+
+
+def projected(small: Cost, large: Cost) -> tuple[float, float, float]:
+    """Return hours of one training and its test at the size of LITIS, the power of growth, and the peak in GiB.
+
+    Args:
+        small: At the smaller corpus.
+        large: At the larger one.
+    """
+    size, up = large.n / small.n, N_RECORDINGS / large.n
+    powers, hours = [], 0.0
+    for before, after in (
+        (small.n_epochs * small.epoch_s, large.n_epochs * large.epoch_s),
+        (small.fixed_s, large.fixed_s),
+        (small.predict_s, large.predict_s),
+    ):
+        power = max(1.0, growth(before, after, size))
+        powers.append((after, power))
+        hours += after * up**power / 3600
+    memory = large.peak_mib + max(0.0, large.peak_mib - small.peak_mib) / (large.n - small.n) * (N_RECORDINGS - large.n)
+    return hours, max(powers)[1], memory / 1024
+
+
+def growth(before: float, after: float, size: float) -> float:
+    """Return the power of the size that seconds grow with; 1 where they are too short to tell."""
+    return log(after / before) / log(size) if min(before, after) > 0.5 else 1.0
+
+
+def table(costs: Mapping[str, Sequence[Cost]]) -> list[str]:
+    """Return the lines of the table."""
+    lines = [
+        f"| system | training, s at n = {next(iter(costs.values()))[0].n} | at n = {next(iter(costs.values()))[1].n} | "
+        "prediction, ms a recording | peak, MiB | grows as n to the | LITIS, one split: hours | memory, GiB | "
+        f"20 splits, {CORES} cores | where |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for system, (small, large) in costs.items():
+        hours, power, memory = projected(small, large)
+        whole = [cost.n_epochs * cost.epoch_s + cost.fixed_s for cost in (small, large)]
+        all_h = N_SPLITS * hours / CORES
+        where = "overnight" if all_h <= NIGHT_H else "a weekend" if all_h <= 6 * NIGHT_H else "a cluster"
+        n_test = large.n * (1 - TRAIN)
+        lines.append(
+            f"| {system} | {whole[0]:.0f} | {whole[1]:.0f} | {1000 * large.predict_s / n_test:.1f} | {large.peak_mib:.0f} | "
+            f"{power:.2f} | {hours:.2f} | {memory:.1f} | {all_h:.1f} h | {where} |"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()
