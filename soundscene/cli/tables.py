@@ -24,7 +24,7 @@ def score_table(result: Evaluation) -> RenderableType:
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("head", no_wrap=True)
     names = ("accuracy,\nsegment", "accuracy,\nrecording", "macro\nF1", "macro\nprecision")
-    for name in (*names, "log\nloss", "log loss,\ntempered", "ECE", "ECE,\ntempered"):
+    for name in (*names, "log loss", "log loss,\ntempered", "ECE", "ECE,\ntempered"):
         table.add_column(name, justify="right", no_wrap=True)
     for head, scores in result.scores.items():
         before, after = scores.recording, scores.calibrated
