@@ -296,8 +296,8 @@ def _serve(program: Path, inputs: Path, work: Path) -> None:
     server = subprocess.Popen(
         words, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=clean_environment()
     )
+    assert server.stdout is not None
     try:
-        assert server.stdout is not None
         place = re.search(r"http://\S+", server.stdout.readline())
         if place is None:
             raise TrialError(f"{' '.join(words)}: ended without an address")
@@ -310,6 +310,7 @@ def _serve(program: Path, inputs: Path, work: Path) -> None:
     finally:
         server.terminate()
         server.wait(60)
+        server.stdout.close()
 
 
 if __name__ == "__main__":

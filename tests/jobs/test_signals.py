@@ -148,7 +148,9 @@ def test_a_terminated_batch_writes_the_open_shard(model: Path, tmp_path: Path, n
     sounds = [write(tmp_path / f"{n}.wav", recording("rain", 2.2, n)) for n in range(8)]
     words = [sys.executable, "-m", "soundscene", "predict", str(model), "--from", "-", "--out", str(tmp_path / "rows")]
     words += ["--workers", "1"]
+    before = signal.signal(number, signal.SIG_DFL)  # the program leaves SIGHUP ignored where nohup runs the tests
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(number, before)
     assert process.stdin
     process.stdin.writelines(f"{path}\n" for path in sounds[:7])
     process.stdin.flush()
