@@ -1,10 +1,10 @@
 """Seconds and memory of each system of Table 3 on a rendered corpus of the shape of LITIS Rouen, projected to the real one.
 
-    python -m benchmarks.table3_costs --in FOLDER [--per-scene 5 16] [--epochs 6] [--systems table3] [--json FILE]
+    python -m benchmarks.table3_costs --in FOLDER [--per-scene 5 16] [--epochs 6] [--systems hog ...] [--json FILE]
 
 LITIS: 19 scenes, 3,026 recordings of 30 s at 22,050 Hz, 20 splits of 80:20. The rendered corpora have its scenes' number,
 length, rate and shares, and --per-scene recordings of each scene. Each system is one `soundscene experiment --recipe small`
-of one split in a process of its own, on one thread. What is in FOLDER already is not run again.
+of one split in a process of its own, on one thread. What is in FOLDER or in FILE already is not run again.
 
 Networks run --epochs of the recipe's 30 epochs, and the seconds of an epoch are multiplied; of 1D+2D+3D CNNs all seconds but
 the last network's. From the two sizes follows how a
@@ -20,7 +20,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import log
 from pathlib import Path
@@ -71,17 +71,28 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", default=list(TABLE3))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    costs: dict[str, list[Cost]] = {system: [] for system in options.systems}
+    known = read_costs(options.json) if options.json and options.json.exists() else {}
     for per_scene in options.per_scene:
-        manifest = litis_shaped(options.folder / f"corpus-{per_scene}", per_scene)
         for system in options.systems:
+            if (system, N_SCENES * per_scene) in known:
+                continue
+            manifest = litis_shaped(options.folder / f"corpus-{per_scene}", per_scene)
             cost = measured(manifest, options.folder / f"run-{per_scene}", system, options.epochs)
             print(cost, file=sys.stderr, flush=True)
-            costs[system].append(cost)
-    if options.json:
-        options.json.write_text(json.dumps([asdict(c) for both in costs.values() for c in both], indent=1), encoding="utf-8")
-    print("\n".join(table(costs)))
+            known[cost.system, cost.n] = cost
+            if options.json:
+                kept = [asdict(known[key]) for key in sorted(known)]
+                options.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    small, large = (N_SCENES * per_scene for per_scene in options.per_scene)
+    both = {system: (known[system, small], known.get((system, large))) for system in TABLE3 if (system, small) in known}
+    print("\n".join(table(both)))
     print(f"\n{platform.system()} {platform.machine()}, {os.cpu_count()} cores, one thread a training.")
+
+
+def read_costs(file: Path) -> dict[tuple[str, int], Cost]:
+    """Read what an earlier run measured, by system and number of recordings."""
+    costs = [Cost(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
+    return {(cost.system, cost.n): cost for cost in costs}
 
 
 def litis_shaped(folder: Path, per_scene: int) -> Path:
@@ -183,15 +194,21 @@ def growth(before: float, after: float, size: float) -> float:
     return log(after / before) / log(size) if min(before, after) > 0.5 else 1.0
 
 
-def table(costs: Mapping[str, Sequence[Cost]]) -> list[str]:
-    """Return the lines of the table."""
+def table(costs: Mapping[str, tuple[Cost, Cost | None]]) -> list[str]:
+    """Return the lines of the table; what was measured at one size only is not projected."""
+    n = next((large.n for _, large in costs.values() if large), 0)
     lines = [
-        f"| system | training, s at n = {next(iter(costs.values()))[0].n} | at n = {next(iter(costs.values()))[1].n} | "
+        f"| system | training, s at n = {next(iter(costs.values()))[0].n} | at n = {n} | "
         "prediction, ms a recording | peak, MiB | grows as n to the | LITIS, one split: hours | memory, GiB | "
         f"20 splits, {CORES} cores | where |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for system, (small, large) in costs.items():
+        if large is None:
+            lines.append(
+                f"| {system} | {small.n_epochs * small.epoch_s + small.fixed_s:.0f} | - | - | - | - | - | - | - | - |"
+            )
+            continue
         hours, power, memory = projected(small, large)
         whole = [cost.n_epochs * cost.epoch_s + cost.fixed_s for cost in (small, large)]
         all_h = N_SPLITS * hours / CORES

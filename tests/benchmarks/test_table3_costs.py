@@ -32,6 +32,8 @@ def test_epochs_are_multiplied_and_no_power_is_below_one() -> None:
 def test_the_table_says_where() -> None:
     systems = {"hog": 2.0, "kernel-pca": 600.0, "conv-nmf": 4000.0}
     lines = table({s: (replace(SMALL, fixed_s=x / 2), replace(SMALL, n=200, fixed_s=x)) for s, x in systems.items()})
+    assert "-" not in table({"hog": (SMALL, replace(SMALL, n=200))})[2]
+    assert table({"hog": (SMALL, None)})[2].count(" - ") == 8
     assert [line.split("|")[-2].strip() for line in lines[2:]] == ["overnight", "a weekend", "a cluster"]
 
 
