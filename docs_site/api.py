@@ -35,6 +35,7 @@ PUBLIC = {
         "The commands as functions, with the command line's defaults.",
         tuple(dict.fromkeys([*FUNCTIONS, *(name for name in soundscene.__all__ if name.islower() and name[0] != "_")])),
     ),
+    "listing": ApiPage("Listing of recordings", "What `soundscene.scan` returns.", ("data.table.ScanResult", "Manifest")),
     "predictor": ApiPage("Predictor", "What `soundscene.load` returns.", ("Predictor", "live.Update", "live.Listener")),
     "predictions": ApiPage(
         "Predictions",
@@ -62,7 +63,7 @@ PUBLIC = {
     ),
 }
 MODULES = {
-    "Models": "types model member bundle live timelines",
+    "Models": "types model member bundle live timelines hub",
     "Sound": "audio.files audio.arrays audio.folders audio.pcm audio.microphone",
     "Samples to images": "signal.frontend signal.features signal.filterbanks signal.noise signal.minimum_statistics "
     "signal.stft signal.segments signal.streams signal.meter",

@@ -11,6 +11,17 @@ from docs_site.build import ROOT
 from docs_site.check import check_site, pages_of
 
 PHONE = {"width": 390, "height": 844}
+CUT = """() => {
+  const width = document.documentElement.clientWidth
+  const scrolls = (element) => {
+    for (let e = element; e && !e.classList.contains("bd-article"); e = e.parentElement)
+      if (["auto", "scroll"].includes(getComputedStyle(e).overflowX)) return true
+    return false
+  }
+  const texts = document.querySelectorAll(".bd-article p, .bd-article li, .bd-article dt, .bd-article dd, .bd-article code")
+  return [...texts].filter((e) => e.getBoundingClientRect().right > width + 1 && !scrolls(e)).map((e) => e.innerText.slice(0, 60))
+}"""
+"""Texts that end beyond the right edge, in nothing that scrolls."""
 CHROMIUM = shutil.which("chromium")
 
 
@@ -42,6 +53,7 @@ def test_every_page_is_read_from_the_disk_at_the_width_of_a_phone(site: Path) ->
             page.goto(path.as_uri())
             if page.evaluate("document.documentElement.scrollWidth") > PHONE["width"]:
                 wide.append(path.relative_to(site).as_posix())
+            wide += [f"{path.relative_to(site).as_posix()}: {text}" for text in page.evaluate(CUT)[:1]]
         page.goto(f"{(site / 'search.html').as_uri()}?q=leakage")
         page.wait_for_selector("#search-results li a")
         found = page.locator("#search-results li a").all_inner_texts()
