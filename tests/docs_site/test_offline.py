@@ -19,7 +19,8 @@ CUT = """() => {
     return false
   }
   const texts = document.querySelectorAll(".bd-article p, .bd-article li, .bd-article dt, .bd-article dd, .bd-article code")
-  return [...texts].filter((e) => e.getBoundingClientRect().right > width + 1 && !scrolls(e)).map((e) => e.innerText.slice(0, 60))
+  const cut = (element) => element.getBoundingClientRect().right > width + 1 && !scrolls(element)
+  return [...texts].filter(cut).map((element) => element.innerText.slice(0, 60))
 }"""
 """Texts that end beyond the right edge, in nothing that scrolls."""
 CHROMIUM = shutil.which("chromium")
