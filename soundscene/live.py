@@ -22,9 +22,9 @@ from soundscene.scoring.fusion import product, temper
 from soundscene.scoring.unfamiliarity import KEEP
 from soundscene.signal.meter import PIECE_S, RangeMeter
 from soundscene.signal.ranges import sound_notes
-from soundscene.texts import counted
+from soundscene.texts import counted, show
 from soundscene.threads import one_blas_thread
-from soundscene.types import Head, LogPosterior, Samples, SegmentFeatures, is_unknown, take_features
+from soundscene.types import Compared, Head, LogPosterior, Samples, SegmentFeatures, is_unknown, take_features
 
 DEFAULT_WINDOW_S = 30.0
 MEASURED_S = 10.0  # of sound, after which bandwidth, level and floor of a stream are judged, once
@@ -33,8 +33,8 @@ LONGEST_WINDOW_S = 3600.0
 MOST_CHANNELS = 64  # more than this in a block, and fewer samples: rather [sample, channel]
 
 
-@dataclass(frozen=True)
-class Update:
+@dataclass(frozen=True, eq=False, repr=False)
+class Update(Compared):
     """Prediction after another segment of a stream.
 
     Attributes:
@@ -66,6 +66,11 @@ class Update:
     notes: tuple[str, ...] = ()
     unfamiliarity: float | None = None
     unfamiliarity_threshold: float | None = None
+
+    def __repr__(self) -> str:
+        """Return one line: the segment, and the most probable scenes of the window."""
+        scenes = ", ".join(f"{show(name)} {p:.2f}" for name, p in self.top(3)) or "no prediction"
+        return f"<Update {self.start_s:g} to {self.end_s:g} s: {scenes}>"
 
     @property
     def unknown(self) -> bool:

@@ -14,6 +14,7 @@ from soundscene.scoring.unfamiliarity import Familiarity
 from soundscene.signal.frontend import FrontEnd
 from soundscene.signal.ranges import TrainingRange
 from soundscene.signal.streams import JoinedFrontEnd
+from soundscene.texts import counted, short, show
 from soundscene.types import Features, Head, LogPosterior
 
 MOST_MEMBERS = 16
@@ -21,7 +22,7 @@ Embeddings = tuple[Float32[np.ndarray, "segment _"], ...]
 """Embeddings of the same segments by each member."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A trained model.
 
@@ -56,6 +57,11 @@ class Model:
         for network in networks_of(self.members)[1:]:
             if network.audio != (first := networks_of(self.members)[0]).audio:
                 raise ValueError(f"members {first.name} and {network.name} differ in their audio recipe, which they share")
+
+    def __repr__(self) -> str:
+        """Return one line: scenes, members and head."""
+        names = short(show(", ".join(self.scenes)))
+        return f"<Model of {', '.join(self.member_names)}; {self.head} head; {counted(len(self.scenes), 'scene')}: {names}>"
 
     @property
     def member_names(self) -> tuple[str, ...]:

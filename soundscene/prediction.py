@@ -1,6 +1,6 @@
 """The prediction of a recording, as the command line, notebooks and programs show it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -10,23 +10,29 @@ from jaxtyping import Float
 
 from soundscene.errors import SceneError
 from soundscene.frames import data_frame
-from soundscene.texts import counted
+from soundscene.texts import counted, short, show
 from soundscene.types import Compared, clock, is_unknown
 
 if TYPE_CHECKING:
     from soundscene.plotting.prediction_figure import Axes
 
 UNKNOWN = "unknown"  # in place of a scene
+_FACTS = ("path", "duration_s", "scene", "probability", "unknown", "notes", "error")  # columns of a list of predictions
 MOST_CARDS = 20  # of a list shown in a notebook
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SegmentPrediction(Compared):
     """Posterior [scene] of one segment, from start_s to end_s (seconds)."""
 
     start_s: float
     end_s: float
     posterior: Float[np.ndarray, " scene"]
+
+    def __repr__(self) -> str:
+        """Return one line: times, and the largest probability with the number of its scene."""
+        best = int(np.argmax(self.posterior))
+        return f"<SegmentPrediction {self.start_s:g} to {self.end_s:g} s: {self.posterior[best]:.2f} for scene {best}>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,17 +113,22 @@ class ScenePrediction(Compared):
     def to_frame(self, library: str | None = None) -> Any:
         """Return a data frame with a row per segment: start_s, end_s, scene, probability, and a column for each scene.
 
+        A scene that has the name of another column has the column p(NAME).
+
         Args:
             library: "pandas" or "polars"; by default the one that the program has imported, else the one that is there.
 
         Raises:
             SceneError: Neither is installed.
         """
+        first = ("start_s", "end_s", "scene", "probability")
+        names = scene_columns(self.scenes, first)
         rows = [
-            {"start_s": s.start_s, "end_s": s.end_s, **_winner(self.scenes, s.posterior), **self._named(s.posterior)}
+            {"start_s": s.start_s, "end_s": s.end_s, **_winner(self.scenes, s.posterior)}
+            | dict(zip(names, map(float, s.posterior), strict=True))
             for s in self.segments
         ]
-        return data_frame(rows, ("start_s", "end_s", "scene", "probability", *self.scenes), library)
+        return data_frame(rows, (*first, *names), library)
 
     def plot(self, axes: "Axes | None" = None) -> "Axes":
         """Draw the posterior of every segment over time, the most probable scene at the top.
@@ -139,10 +150,10 @@ class ScenePrediction(Compared):
         >>> ScenePrediction("street.wav", 61.0, ("beach", "street"), np.array([0.1, 0.9]), ())
         <ScenePrediction street.wav: street 0.90, beach 0.10; 0:01:01>
         """
-        scenes = ", ".join(f"{name} {p:.2f}" for name, p in self.top())
+        scenes = ", ".join(f"{short(show(name))} {p:.2f}" for name, p in self.top())
         notes = f", {counted(len(self.notes), 'note')}" if self.notes else ""
         unknown = "unknown; nearest: " if self.unknown else ""
-        return f"<ScenePrediction {self.source}: {unknown}{scenes}; {clock(self.duration_s)}{notes}>"
+        return f"<ScenePrediction {short(show(self.source))}: {unknown}{scenes}; {clock(self.duration_s)}{notes}>"
 
     def _repr_html_(self) -> str | None:
         """Return a card with player and bars for notebooks; None, that is the plain text, without the extra `plot`."""
@@ -162,7 +173,8 @@ class Predictions(list["ScenePrediction | SceneError"]):
     def to_frame(self, library: str | None = None) -> Any:
         """Return a data frame with a row per source.
 
-        Columns: path, duration_s, scene, probability, unknown, notes, error, and one for each scene.
+        Columns: path, duration_s, scene, probability, unknown, notes, error, and one for each scene: p(NAME) for a scene
+        that has the name of another column.
 
         Args:
             library: As in `ScenePrediction.to_frame`.
@@ -171,8 +183,17 @@ class Predictions(list["ScenePrediction | SceneError"]):
             SceneError: Neither pandas nor polars is installed.
         """
         scenes = list(dict.fromkeys(s for p in self if isinstance(p, ScenePrediction) for s in p.scenes))
-        columns = ("path", "duration_s", "scene", "probability", "unknown", "notes", "error", *scenes)
-        return data_frame([_row(p, columns) for p in self], columns, library)
+        named = dict(zip(scenes, scene_columns(scenes, _FACTS), strict=True))
+        return data_frame([_row(p, named) for p in self], (*_FACTS, *named.values()), library)
+
+    def __getitem__(self, chosen: Any) -> Any:
+        """Return one prediction, or those of a slice as `Predictions`."""
+        found = super().__getitem__(chosen)
+        return Predictions(found) if isinstance(chosen, slice) else found
+
+    def __add__(self, other: Any) -> "Predictions":  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return both lists as one."""
+        return Predictions([*self, *other])
 
     def _repr_html_(self) -> str | None:
         cards = [p._repr_html_() if isinstance(p, ScenePrediction) else _escaped(p) for p in self[:MOST_CARDS]]
@@ -182,13 +203,23 @@ class Predictions(list["ScenePrediction | SceneError"]):
         return "".join(card or "" for card in cards) + rest
 
 
+def scene_columns(scenes: Iterable[str], taken: Container[str]) -> tuple[str, ...]:
+    """Return the names of the columns of scenes: p(NAME) for a scene that has the name of another column.
+
+    Args:
+        scenes: In order.
+        taken: Names of the other columns.
+    """
+    return tuple(f"p({scene})" if scene in taken else scene for scene in scenes)
+
+
 def _winner(scenes: Sequence[str], posterior: Float[np.ndarray, " scene"]) -> dict[str, Any]:
     best = int(np.argmax(posterior))
     return {"scene": scenes[best], "probability": float(posterior[best])}
 
 
-def _row(prediction: "ScenePrediction | SceneError", columns: Iterable[str]) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(columns)
+def _row(prediction: "ScenePrediction | SceneError", named: Mapping[str, str]) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys((*_FACTS, *named.values()))
     if not isinstance(prediction, ScenePrediction):
         return row | {"notes": "", "error": str(prediction)}
     facts = {
@@ -200,7 +231,7 @@ def _row(prediction: "ScenePrediction | SceneError", columns: Iterable[str]) -> 
         "notes": "; ".join(prediction.notes),
         "error": "",
     }
-    return row | facts | dict(zip(prediction.scenes, map(float, prediction.posterior), strict=True))
+    return row | facts | {named[scene]: float(p) for scene, p in zip(prediction.scenes, prediction.posterior, strict=True)}
 
 
 def _escaped(error: SceneError) -> str | None:

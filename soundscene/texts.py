@@ -158,7 +158,12 @@ def _kind(character: str) -> str:
 
 
 def counted(n: int, word: str) -> str:
-    """Return a number of things in words, `1 file` or `2 files`."""
+    """Return a number of things in words, `1 file` or `2 files`.
+
+    Args:
+        n: How many.
+        word: One of them.
+    """
     return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 

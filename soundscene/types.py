@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Shaped
 
+from soundscene.texts import counted, short, show
+
 Samples = Float32[np.ndarray, " sample"]
 """Mono block at the recipe's rate, finite, nominally in [-1, 1]."""
 
@@ -57,8 +59,22 @@ class SegmentFeatures:
         return take_features(self.features, chosen)
 
 
-@dataclass(frozen=True)
-class Recording:
+class Compared:
+    """Equality and hash by value of a dataclass with arrays or mappings in it, which Python's own refuse."""
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether all fields are equal, arrays by their values."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_same(a, b) for a, b in zip(_values(self), _values(other), strict=True))
+
+    def __hash__(self) -> int:
+        """Return a hash of all fields."""
+        return hash(_key(_values(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Recording(Compared):
     """A row of a manifest.
 
     Attributes:
@@ -82,20 +98,6 @@ class Split:
 
     train: tuple[Recording, ...]
     test: tuple[Recording, ...]
-
-
-class Compared:
-    """Equality and hash by value of a dataclass with arrays in it, which Python's own refuse."""
-
-    def __eq__(self, other: object) -> bool:
-        """Return whether all fields are equal, arrays by their values."""
-        if type(other) is not type(self):
-            return NotImplemented
-        return all(_same(a, b) for a, b in zip(_values(self), _values(other), strict=True))
-
-    def __hash__(self) -> int:
-        """Return a hash of all fields."""
-        return hash(tuple(v.tobytes() if isinstance(v, np.ndarray) else v for v in _values(self)))
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,8 @@ class Timeline(Compared):
 
     def __repr__(self) -> str:
         """Return one line: source, spans, changes and duration."""
-        return f"<Timeline {self.source}: {len(self.spans)} spans, {len(self.changes)} changes; {clock(self.duration_s)}>"
+        counts = f"{counted(len(self.spans), 'span')}, {counted(len(self.changes), 'change')}"
+        return f"<Timeline {short(show(self.source))}: {counts}; {clock(self.duration_s)}>"
 
 
 def take_features(
@@ -205,6 +208,21 @@ def _values(instance: Any) -> tuple[Any, ...]:
 
 
 def _same(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(one, other)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other)
+
+
+def _key(value: Any) -> Any:
+    """Return something to hash, which is the same for values that are `_same`: of any precision, and 0.0 as -0.0."""
+    if isinstance(value, np.ndarray):
+        return value.shape, (value.astype(np.float64) + 0.0).tobytes() if value.dtype.kind in "biuf" else value.tobytes()
+    if isinstance(value, Mapping):
+        return frozenset((name, _key(one)) for name, one in value.items())
+    return tuple(map(_key, value)) if isinstance(value, tuple) else value

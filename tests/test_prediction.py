@@ -42,7 +42,7 @@ def test_equality_and_hash_are_by_value() -> None:
     line = Timeline("x", 4.0, SCENES, 60.0, (Span(0.0, 4.0, "beach", 0.5),), (), np.zeros(1), np.ones(1), empty, empty)
     assert line == replace(line)
     assert line != replace(line, changes=(Change(2.0, "beach", "street", 0.9),))
-    assert repr(line) == "<Timeline x: 1 spans, 0 changes; 0:00:04>"
+    assert repr(line) == "<Timeline x: 1 span, 0 changes; 0:00:04>"
 
 
 def test_one_line_names_the_three_best_and_the_unknown() -> None:

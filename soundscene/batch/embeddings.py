@@ -17,17 +17,22 @@ from jaxtyping import Float32
 from soundscene.batch.rows import as_text
 from soundscene.errors import SceneError
 from soundscene.files import atomic_path, write_atomic
-from soundscene.texts import csv_cell
+from soundscene.texts import counted, csv_cell
+from soundscene.types import Compared
 
 SUFFIXES = (".npy", ".parquet", ".csv")
 
 
-@dataclass(frozen=True)
-class EmbeddingTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class EmbeddingTable(Compared):
     """Embeddings [row, embedding], and the recording of each row."""
 
     paths: tuple[str, ...]
     vectors: Float32[np.ndarray, "row embedding"]
+
+    def __repr__(self) -> str:
+        """Return one line: rows and the size of an embedding."""
+        return f"<EmbeddingTable {counted(len(self.vectors), 'row')} of {counted(self.vectors.shape[1], 'value')}>"
 
     def write(self, path: Path, safe: bool = False) -> None:
         """Write a file, whole or not at all.

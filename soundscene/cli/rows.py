@@ -9,7 +9,7 @@ from typing import Any
 
 from soundscene.batch.rows import as_text, write_parquet_rows
 from soundscene.cli.outputs import FileForm
-from soundscene.prediction import UNKNOWN, ScenePrediction
+from soundscene.prediction import UNKNOWN, ScenePrediction, scene_columns
 from soundscene.texts import csv_cell
 
 COLUMNS = ("path", "start_s", "end_s", "scene", "probability")
@@ -119,7 +119,7 @@ def column_names(scenes: Sequence[str], with_model: bool = False) -> tuple[str, 
         with_model: Whether the first column names the model.
     """
     first = ("model", *COLUMNS) if with_model else COLUMNS
-    return (*first, *(f"p({scene})" if scene in first else scene for scene in scenes))
+    return (*first, *scene_columns(scenes, first))
 
 
 def csv_values(row: RowValues) -> tuple[Any, ...]:

@@ -20,13 +20,13 @@ from soundscene.data.csv_text import read_text
 from soundscene.data.splits import check_leakage
 from soundscene.errors import ManifestError
 from soundscene.files import url_hint, write_atomic
-from soundscene.texts import LONGEST_NAME, fold_case, fold_name, plain_cell, safe_cell, short
+from soundscene.texts import LONGEST_NAME, counted, fold_case, fold_name, plain_cell, safe_cell, short, show
 from soundscene.types import Recording, Split
 
 _MANY = 10  # values listed in a message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Manifest:
     """The rows of a corpus; `scenes` are their scenes, sorted (left out, they are found).
 
@@ -49,6 +49,11 @@ class Manifest:
         if self.scenes not in ((), found):
             raise ManifestError(f"{self.path}: the scenes given are {self.scenes}, those of the recordings {found}")
         object.__setattr__(self, "scenes", found)
+
+    def __repr__(self) -> str:
+        """Return one line: file, recordings and scenes."""
+        counts = f"{counted(len(self.recordings), 'recording')} of {counted(len(self.scenes), 'scene')}"
+        return f"<Manifest {short(show(str(self.path)))}: {counts}>"
 
     @classmethod
     def read(cls, path: str | Path, columns: Mapping[str, str] | None = None) -> "Manifest":

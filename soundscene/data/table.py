@@ -14,15 +14,16 @@ from soundscene.data.manifest import Manifest
 from soundscene.data.scan import N_FOLDS, Listing, arrange, list_folder, list_manifest
 from soundscene.errors import AudioError, ManifestError
 from soundscene.frames import data_frame
-from soundscene.types import Recording
+from soundscene.texts import short, show
+from soundscene.types import Compared, Recording
 
 LAYOUTS = ("folders", "audiofolder", "tau", "dcase", "esc50", "urbansound8k", "litis")
 _FIRST, _LAST = ("path", "scene", "group"), ("duration_s", "sample_rate", "channels")
 _SHOWN = 5  # scenes in a line
 
 
-@dataclass(frozen=True, repr=False)
-class ScanResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class ScanResult(Compared):
     """Recordings that a scan found, by scene and group.
 
     Attributes:
@@ -53,7 +54,7 @@ class ScanResult:
 
     def __repr__(self) -> str:
         """Return one line: recordings, groups, scenes, and what cannot be read."""
-        names = ", ".join(self.scenes[:_SHOWN])
+        names = short(show(", ".join(self.scenes[:_SHOWN])))
         more = f" and {len(self.scenes) - _SHOWN} more" if len(self.scenes) > _SHOWN else ""
         groups = len({recording.group for recording in self.recordings})
         lost = f"; {len(self.unreadable)} unreadable" if self.unreadable else ""
@@ -62,7 +63,8 @@ class ScanResult:
     def to_frame(self, library: str | None = None) -> Any:
         """Return a data frame with a row per recording.
 
-        Columns: path, scene, group, the further columns of the manifest, duration_s, sample_rate (Hz), channels.
+        Columns: path, scene, group, the further columns of the manifest, duration_s, sample_rate (Hz), channels. What a
+        file's header says is `file(NAME)` where the manifest has a column of that name.
 
         Args:
             library: "pandas" or "polars"; by default the one that the program has imported, else the one that is there.
@@ -71,7 +73,8 @@ class ScanResult:
             SceneError: Neither is installed.
         """
         own = [name for name in self.manifest.columns if name not in ("path", "scene", "group")]
-        return data_frame([self._row(recording, own) for recording in self.recordings], [*_FIRST, *own, *_LAST], library)
+        last = [f"file({name})" if name in own else name for name in _LAST]
+        return data_frame([self._row(r, own, last) for r in self.recordings], [*_FIRST, *own, *last], library)
 
     def write(self, path: str | Path, *, force: bool = False, safe: bool = False) -> None:
         """Write the manifest; one that differs is replaced only if that is wanted, because people correct them by hand.
@@ -94,11 +97,11 @@ class ScanResult:
                 raise ManifestError(f"{path}: is there already, and differs; --force replaces it, another --out keeps both")
         self.manifest.write(path, safe)
 
-    def _row(self, recording: Recording, own: Iterable[str]) -> dict[str, Any]:
+    def _row(self, recording: Recording, own: Iterable[str], last: Iterable[str]) -> dict[str, Any]:
         facts = self.facts.get(recording.path)
         known = (facts.duration_s, facts.sample_rate, facts.n_channels) if facts else (None, None, None)
         row = {"path": str(recording.path), "scene": recording.scene, "group": recording.group}
-        return row | {name: recording.columns.get(name) for name in own} | dict(zip(_LAST, known, strict=True))
+        return row | {name: recording.columns.get(name) for name in own} | dict(zip(last, known, strict=True))
 
 
 def scan_recordings(

@@ -37,7 +37,7 @@ def draw_prediction(
         for place, scene in enumerate(order):
             grey = f"{1 - float(row[scene]):.3f}"
             axes.barh([place], [end_s - start_s], 0.9, left=start_s, color=grey, linewidth=0)
-    axes.set_yticks(range(len(order)), [show(str(scenes[int(i)])) for i in order])
+    axes.set_yticks(range(len(order)), [show(str(scenes[int(i)])) for i in order], parse_math=False)
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(order)), [f"{posterior[i]:.2f}" for i in order])
     right.tick_params(length=0)
@@ -45,6 +45,6 @@ def draw_prediction(
     if spans:
         axes.set_xlim(min(s[0] for s in spans), max(s[1] for s in spans))
     axes.grid(visible=False)
-    axes.set_title(f"{show(source)}: {show(scenes[int(order[0])])}", loc="left")
+    axes.set_title(f"{show(source)}: {show(scenes[int(order[0])])}", loc="left", parse_math=False)
     clock_axis(axes)
     return axes

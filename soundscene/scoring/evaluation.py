@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float64, Int64
 
 from soundscene.scoring.intervals import Interval, mean_interval
 from soundscene.scoring.metrics import Metrics
-from soundscene.types import Head, Recording
+from soundscene.texts import counted
+from soundscene.types import Compared, Head, Recording
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class PartScore:
     accuracy: Interval
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Compared):
     """Hold the scores of a model on a test part.
 
     Attributes:
@@ -79,6 +80,13 @@ class Evaluation:
     truth: Int64[np.ndarray, " recording"] = field(default_factory=lambda: np.zeros(0, np.int64))
     log_posterior: Mapping[str, Float64[np.ndarray, "recording scene"]] = field(default_factory=dict)
     native_hz: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one line: recordings, scenes, and the accuracy by head."""
+        shares = ", ".join(f"{head} {one.recording.accuracy:.1%}" for head, one in self.scores.items())
+        return (
+            f"<Evaluation {counted(self.n_recordings, 'recording')}, {counted(len(self.scenes), 'scene')}: {shares} right>"
+        )
 
     def correct(self, head: Head) -> Bool[np.ndarray, " recording"]:
         """Tell of each recording whether its most probable scene is the true one."""

@@ -11,12 +11,14 @@ import numpy as np
 from jaxtyping import Float, Int, Int64
 from scipy.special import logsumexp
 
+from soundscene.types import Compared
+
 CALIBRATION_BINS = 15
 PROBABILITY_FLOOR = 1e-15  # a certain error costs 34.5 nats, not infinity, which no mean survives
 
 
-@dataclass(frozen=True)
-class Metrics:
+@dataclass(frozen=True, eq=False, repr=False)
+class Metrics(Compared):
     """Hold the scores of `n` predictions, as shares in [0, 1].
 
     Attributes:
@@ -36,6 +38,10 @@ class Metrics:
     log_loss: float
     calibration_error: float
     confusion: Int64[np.ndarray, "scene scene"]
+
+    def __repr__(self) -> str:
+        """Return one line: predictions, accuracy, F1 and log loss."""
+        return f"<Metrics of {self.n}: {self.accuracy:.1%} right, F1 {self.macro_f1:.1%}, log loss {self.log_loss:.3f}>"
 
 
 def no_scores(n_scenes: int) -> Metrics:
