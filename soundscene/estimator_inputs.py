@@ -14,7 +14,7 @@ from soundscene.audio.arrays import as_source
 from soundscene.audio.files import write_array
 from soundscene.errors import AudioError, SceneError
 from soundscene.files import url_hint
-from soundscene.texts import LONGEST_NAME, fold_case, fold_name, short
+from soundscene.texts import LONGEST_NAME, counted, fold_case, fold_name, short
 from soundscene.types import Recording
 
 ORIGIN = "SceneClassifier.fit"  # in the place of the manifest's file, in messages and in the model's provenance
@@ -80,7 +80,7 @@ def group_numbers(groups: Any, n_rows: int) -> Int64[np.ndarray, " row"]:
     """
     given = np.asarray(groups)
     if given.shape != (n_rows,):
-        what = f"{len(given)} groups" if given.ndim == 1 else f"groups of shape {given.shape}"
+        what = counted(len(given), "group") if given.ndim == 1 else f"groups of shape {given.shape}"
         raise ValueError(f"{what} for {n_rows} rows of X: each row needs one group")
     try:
         values, numbers = np.unique(given, return_inverse=True)
