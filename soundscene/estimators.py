@@ -4,29 +4,31 @@ They work in pipelines, in grid searches by group, and with clone. `CalibratedSV
 recordings: a list of paths, of (samples, sample rate), or of mappings with array and sampling_rate.
 """
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64, Shaped
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from soundscene import api
-from soundscene.audio.arrays import as_source
-from soundscene.audio.files import gate_array, read_samples, write_array
+from soundscene.audio.files import gate_array, read_samples
+from soundscene.data.manifest import Manifest
 from soundscene.errors import AudioError, SceneError
+from soundscene.estimator_inputs import ORIGIN, by_position, group_numbers, recordings_in, rows_of, scene_names
 from soundscene.member import BackboneMember, NetworkMember
 from soundscene.prediction import Predictions, ScenePrediction
 from soundscene.recipe import Recipe
 from soundscene.signal.frontend import FrontEnd
-from soundscene.texts import fold_name
+from soundscene.texts import short
 from soundscene.training.calibrate import fit_svm
 
 
@@ -45,6 +47,13 @@ class CalibratedSVC(ClassifierMixin, BaseEstimator):
         notes_: Compromises that few groups made necessary.
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "C": [Interval(Real, 0, None, closed="neither")],
+        "folds": [Interval(Integral, 2, None, closed="left")],
+        "least_scale": [Interval(Real, 0, None, closed="both")],
+        "random_state": ["random_state"],
+    }
+
     def __init__(self, C: float = 0.1, folds: int = 5, least_scale: float = 0.0, random_state: Any = 0) -> None:
         self.C = C
         self.folds = folds
@@ -60,18 +69,16 @@ class CalibratedSVC(ClassifierMixin, BaseEstimator):
             groups: Unit of independence of each sample, which no fold cuts; by default each sample is its own.
 
         Raises:
-            ValueError: There is one class only, or X, y and groups do not fit together.
+            ValueError: A parameter is out of range, there is one class only, or X, y and groups do not fit together.
         """
+        self._validate_params()
         X, y = validate_data(self, X, y, dtype=np.float32)
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"1 class, {str(self.classes_[0])!r}: the SVM needs samples of two classes or more")
-        units = np.arange(len(y)) if groups is None else np.asarray(groups)
+        self.classes_, labels = _classes(y)
+        units = np.arange(len(y)) if groups is None else group_numbers(groups, len(y))
         seed = int(check_random_state(self.random_state).randint(2**31))
-        self.svm_, self.notes_ = fit_svm(
-            X, labels.astype(np.int64), units, len(self.classes_), self.C, self.folds, seed, self.least_scale
-        )
+        names = [short(str(label)) for label in self.classes_]
+        c, folds, least = float(self.C), int(self.folds), float(self.least_scale)
+        self.svm_, self.notes_ = fit_svm(X, labels, units, len(names), c, folds, seed, least, names)
         return self
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "sample class"]:
@@ -101,10 +108,10 @@ class SceneFeatures(TransformerMixin, BaseEstimator):
     Args:
         model: Model file or predictor whose embeddings are the features, means over segments. None: mean and deviation of
             each band over time, of the recording and of the recording without its background noise.
-        recipe: Name or file of the recipe of the bands; not used with a model.
+        recipe: A recipe of the bands, its name or file; not used with a model.
     """
 
-    def __init__(self, model: Any = None, recipe: str = "small") -> None:
+    def __init__(self, model: Any = None, recipe: str | Recipe = "small") -> None:
         self.model = model
         self.recipe = recipe
 
@@ -118,7 +125,7 @@ class SceneFeatures(TransformerMixin, BaseEstimator):
         self._names()
         return self
 
-    def transform(self, X: Iterable[Any]) -> Float32[np.ndarray, "recording feature"]:
+    def transform(self, X: Any) -> Float32[np.ndarray, "recording feature"]:
         """Return [recording, feature].
 
         Args:
@@ -127,13 +134,14 @@ class SceneFeatures(TransformerMixin, BaseEstimator):
         Raises:
             AudioError: A recording cannot be used.
         """
-        sources = [as_source(source) for source in X]
+        sources = recordings_in(X)
+        if not sources:
+            return np.zeros((0, len(self._names())), np.float32)
         if self.model is not None:
             return api.embed(self.model, sources)
-        recipe = Recipe.load(self.recipe)
+        recipe = self._recipe()
         front_end = FrontEnd(recipe.audio, recipe.features)
-        rows = [_statistics(source, recipe, front_end) for source in sources]
-        return np.stack(rows) if rows else np.zeros((0, len(self._names())), np.float32)
+        return np.stack([_statistics(source, f"X[{i}]", recipe, front_end) for i, source in enumerate(sources)])
 
     def get_feature_names_out(self, input_features: Any = None) -> Any:
         """Return a name for each column.
@@ -148,13 +156,16 @@ class SceneFeatures(TransformerMixin, BaseEstimator):
             model: Any = api.load_predictor(self.model).model
             members = [m for m in model.members if isinstance(m, NetworkMember | BackboneMember)]
             return [f"{m.name}_{i}" for m in members for i in range(m.svm.weight.shape[1])]
-        n_bands = Recipe.load(self.recipe).features.n_bands
+        n_bands = self._recipe().features.n_bands
         return [
             f"{channel}_{statistic}_{band}"
             for channel in ("recorded", "subtracted")
             for statistic in ("mean", "deviation")
             for band in range(n_bands)
         ]
+
+    def _recipe(self) -> Recipe:
+        return self.recipe if isinstance(self.recipe, Recipe) else Recipe.load(str(self.recipe))
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -172,10 +183,10 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         systems: Members of the model; by default what `soundscene train` chooses.
-        recipe: Name or file of a recipe.
+        recipe: A recipe, its name or file.
         settings: Changes of recipe values, such as ("training.epochs=30",).
         device: "auto", "cpu", "cuda" or "mps".
-        random_state: Seed of the training.
+        random_state: Seed of the training; None or a `RandomState` draws one.
         workers: Threads that read audio.
 
     Attributes:
@@ -186,10 +197,10 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         systems: Sequence[str] = (),
-        recipe: str | None = None,
+        recipe: str | Recipe | None = None,
         settings: Sequence[str] = (),
         device: str = "auto",
-        random_state: int = 0,
+        random_state: Any = 0,
         workers: int = 1,
     ) -> None:
         self.systems = systems
@@ -208,34 +219,38 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):
             groups: Unit of independence of each recording, such as the place; by default each is its own.
 
         Raises:
+            ValueError: The labels are no classes, or there is one class only.
             SceneError: Of any kind, as `soundscene train`.
         """
-        if not len(X) == len(y) == len(groups if groups is not None else y):
-            raise SceneError(f"{len(X)} recordings, {len(y)} labels: each recording needs one label, and one group or none")
-        self.classes_ = np.unique(np.asarray(y))
-        names = [fold_name(str(label)) for label in self.classes_]
-        if len(set(names)) < len(names):
-            raise SceneError(f"labels {', '.join(map(repr, self.classes_))}: two have the same text; use different names")
-        with TemporaryDirectory(prefix="soundscene-") as folder:
-            manifest = Path(folder) / "manifest.csv"
-            units = range(len(y)) if groups is None else groups
-            paths = [_file(as_source(source), Path(folder), number) for number, source in enumerate(X)]
-            with manifest.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-                csv.writer(file).writerows(
-                    [("path", "scene", "group"), *zip(paths, map(str, y), (f"g{u}" for u in units), strict=True)]
-                )
-            self.predictor_ = api.train(
-                manifest,
-                Path(folder) / "model.safetensors",
-                systems=list(self.systems),
-                recipe=self.recipe,
-                settings=[*self.settings, f"training.seed={self.random_state}"],
-                device=self.device,
-                workers=self.workers,
+        sources, y = recordings_in(X), _targets(y)
+        units = None if groups is None else np.asarray(groups)
+        n_groups = len(units) if units is not None and units.ndim == 1 else len(y)
+        if not len(sources) == len(y) == n_groups:
+            raise SceneError(
+                f"{len(sources)} recordings, {len(y)} labels, {'no' if units is None else n_groups} groups: "
+                "each recording needs one label, and one group or none"
             )
+        if units is not None:
+            group_numbers(units, len(y))  # refuses what is no column of groups
+        self.classes_, labels = _classes(y)
+        names = scene_names(self.classes_)
+        with TemporaryDirectory(prefix="soundscene-") as folder:
+            rows = rows_of(sources, [names[label] for label in labels], units, Path(folder))
+            try:
+                self.predictor_ = api.train(
+                    Manifest(Path(ORIGIN), rows),
+                    Path(folder) / "model.safetensors",
+                    systems=list(self.systems),
+                    recipe=self.recipe,
+                    settings=[*self.settings, f"training.seed={_seed(self.random_state)}"],
+                    device=self.device,
+                    workers=self.workers,
+                )
+            except SceneError as error:
+                raise by_position(error, rows, Path(folder)) from None
         return self
 
-    def predict_proba(self, X: Iterable[Any]) -> Float[np.ndarray, "recording class"]:
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "recording class"]:
         """Return the probability of each class, in the order of `classes_`.
 
         Args:
@@ -245,13 +260,13 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):
             AudioError: A recording cannot be used.
         """
         check_is_fitted(self)
-        order = [self.predictor_.scenes.index(fold_name(str(label))) for label in self.classes_]
-        predictions = api.predict(self.predictor_, list(X), workers=self.workers)
+        order = [self.predictor_.scenes.index(name) for name in scene_names(self.classes_)]
+        predictions = api.predict(self.predictor_, recordings_in(X), workers=self.workers)
         assert isinstance(predictions, Predictions)
         rows = [p.posterior[order] for p in predictions if isinstance(p, ScenePrediction)]
         return np.stack(rows) if rows else np.zeros((0, len(order)))
 
-    def predict(self, X: Iterable[Any]) -> Any:
+    def predict(self, X: Any) -> Any:
         """Return the most probable class of each recording.
 
         Args:
@@ -267,11 +282,42 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _statistics(source: Any, recipe: Recipe, front_end: FrontEnd) -> Float32[np.ndarray, " feature"]:
+def _targets(y: Any) -> Shaped[np.ndarray, " row"]:
+    """Return labels as a column, as scikit-learn's own classifiers take them."""
+    if y is None:
+        raise ValueError("requires y to be passed, but the target y is None: each recording needs a label")
+    values = y if isinstance(y, list | tuple) else np.asarray(y, dtype=object).ravel()
+    if any(value is None for value in values):
+        raise ValueError("y holds None: each recording needs a label")
+    if 0 < sum(isinstance(value, str) for value in values) < len(values):  # numpy would make text of all
+        raise ValueError("y holds text beside numbers: each recording needs a label, all of one type")
+    y = column_or_1d(y, warn=True)
+    assert_all_finite(y, input_name="y")
+    return y
+
+
+def _classes(y: Shaped[np.ndarray, " row"]) -> tuple[Shaped[np.ndarray, " class"], Int64[np.ndarray, " row"]]:
+    """Return the classes, sorted, and the number of each row's class."""
+    check_classification_targets(y)
+    classes, numbers = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        what = f"1 class, {short(repr(str(classes[0])))}" if len(classes) else "no labels"
+        raise ValueError(f"{what}: samples of two classes or more are needed")
+    return classes, numbers.astype(np.int64)
+
+
+def _seed(random_state: Any) -> int:
+    """Return a number as it is, and what scikit-learn draws from any other random state."""
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31))
+
+
+def _statistics(source: Any, position: str, recipe: Recipe, front_end: FrontEnd) -> Float32[np.ndarray, " feature"]:
     """Return mean and deviation of each band of both channels over all frames of segments that are not silent."""
     if isinstance(source, tuple):
         given, rate = source
-        name, samples = "array", gate_array(given, rate, recipe.audio)
+        name, samples = position, gate_array(given, rate, recipe.audio, position)
     else:
         name, samples = str(source), read_samples(source, recipe.audio)
     segments = front_end(samples)
@@ -280,11 +326,3 @@ def _statistics(source: Any, recipe: Recipe, front_end: FrontEnd) -> Float32[np.
         raise AudioError(f"{name}: every segment is digital silence; was the microphone connected?")
     frames = images.transpose(1, 2, 0, 3).reshape(*images.shape[1:3], -1)  # channel, band, frame
     return np.stack([frames.mean(axis=2), frames.std(axis=2)], axis=1).ravel().astype(np.float32)
-
-
-def _file(source: Any, folder: Path, number: int) -> str:
-    """Return the path of a recording; samples are written to a file, which training reads."""
-    if not isinstance(source, tuple):
-        return str(Path(source).absolute())
-    samples, rate = source
-    return str(write_array(samples, rate, folder / f"{number}.wav"))

@@ -76,6 +76,7 @@ def fit_svm(
     folds: int,
     seed: int,
     least_scale: float = 0.0,
+    names: Sequence[str] = (),
 ) -> tuple[CalibratedSVM, tuple[str, ...]]:
     """Standardise, fit a one-vs-rest linear SVM on all segments, and Platt's sigmoids on decisions cross-validated by group.
 
@@ -92,6 +93,7 @@ def fit_svm(
         folds: Cross-validation folds wanted.
         seed: Seed of the order in which groups are dealt to folds.
         least_scale: Least scale of a feature, as a share of the median one, see `FlooredScaler`.
+        names: Name of each scene for the notes, by default its number.
 
     Returns:
         The classifier, and a note for the report for each compromise.
@@ -108,8 +110,8 @@ def fit_svm(
     notes = [] if alive.any() else ["all embeddings are equal: the network has collapsed, and the SVM predicts the priors"]
     if len(present) < n_scenes:
         absent = sorted(set(range(n_scenes)) - set(present.tolist()))
-        notes.append(f"scenes {_list(absent)} have no training segment and get probability zero")
-    labels, units, rows, unit_notes = _units(labels.astype(np.int64), groups, present, folds)
+        notes.append(f"scenes {_list(absent, names)} have no training segment and get probability zero")
+    labels, units, rows, unit_notes = _units(labels.astype(np.int64), groups, present, folds, names)
     splits, split_notes = _folds(labels, units, folds, seed)
     # ensemble=False: decisions of all test sides are pooled to fit one sigmoid per scene (Platt), and one SVM is fitted to
     # all segments. With ensemble=True there would be an SVM and a sigmoid for every fold.
@@ -281,6 +283,7 @@ def _units(
     groups: Sequence[str] | Shaped[np.ndarray, " segment"],
     present: Int64[np.ndarray, " present"],
     folds: int,
+    names: Sequence[str] = (),
 ) -> tuple[Int64[np.ndarray, " row"], Int64[np.ndarray, " row"], Int64[np.ndarray, " row"], list[str]]:
     """Number the units that are dealt to folds: groups, except for scenes that have only one.
 
@@ -306,10 +309,10 @@ def _units(
     notes = []
     if lone:
         notes.append(
-            f"scenes {_list(lone)} have one group each, which was cut for Platt's sigmoids: optimistic probabilities"
+            f"scenes {_list(lone, names)} have one group each, which was cut for Platt's sigmoids: optimistic probabilities"
         )
     if single:
-        notes.append(f"scenes {_list(single)} have one segment each, in training and test: optimistic probabilities")
+        notes.append(f"scenes {_list(single, names)} have one segment each, in training and test: optimistic probabilities")
     return labels, units, rows, notes
 
 
@@ -365,5 +368,5 @@ def _export(model: Any, n_features: int, n_scenes: int) -> CalibratedSVM:
     return head
 
 
-def _list(scenes: list[int]) -> str:
-    return ", ".join(map(str, scenes))
+def _list(scenes: list[int], names: Sequence[str]) -> str:
+    return ", ".join(names[scene] if names else str(scene) for scene in scenes)
