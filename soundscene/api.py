@@ -26,6 +26,7 @@ from soundscene.arguments import (
     as_path,
     check_number,
     check_test,
+    checked_source,
     each_source,
     is_many,
 )
@@ -38,7 +39,7 @@ from soundscene.extras import require
 from soundscene.loading import AnyPredictor, ModelLike, PathLike, load_any, load_predictor
 from soundscene.model import Model
 from soundscene.prediction import Predictions, ScenePrediction
-from soundscene.predictor import Predictor, Source, load
+from soundscene.predictor import Predictor, load
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.types import Head, Timeline
@@ -205,7 +206,7 @@ def predict(
     check_choice("errors", errors, ERRORS)
     predictor = load_any(model, "soundscene.predict")
     if not is_many(source):
-        return predictor.predict(source, warn=False)
+        return predictor.predict(checked_source(source), warn=False)
     predictions = Predictions()
     for prediction in _each(predictor, list(each_source(source)), workers):
         if isinstance(prediction, SceneError) and errors == "raise":
@@ -214,7 +215,7 @@ def predict(
     return predictions
 
 
-def timeline(model: ModelLike, source: Source, *, stay_s: float = timelines.DEFAULT_STAY_S) -> Timeline:
+def timeline(model: ModelLike, source: Any, *, stay_s: float = timelines.DEFAULT_STAY_S) -> Timeline:
     """Segment a long recording into scenes over time.
 
     Args:
@@ -229,14 +230,14 @@ def timeline(model: ModelLike, source: Source, *, stay_s: float = timelines.DEFA
         SceneError: Of any kind.
     """
     predictor = load_predictor(model)
-    check_number("stay_s", stay_s, 0)
+    check_number("stay_s", stay_s, 0.0)
     timelines.check_stay(predictor.model, stay_s)
-    return timelines.timeline(predictor.predict(source, warn=False), predictor.model, predictor.head, stay_s)
+    return timelines.timeline(predictor.predict(checked_source(source), warn=False), predictor.model, predictor.head, stay_s)
 
 
 def explain(
     model: ModelLike,
-    source: Source,
+    source: Any,
     out: PathLike,
     *,
     head: Head | None = None,
@@ -268,9 +269,9 @@ def explain(
     from soundscene.explanation.write import explain_recording
 
     place = as_path("out", out, "a picture to write")
-    check_number("from_s", from_s, 0)
+    check_number("from_s", from_s, 0.0)
     most = SEGMENTS if segments is None else segments
-    check_number("segments", most, 1)
+    check_number("segments", most, 1.0)
     explain_recording(_trained(model), source, place, head=head, scene=scene, from_s=from_s, most=int(most), member=member)
     return place
 
@@ -344,7 +345,7 @@ def _each(predictor: AnyPredictor, sources: Sequence[Any], workers: int) -> Iter
         return
     for source in sources:
         try:
-            yield predictor.predict(source, warn=False)
+            yield predictor.predict(checked_source(source), warn=False)
         except AudioError as error:
             yield error
 
@@ -358,6 +359,6 @@ def _embed_each(
         return
     for source in sources:
         try:
-            yield source, predictor.embed(source)[1]
+            yield source, predictor.embed(checked_source(source))[1]
         except AudioError as error:
             yield source, error

@@ -1,18 +1,19 @@
 """What the functions of `api` are given: which recordings, which corpus, and whether a value is one that is allowed."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, cast
 
-from soundscene.audio.arrays import is_one
+from soundscene.audio.arrays import as_source, is_one
 from soundscene.audio.folders import FolderSearch, sound_files
 from soundscene.data.manifest import Manifest
 from soundscene.data.source import read_source
 from soundscene.data.table import ScanResult
 from soundscene.errors import ManifestError, SceneError
 from soundscene.loading import PathLike
+from soundscene.predictor import Source
 
 CorpusLike = PathLike | Manifest | ScanResult
 
@@ -32,6 +33,16 @@ def each_source(source: Any) -> Iterable[Any]:
     if is_folder(source):
         return sound_files([Path(source)], FolderSearch())
     return source if is_many(source) else [source]
+
+
+def checked_source(source: Any) -> Source:
+    """Return one recording in a form that every method of a predictor takes; a mapping stays one, for the name in it.
+
+    Raises:
+        AudioError: As `audio.arrays.as_source` does.
+    """
+    given = as_source(source)
+    return source if isinstance(source, Mapping) else given
 
 
 def as_manifest(corpus: CorpusLike) -> Manifest:
