@@ -129,7 +129,7 @@ def test_mistakes_in_a_reference_are_named_without_a_request(hub: Hub) -> None:
             soundscene.load(wrong)
         assert str(found.value) == f"{wrong}: the file comes before the revision: {meant}"
     for wrong in ("HF://me/scenes", " hf://me/scenes", "hf://me/scenes "):
-        with pytest.raises(BundleError, match=r"did you mean hf://me/scenes\?|no name"):
+        with pytest.raises(BundleError, match=r"did you mean hf://me/scenes\?|expected hf://owner/name"):
             local_model(wrong)
     assert hub.requests == []
 
