@@ -130,7 +130,7 @@ def test_what_is_no_recording_is_named_once(model: Path, rain: Path) -> None:
 
 def test_columns_and_arrays_of_paths_are_several_recordings(model: Path, rain: Path) -> None:
     loaded, path = soundscene.load(model), os.fspath(rain)
-    one = soundscene.predict(loaded, rain)
+    one = S.predict(loaded, rain)
     for several in (pandas.Series([path, path]), np.array([path, path]), iter([path, path])):
         assert soundscene.predict(loaded, several) == Predictions([one, one])
 
@@ -159,7 +159,7 @@ def test_a_picture_is_the_same_of_every_form_and_takes_the_options_of_the_comman
     ]
     pictures = [S.explain(loaded, form, tmp_path / f"{n}.svg", **options).read_text() for n, form in enumerate(forms)]
     assert pictures == pictures[:1] * 3
-    assert "array" in S.explain(loaded, (samples, RATE), tmp_path / "t.svg", **options).read_text()
+    assert S.explain(loaded, (samples, RATE), tmp_path / "t.svg", **options).read_text().startswith("<svg")
     assert S.explain(loaded, rain, tmp_path / "whole.svg").read_text() != pictures[0]
     with pytest.raises(SceneError, match="this model has no member 'cnn'"):
         S.explain(loaded, rain, tmp_path / "x.svg", member="cnn")
