@@ -146,6 +146,7 @@ def test_a_mapping_with_samples_is_named_by_its_path(model: Path) -> None:
     assert nameless.source == "array"
 
 
+@pytest.mark.budget(20)  # five pictures
 def test_a_picture_is_the_same_of_every_form_and_takes_the_options_of_the_command(
     model: Path, rain: Path, tmp_path: Path
 ) -> None:
