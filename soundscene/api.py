@@ -10,7 +10,8 @@ functions warn of nothing.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,25 +19,33 @@ import numpy as np
 from jaxtyping import Float32
 
 from soundscene import timelines
-from soundscene.audio.arrays import as_source
-from soundscene.audio.folders import FolderSearch, sound_files
+from soundscene.arguments import (
+    CorpusLike,
+    as_list,
+    as_manifest,
+    as_path,
+    check_number,
+    check_test,
+    checked_source,
+    each_source,
+    is_many,
+)
+from soundscene.audio.arrays import source_name
 from soundscene.batch.embeddings import check_suffix, join_embeddings
-from soundscene.data.manifest import Manifest
 from soundscene.data.scan import N_FOLDS
-from soundscene.data.source import read_source
 from soundscene.data.table import ScanResult, scan_recordings
-from soundscene.errors import AudioError, SceneError
+from soundscene.errors import AudioError, SceneError, check_choice
 from soundscene.extras import require
 from soundscene.loading import AnyPredictor, ModelLike, PathLike, load_any, load_predictor
 from soundscene.model import Model
 from soundscene.prediction import Predictions, ScenePrediction
-from soundscene.predictor import Predictor, Source, load
+from soundscene.predictor import Predictor, load
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.types import Head, Timeline
 
-CorpusLike = PathLike | Manifest | ScanResult
 CORES = os.cpu_count() or 1
+ERRORS, PER = ("raise", "keep"), ("recording", "segment")
 
 
 def scan(
@@ -70,9 +79,9 @@ def scan(
     Raises:
         ManifestError: There is nothing to find, or the manifest cannot be written.
     """
-    place = None if out is None else Path(out)
+    place = None if out is None else as_path("out", out, "a file to write")
     found = scan_recordings(
-        source,
+        as_path("source", source, "a folder, a CSV, or the zip of LITIS"),
         place,
         group=group,
         n_folds=folds,
@@ -91,9 +100,9 @@ def train(
     out: PathLike,
     *,
     test: str | None = None,
-    systems: Sequence[str] = (),
+    systems: str | Sequence[str] = (),
     recipe: str | Recipe | None = None,
-    settings: Sequence[str] = (),
+    settings: str | Sequence[str] = (),
     device: str = "auto",
     skip_broken: bool = False,
     workers: int = CORES,
@@ -107,8 +116,8 @@ def train(
             scanned.
         out: Model file (.safetensors) to write.
         test: Rows to leave out, such as "fold=1".
-        systems: Members of the model, such as ["att-crnn-mel", "att-crnn-gammatone"]. By default, without a recipe, what
-            `soundscene train` chooses.
+        systems: Members of the model, such as ["att-crnn-mel", "att-crnn-gammatone"], or one. By default, without a
+            recipe, what `soundscene train` chooses.
         recipe: A recipe, its name or TOML file.
         settings: Changes of recipe values, such as ["training.epochs=30"].
         device: "auto", "cpu", "cuda" or "mps".
@@ -128,10 +137,12 @@ def train(
     from soundscene.systems.catalogue import training_recipes
     from soundscene.training.device import make_fabric
 
-    recipes, _ = training_recipes(systems, recipe, settings)
+    check_test(test)
+    place = as_path("out", out, "a model file to write (.safetensors)")
+    recipes, _ = training_recipes(as_list(systems), recipe, as_list(settings))
     train_on_manifest(
-        _manifest(manifest),
-        Path(out),
+        as_manifest(manifest),
+        place,
         recipes,
         test=test,
         fabric=make_fabric(device),
@@ -140,7 +151,7 @@ def train(
         backbone=Path(backbone) if backbone else None,
         licence=licence,
     )
-    return load(out)
+    return load(place)
 
 
 def evaluate(model: ModelLike, manifest: CorpusLike, *, test: str | None = None, workers: int = CORES) -> Evaluation:
@@ -159,16 +170,18 @@ def evaluate(model: ModelLike, manifest: CorpusLike, *, test: str | None = None,
         SceneError: Of any kind.
     """
     require("soundscene.evaluate", "train")
+    check_test(test)
     predictor = load_any(model, "soundscene.evaluate")
     if isinstance(predictor, Predictor):
         from soundscene.pipeline import evaluate_on_manifest
 
-        return evaluate_on_manifest(_trained(predictor), _manifest(manifest), test=test, workers=workers)
+        return evaluate_on_manifest(_trained(predictor), as_manifest(manifest), test=test, workers=workers)
     from soundscene.systems.saved import SavedSystem
     from soundscene.systems.saved_evaluation import evaluate_system
 
-    assert isinstance(predictor, SavedSystem)
-    return evaluate_system(predictor, _manifest(manifest), test=test, workers=workers)
+    if not isinstance(predictor, SavedSystem):
+        raise SceneError(f"a model of type {type(predictor).__name__}: only models of soundscene are evaluated")
+    return evaluate_system(predictor, as_manifest(manifest), test=test, workers=workers)
 
 
 def predict(
@@ -190,18 +203,19 @@ def predict(
         AudioError: A recording cannot be used.
         SceneError: The model cannot be loaded.
     """
+    check_choice("errors", errors, ERRORS)
     predictor = load_any(model, "soundscene.predict")
-    if not _is_many(source):
-        return predictor.predict(as_source(source), warn=False)
+    if not is_many(source):
+        return predictor.predict(checked_source(source), warn=False)
     predictions = Predictions()
-    for prediction in _each(predictor, list(_sources(source)), workers):
+    for prediction in _each(predictor, list(each_source(source)), workers):
         if isinstance(prediction, SceneError) and errors == "raise":
             raise prediction
         predictions.append(prediction)
     return predictions
 
 
-def timeline(model: ModelLike, source: Source, *, stay_s: float = timelines.DEFAULT_STAY_S) -> Timeline:
+def timeline(model: ModelLike, source: Any, *, stay_s: float = timelines.DEFAULT_STAY_S) -> Timeline:
     """Segment a long recording into scenes over time.
 
     Args:
@@ -216,21 +230,33 @@ def timeline(model: ModelLike, source: Source, *, stay_s: float = timelines.DEFA
         SceneError: Of any kind.
     """
     predictor = load_predictor(model)
+    check_number("stay_s", stay_s, 0.0)
     timelines.check_stay(predictor.model, stay_s)
-    return timelines.timeline(predictor.predict(as_source(source), warn=False), predictor.model, predictor.head, stay_s)
+    return timelines.timeline(predictor.predict(checked_source(source), warn=False), predictor.model, predictor.head, stay_s)
 
 
 def explain(
-    model: ModelLike, source: PathLike, out: PathLike, *, head: Head | None = None, scene: str | None = None
+    model: ModelLike,
+    source: Any,
+    out: PathLike,
+    *,
+    head: Head | None = None,
+    scene: str | None = None,
+    member: str | None = None,
+    from_s: float = 0.0,
+    segments: int | None = None,
 ) -> Path:
-    """Draw the attention and attribution behind the prediction of an audio file.
+    """Draw the attention and attribution behind the prediction of a recording.
 
     Args:
         model: File or predictor.
-        source: Audio file.
+        source: A recording, as in `predict`.
         out: Picture to write: .png, .svg, or .html (a page).
         head: Classifier, by default the recipe's choice.
         scene: Scene to attribute, by default the predicted one.
+        member: Member of the model to draw, by default the first with attention.
+        from_s: Start of the picture, in seconds.
+        segments: Segments to draw, by default 15.
 
     Returns:
         The path of the picture.
@@ -239,10 +265,15 @@ def explain(
         SceneError: Of any kind.
     """
     require("soundscene.explain", "explain")
+    from soundscene.explanation.recording import SEGMENTS
     from soundscene.explanation.write import explain_recording
 
-    explain_recording(_trained(model), Path(source), Path(out), head=head, scene=scene)
-    return Path(out)
+    place = as_path("out", out, "a picture to write")
+    check_number("from_s", from_s, 0.0)
+    most = SEGMENTS if segments is None else segments
+    check_number("segments", most, 1.0)
+    explain_recording(_trained(model), source, place, head=head, scene=scene, from_s=from_s, most=int(most), member=member)
+    return place
 
 
 def embed(
@@ -251,6 +282,7 @@ def embed(
     *,
     member: str | None = None,
     per: Literal["recording", "segment"] = "recording",
+    workers: int = CORES,
     errors: Literal["raise", "keep"] = "raise",
     out: PathLike | None = None,
 ) -> Float32[np.ndarray, "row embedding"]:
@@ -261,6 +293,7 @@ def embed(
         source: A recording, a folder, or several recordings, as in `predict`.
         member: Name of a member; by default the embeddings of all members, one after the other.
         per: A row per recording, the mean over its segments, or a row per segment.
+        workers: Files at a time.
         errors: Whether an unreadable source ends the call, or a row of NaN stands in its place.
         out: File to write as well (.npy, .parquet, .csv), with the path of each row, as `soundscene embed` does. A row of
             NaN is not written.
@@ -272,26 +305,28 @@ def embed(
         AudioError: A recording cannot be used.
         SceneError: The model has no such member, or the file cannot be written.
     """
+    check_choice("per", per, PER)
+    check_choice("errors", errors, ERRORS)
+    place = None if out is None else as_path("out", out, "a file to write")
     predictor = load_predictor(model)
     chosen = predictor.members_named(member)
-    if out is not None:
-        require("soundscene.embed", *(["parquet"] if Path(out).suffix.lower() == ".parquet" else []))
-        check_suffix(Path(out))
+    if place is not None:
+        require("soundscene.embed", *(["parquet"] if place.suffix.lower() == ".parquet" else []))
+        check_suffix(place)
     rows: list[tuple[str, Float32[np.ndarray, "row embedding"] | None]] = []
-    for one in _sources(source):
-        try:
-            given = as_source(one)
-            joined = np.concatenate([predictor.embed(given)[1][i] for i in chosen], axis=1)
-            rows.append((_name(given), joined if per == "segment" else joined.mean(axis=0, keepdims=True)))
-        except AudioError:
-            if errors == "raise":
-                raise
-            rows.append((_name(one), None))
-    found = [(name, vectors) for name, vectors in rows if vectors is not None]
-    if out is not None:
-        table = join_embeddings([(name, vector) for name, vectors in found for vector in vectors])
-        table.write(Path(out))
-    width = found[0][1].shape[1] if found else 0
+    with closing(_embed_each(predictor, list(each_source(source)), workers)) as pairs:
+        for one, of_members in pairs:
+            if isinstance(of_members, SceneError):
+                if errors == "raise" or not isinstance(of_members, AudioError):
+                    raise of_members
+                rows.append((source_name(one), None))
+            else:
+                joined = np.concatenate([of_members[i] for i in chosen], axis=1)
+                rows.append((source_name(one), joined if per == "segment" else joined.mean(axis=0, keepdims=True)))
+    if place is not None:
+        found = [(name, vector) for name, vectors in rows if vectors is not None for vector in vectors]
+        join_embeddings(found).write(place)
+    width = sum(predictor.embedding_sizes[i] for i in chosen)
     nothing = np.full((1, width), np.nan, np.float32)
     return np.concatenate([np.zeros((0, width), np.float32), *(nothing if v is None else v for _, v in rows)])
 
@@ -303,31 +338,6 @@ def _trained(model: ModelLike) -> Model:
     return found
 
 
-def _manifest(corpus: CorpusLike) -> Manifest:
-    if isinstance(corpus, ScanResult):
-        return corpus.manifest
-    return corpus if isinstance(corpus, Manifest) else read_source(corpus)[0]
-
-
-def _is_many(source: Any) -> bool:
-    """Whether a source is several: a folder, a list, an array of paths, a column of a data frame, a data set."""
-    if isinstance(source, str | os.PathLike):
-        return os.path.isdir(source)
-    return not (isinstance(source, tuple | dict) or hasattr(source, "get_all_samples")) and isinstance(source, Iterable)
-
-
-def _sources(source: Any) -> Iterable[Any]:
-    """Return the recordings of a source, one or several."""
-    if isinstance(source, str | os.PathLike) and os.path.isdir(source):
-        return sound_files([Path(source)], FolderSearch())
-    several: Any = source if _is_many(source) else [source]
-    return several
-
-
-def _name(source: Any) -> str:
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else "array"
-
-
 def _each(predictor: AnyPredictor, sources: Sequence[Any], workers: int) -> Iterator[ScenePrediction | SceneError]:
     """Predict each source; files in parallel."""
     if all(isinstance(source, str | os.PathLike) for source in sources):
@@ -335,6 +345,20 @@ def _each(predictor: AnyPredictor, sources: Sequence[Any], workers: int) -> Iter
         return
     for source in sources:
         try:
-            yield predictor.predict(as_source(source), warn=False)
+            yield predictor.predict(checked_source(source), warn=False)
         except AudioError as error:
             yield error
+
+
+def _embed_each(
+    predictor: Predictor, sources: Sequence[Any], workers: int
+) -> Generator[tuple[Any, list[Float32[np.ndarray, "segment _"]] | SceneError], None, None]:
+    """Yield each source with the embeddings of its segments by each member; files in parallel."""
+    if all(isinstance(source, str | os.PathLike) for source in sources):
+        yield from predictor.embed_each([os.fspath(s) for s in sources], workers, segments=True)
+        return
+    for source in sources:
+        try:
+            yield source, predictor.embed(checked_source(source))[1]
+        except AudioError as error:
+            yield source, error

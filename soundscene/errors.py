@@ -4,6 +4,8 @@ A message says what was given, what is allowed, and the likely cause or next ste
 user is a bug.
 """
 
+from collections.abc import Sequence
+
 
 class SceneError(Exception):
     """Base of all errors caused by the input."""
@@ -39,6 +41,21 @@ class BackboneError(SceneError):
 
 class TrainingError(SceneError):
     """A corpus or a run folder does not permit the requested training."""
+
+
+def check_choice(name: str, given: object, allowed: Sequence[str]) -> None:
+    """Refuse a value that is not one of a few words.
+
+    Args:
+        name: Of the argument.
+        given: Its value.
+        allowed: The words.
+
+    Raises:
+        SceneError: It is another value.
+    """
+    if not (isinstance(given, str) and given in allowed):
+        raise SceneError(f"{name} {repr(given)[:60]}: allowed are {', '.join(allowed)}")
 
 
 def unexpected(name: str, error: Exception) -> AudioError:

@@ -14,8 +14,8 @@ token are those of huggingface_hub.
 import hashlib
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,12 +34,25 @@ _LICENCES = """
 """
 LICENCES = frozenset(_LICENCES.split())
 """Identifiers that the Hub has a name for; it takes others as "other" with a name."""
+_NOT_PERMITTED = "not allowed; log in with a token that may (hf auth login, or HF_TOKEN)"
+_ANSWERS = {
+    401: _NOT_PERMITTED,
+    403: _NOT_PERMITTED,
+    404: "the Hub answered with status 404, not found; is HF_ENDPOINT the address of a Hub?",
+    429: "the Hub answered with status 429, too many requests; wait, or log in (hf auth login, or HF_TOKEN)",
+}
 _MOST_NAMES = 5  # of files in a message
 _REFERENCE = re.compile(
-    r"hf:/{1,2}(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(?:/(?P<file>[^@#]+))?(?:@(?P<revision>[^#]+))?(?:#sha256=(?P<digest>[0-9a-fA-F]+))?"
+    r"hf:/{1,2}(?P<repo>[^/@#\s]+/[^/@#\s]+)(?:/(?P<file>[^@#]+))?(?:@(?P<revision>[^#]+))?(?:#sha256=(?P<digest>[0-9a-fA-F]+))?"
 )
-_REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+_REPO = re.compile(rf"(?=.{{1,96}}\Z)(?!.*(?:--|\.\.))(?!.*\.git\Z){_NAME}/{_NAME}")
+_NOT_ALLOWED = (
+    "no name that the Hub allows; expected hf://owner/name of the letters a to z, digits, '-', '_' and '.', without '-' or "
+    "'.' at an end, '--' or '..' inside, or '.git' at the end"
+)
 _DIGITS = 64
+_SUFFIXES = frozenset(PurePosixPath(name).suffix for name in (MODEL_FILE, EXPORTED_FILE))
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,12 @@ class HubReference:
         if not found or (digest and len(digest) != _DIGITS) or ".." in (found["file"] or ""):
             written = re.sub("^hf:/+", SCHEME, text)  # `Path` makes one slash of two
             raise BundleError(f"{written}: expected hf://owner/name[/file][@revision][#sha256=64 hexadecimal digits]")
+        if not _REPO.fullmatch(found["repo"]):
+            raise BundleError(f"{SCHEME}{found['repo']}: {_NOT_ALLOWED}")
+        revision, _, file = (found["revision"] or "").rpartition("/")
+        if revision and not found["file"] and PurePosixPath(file).suffix in _SUFFIXES:
+            meant = cls(found["repo"], file, revision)
+            raise BundleError(f"{SCHEME}{found['repo']}@{revision}/{file}: the file comes before the revision: {meant}")
         return cls(found["repo"], found["file"], found["revision"], digest.lower() if digest else None)
 
     def __str__(self) -> str:
@@ -103,7 +122,10 @@ def local_model(model: str | Path) -> Path:
         BundleError: It is not there, cannot be reached, or has another digest.
         SceneError: The extra `hub` is missing.
     """
+    if not isinstance(model, str | os.PathLike):
+        raise BundleError(f"a model of type {type(model).__name__}; expected a model file, or {SCHEME}owner/name")
     if not is_reference(model):
+        _check_scheme(str(model))
         return Path(model)
     reference = HubReference.parse(str(model))
     require(str(reference), "hub")
@@ -124,6 +146,33 @@ def local_model(model: str | Path) -> Path:
             return found
         others[file] = digest
     raise BundleError(f"{reference}: {_why_none(reference, others, failures)}")
+
+
+@contextmanager
+def opened(model: str | Path) -> Iterator[Path]:
+    """Yield the local file of a model, as `local_model` does; what is wrong with a download names the reference too.
+
+    Args:
+        model: A path, or hf://owner/name and so on.
+
+    Raises:
+        BundleError: As `local_model`, or by what the file is read for.
+    """
+    path = local_model(model)
+    try:
+        yield path
+    except BundleError as error:
+        if path == Path(model):
+            raise
+        raise BundleError(f"{HubReference.parse(str(model))}: {error}") from None
+
+
+def _check_scheme(model: str) -> None:
+    """Refuse what is a reference but for a space or capitals, and no file."""
+    written = model.strip()
+    if written[:4].lower() == "hf:/" and not os.path.exists(model):
+        meant = SCHEME + written[4:].lstrip("/")
+        raise BundleError(f"{model!r}: neither a file nor a model on the Hub; did you mean {meant}?")
 
 
 def _is_unreached(error: Exception) -> bool:
@@ -161,8 +210,7 @@ def _models_there(reference: HubReference) -> str:
     names: list[str] = []
     with suppress(Exception):  # it is a help, not what was asked for
         names = HfApi(library_name="soundscene").list_repo_files(reference.repo, revision=reference.revision)
-    suffixes = {PurePosixPath(MODEL_FILE).suffix, PurePosixPath(EXPORTED_FILE).suffix}
-    models = sorted(name for name in names if PurePosixPath(name).suffix.lower() in suffixes)
+    models = sorted(name for name in names if PurePosixPath(name).suffix.lower() in _SUFFIXES)
     if not models:
         return ""
     more = f" and {len(models) - _MOST_NAMES} more" if len(models) > _MOST_NAMES else ""
@@ -176,8 +224,10 @@ def check_repo(repo: str) -> str:
         BundleError: It has another form.
     """
     name = repo.removeprefix(SCHEME)
-    if not _REPO.fullmatch(name):
+    if name.count("/") != 1:
         raise BundleError(f"{repo}: expected the name of a repository on the Hub, owner/name")
+    if not _REPO.fullmatch(name):
+        raise BundleError(f"{repo}: {_NOT_ALLOWED}")
     return name
 
 
@@ -259,6 +309,29 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _unreached(error: Exception) -> str:
+    """Say why there was no answer: by the user's wish, or of the network."""
+    from huggingface_hub import errors
+
+    cause = error.__cause__
+    if isinstance(cause, errors.OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set, which allows no request"
+    return f"the Hub cannot be reached{f' ({_line(cause)})' if cause else ', or HF_HUB_OFFLINE is set'}"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _status(error: BaseException | None) -> int | None:
+    """Return the HTTP status that an error, or what caused it, is about; None where there was no answer."""
+    while error is not None:
+        if (found := getattr(getattr(error, "response", None), "status_code", None)) is not None:
+            return found
+        error = error.__cause__
+    return None
+
+
 def _why(error: Exception, reference: HubReference) -> str:
     """Return why the Hub did not do what was asked, in one line."""
     from huggingface_hub import errors
@@ -270,16 +343,21 @@ def _why(error: Exception, reference: HubReference) -> str:
         ("RevisionNotFoundError", f"has no revision {reference.revision}"),
         ("RemoteEntryNotFoundError", f"holds {_no_files(reference)} at {revision}"),
         ("OfflineModeIsEnabled", "HF_HUB_OFFLINE is set, which allows no request"),
-        ("LocalEntryNotFoundError", "is not in the cache, and the Hub cannot be reached, or HF_HUB_OFFLINE is set"),
+        ("LocalEntryNotFoundError", f"is not in the cache, and {_unreached(error)}"),
     )
+    status = _status(error)
     for name, why in known:
+        if name == "LocalEntryNotFoundError" and status is not None:
+            break  # there was an answer
         kind: Any = getattr(errors, name, None)
         if kind is not None and isinstance(error, kind):
             return why
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status in (401, 403):
-        return "not allowed; log in with a token that may (hf auth login, or HF_TOKEN)"
+    if status in _ANSWERS:
+        return _ANSWERS[status]
+    if status is not None:
+        own = "; it has a problem of its own, try again later" if status >= 500 else ""
+        return f"the Hub answered with status {status}{own}"
     cause = error.__cause__ or error
     if isinstance(cause, OSError) or any(word in type(cause).__name__ for word in ("Connect", "Timeout")):
-        return f"the Hub cannot be reached ({' '.join(str(cause).split())[:200]})"
-    return f"the Hub did not answer as expected ({type(cause).__name__}: {' '.join(str(cause).split())[:200]})"
+        return f"the Hub cannot be reached ({_line(cause)})"
+    return f"the Hub did not answer as expected ({type(cause).__name__}: {_line(cause)})"

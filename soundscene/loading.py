@@ -1,12 +1,13 @@
 """What a function takes as a model: a file of any format, or what was loaded of one."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from soundscene.errors import BundleError, SceneError
 from soundscene.extras import require
-from soundscene.hub import local_model
+from soundscene.hub import opened
 from soundscene.prediction import ScenePrediction
 from soundscene.predictor import Predictor, load
 
@@ -58,9 +59,11 @@ def load_predictor(model: ModelLike) -> Predictor:
     """
     if isinstance(model, Predictor):
         return model
-    if isinstance(model, str | Path):
+    if isinstance(model, str | os.PathLike):
         return load(model)
-    raise BundleError("a saved system, which soundscene.predict and soundscene.evaluate can use and nothing else")
+    if isinstance(model, AnyPredictor):
+        raise BundleError("a saved system, which soundscene.predict and soundscene.evaluate can use and nothing else")
+    raise _foreign(model)
 
 
 def load_any(model: ModelLike, what: str) -> AnyPredictor:
@@ -73,15 +76,22 @@ def load_any(model: ModelLike, what: str) -> AnyPredictor:
     Raises:
         SceneError: The file cannot be loaded, or its extra is missing.
     """
-    if not isinstance(model, str | Path):
+    if not isinstance(model, str | os.PathLike):
+        if not isinstance(model, AnyPredictor):
+            raise _foreign(model)
         return model
-    path = local_model(model)
-    if path.suffix.lower() != ".onnx":
-        from soundscene.bundle import is_system
+    with opened(model) as path:
+        if path.suffix.lower() != ".onnx":
+            from soundscene.bundle import is_system
 
-        if is_system(path):
-            require(what, "experiment")
-            from soundscene.systems.saved import load_system
+            if is_system(path):
+                require(what, "experiment")
+                from soundscene.systems.saved import load_system
 
-            return load_system(path)
-    return load(path)
+                return load_system(path)
+        return load(path)
+
+
+def _foreign(model: object) -> BundleError:
+    what = type(model).__name__
+    return BundleError(f"a model of type {what}; expected a model file, hf://owner/name, or what soundscene.load returned")

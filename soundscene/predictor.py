@@ -6,18 +6,18 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, get_args, overload
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from soundscene.audio.arrays import ArrayLike, RateLike, as_source
-from soundscene.audio.files import AudioArray, AudioFile
-from soundscene.errors import AudioError, AudioWarning, BundleError, RecipeError, SceneError, unexpected
-from soundscene.hub import local_model
+from soundscene.audio.arrays import ArrayLike, RateLike
+from soundscene.audio.files import AudioArray, AudioFile, open_source
+from soundscene.errors import AudioError, AudioWarning, BundleError, RecipeError, SceneError, check_choice, unexpected
+from soundscene.hub import opened
 from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, array_arrivals, listen
 from soundscene.passes import ModelPass, Through, checked, each_file, without_memory
-from soundscene.prediction import ScenePrediction
+from soundscene.prediction import Predictions, ScenePrediction
 from soundscene.recipe import FRONT_END
 from soundscene.scene_model import BATCH, SceneModel
 from soundscene.scoring.unfamiliarity import KEEP
@@ -49,9 +49,12 @@ class Predictor:
 
     Raises:
         ValueError: `keep` is out of range.
+        SceneError: There is no such head.
     """
 
     def __init__(self, model: SceneModel, head: Head | None = None, keep: float = KEEP, front_end: int = FRONT_END) -> None:
+        if head is not None:
+            check_choice("head", head, get_args(Head))
         self.model = model
         self.head: Head = head or model.head
         self.keep = keep
@@ -79,6 +82,13 @@ class Predictor:
     def scenes(self) -> tuple[str, ...]:
         """Names of the scenes, in the order of every posterior."""
         return self.model.scenes
+
+    @property
+    def embedding_sizes(self) -> tuple[int, ...]:
+        """Length of the embedding of each member."""
+        nothing = self._front_end.stream().flush()
+        found = self.model.embed(nothing.take(~nothing.silent))
+        return tuple(rows.shape[1] for rows in self.model.embeddings_of(found))
 
     @property
     def why_unknown_unavailable(self) -> str | None:
@@ -115,12 +125,18 @@ class Predictor:
         Args:
             source: A path, samples with their rate, or a mapping, as in `predict`; or a list of them.
 
+        Returns:
+            The prediction; of a list its `Predictions`.
+
         Raises:
             AudioError: A recording cannot be used; the message says why.
         """
-        if isinstance(source, list):
-            return [self.predict(item) for item in source]
-        return self.predict(source)
+        if not isinstance(source, list):
+            return _warned(self.predict(source, warn=False))
+        found: Any = Predictions()
+        for item in source:
+            found.append(_warned(self.predict(item, warn=False)))
+        return found
 
     def predict(
         self,
@@ -147,9 +163,7 @@ class Predictor:
         """
         with one_blas_thread():
             prediction = self._predict(*self._sound(source, check), progress)
-        for note in prediction.notes if warn else ():
-            warnings.warn(f"{prediction.source}: {note}", AudioWarning, stacklevel=2)
-        return prediction
+        return _warned(prediction) if warn else prediction
 
     def embed(
         self, source: Source, check: Callable[[float], None] | None = None
@@ -230,22 +244,23 @@ class Predictor:
         yield from each_file(work, enumerate(paths), workers)
 
     def embed_each(
-        self, paths: Iterable[str | Path], workers: int = 1
-    ) -> Iterator[tuple[str | Path, list[Float32[np.ndarray, " _"]] | SceneError]]:
+        self, paths: Iterable[str | Path], workers: int = 1, segments: bool = False
+    ) -> Iterator[tuple[str | Path, list[Float32[np.ndarray, "*_"]] | SceneError]]:
         """Compute one embedding per file and member, the mean over its segments, in parallel, as `predict_each` does.
 
         Args:
             paths: Files.
             workers: Threads.
+            segments: Whether to keep the embeddings of all segments, [segment, embedding], in place of their mean.
 
         Yields:
             Each path with its embedding by each member, or with the error that says why there is none.
         """
 
-        def attempt(through: _Through, path: str | Path) -> tuple[str | Path, list[Float32[np.ndarray, " _"]] | SceneError]:
+        def attempt(through: _Through, path: str | Path) -> tuple[str | Path, list[Float32[np.ndarray, "*_"]] | SceneError]:
             try:
                 _, of_members = self._embed(str(path), AudioFile(path, self.model.audio), through)
-                return path, [rows.mean(axis=0) for rows in of_members]
+                return path, of_members if segments else [rows.mean(axis=0) for rows in of_members]
             except SceneError as error:
                 return path, without_memory(error)
             except Exception as error:
@@ -286,14 +301,10 @@ class Predictor:
         self, source: Source, check: Callable[[float], None] | None = None
     ) -> tuple[str, AudioFile | AudioArray, _Through]:
         """Return the name of a source, what reads it, and what it is read through: a file in a thread of its own."""
-        given = as_source(source)
+        name, sound = open_source(source, self.model.audio)
         if check:
-            through = partial(checked, check, self.model.audio.sample_rate)
-            sound = AudioArray(*given, self.model.audio) if isinstance(given, tuple) else AudioFile(given, self.model.audio)
-            return "array" if isinstance(given, tuple) else str(given), sound, through
-        if isinstance(given, tuple):
-            return "array", AudioArray(*given, self.model.audio), iter
-        return str(given), AudioFile(given, self.model.audio), read_ahead
+            return name, sound, partial(checked, check, self.model.audio.sample_rate)
+        return name, sound, iter if isinstance(sound, AudioArray) else read_ahead
 
     def _for_many(self) -> "Predictor":
         with self._building:
@@ -347,9 +358,13 @@ def load(path: str | Path, head: Head | None = None, keep: float = KEEP, device:
     Raises:
         BundleError: The file is missing, damaged, foreign or of a newer version, or a saved system, which only
             `soundscene.predict` and `evaluate` take.
-        SceneError: There is no such device.
+        SceneError: There is no such device or head.
     """
-    path = local_model(path)
+    with opened(path) as file:
+        return _load(file, head, keep, device)
+
+
+def _load(path: Path, head: Head | None, keep: float, device: str) -> Predictor:
     if path.suffix.lower() == ".onnx":
         from soundscene.graph_model import load_graph
 
@@ -364,3 +379,10 @@ def load(path: str | Path, head: Head | None = None, keep: float = KEEP, device:
         return Predictor(model, head, keep)
     except RecipeError as error:
         raise BundleError(f"{path}: its recipe cannot be computed ({error}); retrain the model") from None
+
+
+def _warned(prediction: ScenePrediction) -> ScenePrediction:
+    """Warn of the notes of a prediction, at the line that called the method which calls this."""
+    for note in prediction.notes:
+        warnings.warn(f"{prediction.source}: {note}", AudioWarning, stacklevel=3)
+    return prediction

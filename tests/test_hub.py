@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,63 @@ def test_what_is_not_there_is_one_line(hub: Hub, files: tuple[Path, Path]) -> No
         with pytest.raises(BundleError, match=re.escape(message)) as found:
             local_model(name)
         assert "\n" not in str(found.value)
-    hub.refuse = 400
-    with pytest.raises(BundleError, match="hf://me/scenes: is not in the cache, and the Hub cannot be reached"):
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "the Hub answered with status 400"),
+        (403, "not allowed; log in with a token that may (hf auth login, or HF_TOKEN)"),
+        (404, "the Hub answered with status 404, not found; is HF_ENDPOINT the address of a Hub?"),
+        (429, "the Hub answered with status 429, too many requests; wait, or log in (hf auth login, or HF_TOKEN)"),
+        (500, "the Hub answered with status 500; it has a problem of its own, try again later"),
+        (503, "the Hub answered with status 503; it has a problem of its own, try again later"),
+    ],
+)
+def test_an_answer_of_the_hub_is_named_by_its_status(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, status: int, message: str
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between attempts of huggingface_hub
+    hub.refuse = status
+    for name in ("hf://me/scenes", "hf://me/scenes/x.onnx@v1"):
+        with pytest.raises(BundleError) as found:
+            local_model(name)
+        assert str(found.value) == f"{name}: {message}"
+
+
+def test_a_hub_that_cannot_be_reached_is_named_with_the_cause(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
+    )
+    with pytest.raises(BundleError, match=r"^hf://me/scenes: .*the Hub cannot be reached \(.*refused"):
         local_model("hf://me/scenes")
+
+
+def test_mistakes_in_a_reference_are_named_without_a_request(hub: Hub) -> None:
+    for repo in ("a/b--c", "me/-x", "mé/scenes", "me/scenes.git", "me./scenes"):
+        for parse in (local_model, check_repo):
+            with pytest.raises(BundleError, match=f"^hf://{repo}: no name that the Hub allows; expected hf://owner/name of"):
+                parse(f"hf://{repo}")
+    for wrong, meant in (
+        ("hf://me/scenes@v1/model.safetensors", "hf://me/scenes/model.safetensors@v1"),
+        ("hf://me/scenes@refs/pr/1/a.onnx", "hf://me/scenes/a.onnx@refs/pr/1"),
+    ):
+        with pytest.raises(BundleError) as found:
+            soundscene.load(wrong)
+        assert str(found.value) == f"{wrong}: the file comes before the revision: {meant}"
+    for wrong in ("HF://me/scenes", " hf://me/scenes", "hf://me/scenes "):
+        with pytest.raises(BundleError, match=r"did you mean hf://me/scenes\?|expected hf://owner/name"):
+            local_model(wrong)
+    assert hub.requests == []
+
+
+def test_a_damaged_download_names_the_reference(hub: Hub) -> None:
+    hub.commit("me/scenes", {"model.safetensors": b"no model"})
+    for call in (soundscene.load, lambda model: soundscene.predict(model, "a.wav")):
+        with pytest.raises(BundleError, match=r"^hf://me/scenes@main: /.*model\.safetensors: "):
+            call("hf://me/scenes@main")
 
 
 def test_offline_is_honoured_and_the_cache_serves(

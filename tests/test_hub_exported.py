@@ -89,7 +89,7 @@ def test_offline_the_cache_serves_an_exported_model(hub: Hub, exported: Path, mo
     hub.requests.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert local_model("hf://me/scenes") == online
-    with pytest.raises(BundleError, match="hf://me/none: is not in the cache, and the Hub cannot be reached"):
+    with pytest.raises(BundleError, match="hf://me/none: is not in the cache, and HF_HUB_OFFLINE is set"):
         local_model("hf://me/none")
     assert hub.requests == []
 

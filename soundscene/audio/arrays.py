@@ -1,7 +1,8 @@
 """What shapes and types of sample arrays are understood."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -53,27 +54,93 @@ def as_source(source: Any) -> str | Path | tuple[ArrayLike, RateLike]:
     if isinstance(source, str | os.PathLike):
         return source if isinstance(source, str) else Path(source)
     if isinstance(source, tuple):
-        if len(source) != 2:
-            raise AudioError(f"array: a tuple of {len(source)}; expected (samples, sample rate)")
-        first, second = source
-        if np.ndim(first) == 0 and np.ndim(second) > 0:
-            raise AudioError("array: (sample rate, samples) given, as scipy reads it; expected (samples, sample rate)")
-        return first, second
+        return _pair(source)
     if callable(decode := getattr(source, "get_all_samples", None)):
         samples: Any = decode()
         return samples.data, samples.sample_rate
     if isinstance(source, Mapping):
-        if source.get("array") is not None and "sampling_rate" in source:
-            return source["array"], source["sampling_rate"]
-        if source.get("path") and source.get("bytes") is None:
-            return str(source["path"])
+        return _of_mapping(source)
+    raise AudioError(f"{_kind(source)}; expected a path, (samples, sample rate), or a mapping with array and sampling_rate")
+
+
+def source_name(source: Any) -> str:
+    """Return what a recording is called in its prediction and in messages: its path where it has one, else "array".
+
+    Args:
+        source: As in `as_source`.
+    """
+    path = source.get("path") if isinstance(source, Mapping) else source
+    return os.fsdecode(path) if isinstance(path, str | os.PathLike) and str(path) else "array"
+
+
+def is_one(source: Any) -> bool:
+    """Whether a source is one recording, or no recording at all, rather than something to go through for recordings.
+
+    Args:
+        source: As in `as_source`, or a list, an array of paths, a column of a data frame, a data set.
+    """
+    if isinstance(source, str | bytes | bytearray | os.PathLike | tuple | Mapping):
+        return True
+    if hasattr(source, "get_all_samples") or hasattr(source, "read") or _is_table(source):
+        return True
+    return _is_numbers(source) or not isinstance(source, Iterable)
+
+
+def _pair(source: tuple[Any, ...]) -> tuple[ArrayLike, RateLike]:
+    if source and isinstance(source[0], str | os.PathLike):
         raise AudioError(
-            f"a mapping with the keys {', '.join(map(str, source)) or 'none'}; expected array and sampling_rate, or path"
+            "array: a tuple that begins with a path; expected (samples, sample rate); put several paths in a list"
         )
+    if len(source) != 2:
+        raise AudioError(f"array: a tuple of {len(source)}; expected (samples, sample rate)")
+    first, second = source
+    if _is_scalar(first) and not _is_scalar(second):
+        raise AudioError("array: (sample rate, samples) given, as scipy reads it; expected (samples, sample rate)")
+    return first, second
+
+
+def _of_mapping(source: Mapping[Any, Any]) -> str | tuple[ArrayLike, RateLike]:
+    if source.get("array") is not None and "sampling_rate" in source:
+        return source["array"], source["sampling_rate"]
+    if source.get("bytes") is not None:
+        raise AudioError(
+            f"{source_name(source)}: a mapping with the bytes of a file, which are not taken; decode them (Audio() of "
+            "datasets gives array and sampling_rate), or write them to a file and give its path"
+        )
+    if isinstance(path := source.get("path"), str | os.PathLike) and str(path):
+        return os.fsdecode(path)
     raise AudioError(
-        f"a source of type {type(source).__name__}; expected a path, (samples, sample rate), or a mapping with array and "
-        "sampling_rate"
+        f"a mapping with the keys {', '.join(map(str, source)) or 'none'}; expected array and sampling_rate, or path"
     )
+
+
+def _is_scalar(value: Any) -> bool:
+    try:
+        return np.ndim(value) == 0
+    except (RuntimeError, TypeError, ValueError):  # of a list of lists that differ in length; `as_array` names it
+        return False
+
+
+def _is_numbers(source: Any) -> bool:
+    """Whether a source is an array or a tensor of numbers; an array of paths is none."""
+    dtype = getattr(source, "dtype", None)
+    return hasattr(source, "shape") and (hasattr(source, "detach") or getattr(dtype, "kind", "O") in "biufc")
+
+
+def _is_table(source: Any) -> bool:
+    return type(source).__name__ == "DataFrame"  # of pandas or polars; to go through one gives its columns
+
+
+def _kind(source: Any) -> str:
+    """Say in a few words what was given that is no recording, and the likely cause."""
+    if hasattr(source, "read"):
+        return f"an open file ({type(source).__name__}), which is not taken"
+    if _is_table(source):
+        return "a data frame; give its column of paths"
+    if _is_numbers(source) and len(source.shape):
+        return f"an array of shape {tuple(source.shape)} without its sample rate"
+    cause = ", perhaps samples without their rate" if isinstance(source, Real | np.generic) else ""
+    return f"a source of type {type(source).__name__}{cause}"
 
 
 def as_rate(rate: RateLike, name: str) -> int:

@@ -9,11 +9,22 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 
-from soundscene.audio.arrays import ArrayLike, RateLike, as_array, as_channels, as_rate, narrow, to_float32
+from soundscene.audio.arrays import (
+    ArrayLike,
+    RateLike,
+    as_array,
+    as_channels,
+    as_rate,
+    as_source,
+    narrow,
+    source_name,
+    to_float32,
+)
 from soundscene.audio.decoders import Decoder, block_samples, open_decoder
 from soundscene.audio.gate import AudioSummary, Gate
 from soundscene.audio.timing import Blocks
@@ -108,6 +119,20 @@ class AudioArray:
     def content_hash(self) -> str:
         """See `AudioFile.content_hash`."""
         return self._reading.summary.content_hash
+
+
+def open_source(source: Any, audio: AudioRecipe) -> tuple[str, AudioFile | AudioArray]:
+    """Return the name of a recording and what reads it.
+
+    Args:
+        source: A file, samples with their rate, or what else `audio.arrays.as_source` takes.
+        audio: Rate and limits of the recipe.
+
+    Raises:
+        AudioError: It is something else, or an array of another shape or type.
+    """
+    given, name = as_source(source), source_name(source)
+    return name, AudioArray(*given, audio, name) if isinstance(given, tuple) else AudioFile(given, audio)
 
 
 class SharedFile:

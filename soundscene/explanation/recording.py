@@ -4,12 +4,13 @@ import difflib
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from soundscene.audio.files import AudioFile
-from soundscene.errors import AudioError, BundleError
+from soundscene.audio.files import open_source
+from soundscene.errors import AudioError, BundleError, check_choice
 from soundscene.explanation.attention import attention
 from soundscene.explanation.attribution import Attribution, attribute
 from soundscene.explanation.members import choose_member, others
@@ -98,7 +99,7 @@ class RecordingView:
 
 def analyse_recording(
     model: Model,
-    sound: Path,
+    sound: Any,
     *,
     head: Head | None = None,
     scene: str | None = None,
@@ -113,7 +114,7 @@ def analyse_recording(
 
     Args:
         model: The model to explain.
-        sound: Audio file.
+        sound: Audio file, samples with their rate, or what else `audio.arrays.as_source` takes.
         head: By default the recipe's.
         scene: Whose log posterior is attributed, by default the predicted one.
         from_s: Where the part drawn begins, s.
@@ -128,13 +129,15 @@ def analyse_recording(
     """
     if most < 1 or from_s < 0:
         raise ValueError(f"{most} segments from {from_s} s: at least 1 and 0 are needed")
+    if head is not None:
+        check_choice("head", head, get_args(Head))
     head = head or model.head
     if scene is not None:
         _check_scene(model, scene)
     number, drawn = choose_member(model, member)
     audio = model.audio
     first_s = from_s // audio.segment_s * audio.segment_s
-    file = AudioFile(sound, audio)
+    source, file = open_source(sound, audio)
     wave = _Wave(audio.sample_rate, first_s - audio.segment_s, first_s + most * audio.segment_s)
     rows: list[Float64[np.ndarray, "segment scene"]] = []
     starts: list[Float64[np.ndarray, " segment"]] = []
@@ -150,10 +153,10 @@ def analyse_recording(
     start_s, silent, log_posterior = np.concatenate(starts), np.concatenate(silences), np.concatenate(rows)
     images = np.concatenate(kept)
     if silent.all():
-        raise AudioError(f"{sound}: every segment is digital silence; was the microphone connected?")
+        raise AudioError(f"{source}: every segment is digital silence; was the microphone connected?")
     end_s = start_s + audio.segment_s
     if not len(images):
-        raise AudioError(f"{sound}: nothing to draw from {from_s:g} s on, its last segment ends at {end_s[-1]:g} s")
+        raise AudioError(f"{source}: nothing to draw from {from_s:g} s on, its last segment ends at {end_s[-1]:g} s")
     fused = np.exp(temper(np.cumsum(log_posterior[~silent], axis=0), model.temperature[head]))
     wanted = scene and match_name(scene, model.scenes)
     attributed = model.scenes.index(wanted) if wanted else int(fused[-1].argmax())
@@ -168,7 +171,7 @@ def analyse_recording(
         attribute(drawn, images, attributed, head),
     )
     return RecordingView(
-        name or sound.name, file.duration_s, model.scenes, head, attributed, audio.segment_s,
+        name or Path(source).name, file.duration_s, model.scenes, head, attributed, audio.segment_s,
         start_s, silent, np.exp(log_posterior), end_s[~silent], fused, part, (*file.notes, *stream.notes(model.front_end)),
         drawn.name, others(model, drawn),
     )  # fmt: skip

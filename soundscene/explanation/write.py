@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -48,7 +49,7 @@ _EXACT = "How exact the attributions are"
 
 def explain_recording(
     model: Model,
-    sound: Path,
+    sound: Any,
     out: Path,
     *,
     head: Head | None = None,
@@ -62,7 +63,7 @@ def explain_recording(
 
     Args:
         model: The model to explain.
-        sound: Audio file.
+        sound: Audio file, samples with their rate, or what else `audio.arrays.as_source` takes.
         out: File to write.
         head: By default the recipe's.
         scene: Whose log posterior is attributed, by default the predicted one.

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 from safetensors.torch import save
 
-from soundscene.audio.arrays import as_source
+from soundscene.audio.arrays import as_source, source_name
 from soundscene.audio.files import write_array
 from soundscene.bundle import FORMAT, SYSTEM_VERSION, read_file
 from soundscene.data.corpus import Corpus, reason, refuse_unreadable
@@ -202,14 +202,14 @@ class SavedSystem:
             AudioError: The recording cannot be used.
             BundleError: As `predict_corpus` does.
         """
-        given = as_source(source)
+        given, name = as_source(source), source_name(source)
         if isinstance(given, tuple):
             with TemporaryDirectory(prefix="soundscene-") as folder:  # its features are those of a file
                 path = write_array(*given, Path(folder) / "array.wav")
                 try:
-                    found = replace(self._predict(path), source="array")
+                    found = replace(self._predict(path), source=name)
                 except AudioError as error:
-                    raise AudioError(str(error).replace(str(path), "array")) from None
+                    raise AudioError(str(error).replace(str(path), name)) from None
         else:
             found = self._predict(given)
         for note in found.notes if warn else ():
