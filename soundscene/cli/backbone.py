@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from soundscene.cli.options import OUTPUT
+from soundscene.cli.outputs import keep_inputs
 from soundscene.cli.terminal import say, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
@@ -49,6 +50,7 @@ def backbone(
     Nothing is downloaded. Licence, source and digest stay with the weights.
     """
     _check_kind(kind, out)
+    keep_inputs({"--out": out}, [source])
     require("backbone", *(("torch",) if kind == "yamnet" else ("torch", "onnx")))
     from soundscene.backbone.stored import installed
     from soundscene.errors import BackboneError

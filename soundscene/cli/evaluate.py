@@ -27,6 +27,7 @@ from soundscene.cli.options import (
     WorkersOption,
     extra_of,
 )
+from soundscene.cli.outputs import keep_inputs
 from soundscene.cli.terminal import bar, out, print_json, say, tell, wrapped
 from soundscene.errors import SceneError
 from soundscene.extras import require
@@ -73,6 +74,7 @@ def evaluate(
     require("evaluate", "train", *(["report"] if confusion else []))
     check_model("evaluate", model, [manifest])
     _check_outputs(predictions, confusion, safe_csv)
+    keep_inputs({"--predictions": predictions, "--confusion": confusion}, [model, manifest])
     with bar("reading audio", at_once=True) as reading:
         from soundscene.bundle import is_system, load_model
         from soundscene.compute import place

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from soundscene.audio.containers import not_audio
 from soundscene.audio.folders import AUDIO_SUFFIXES
+from soundscene.cli.outputs import keep_inputs
 from soundscene.errors import BundleError, ManifestError, SceneError
 from soundscene.hub import is_reference, local_model
 
@@ -166,6 +167,22 @@ def check_manifest(manifest: Path, out: Path) -> None:
         raise ManifestError(f"{manifest}: is a model, and {out} what it is trained on: {meant}")
     meant = f"soundscene train MANIFEST --out {shlex.quote(str(out))}"
     raise ManifestError(f"{manifest}: is a model; expected a manifest (CSV): {meant}")
+
+
+def check_model_out(out: Path, inputs: Sequence[str | Path | None]) -> None:
+    """Refuse a model under a name that is no model's, or in the place of what is read; folders have a message later.
+
+    Args:
+        out: What was given as --out.
+        inputs: Files of the command line.
+
+    Raises:
+        SceneError: Of the one or the other.
+    """
+    keep_inputs({"--out": out}, inputs)
+    if out.suffix.lower() != SUFFIX and not _is_folder(out):
+        meant = out.with_suffix("" if out.stem.lower().endswith(SUFFIX) else SUFFIX)
+        raise SceneError(f"--out {out}: a model file ends in {SUFFIX}, for example {meant}")
 
 
 def _is_model(path: Path) -> bool:

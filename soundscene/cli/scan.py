@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from soundscene.cli.options import INPUT, OUTPUT, ColumnsOption, SafeCsvOption
+from soundscene.cli.outputs import keep_inputs
 from soundscene.cli.terminal import UNREADABLE, bar, complain, say, tell
+from soundscene.texts import counted
 
 if TYPE_CHECKING:
     from soundscene.audio.facts import AudioFacts
@@ -56,6 +58,7 @@ def scan(
 
     Files and folders that cannot be read are listed at the end (exit code 3).
     """
+    keep_inputs({"--out": manifest}, [])  # --force replaces manifests, also the one that is grouped
     from soundscene.data.columns import parse_columns
     from soundscene.data.table import scan_recordings
 
@@ -74,10 +77,10 @@ def scan(
     _print_table(found.manifest, found.facts)
     for note in found.notes:
         tell(note)
-    found.write(manifest, force=force, safe=safe_csv)
     for line in _named(found.unreadable):
         complain(line)
-    say(f"{manifest}: {len(found)} recordings of {len(found.scenes)} scenes")
+    found.write(manifest, force=force, safe=safe_csv)
+    say(f"{manifest}: {counted(len(found), 'recording')} of {counted(len(found.scenes), 'scene')}")
     if found.unreadable:
         raise typer.Exit(UNREADABLE)
 

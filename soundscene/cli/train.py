@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soundscene.cli.corpus import open_corpus
-from soundscene.cli.models import check_manifest
+from soundscene.cli.models import check_manifest, check_model_out
 from soundscene.cli.options import (
     COMPUTE,
     CORES,
@@ -101,6 +101,7 @@ def train(
     """
     require("train", "train")
     check_manifest(manifest, model)
+    check_model_out(model, [manifest, backbone, recipe])
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun may have started, one prints
     with bar("reading audio", first, at_once=True) as reading, bar("training", first and err.is_terminal) as training:
         from soundscene.cli.progress import TrainingProgress
