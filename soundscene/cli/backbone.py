@@ -42,7 +42,7 @@ def backbone(
     sample_rate: Annotated[
         int | None, typer.Option(metavar="HZ", help="Rate that an ONNX file reads. Default: its metadata.")
     ] = None,
-    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Name of an ONNX file in reports.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of an ONNX file in reports.")] = None,
     licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of an ONNX file's weights.")] = "not stated",
 ) -> None:
     """Keep the weights of a pretrained network for training.

@@ -58,7 +58,9 @@ def check_model(command: str, model: Path, others: Sequence[str | Path] = (), op
     for number, other in enumerate(others):
         if Path(other).suffix.lower() in _MODELS or _is_model(Path(other)):
             rest = _recordings(command, [*others[:number], model, *others[number + 1 :]])
-            line = _line(command, other, *rest, *options)
+            line = _line(
+                "predict" if command == "evaluate" and what == "is a sound file" else command, other, *rest, *options
+            )
             raise BundleError(f"{model}: {what or 'does not exist'}, and the model comes first: {line}")
     if not what:  # where it is opened, the message is how to make it
         return
@@ -167,6 +169,22 @@ def check_manifest(manifest: Path, out: Path) -> None:
         raise ManifestError(f"{manifest}: is a model, and {out} what it is trained on: {meant}")
     meant = f"soundscene train MANIFEST --out {shlex.quote(str(out))}"
     raise ManifestError(f"{manifest}: is a model; expected a manifest (CSV): {meant}")
+
+
+def check_scored(model: Path, manifest: Path) -> None:
+    """Refuse a sound file in the place of the manifest of `evaluate`.
+
+    Args:
+        model: What was given as MODEL.
+        manifest: What was given as MANIFEST.
+
+    Raises:
+        ManifestError: It is one; the message has the command that was meant.
+    """
+    if manifest.suffix.lower() in AUDIO_SUFFIXES and manifest.is_file():
+        needed = "expected a CSV with the columns path and scene, or a folder of recordings"
+        meant = _line("predict", model, manifest)
+        raise ManifestError(f"{manifest}: is a sound file, {needed}; to predict its scene: {meant}")
 
 
 def check_model_out(out: Path, inputs: Sequence[str | Path | None]) -> None:

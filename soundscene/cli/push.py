@@ -52,7 +52,8 @@ def push(
     require("push", *extras, *(["train"] if manifest else []))
     if manifest is None and (test is not None or columns is not None):
         raise SceneError("--test and --columns are for the recordings of --on MANIFEST")
-    keep_inputs({"--card": card}, [model, manifest, exported])
+    listed = None if manifest is None else manifest / "manifest.csv"
+    keep_inputs({"--card": card}, [model, manifest, listed, exported])
     from soundscene.files import write_atomic
     from soundscene.publish import make_card
     from soundscene.publish import push as push_model

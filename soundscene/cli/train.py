@@ -24,6 +24,7 @@ from soundscene.cli.options import (
 from soundscene.cli.terminal import bar, busy_note, err, say, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
+from soundscene.texts import counted
 
 if TYPE_CHECKING:
     from soundscene.data.manifest import Manifest
@@ -136,7 +137,7 @@ def train(
     if first:
         for text in trained.provenance["notes"]:
             tell(text)
-        say(f"{model}: {len(trained.scenes)} scenes, {_summary(trained.provenance)}")
+        say(f"{model}: {counted(len(trained.scenes), 'scene')}, {_summary(trained.provenance)}")
         if test:
             _score(trained, corpus, test, workers, skip_broken)
 
@@ -171,7 +172,7 @@ def _summary(facts: dict[str, Any]) -> str:
         of_members = ", ".join(f"{name}: {_epoch(own)}" for name, own in facts["members"].items())
         epochs = f"{len(facts['members'])} members ({of_members})"
     n_trained, n_held = sum(facts["recordings"].values()), facts["held_out_recordings"]
-    return f"{n_trained} recordings trained on, {n_held} held out, {epochs}, {facts['seconds']} s"
+    return f"{counted(n_trained, 'recording')} trained on, {n_held} held out, {epochs}, {facts['seconds']} s"
 
 
 def _epoch(facts: dict[str, Any]) -> str:

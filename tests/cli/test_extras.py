@@ -26,7 +26,7 @@ LACKING: list[tuple[str, str, str]] = [
     ("predict hf://me/scenes a.wav", "hf://me/scenes needs huggingface_hub", "hub"),
     ("info m", "info needs PyTorch", "torch"),
     ("timeline m a.wav", "timeline needs PyTorch", "torch"),
-    ("timeline m a.wav --parquet a --picture a.png", "timeline needs PyTorch", "torch,parquet,plot"),
+    ("timeline m a.wav --parquet a.parquet --picture a.png", "timeline needs PyTorch", "torch,parquet,plot"),
     ("listen m", "listen needs PyTorch", "live"),
     ("listen m --stdin", "listen needs PyTorch", "torch"),
     ("listen m --devices", "listen needs PyTorch", "live"),

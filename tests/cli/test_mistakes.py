@@ -56,9 +56,12 @@ def test_what_is_no_manifest_is_named(
     out = ("--out", tmp_path / "m.safetensors")
     flac = sound.with_suffix(".flac")
     shutil.copy(sound, flac)
-    for words in (("train", sound, *out), ("evaluate", model, flac), ("experiment", sound, *out)):
-        given = next(word for word in words if word in (sound, flac))
-        assert refused(capfd, *words) == f"{given}: is a sound file, {expected}"
+    for words in (("train", sound, *out), ("experiment", sound, *out)):
+        assert refused(capfd, *words) == f"{sound}: is a sound file, {expected}"
+    line = refused(capfd, "evaluate", model, flac)
+    assert line == f"{flac}: is a sound file, {expected}; to predict its scene: soundscene predict {model} {flac}"
+    line = refused(capfd, "evaluate", sound, model)
+    assert line == f"{sound}: is a sound file, and the model comes first: soundscene predict {model} {sound}"
     assert refused(capfd, "scan", model, "--out", tmp_path / "x.csv") == f"{model}: is a model, {expected}"
     assert refused(capfd, "scan", exported, "--out", tmp_path / "x.csv") == f"{exported}: is an exported model, {expected}"
     assert refused(capfd, "train", exported, *out) == f"{exported}: is an exported model, {expected}"
