@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from soundscene.cli.options import OUTPUT
+from soundscene.cli.outputs import keep_inputs
 from soundscene.cli.terminal import say, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
@@ -41,7 +42,7 @@ def backbone(
     sample_rate: Annotated[
         int | None, typer.Option(metavar="HZ", help="Rate that an ONNX file reads. Default: its metadata.")
     ] = None,
-    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Name of an ONNX file in reports.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of an ONNX file in reports.")] = None,
     licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of an ONNX file's weights.")] = "not stated",
 ) -> None:
     """Keep the weights of a pretrained network for training.
@@ -49,6 +50,7 @@ def backbone(
     Nothing is downloaded. Licence, source and digest stay with the weights.
     """
     _check_kind(kind, out)
+    keep_inputs({"--out": out}, [source])
     require("backbone", *(("torch",) if kind == "yamnet" else ("torch", "onnx")))
     from soundscene.backbone.stored import installed
     from soundscene.errors import BackboneError

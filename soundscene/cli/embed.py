@@ -16,6 +16,7 @@ from soundscene.cli.options import (
     SafeCsvOption,
     extra_of,
 )
+from soundscene.cli.outputs import keep_inputs
 from soundscene.cli.sources import LeftOut, files_of, recordings_of
 from soundscene.cli.terminal import bar, err
 from soundscene.errors import SceneError
@@ -56,9 +57,11 @@ def embed(
     require("embed", extra_of(model), *(["parquet"] if parquet else []))
     check_model("embed", model, paths or (), ("--out", place))
     from soundscene.audio.folders import FolderSearch
-    from soundscene.batch.embeddings import check_suffix, join_embeddings
+    from soundscene.batch.embeddings import check_suffix, join_embeddings, paths_beside
 
     check_suffix(place)
+    beside = paths_beside(place) if place.suffix.lower() == ".npy" else None
+    keep_inputs({"--out": place, f"--out {place} also writes": beside}, [model, *(paths or ()), listed])
     search, rows, messages = FolderSearch(), list["tuple[str, np.ndarray]"](), list[str]()
     files, total = files_of(source, search)
     with bar("embedding", at_once=True) as progress:

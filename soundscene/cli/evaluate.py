@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soundscene.cli.corpus import open_corpus
-from soundscene.cli.models import check_model
+from soundscene.cli.models import check_model, check_scored
 from soundscene.cli.options import (
     CORES,
     OUTPUT,
@@ -27,6 +27,7 @@ from soundscene.cli.options import (
     WorkersOption,
     extra_of,
 )
+from soundscene.cli.outputs import keep_inputs
 from soundscene.cli.terminal import bar, out, print_json, say, tell, wrapped
 from soundscene.errors import SceneError
 from soundscene.extras import require
@@ -72,7 +73,9 @@ def evaluate(
     """
     require("evaluate", "train", *(["report"] if confusion else []))
     check_model("evaluate", model, [manifest])
+    check_scored(model, manifest)
     _check_outputs(predictions, confusion, safe_csv)
+    keep_inputs({"--predictions": predictions, "--confusion": confusion}, [model, manifest, manifest / "manifest.csv"])
     with bar("reading audio", at_once=True) as reading:
         from soundscene.bundle import is_system, load_model
         from soundscene.compute import place
@@ -89,7 +92,7 @@ def evaluate(
             loaded = place(load_model(model), device)
             default = loaded.head
             result = evaluate_on_manifest(loaded, corpus, test=test, workers=workers, read_progress=reading)
-    for note in result.notes:
+    for note in (*result.notes, *_absent(result)):
         tell(note)
     if result.n_trained_on:
         tell(
@@ -147,6 +150,14 @@ def _values(result: "Evaluation", manifest: Path, column: str) -> list[str]:
     return [value if value else "(none)" for value in listed.values(column)]
 
 
+def _absent(result: "Evaluation") -> list[str]:
+    """Return a note where means over scenes are low because scenes of the model were not tested."""
+    n, present = len(result.scenes), len(set(result.truth.tolist()))
+    if present == n:
+        return []
+    return [f"{n - present} of the model's {n} scenes have no recording here; in macro F1 and precision they count 0"]
+
+
 def _print(result: "Evaluation", head: "Head", parts: dict[str, list[str]], as_json: bool) -> None:
     """Print the scores as tables or as JSON."""
     from soundscene.cli.layout import print_table, width_of
@@ -159,11 +170,18 @@ def _print(result: "Evaluation", head: "Head", parts: dict[str, list[str]], as_j
     width = width_of(sys.stdout)
     print_table(score_table(result), sys.stdout)
     say(result.sentence(head))
-    tables = [scene_table(result, head, width)]
+    say("")
+    print_table(scene_table(result, head, width), sys.stdout)
+    flat = False
     for column, values in parts.items():
         unit = ", Hz" if column in _RATES and all(map(str.isdigit, values)) else ""
-        tables.append(part_table(result, head, column + unit, values, width))
-    for table in (*tables, *confusion_tables(result, head, width)):
+        found = result.by_value(values, head)
+        flat |= any(part.n_groups > 1 and part.accuracy.low == part.accuracy.high for part in found)
+        say("")
+        print_table(part_table(found, head, column + unit, width), sys.stdout)
+    if flat:
+        say("An interval without width excludes nothing: other groups need not be alike.")
+    for table in confusion_tables(result, head, width):
         say("")
         print_table(table, sys.stdout)
 

@@ -48,7 +48,7 @@ def experiment(
     splits: Annotated[
         str | None,
         typer.Option(
-            metavar="TEXT",
+            metavar="DESIGN",
             help="by=COLUMN, columns=NAME,NAME (cells train and test), folds=N or random=N[,train=0.8], the last two "
             "with [,seed=N]. Default: by=fold, else folds=5.".replace("[", r"\["),
         ),
@@ -118,7 +118,7 @@ def experiment(
     from soundscene.training.device import close, make_fabric, started_by_torchrun
 
     if (manifest is None) == (litis is None):
-        raise typer.BadParameter("give a manifest, or --litis FOLDER, and not both")
+        raise typer.BadParameter("give a manifest" if litis is None else "--litis takes no manifest; leave one of them out")
     if diagnose is not None and (splits is not None or litis is not None):
         raise typer.BadParameter("--diagnose makes its own splits; leave out --splits and --litis")
     names, numbers = split_names(systems), read_seeds(seeds)
@@ -167,7 +167,7 @@ def report(
         str | None, typer.Option(metavar="NAME", help="System of the detailed figures, such as att-crnn-mel/svm.")
     ] = None,
     fuse: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="Fuse stored results, as NAME=SYSTEM,SYSTEM. Repeatable.")
+        list[str] | None, typer.Option(metavar="FUSION", help="Fuse stored results, as NAME=SYSTEM,SYSTEM. Repeatable.")
     ] = None,
     title: Annotated[str, typer.Option(metavar="TEXT", help="Title of the page. Default: that of the corpus.")] = "",
     tables: Annotated[bool, typer.Option("--tables", help="Print all tables, in Markdown.")] = False,

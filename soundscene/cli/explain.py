@@ -9,8 +9,10 @@ import typer
 from soundscene.cli.corpus import open_corpus
 from soundscene.cli.models import check_model
 from soundscene.cli.options import ColumnsOption, HeadOption, ModelArgument, TestOption
+from soundscene.cli.outputs import keep_inputs
 from soundscene.cli.terminal import bar, say, tell
 from soundscene.extras import require
+from soundscene.texts import counted
 
 
 def explain(
@@ -49,6 +51,7 @@ def explain(
     from soundscene.plotting.svg import check_output
 
     check_output(picture, SUFFIXES)
+    keep_inputs({"--out": picture}, [model, source])
     is_manifest = source.suffix.lower() in (".csv", ".tsv") or os.path.isdir(source)
     if is_manifest and (scene is not None or from_s):
         raise typer.BadParameter("--scene and --from are for an audio file; a manifest is averaged over all its scenes")
@@ -63,7 +66,7 @@ def explain(
             means, notes = explain_manifest(
                 loaded, corpus, picture, test=test, head=head, most=segments or ATTRIBUTED, member=member, progress=progress
             )
-        summary = f"{sum(m.recordings for m in means)} recordings of {len(means)} scenes"
+        summary = f"{counted(sum(m.recordings for m in means), 'recording')} of {counted(len(means), 'scene')}"
     else:
         with bar("explaining", at_once=True):
             loaded, most = load_model(model), segments or SEGMENTS

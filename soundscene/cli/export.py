@@ -7,6 +7,7 @@ import typer
 
 from soundscene.cli.models import check_model
 from soundscene.cli.options import AnyModelArgument
+from soundscene.cli.outputs import keep_inputs
 from soundscene.cli.terminal import bar, say, tell
 from soundscene.extras import require
 
@@ -44,6 +45,7 @@ def export(
     check_model("export", model, options=("--out", out))
     if sound and not check:
         raise typer.BadParameter("--sound names recordings for the check; leave --no-check out")
+    keep_inputs({"--out": out}, [model, *(sound or ())])
     if form == "page":
         if whole:
             raise typer.BadParameter("--whole is not for a page, which reads sound block by block")

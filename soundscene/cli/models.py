@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from soundscene.audio.containers import not_audio
 from soundscene.audio.folders import AUDIO_SUFFIXES
+from soundscene.cli.outputs import keep_inputs
 from soundscene.errors import BundleError, ManifestError, SceneError
 from soundscene.hub import is_reference, local_model
 
@@ -57,7 +58,9 @@ def check_model(command: str, model: Path, others: Sequence[str | Path] = (), op
     for number, other in enumerate(others):
         if Path(other).suffix.lower() in _MODELS or _is_model(Path(other)):
             rest = _recordings(command, [*others[:number], model, *others[number + 1 :]])
-            line = _line(command, other, *rest, *options)
+            line = _line(
+                "predict" if command == "evaluate" and what == "is a sound file" else command, other, *rest, *options
+            )
             raise BundleError(f"{model}: {what or 'does not exist'}, and the model comes first: {line}")
     if not what:  # where it is opened, the message is how to make it
         return
@@ -166,6 +169,38 @@ def check_manifest(manifest: Path, out: Path) -> None:
         raise ManifestError(f"{manifest}: is a model, and {out} what it is trained on: {meant}")
     meant = f"soundscene train MANIFEST --out {shlex.quote(str(out))}"
     raise ManifestError(f"{manifest}: is a model; expected a manifest (CSV): {meant}")
+
+
+def check_scored(model: Path, manifest: Path) -> None:
+    """Refuse a sound file in the place of the manifest of `evaluate`.
+
+    Args:
+        model: What was given as MODEL.
+        manifest: What was given as MANIFEST.
+
+    Raises:
+        ManifestError: It is one; the message has the command that was meant.
+    """
+    if manifest.suffix.lower() in AUDIO_SUFFIXES and manifest.is_file():
+        needed = "expected a CSV with the columns path and scene, or a folder of recordings"
+        meant = _line("predict", model, manifest)
+        raise ManifestError(f"{manifest}: is a sound file, {needed}; to predict its scene: {meant}")
+
+
+def check_model_out(out: Path, inputs: Sequence[str | Path | None]) -> None:
+    """Refuse a model under a name that is no model's, or in the place of what is read; folders have a message later.
+
+    Args:
+        out: What was given as --out.
+        inputs: Files of the command line.
+
+    Raises:
+        SceneError: Of the one or the other.
+    """
+    keep_inputs({"--out": out}, inputs)
+    if out.suffix.lower() != SUFFIX and not _is_folder(out):
+        meant = out.with_suffix("" if out.stem.lower().endswith(SUFFIX) else SUFFIX)
+        raise SceneError(f"--out {out}: a model file ends in {SUFFIX}, for example {meant}")
 
 
 def _is_model(path: Path) -> bool:

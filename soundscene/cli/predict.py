@@ -28,6 +28,7 @@ from soundscene.cli.options import (
     SafeCsvOption,
     extra_of,
 )
+from soundscene.cli.outputs import keep_inputs
 from soundscene.cli.sinks import ClusterShards, Form, OneFile, Printed, Recordings, Shards, Sink, read_sink
 from soundscene.cli.sources import LeftOut, files_of, recordings_of, tell_folders
 from soundscene.cli.terminal import UNREADABLE, bar, complain, err, tell
@@ -103,6 +104,8 @@ def predict(
     """
     sink = read_sink(form, as_json, segments, unknown, folder, shard, cluster, safe_csv)
     check_model("predict", model, paths or ())
+    if isinstance(sink, OneFile):
+        keep_inputs({"--out": sink.path}, [model, *(paths or ()), listed])
     more, sounds = leading_models(paths or ())
     run(recordings_of("predict", sounds, listed), (model, *more), head, sink, workers, device)
 

@@ -10,6 +10,7 @@ import typer
 from soundscene.cli.corpus import open_corpus
 from soundscene.cli.models import check_model
 from soundscene.cli.options import CORES, OUTPUT, AnyModelArgument, ColumnsOption, TestOption, WorkersOption, extra_of
+from soundscene.cli.outputs import keep_inputs
 from soundscene.cli.terminal import bar, say, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
@@ -51,6 +52,8 @@ def push(
     require("push", *extras, *(["train"] if manifest else []))
     if manifest is None and (test is not None or columns is not None):
         raise SceneError("--test and --columns are for the recordings of --on MANIFEST")
+    listed = None if manifest is None else manifest / "manifest.csv"
+    keep_inputs({"--card": card}, [model, manifest, listed, exported])
     from soundscene.files import write_atomic
     from soundscene.publish import make_card
     from soundscene.publish import push as push_model

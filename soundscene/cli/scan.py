@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from soundscene.cli.options import INPUT, OUTPUT, ColumnsOption, SafeCsvOption
+from soundscene.cli.outputs import keep_inputs
 from soundscene.cli.terminal import UNREADABLE, bar, complain, say, tell
+from soundscene.texts import counted
 
 if TYPE_CHECKING:
     from soundscene.audio.facts import AudioFacts
@@ -56,6 +58,7 @@ def scan(
 
     Files and folders that cannot be read are listed at the end (exit code 3).
     """
+    keep_inputs({"--out": manifest}, [])  # --force replaces manifests, also the one that is grouped
     from soundscene.data.columns import parse_columns
     from soundscene.data.table import scan_recordings
 
@@ -74,10 +77,10 @@ def scan(
     _print_table(found.manifest, found.facts)
     for note in found.notes:
         tell(note)
-    found.write(manifest, force=force, safe=safe_csv)
     for line in _named(found.unreadable):
         complain(line)
-    say(f"{manifest}: {len(found)} recordings of {len(found.scenes)} scenes")
+    found.write(manifest, force=force, safe=safe_csv)
+    say(f"{manifest}: {counted(len(found), 'recording')} of {counted(len(found.scenes), 'scene')}")
     if found.unreadable:
         raise typer.Exit(UNREADABLE)
 
@@ -94,11 +97,16 @@ def _print_table(manifest: "Manifest", facts: "Mapping[Path, AudioFacts]") -> No
     recordings = defaultdict(list)
     for recording in manifest.recordings:
         recordings[recording.scene].append(recording)
-    rows = [[show(scene), *_cells(own, facts)] for scene, own in sorted(recordings.items())]
-    rows.append(["all", *_cells(manifest.recordings, facts)])
     names = ("scene", "files", "groups", "minutes", "kHz", "channels")
-    widths = [max(map(cell_len, column)) for column in zip(names, *rows, strict=True)]
-    room = max(_SHORTEST, width_of(sys.stdout) - sum(widths[1:]) - 3 * len(widths) - 1)
+    rows, room = list[list[str]](), 0
+    for most in (3, 2, 1):  # rates and numbers of channels in a cell
+        rows = [[show(scene), *_cells(own, facts, most)] for scene, own in sorted(recordings.items())]
+        rows.append(["all", *_cells(manifest.recordings, facts, most)])
+        widths = [max(map(cell_len, column)) for column in zip(names, *rows, strict=True)]
+        room = width_of(sys.stdout) - sum(widths[1:]) - 3 * len(widths) - 1
+        if room >= min(_SHORTEST, widths[0]):
+            break
+    room = max(_SHORTEST, room)
     table = Table(box=SIMPLE)
     for name in names:
         table.add_column(name, justify="left" if name == "scene" else "right", no_wrap=True)
@@ -109,21 +117,21 @@ def _print_table(manifest: "Manifest", facts: "Mapping[Path, AudioFacts]") -> No
     print_table(table, sys.stdout)
 
 
-def _cells(recordings: "Sequence[Recording]", facts: "Mapping[Path, AudioFacts]") -> list[str]:
-    """Return the cells of a scene: files, groups, minutes, rates and channels."""
+def _cells(recordings: "Sequence[Recording]", facts: "Mapping[Path, AudioFacts]", most: int) -> list[str]:
+    """Return the cells of a scene: files, groups, minutes, and so many rates and channels."""
     known = [facts[r.path] for r in recordings if r.path in facts]
     minutes = sum(fact.duration_s or 0 for fact in known) / 60
     unknown = any(fact.duration_s is None for fact in known)  # only decoding tells
-    rates = _values(Counter(fact.sample_rate for fact in known), lambda rate: f"{rate / 1000:g}")
-    channels = _values(Counter(fact.n_channels for fact in known), lambda n: "?" if n is None else f"{n}")
+    rates = _values(Counter(fact.sample_rate for fact in known), lambda rate: f"{rate / 1000:g}", most)
+    channels = _values(Counter(fact.n_channels for fact in known), lambda n: "?" if n is None else f"{n}", most)
     n_groups = len({r.group for r in recordings})
     return [f"{len(recordings)}", f"{n_groups}", f"{'> ' if unknown else ''}{minutes:.1f}", rates, channels]
 
 
-def _values(counts: Counter[Any], text: Callable[[Any], str]) -> str:
-    """The values, the most frequent first; three at most."""
-    some = [text(value) for value, _ in counts.most_common(3)]
-    return ", ".join(some) + (", ..." if len(counts) > 3 else "")
+def _values(counts: Counter[Any], text: Callable[[Any], str], most: int) -> str:
+    """The values, the most frequent first."""
+    some = [text(value) for value, _ in counts.most_common(most)]
+    return ", ".join(some) + (", ..." if len(counts) > most else "")
 
 
 def _named(lines: Sequence[str]) -> list[str]:

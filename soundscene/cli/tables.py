@@ -13,14 +13,14 @@ from rich.table import Table
 from soundscene.cli.layout import WIDE, Cut, fitted, print_table, shortened, titled, width_of
 from soundscene.cli.rows import column_names, csv_values, values_of
 from soundscene.prediction import UNKNOWN, ScenePrediction
-from soundscene.scoring.evaluation import Evaluation
-from soundscene.texts import csv_cell, show
+from soundscene.scoring.evaluation import Evaluation, PartScore
+from soundscene.texts import counted, csv_cell, show
 from soundscene.types import Head
 
 
 def score_table(result: Evaluation) -> RenderableType:
     """Make a table with a row per head: accuracies, F1, precision, log loss and calibration error (ECE)."""
-    title = f"{result.n_recordings} recordings, {len(result.scenes)} scenes"
+    title = f"{counted(result.n_recordings, 'recording')}, {counted(len(result.scenes), 'scene')}"
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("head", no_wrap=True)
     names = ("accuracy,\nsegment", "accuracy,\nrecording", "macro\nF1", "macro\nprecision")
@@ -51,21 +51,20 @@ def scene_table(result: Evaluation, head: Head, width: int = WIDE) -> Renderable
     return fitted(("scene", *numbers), rows, width, {"scene": "right"}, numbers, f"scenes, {head}")
 
 
-def part_table(result: Evaluation, head: Head, column: str, values: Sequence[str], width: int = WIDE) -> RenderableType:
-    """Make a table of the accuracy for each value of a column of the manifest.
+def part_table(parts: Sequence[PartScore], head: Head, column: str, width: int = WIDE) -> RenderableType:
+    """Make a table of the accuracy for each value of a column of the manifest; one group has no interval.
 
     Args:
-        result: The evaluation.
+        parts: Its values, and the accuracy of each.
         head: Classifier to show.
         column: Its name.
-        values: Its value for each recording.
         width: Of the table.
     """
     numbers = ("recordings", "groups", "accuracy", "95 % interval")
-    rows = [
-        (s.value, str(s.n), str(s.n_groups), f"{s.accuracy.estimate:.1%}", f"{s.accuracy.low:.1%} to {s.accuracy.high:.1%}")
-        for s in result.by_value(values, head)
-    ]
+    rows = []
+    for s in parts:
+        interval = f"{s.accuracy.low:.1%} to {s.accuracy.high:.1%}" if s.n_groups > 1 else "-"
+        rows.append((s.value, str(s.n), str(s.n_groups), f"{s.accuracy.estimate:.1%}", interval))
     return fitted((column, *numbers), rows, width, {column: "right"}, numbers, f"accuracy by {show(column)}, {head}")
 
 

@@ -3,12 +3,12 @@
 import json
 import os
 import re
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 
 from soundscene.texts import show
@@ -112,9 +112,14 @@ def wrapped(text: str, console: Console, indent: int = 2) -> str:
     """
     if not console.is_terminal:
         return text
-    return textwrap.fill(
-        text, max(console.width, 20), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
-    )
+    width, first, *words = max(console.width, 20), *text.split(" ")
+    lines = [first]
+    for word in words:
+        if cell_len(longer := f"{lines[-1]} {word}") <= width:  # of wide letters, each takes two cells
+            lines[-1] = longer
+        else:
+            lines.append(" " * indent + word)
+    return "\n".join(lines)
 
 
 def tell(text: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ import typer
 
 from soundscene.cli.models import check_recordings, load_predictor
 from soundscene.cli.options import OUTPUT, AnyModelArgument, HeadOption, PredictDeviceOption, SafeCsvOption, extra_of
-from soundscene.cli.outputs import ONE_FILE, is_one_file, refuse_other_file
+from soundscene.cli.outputs import ONE_FILE, is_one_file, keep_inputs, refuse_other_file
 from soundscene.cli.terminal import UNREADABLE, bar, complain, err, say, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
@@ -92,8 +93,9 @@ def timeline(
 
     The share of time in each scene is printed at the end. Unreadable files are listed (exit code 3).
     """
-    _check_place(place, form, safe_csv)
+    _check_place(place, parquet, form, safe_csv)
     check_recordings("timeline", model, paths)
+    keep_inputs({"--out": place, "--parquet": parquet, "--picture": picture}, [model, *paths])
     one_parquet = place is not None and is_one_file(place) and place.lower().endswith(".parquet")
     require("timeline", extra_of(model), *(["parquet"] if parquet or one_parquet else []), *(["plot"] if picture else []))
     from soundscene import timelines
@@ -115,6 +117,8 @@ def timeline(
         raise SceneError(
             f"{'--picture' if picture else '--start'} is for one recording, and these are {len(sounds)}; give one"
         )
+    if len(sounds) > 1 and place is None and form in ("labels", "raven"):
+        raise SceneError(f"--format {form} is of one recording, and these are {len(sounds)}; give --out FOLDER for several")
     choices, at_end = Choices(head, stay_s, started, device), place is None and sys.stdout.isatty()
     lines, errors = _decoded(model, sounds, single, choices, _sink(place, form, safe_csv), at_end)
     if form == "table" and lines:
@@ -132,13 +136,15 @@ def timeline(
         raise typer.Exit(UNREADABLE)
 
 
-def _check_place(place: str | None, form: TimelineForm, safe_csv: bool) -> None:
-    """Refuse what does not go together with --out, or with its absence."""
+def _check_place(place: str | None, parquet: Path | None, form: TimelineForm, safe_csv: bool) -> None:
+    """Refuse what does not go together with --out, or with its absence, and names of files that would surprise."""
     files = place is not None and (form in ("table", "csv") or Path(place).suffix.lower() == ".csv")
     if safe_csv and form != "csv" and not files:
         raise typer.BadParameter("--safe-csv is for CSV; give --format csv with it")
     if place is not None:
         refuse_other_file(place)
+    if parquet and parquet.suffix.lower() != ".parquet":
+        raise SceneError(f"--parquet {parquet}: a Parquet file ends in .parquet")
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -172,12 +178,12 @@ def _decoded(
     errors: list[str] = []
     with bar("segmenting", at_once=True) as progress:
         from soundscene import timelines
-        from soundscene.audio.recorded import recorded_at, wave_duration_s
+        from soundscene.audio.recorded import recorded_at
 
         predictor = load_predictor(model, choices.head, choices.device)
         timelines.check_stay(predictor.model, stay_s)
         for number, sound in enumerate(sounds):
-            duration_s = wave_duration_s(sound)
+            duration_s = _duration_s(sound)
 
             def on_audio(seconds: float, number: int = number, total_s: float | None = duration_s) -> None:
                 done = min(seconds / total_s, 1) if total_s else 0.5
@@ -206,6 +212,17 @@ def _decoded(
     return lines, errors
 
 
+def _duration_s(sound: Path) -> float | None:
+    """Return the seconds that a header states, None where only decoding tells; what is wrong is told by the decoder."""
+    from soundscene.audio.facts import audio_facts
+    from soundscene.audio.recorded import wave_duration_s
+
+    try:
+        return wave_duration_s(sound) or audio_facts(sound).duration_s
+    except SceneError:
+        return None
+
+
 def _of_sound(seconds: float, total_s: float | None) -> str:
     from soundscene.types import clock
 
@@ -227,12 +244,13 @@ def _sink(place: str | None, form: TimelineForm, safe_csv: bool) -> "Callable[[T
         if wanted not in (None, ONE_FILE[Path(place).suffix.lower()]):
             raise SceneError(f"--out {place} contradicts --format {form}; leave one out, or give a folder")
         return lambda line, predictor: None
-    folder, used = Path(place), dict[str, int]()
+    folder, taken = Path(place), {"shares"}
 
     def to_folder(line: "Timeline", predictor: "Predictor") -> None:
         stem = Path(line.source).stem
-        used[stem] = used.get(stem, 0) + 1
-        name = stem if used[stem] == 1 else f"{stem}-{used[stem]}"
+        names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+        name = next(name for name in names if name.casefold() not in taken)
+        taken.add(name.casefold())  # two names that differ in case alone are one file on some systems
         with _text_file(folder / f"{name}{_SUFFIXES[form]}") as file:
             _write(line, "csv" if form == "table" else form, file, safe_csv, predictor.model.audio.sample_rate / 2)
 
@@ -269,8 +287,6 @@ def _print(line: "Timeline", form: TimelineForm, safe_csv: bool, high_hz: float,
     from soundscene.types import clock
 
     if form != "table":
-        if not first and form in ("labels", "raven"):
-            raise SceneError(f"--format {form} is of one recording; give --out FOLDER for several")
         _write(line, form, sys.stdout, safe_csv, high_hz, first)
         return
     began = "" if line.started is None else f", began {line.started.isoformat(' ', 'seconds')}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soundscene.cli.corpus import open_corpus
-from soundscene.cli.models import check_manifest
+from soundscene.cli.models import check_manifest, check_model_out
 from soundscene.cli.options import (
     COMPUTE,
     CORES,
@@ -24,6 +24,7 @@ from soundscene.cli.options import (
 from soundscene.cli.terminal import bar, busy_note, err, say, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
+from soundscene.texts import counted
 
 if TYPE_CHECKING:
     from soundscene.data.manifest import Manifest
@@ -101,6 +102,7 @@ def train(
     """
     require("train", "train")
     check_manifest(manifest, model)
+    check_model_out(model, [manifest, backbone, recipe])
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun may have started, one prints
     with bar("reading audio", first, at_once=True) as reading, bar("training", first and err.is_terminal) as training:
         from soundscene.cli.progress import TrainingProgress
@@ -135,7 +137,7 @@ def train(
     if first:
         for text in trained.provenance["notes"]:
             tell(text)
-        say(f"{model}: {len(trained.scenes)} scenes, {_summary(trained.provenance)}")
+        say(f"{model}: {counted(len(trained.scenes), 'scene')}, {_summary(trained.provenance)}")
         if test:
             _score(trained, corpus, test, workers, skip_broken)
 
@@ -170,7 +172,7 @@ def _summary(facts: dict[str, Any]) -> str:
         of_members = ", ".join(f"{name}: {_epoch(own)}" for name, own in facts["members"].items())
         epochs = f"{len(facts['members'])} members ({of_members})"
     n_trained, n_held = sum(facts["recordings"].values()), facts["held_out_recordings"]
-    return f"{n_trained} recordings trained on, {n_held} held out, {epochs}, {facts['seconds']} s"
+    return f"{counted(n_trained, 'recording')} trained on, {n_held} held out, {epochs}, {facts['seconds']} s"
 
 
 def _epoch(facts: dict[str, Any]) -> str:

@@ -129,14 +129,19 @@ class Manifest:
         """Return the value of one column in each row as it is compared, None in a row without that column.
 
         Raises:
-            ManifestError: No row has the column; the message names the nearest one.
+            ManifestError: No row has the column; the message names the nearest one. Or it is path.
         """
         column = fold_name(column)
+        if column == "path":
+            others = ", ".join(self.columns[1:])
+            raise ManifestError(
+                f"{self.path}: path is no column to split or group by, each row has its own; there are {others}"
+            )
         fixed = {"scene": [r.scene for r in self.recordings], "group": [r.group for r in self.recordings]}
         values = fixed.get(column) or [r.columns.get(column) for r in self.recordings]
         if all(value is None for value in values):
             raise ManifestError(
-                f"{self.path}: no column {column!r}; there are {', '.join(self.columns)}{nearest(column, self.columns)}"
+                f"{self.path}: no column {column!r}; there are {', '.join(self.columns)}{nearest(column, self.columns[1:])}"
             )
         return values if column in fixed else [None if value is None else fold_name(value) for value in values]
 

@@ -29,12 +29,14 @@ class Advice:
         decided: Whether it is better than every other.
         text: Why, in sentences.
         command: The command that trains it; "" where `train` cannot.
+        leader: The entry with the best score of several; None where there is one.
     """
 
     choice: Entry
     decided: bool
     text: str
     command: str
+    leader: Entry | None = None
 
 
 def advise(
@@ -84,7 +86,7 @@ def advise(
     command = train_command(choice, recipe, manifest) if recipe else ""
     if recipe and not command:
         text += " `soundscene train` does not train it; what can be saved is in the folder `models` of this run."
-    return Advice(choice, not rivals and bool(others), text, command)
+    return Advice(choice, not rivals and bool(others), text, command, best if others else None)
 
 
 def train_command(entry: Entry, recipe: Recipe, manifest: str) -> str:

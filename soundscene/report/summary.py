@@ -100,6 +100,7 @@ def lead(
     main: Entry,
     interval: Interval,
     comparisons: Sequence[Comparison],
+    leads: bool = False,
 ) -> list[str]:
     """Return the paragraphs at the top.
 
@@ -109,6 +110,7 @@ def lead(
         main: Entry whose accuracy is stated.
         interval: Of its recording accuracy.
         comparisons: Of all entries.
+        leads: Whether the main entry is also the one that the page says leads, of several.
     """
     titles = list(dict.fromkeys(r.title for r in results))
     n_splits, seeds = len({r.split for r in results}), sorted({r.seed for r in results})
@@ -120,13 +122,18 @@ def lead(
     score = (
         f"{main.label} predicts the right scene for {100 * interval.estimate:.1f} % of the test recordings "
         f"(95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f} %, over groups; all splits and seeds "
-        "together). This system was not selected by its score."
+        "together). "
+    )
+    score += (
+        "It leads the systems that were compared, so its score is slightly optimistic."
+        if leads
+        else "This system was not selected by its score."
     )
     if interval.low == interval.high:
         score += " The interval has no width because no error occurred, which does not exclude errors on other recordings."
     tested = (
-        f"Tested epoch: {epoch_in_words(results)}. Nothing was selected by test recordings: epoch, temperature and settings "
-        "come from training parts alone."
+        f"Tested epoch: {epoch_in_words(results)}. Epoch, temperature and settings come from training parts alone, none was "
+        "selected by test recordings."
     )
     return [corpus, tested, score, *verdicts(comparisons), *_limits(facts, results), *facts.notes]
 

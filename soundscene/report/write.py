@@ -75,7 +75,8 @@ def write_report(
     ]
     title = _headed(facts, facts.title or f"Acoustic scenes: {facts.corpus}")
     interval = intervals[[c is main for c in entries].index(True)]
-    top, warned = lead(facts, results, main, interval, comparisons), warnings(facts, untested)
+    leads = advice is not None and advice.leader is main
+    top, warned = lead(facts, results, main, interval, comparisons, leads), warnings(facts, untested)
     numbers = {
         "confusion-counts": _confusion_counts(entries),
         "seconds-heard": _duration_rows(curves),

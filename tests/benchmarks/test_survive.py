@@ -108,7 +108,7 @@ def test_what_may_not_be_read_or_written_is_one_line(tmp_path: Path) -> None:
         (("info", hidden / "m.safetensors"), f"{hidden / 'm.safetensors'}: {denied}"),
         (("predict", model, hidden), f"{hidden}: this folder cannot be read (Permission denied)"),
         (("predict", model, sound, "--out", few), f"{few}/lock: cannot be locked (Permission denied)"),
-        (("train", rows, "--out", tmp_path / "x"), f"{rows}: cannot be read (Permission denied)"),
+        (("train", rows, "--out", tmp_path / "x.safetensors"), f"{rows}: cannot be read (Permission denied)"),
     )
     lines = json.dumps([[str(word) for word in words] for words, _ in expected])
     try:

@@ -256,7 +256,7 @@ def test_ctrl_c_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     for words in (
         ("experiment", "m.csv"),
         ("predict", "m", sound, "--out", "rows"),
-        ("train", "m.csv", "--out", "m", "--recipe", "small"),
+        ("train", "m.csv", "--out", "m.safetensors", "--recipe", "small"),
     ):
         assert run(*words) == 130
         assert capfd.readouterr().err == "soundscene: Interrupted. Rerun the same command to resume.\n"

@@ -75,7 +75,7 @@ def quiet(captured: Any) -> str:
         ["explain", "MODEL", "SOUND", "--out", "x.html", "--scene", "\x1b[31m"],
         ["evaluate", "MODEL", "SOUND"],
         ["scan", "SOUND", "--out", "m.csv"],
-        ["train", "SOUND", "--out", "x"],
+        ["train", "SOUND", "--out", "x.safetensors"],
         ["report", "SOUND"],
     ],
     ids=lambda words: " ".join(words[:2] + words[3:]).replace("\x1b", "ESC"),

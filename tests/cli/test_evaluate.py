@@ -10,7 +10,7 @@ import pytest
 from soundscene.bundle import load_model
 from soundscene.cli.train import _score
 from tests.support.command_line import run
-from tests.support.tiny import SCENES
+from tests.support.tiny import SCENES, text
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -61,3 +61,46 @@ def test_train_ends_with_the_score_of_the_test_part(model: Path, manifest: Path,
     assert "% of 3 recordings right, 95 % interval" in told.out
     _score(load_model(model), manifest.parent / "absent.csv", "fold=1", 1, False)  # the model is saved all the same
     assert capfd.readouterr().err.startswith("note: the test part fold=1 was not scored: ")
+
+
+def test_absent_scenes_and_intervals_without_width_have_a_note(
+    model: Path, manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = manifest.parent
+    rows = [f"{folder / SCENES[0]}/{n}.wav,{SCENES[0]},{'one' if n == 4 else 'four'}" for n in range(1, 5)]
+    listed = text(tmp_path / "one.csv", "\n".join(["path,scene,site", *rows, ""]))
+    assert run("evaluate", model, listed, "--by", "site") == 0
+    told = capfd.readouterr()
+    note = "note: 2 of the model's 3 scenes have no recording here; in macro F1 and precision they count 0\n"
+    assert note in told.err
+    parts = [line.split() for line in told.out.splitlines() if line.startswith(("four ", "one "))]
+    assert [(cells[:3], cells[4:]) for cells in parts] == [
+        (["four", "3", "3"], ["0.0%", "to", "0.0%"]),
+        (["one", "1", "1"], ["-"]),
+    ]
+    said = "An interval without width excludes nothing: other groups need not be alike."
+    assert told.out.splitlines().count(said) == 1
+    assert run("evaluate", model, manifest) == 0
+    told = capfd.readouterr()
+    assert (note in told.err, said in told.out) == (False, False)
+
+
+def test_a_path_is_no_column_to_divide_by(
+    model: Path, manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    expected = f"{manifest}: path is no column to split or group by, each row has its own; there are scene, group, fold"
+    out = ("--out", tmp_path / "m.safetensors")
+    for words in (("evaluate", model, manifest, "--by", "path"), ("train", manifest, "--test", "path=x", *out)):
+        assert run(*words) == 2
+        assert capfd.readouterr().err.splitlines()[-1] == f"soundscene: {expected}"
+    assert run("evaluate", model, manifest, "--by", "pth") == 2
+    assert capfd.readouterr().err.endswith("no column 'pth'; there are path, scene, group, fold\n")
+
+
+def test_a_manifest_in_a_folder_is_not_replaced(
+    model: Path, manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    listed = text(tmp_path / "manifest.csv", "path,scene\na.wav,rain\n")
+    assert run("evaluate", model, tmp_path, "--predictions", listed) == 2
+    assert "is what the command reads" in capfd.readouterr().err
+    assert listed.read_text() == "path,scene\na.wav,rain\n"

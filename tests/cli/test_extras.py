@@ -26,7 +26,7 @@ LACKING: list[tuple[str, str, str]] = [
     ("predict hf://me/scenes a.wav", "hf://me/scenes needs huggingface_hub", "hub"),
     ("info m", "info needs PyTorch", "torch"),
     ("timeline m a.wav", "timeline needs PyTorch", "torch"),
-    ("timeline m a.wav --parquet a --picture a.png", "timeline needs PyTorch", "torch,parquet,plot"),
+    ("timeline m a.wav --parquet a.parquet --picture a.png", "timeline needs PyTorch", "torch,parquet,plot"),
     ("listen m", "listen needs PyTorch", "live"),
     ("listen m --stdin", "listen needs PyTorch", "torch"),
     ("listen m --devices", "listen needs PyTorch", "live"),
@@ -83,7 +83,10 @@ def test_an_extra_is_enough_for_its_command(extra: str, model: Path, manifest: P
     sound = write(tmp_path / "a.wav", recording("rain", 2.2, 0), RATE)
     nothing = tmp_path / "nothing.csv"
     lines = {
-        "train": [("evaluate", model, manifest, "--test", "fold=1"), ("train", nothing, "--out", tmp_path / "m")],
+        "train": [
+            ("evaluate", model, manifest, "--test", "fold=1"),
+            ("train", nothing, "--out", tmp_path / "m.safetensors"),
+        ],
         "explain": [("explain", model, sound, "--out", tmp_path / "a.png")],
         "live": [("listen", model, "--device", "no such device")],
         "report": [("report", RUN_FOLDER, "--out", tmp_path / "report")],

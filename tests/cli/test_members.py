@@ -55,7 +55,7 @@ def test_names_that_cannot_be_members_end_before_anything_is_read(
         ("att-crnn-mel,hog", "system 'hog' cannot be a member of a model"),
         ("cnn-mel,cnn-mel", "system 'cnn-mel' is given twice; give the second another seed, as in cnn-mel@1"),
     ):
-        assert run("train", manifest, "--systems", names, "--out", tmp_path / "m") == 2
+        assert run("train", manifest, "--systems", names, "--out", tmp_path / "m.safetensors") == 2
         told = capfd.readouterr()
         assert message in told.err
         assert told.err.count("\n") == 1

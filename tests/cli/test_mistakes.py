@@ -53,12 +53,15 @@ def test_what_is_no_manifest_is_named(
     model: Path, exported: Path, sound: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     expected = "expected a CSV with the columns path and scene, or a folder of recordings"
-    out = ("--out", tmp_path / "m")
+    out = ("--out", tmp_path / "m.safetensors")
     flac = sound.with_suffix(".flac")
     shutil.copy(sound, flac)
-    for words in (("train", sound, *out), ("evaluate", model, flac), ("experiment", sound, *out)):
-        given = next(word for word in words if word in (sound, flac))
-        assert refused(capfd, *words) == f"{given}: is a sound file, {expected}"
+    for words in (("train", sound, *out), ("experiment", sound, *out)):
+        assert refused(capfd, *words) == f"{sound}: is a sound file, {expected}"
+    line = refused(capfd, "evaluate", model, flac)
+    assert line == f"{flac}: is a sound file, {expected}; to predict its scene: soundscene predict {model} {flac}"
+    line = refused(capfd, "evaluate", sound, model)
+    assert line == f"{sound}: is a sound file, and the model comes first: soundscene predict {model} {sound}"
     assert refused(capfd, "scan", model, "--out", tmp_path / "x.csv") == f"{model}: is a model, {expected}"
     assert refused(capfd, "scan", exported, "--out", tmp_path / "x.csv") == f"{exported}: is an exported model, {expected}"
     assert refused(capfd, "train", exported, *out) == f"{exported}: is an exported model, {expected}"
@@ -170,7 +173,9 @@ def test_what_is_no_model_is_named_by_its_content(
     assert refused(capfd, "info", notes) == f"{notes}: is plain text, {kind} info MODEL.safetensors"
     assert refused(capfd, "listen", png, "--stdin") == f"{png}: is a PNG image, {kind} listen MODEL.safetensors --stdin"
     shutil.copy(png, picture := tmp_path / "a.csv")
-    assert refused(capfd, "train", picture, "--out", tmp_path / "m").startswith(f"{picture}: is a PNG image, expected a CSV")
+    assert refused(capfd, "train", picture, "--out", tmp_path / "m.safetensors").startswith(
+        f"{picture}: is a PNG image, expected a CSV"
+    )
     assert refused(capfd, "train", model, "--out", "new").endswith("soundscene train MANIFEST --out new")
     for given, what in ((model, "a model"), (exported, "an exported model")):
         assert refused(capfd, "timeline", model, given) == f"{given}: is not an audio file but {what}"

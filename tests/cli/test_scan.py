@@ -65,6 +65,34 @@ def test_the_table_fits_the_terminal(
     assert sum(line.startswith("  ") and bool(line.strip()) for line in table) == 4  # header, two scenes, all
 
 
+def test_many_rates_leave_the_header_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    scene = "a_scene_whose_name_is_" + "very_" * 7 + "long"
+    (tmp_path / "c" / scene).mkdir(parents=True)
+    (tmp_path / "c" / "bus").mkdir()
+    sound(tmp_path / "c" / "bus" / "0.wav")
+    for number, rate in enumerate((22050, 22050, 11025, 44100, 48000)):
+        sound(tmp_path / "c" / scene / f"{number}.wav", rate=rate)
+    for width, rates in (("200", "22.05, 11.025, 44.1, ..."), ("80", "22.05, 11.025, ...")):
+        monkeypatch.setenv("COLUMNS", width)
+        assert run("scan", tmp_path / "c", "--out", tmp_path / "m.csv") == 0
+        header, _, row, *_ = [line for line in capfd.readouterr().out.splitlines() if line.strip()]
+        assert header.split() == ["scene", "files", "groups", "minutes", "kHz", "channels"]
+        assert rates in row
+        assert max(len(header), len(row)) <= int(width)
+
+
+def test_what_is_left_out_is_named_before_the_manifest_is_refused(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = text(tmp_path / "m.csv", "other\n")
+    assert run("scan", folder, "--out", out) == 2
+    told = capfd.readouterr().err.splitlines()
+    assert told[-1].startswith(f"soundscene: {out}: is there already")
+    assert sum("left out: " in line for line in told[:-1]) >= 2
+
+
 def test_a_manifest_is_replaced_only_by_force(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "m.csv"
     assert run("scan", folder, "--out", out) == run("scan", folder, "--out", out) == 3, "what is there already is no harm"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from soundscene.cli.layout import fitted, print_table, shortened, width_of
@@ -77,7 +78,7 @@ def test_all_tables_of_an_evaluation_fit_80_columns(n_scenes: int) -> None:
 def test_scores_by_device_and_by_scene() -> None:
     result = evaluation(3)
     values = ["a"] * 12 + ["b"] * 12
-    text = " ".join(lines(part_table(result, "svm", "device", values), 80))
+    text = " ".join(lines(part_table(result.by_value(values, "svm"), "svm", "device"), 80))
     assert " ".join(text.split()[-14:]) == "a 12 6 100.0% 100.0% to 100.0% b 12 6 0.0% 0.0% to 0.0%"
     assert result.sentence("svm").startswith("50.0% of 24 recordings right, 95 % interval ")
     (together,) = result.by_value(["all"] * 24, "svm")
@@ -95,6 +96,10 @@ def test_notes_are_broken_between_words_on_a_terminal_only() -> None:
     broken = wrapped(note, terminal).splitlines()
     assert " ".join(" ".join(broken).split()) == note
     assert max(len(line) for line in broken if "/" not in line) <= 40
+    wide = "note: " + "録音 の 中 " * 20
+    broken = wrapped(wide.strip(), terminal).splitlines()
+    assert max(map(cell_len, broken)) in (39, 40)
+    assert " ".join(" ".join(broken).split()) == wide.strip()
 
 
 @pytest.mark.parametrize("width", [80, 100])

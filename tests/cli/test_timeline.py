@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import typer
 
-from soundscene.cli.timeline import timeline
+from soundscene.cli.timeline import _duration_s, timeline
 from soundscene.errors import AudioWarning, SceneError
 from soundscene.timelines import DEFAULT_STAY_S
 from tests.support.tiny import RATE, SCENES, recording, write
@@ -147,3 +148,13 @@ def test_the_start_that_is_given_counts(model: Path, sound: Path, capfd: pytest.
     assert rows[-1]["end_time"] == "2026-05-04T00:00:13+02:00"
     with pytest.raises(SceneError, match="--start 'noon': expected a time such as"):
         app([str(model), str(sound), "--start", "noon"])
+
+
+def test_headers_tell_how_long_a_recording_is(sound: Path, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(sound)
+    for suffix in (".wav", ".flac", ".ogg", ".mp3"):
+        path = tmp_path / f"a{suffix}"
+        soundfile.write(path, samples, rate)
+        assert _duration_s(path) == pytest.approx(18, abs=0.1)
+    (tmp_path / "b.flac").write_text("no sound")
+    assert _duration_s(tmp_path / "b.flac") is None
