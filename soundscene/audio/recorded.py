@@ -85,7 +85,9 @@ def time_in_name(stem: str) -> NamedTime | None:
     zone = "Z" if stem.startswith("PXL_") else found["zone"] or ""  # Pixel's camera writes UTC
     sure = bool(found["S"] or (found["colon"] or "_") in "-.:hH" or (found["dash"] and not found["colon"]))
     try:
-        at = datetime.fromisoformat(f"{found['y']}-{found['m']}-{found['d']}T{hour:02}:{found['M']}:{found['S'] or '00'}{zone}")
+        at = datetime.fromisoformat(
+            f"{found['y']}-{found['m']}-{found['d']}T{hour:02}:{found['M']}:{found['S'] or '00'}{zone}"
+        )
     except ValueError:  # the 31st of February
         return None
     return NamedTime(at, found.start(), sure)

@@ -105,7 +105,9 @@ def group_by_pattern(paths: Sequence[str], pattern: str) -> tuple[tuple[str, ...
         ManifestError: It is no regular expression, or is empty, or matches no path.
     """
     if not pattern:
-        raise ManifestError("--group '': is empty; give parent, stem, none, or a regular expression that finds the recording")
+        raise ManifestError(
+            "--group '': is empty; give parent, stem, none, or a regular expression that finds the recording"
+        )
     try:
         compiled = re.compile(pattern)
     except re.error as error:
