@@ -187,7 +187,7 @@ def _refuse_shared(where: str, places: Mapping[str, object], columns: Mapping[st
     for name, place in places.items():
         if (other := known.setdefault(place, name)) != name:
             raise ManifestError(
-                f"{where}: the column {short(columns[name])!r} is named as both {other!r} and {name!r}; give each column once"
+                f"{where}: the column {short(columns[name])!r} is given as {other!r} and as {name!r}; give each column once"
             )
 
 

@@ -17,7 +17,7 @@ from soundscene.data.csv_text import read_text
 from soundscene.data.levels import is_wrapper, part_columns
 from soundscene.data.scan import Listing, list_folder, names_of
 from soundscene.errors import ManifestError
-from soundscene.texts import parse_json, short
+from soundscene.texts import counted, parse_json, short
 from soundscene.types import Recording
 
 _META = ("meta.csv", "meta.txt")
@@ -65,7 +65,7 @@ def unused_metadata(folder: Path) -> tuple[str, ...]:
     """
     files = [str(file.relative_to(folder)) for file in _metadata_files(folder)]
     some = ", ".join(map(short, files[:_LISTED])) + (f" and {len(files) - _LISTED} more" if len(files) > _LISTED else "")
-    return (f"{some}: not used, because it has no columns path and scene; the folders are the scenes",) if files else ()
+    return (f"{some}: names no scenes, so the folders do",) if files else ()
 
 
 # --- ESC-50 and UrbanSound8K ------------------------------------------------------------------------------------------
@@ -270,12 +270,12 @@ def _listing(folder: Path, recordings: Iterable[Recording], meta: Path) -> Listi
     missing = [r.path for r in listed if not r.path.is_file()]
     if not there:
         raise ManifestError(
-            f"{meta}: none of its {len(listed)} files is there, such as {listed[0].path if listed else 'none'}"
+            f"{meta}: none of its {counted(len(listed), 'file')} is there, such as {listed[0].path if listed else 'none'}"
         )
     notes: list[str] = []
     if missing:
         some = ", ".join(short(str(path.relative_to(folder))) for path in missing[:_LISTED])
-        notes.append(f"{len(missing)} of {len(listed)} files of {meta.name} are not there and left out: {some}")
+        notes.append(f"{len(missing)} of {counted(len(listed), 'file')} of {meta.name} are not there and left out: {some}")
     grouped = any(r.columns.get("group") for r in there)
     return Listing(folder / "manifest.csv", tuple(there), names_of(there, folder), tuple(notes), grouped)
 

@@ -59,7 +59,7 @@ class Listing:
         if not kept:
             first = next(iter(paths.values())).removeprefix("left out: ")
             more = f"; and {len(paths) - 1} more" if len(paths) > 1 else ""
-            raise ManifestError(f"none of {len(paths)} recordings can be read: {first}{more}")
+            raise ManifestError(f"none of {counted(len(paths), 'recording')} can be read: {first}{more}")
         return replace(self, recordings=tuple(self.recordings[i] for i in kept), names=tuple(self.names[i] for i in kept))
 
 

@@ -40,9 +40,10 @@ def read_source(path: str | Path, columns: Mapping[str, str] | None = None) -> t
     manifest, notes = arrange(listing)
     said = [*([] if layout else unused_metadata(path)), *listing.doubts, *(n for n in notes if n.startswith(NOT_GROUPED))]
     n_files, n_groups = len(manifest.recordings), len({r.group for r in manifest.recordings})
+    scenes = counted(len(manifest.scenes), "scene")
     folds = len({fold for r in manifest.recordings if (fold := r.columns.get("fold"))})
     words = [
-        f"{path}: scanned{f' as {layout}' if layout else ''}, {counted(n_files, 'file')} of {counted(len(manifest.scenes), 'scene')}",
+        f"{path}: scanned{f' as {layout}' if layout else ''}, {counted(n_files, 'file')} of {scenes}",
         counted(n_groups, "recording") if n_groups < n_files else "each its own recording",
         *([counted(folds, "fold")] if folds else []),
     ]

@@ -56,9 +56,10 @@ class ScanResult:
         """Return one line: recordings, groups, scenes, and what cannot be read."""
         names = ", ".join(self.scenes[:_SHOWN])
         more = f" and {len(self.scenes) - _SHOWN} more" if len(self.scenes) > _SHOWN else ""
-        groups = len({recording.group for recording in self.recordings})
+        sizes = (len(self), "recording"), (len({r.group for r in self.recordings}), "group"), (len(self.scenes), "scene")
+        recordings, groups, scenes = (counted(n, word) for n, word in sizes)
         lost = f"; {len(self.unreadable)} unreadable" if self.unreadable else ""
-        return f"<ScanResult {counted(len(self), 'recording')}, {counted(groups, 'group')}; {counted(len(self.scenes), 'scene')}: {names}{more}{lost}>"
+        return f"<ScanResult {recordings}, {groups}; {scenes}: {names}{more}{lost}>"
 
     def to_frame(self, library: str | None = None) -> Any:
         """Return a data frame with a row per recording.
