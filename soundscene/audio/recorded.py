@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,10 +17,29 @@ _MOST_CHUNKS = 1000
 _MOST_BYTES = 1 << 20  # of a chunk of text
 _FIRST, _LAST = datetime(1990, 1, 1), datetime(2100, 1, 1)  # what is outside is no time of a recording
 
-_DATE = r"(?P<y>\d{4})[-_.]?(?P<m>\d{2})[-_.]?(?P<d>\d{2})"
-_TIME = r"(?P<H>\d{2})[-_.:h]?(?P<M>\d{2})[-_.:m]?(?P<S>\d{2})(?!\d)"
-_IN_NAME = re.compile(rf"(?<!\d){_DATE}(?:[-_. T]+|(?<=\d)T){_TIME}(?P<zone>Z|[+-]\d{{2}}:?\d{{2}})?")
-_HEX = re.compile(r"[0-9A-F]{8}")  # of the first AudioMoths: seconds since 1970, in a name of nothing else
+_IN_NAME = re.compile(
+    r"(?<!\d)(?P<y>(?:19|20)\d\d)(?P<dash>[-_.]?)(?P<m>0[1-9]|1[0-2])[-_.]?(?P<d>0[1-9]|[12]\d|3[01])"
+    r"(?:T| (?:at|um|à) |[ _.-]{1,3}|)(?P<H>[01]\d|2[0-3])(?P<colon>[-_.:hH]?)(?P<M>[0-5]\d)"
+    r"(?:[-_.:mM]?(?P<S>[0-5]\d)(?:\.\d{1,6}|\d{3})?(?P<zone>Z|[+-](?:0\d|1[0-4]):?[0-5]\d)?)?(?!\d)"
+    r"(?:\s?(?P<half>[AaPp])\.?[Mm]\b)?"
+)
+_HEX = re.compile(r"(?=\d*[A-F])([0-9A-F]{8})(?:_\d{1,3})?")  # of the first AudioMoths, sold since 2017: seconds since 1970
+_FIRST_HEX = datetime(2015, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class NamedTime:
+    """A date and time of day in a name.
+
+    Attributes:
+        at: The time, with a zone where the name has one.
+        start: Where it begins in the name.
+        sure: Whether it can hardly be a date and the number of a file: it has seconds, or separators as a clock's.
+    """
+
+    at: datetime
+    start: int
+    sure: bool
 
 
 @dataclass(frozen=True)
@@ -49,6 +68,42 @@ def recorded_at(path: Path) -> Recorded | None:
             if at is not None and _FIRST <= at.replace(tzinfo=None) < _LAST:
                 return Recorded(at, source)
     return None
+
+
+def time_in_name(stem: str) -> NamedTime | None:
+    """Return the date and time of day that the name of a file holds; None where it holds none.
+
+    Args:
+        stem: Its name without suffix.
+    """
+    found = _IN_NAME.search(stem)
+    if found is None:
+        return None
+    hour = int(found["H"])
+    if found["half"] and 1 <= hour <= 12:
+        hour = hour % 12 + (12 if found["half"] in "pP" else 0)
+    zone = "Z" if stem.startswith("PXL_") else found["zone"] or ""  # Pixel's camera writes UTC
+    sure = bool(found["S"] or (found["colon"] or "_") in "-.:hH" or (found["dash"] and not found["colon"]))
+    try:
+        at = datetime.fromisoformat(
+            f"{found['y']}-{found['m']}-{found['d']}T{hour:02}:{found['M']}:{found['S'] or '00'}{zone}"
+        )
+    except ValueError:  # the 31st of February
+        return None
+    return NamedTime(at, found.start(), sure)
+
+
+def hex_time(stem: str) -> datetime | None:
+    """Return the time that the first AudioMoths wrote as a name of eight hexadecimal digits; None for other names.
+
+    A number without a letter may be anything, and so may one that tells a time before there were AudioMoths, or to come.
+
+    Args:
+        stem: Name of a file without suffix.
+    """
+    found = _HEX.fullmatch(stem)
+    at = datetime.fromtimestamp(int(found[1], 16), UTC) if found else None
+    return at if at and _FIRST_HEX <= at < datetime.now(UTC) + timedelta(days=1) else None
 
 
 def wave_duration_s(path: Path) -> float | None:
@@ -115,7 +170,5 @@ def _bext(chunk: bytes) -> datetime | None:
 
 
 def _name(stem: str) -> datetime | None:
-    if found := _IN_NAME.search(stem):
-        zone = (found["zone"] or "").replace("Z", "+00:00")
-        return datetime.fromisoformat("{y}-{m}-{d}T{H}:{M}:{S}".format(**found.groupdict()) + zone)
-    return datetime.fromtimestamp(int(stem, 16), UTC) if _HEX.fullmatch(stem) else None
+    found = time_in_name(stem)
+    return found.at if found and found.sure else hex_time(stem)

@@ -50,6 +50,7 @@ def parse_columns(text: str | None) -> dict[str, str]:
         if name in columns:
             raise ManifestError(f"columns {text!r}: {name!r} is given twice; give each column once")
         columns[name] = given
+    _refuse_shared(f"columns {text!r}", {name: fold_name(given) for name, given in columns.items()}, columns)
     return columns
 
 
@@ -127,12 +128,13 @@ def _header(path: Path, names: list[str], columns: Mapping[str, str]) -> list[st
         names.pop()
     _refuse_doubled(path, names)
     places = {wanted: _given(path, names, given) for wanted, given in columns.items()}
+    _refuse_shared(f"{path}, line 1", places, columns)
     for wanted, aliases in ALIASES.items():
         if wanted not in columns and (place := _found(path, names, wanted, aliases, set(places.values()))) is not None:
             places[wanted] = place
     if missing := [wanted for wanted in ("path", "scene") if wanted not in places]:
         which = f"no column{'s' if len(missing) > 1 else ''} {' and '.join(map(repr, missing))}"
-        raise ManifestError(f"{path}, line 1: {which}; there are {short(', '.join(names))}{_hint(missing, names)}")
+        raise ManifestError(f"{path}, line 1: {which}; there are {short(', '.join(names))}{_hint(missing, names, columns)}")
     renamed = {place: wanted for wanted, place in places.items()}
     # a column that has the name of another one, which --columns chose in its place, stands aside
     result = [renamed.get(i, f"{name} (column {i + 1})" if name in places else name) for i, name in enumerate(names)]
@@ -179,7 +181,20 @@ def _refuse_doubled(path: Path, names: list[str]) -> None:
         raise ManifestError(f"{path}, line 1: column {short(doubled[0])!r} appears twice; column names must be unique")
 
 
-def _hint(missing: list[str], names: list[str]) -> str:
+def _refuse_shared(where: str, places: Mapping[str, object], columns: Mapping[str, str]) -> None:
+    """Refuse one column of a CSV under two names."""
+    known: dict[object, str] = {}
+    for name, place in places.items():
+        if (other := known.setdefault(place, name)) != name:
+            raise ManifestError(
+                f"{where}: the column {short(columns[name])!r} is given as {other!r} and as {name!r}; give each column once"
+            )
+
+
+def _hint(missing: list[str], names: list[str], columns: Mapping[str, str]) -> str:
+    misspelt = [name for name in columns if name not in ALIASES and nearest(name, missing)]
+    if misspelt:
+        return f"; --columns names {short(misspelt[0])!r}{nearest(misspelt[0], missing)}"
     if len(names) == 1 and "|" in names[0]:
         return "; the separator must be a comma, a semicolon or a tab, not '|'"
     if any(PurePath(name).suffix.lower() in AUDIO_SUFFIXES for name in names):

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from soundscene.audio.recorded import hex_time, time_in_name
+from soundscene.data.columns import nearest
 from soundscene.errors import ManifestError
-from soundscene.texts import short
+from soundscene.texts import counted, short
 
 FEWEST = 5  # groups of a scene, so that each of five folds can test it
 LARGEST = 0.5  # share of a scene's files that one group may hold
@@ -79,7 +81,7 @@ def group_by_name(files: Sequence[FileName], forced: Literal["stem", "parent"] |
         rows[file.scene].append(row)
     groups, by, refused = [""] * len(files), {}, {}
     for scene, own in rows.items():
-        way, keys, least = _best(_placed([files[row] for row in own]), forced)
+        way, keys, least = _best(_placed([files[row] for row in own], forced), forced)
         by[scene] = way
         if least is not None:
             refused[scene] = least
@@ -100,28 +102,41 @@ def group_by_pattern(paths: Sequence[str], pattern: str) -> tuple[tuple[str, ...
         The group of each file, and how many files it does not match. Each of those is its own group.
 
     Raises:
-        ManifestError: It is no regular expression, or matches no path.
+        ManifestError: It is no regular expression, or is empty, or matches no path.
     """
+    if not pattern:
+        raise ManifestError(
+            "--group '': is empty; give parent, stem, none, or a regular expression that finds the recording"
+        )
     try:
         compiled = re.compile(pattern)
     except re.error as error:
         raise ManifestError(
             f"--group {short(pattern)}: not a regular expression ({error}); or say parent, stem or none"
         ) from None
-    found = [compiled.search(path) for path in paths]
+    found = [_matched(compiled.search(path)) for path in paths]
     if not any(found):
-        raise ManifestError(f"--group {short(pattern)}: matches none of {len(paths)} paths, such as {paths[0]}")
-    groups = tuple(
-        path if match is None else "/".join(part for part in match.groups() if part) or match[0]
-        for path, match in zip(paths, found, strict=True)
-    )
-    return groups, sum(match is None for match in found)
+        only_empty = "" if compiled.search("") is None else " but with an empty text"
+        raise ManifestError(
+            f"--group {short(pattern)}: matches none of {counted(len(paths), 'path')}{only_empty}, such as {paths[0]}"
+            f"{nearest(pattern, ('parent', 'stem', 'none'))}"
+        )
+    return tuple(key or path for path, key in zip(paths, found, strict=True)), sum(not key for key in found)
 
 
-def _placed(files: Sequence[FileName]) -> list[tuple[str, str]]:
-    """Folder and stem of each file of a scene; where names begin again in each part, the part is a folder too."""
+def _matched(match: re.Match[str] | None) -> str:
+    """What a match finds, empty where it finds no text."""
+    return "" if match is None else "/".join(part for part in match.groups() if part) or match[0]
+
+
+def _placed(files: Sequence[FileName], forced: str | None) -> list[tuple[str, str]]:
+    """Folder and stem of each file of a scene.
+
+    The part is a folder too where names begin again in each part, and where each folder is to be a recording.
+    """
     restarted = len({(f.folder, f.stem) for f in files}) < len({(f.part, f.folder, f.stem) for f in files})
-    return [(f"{f.part}/{f.folder}".strip("/") if restarted else f.folder, f.stem) for f in files]
+    with_part = restarted or forced == "parent"
+    return [(f"{f.part}/{f.folder}".strip("/") if with_part else f.folder, f.stem) for f in files]
 
 
 # --- choosing a way ---------------------------------------------------------------------------------------------------
@@ -166,7 +181,8 @@ def _ways(files: list[tuple[str, str]], forced: str | None) -> list[tuple[By, Ke
         ways.append(("stem", _inside(folders, [_unmarked(stem) for stem in stems])))
         return ways
     spans = _spans(stems)
-    ways.append(("stem", _inside(folders, [_excerpt(stem, spans) for stem in stems])))
+    clocks = _clocks(stems)
+    ways.append(("stem", _inside(folders, [_excerpt(stem, spans, clocks) for stem in stems])))
     ways.append(("stem", _inside(folders, [_unmarked(stem) for stem in stems])))
     ways.append(("stem", _inside(folders, [_unnumbered(stem) for stem in stems])))
     return ways
@@ -193,10 +209,6 @@ _SOURCES = (
 )
 _TAU = re.compile(r"([A-Za-z_]+-[A-Za-z]+-\d+)(?:-\d+){1,2}-(?:[a-d]|s\d)(?:[_-].*)?")  # scene, city, place, pieces, device
 _DCASE_2016 = re.compile(r"([ab]\d{3,4})_\d+_\d+")  # recording, start and end in seconds
-_TIME = re.compile(
-    r"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])"  # date
-    r"(?:T| at |[ _.-]{1,3}|)([01]\d|2[0-3])[-_.:hH]?([0-5]\d)(?:[-_.:mM]?([0-5]\d))?(?!\d)"  # time of day
-)
 
 
 def _source(stem: str) -> Hashable | None:
@@ -212,14 +224,8 @@ def _place(stem: str) -> Hashable | None:
 
 def _time(stem: str) -> tuple[str, datetime] | None:
     """Return what stands before a date and time of day, such as the number of a recorder, and that time."""
-    match = _TIME.search(stem)
-    if match is None:
-        return None
-    try:
-        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
-        return stem[: match.start()].strip(" _-."), datetime(year, month, day, hour, minute, second)
-    except ValueError:  # the 31st of February
-        return None
+    found = time_in_name(stem)
+    return found and (stem[: found.start].strip(" _-."), found.at.replace(tzinfo=None))
 
 
 def _sessions(folders: Sequence[str], times: Keys) -> Keys:
@@ -244,28 +250,34 @@ def _days(times: Keys) -> Keys:
 _EDGE = r"[\s_.\-]*"
 _MARKS = re.compile(
     rf"(?:{_EDGE}\(\d+\)"  # (2): a second file of one name
+    rf"|[\s_.\-]+\d+{_EDGE}of{_EDGE}\d+"  # 3of4
     rf"|{_EDGE}\b(?:copy|kopie)(?:{_EDGE}\d+)?"
     r"|(?:^|(?<=[\W_\d]))(?:part|pt|piece|seg|segment|chunk|clip|slice|split|excerpt|snippet|crop|window|win|frame|take|tr|"
     r"track|ch|chan|channel|mic|aug|augmented|norm|normalized|normalised|cut|trim|trimmed|edit|edited|loop|denoised|"
-    rf"resampled|converted|left|right|mono|stereo|lr|ms|xy){_EDGE}\d*(?:{_EDGE}of{_EDGE}\d+)?)$",
+    rf"resampled|converted|left|right|front|rear|mono|stereo|lr|ms|xy){_EDGE}\d*(?:{_EDGE}of{_EDGE}\d+)?)$",
     re.IGNORECASE,
 )
 _LETTER = re.compile(r"(?<=\d)[\s_.\-]*[A-Za-z]$")  # a, b, L, R behind a number
-_NUMBER = re.compile(r"[\s_.\-]+#?\d+(?:\.\d+)?s?$")  # a number by itself
+_NUMBER = re.compile(  # a number by itself, or a time: 10, 10.5s, 10sec, t10.5, 00m10s
+    r"[\s_.\-]+(?:#?\d+(?:\.\d+)?(?:s|secs?|seconds?)?|t\d+(?:\.\d+)?s?|(?:\d+h)?\d+m\d+(?:\.\d+)?s)$"
+)
+_CLOCK = re.compile(r"[\s_.\-]+(\d\d)([-.:])[0-5]\d\2[0-5]\d$")  # hours, minutes, seconds: 00-10-00
 _NUMBER_AT_END = re.compile(r"[\s_.\-]*#?\d+$")
 _SPAN = re.compile(r"[\s_.\-]+(\d+(?:\.\d+)?)s?[\s_-]+(\d+(?:\.\d+)?)s?$")  # from second to second
 
 
 def _unmarked(stem: str) -> str:
     """Take part numbers, copies, channels and letters off: `ZOOM0001_Tr1`, `rec1 (2)` and `street_01_a`."""
-    while (shorter := _LETTER.sub("", _MARKS.sub("", stem)).rstrip(" _-.")) not in (stem, ""):
+    while hex_time(stem) is None and (shorter := _LETTER.sub("", _MARKS.sub("", stem)).rstrip(" _-.")) not in (stem, ""):
         stem = shorter
     return stem
 
 
-def _excerpt(stem: str, spans: bool) -> str:
-    """Take the number of an excerpt off as well: the last of two numbers, or start and end in seconds."""
+def _excerpt(stem: str, spans: bool, clocks: bool) -> str:
+    """Take the number of an excerpt off as well: the last of two numbers, or its start, or start and end."""
     stem = _unmarked(stem)
+    if clocks and (rest := _CLOCK.sub("", stem)) not in (stem, ""):
+        return _unmarked(rest)
     if spans and (rest := _SPAN.sub("", stem)) not in (stem, ""):
         return _unmarked(rest)
     rest = _NUMBER.sub("", stem)
@@ -276,7 +288,14 @@ def _excerpt(stem: str, spans: bool) -> str:
 
 def _unnumbered(stem: str) -> str:
     """Take the only number off: `old mill 1` and `old mill 2` are of one place."""
-    return _NUMBER_AT_END.sub("", _unmarked(stem)) or stem
+    stem = _unmarked(stem)
+    return stem if hex_time(stem) else _NUMBER_AT_END.sub("", stem) or stem
+
+
+def _clocks(stems: Sequence[str]) -> bool:
+    """Tell whether nearly all names end with hours, minutes and seconds; a date would have no 00 where hours are."""
+    found = [match for stem in stems if (match := _CLOCK.search(stem))]
+    return len(found) >= _FITS * len(stems) and any(match[1] == "00" for match in found)
 
 
 def _spans(stems: Sequence[str]) -> bool:

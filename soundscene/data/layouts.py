@@ -14,10 +14,10 @@ from typing import Any
 
 from soundscene.data.columns import read_rows
 from soundscene.data.csv_text import read_text
-from soundscene.data.levels import places
+from soundscene.data.levels import is_wrapper, part_columns
 from soundscene.data.scan import Listing, list_folder, names_of
 from soundscene.errors import ManifestError
-from soundscene.texts import parse_json, short
+from soundscene.texts import counted, parse_json, short
 from soundscene.types import Recording
 
 _META = ("meta.csv", "meta.txt")
@@ -54,7 +54,18 @@ def detect_layout(folder: Path) -> str | None:
         return "urbansound8k"
     if any((folder / name).is_file() for name in _META) and any((folder / name).is_dir() for name in _SETUPS):
         return "dcase"
-    return "audiofolder" if next(_metadata_files(folder), None) else None
+    return "audiofolder" if any(map(_names_scenes, _metadata_files(folder))) else None
+
+
+def unused_metadata(folder: Path) -> tuple[str, ...]:
+    """Return a note for files such as metadata.csv that name no scenes, so that the folders do.
+
+    Args:
+        folder: That has no layout.
+    """
+    files = [str(file.relative_to(folder)) for file in _metadata_files(folder)]
+    some = ", ".join(map(short, files[:_LISTED])) + (f" and {len(files) - _LISTED} more" if len(files) > _LISTED else "")
+    return (f"{some}: names no scenes, so the folders do",) if files else ()
 
 
 # --- ESC-50 and UrbanSound8K ------------------------------------------------------------------------------------------
@@ -166,20 +177,43 @@ def _audiofolder(folder: Path) -> Listing:
     found = []
     for file in files:
         part = file.parent.relative_to(folder).parts
-        for row in _metadata(file):
+        for row in _labelled(file):
             path = file.parent / row.pop("path")
             scene = row.pop("scene")
-            inside = part or (path.relative_to(folder).parts[:-1] if path.is_relative_to(folder) else ())
-            # train, val and test by the folder: as if each label were a folder in it
-            place = places([(*inside[:1], "label")], str(folder))[0] if inside else None
-            columns = place.columns if place and "split" in place.columns else {}
-            found.append(Recording(path, scene, row.get("group") or path.as_posix(), columns={**columns, **row}))
+            below = path.relative_to(folder) if path.is_relative_to(folder) else path
+            columns = part_columns(part or below.parts[:-1])
+            found.append(Recording(path, scene, row.get("group") or below.as_posix(), columns={**columns, **row}))
     return _listing(folder, found, files[0])
 
 
+def _labelled(file: Path) -> Iterator[dict[str, str]]:
+    """Rows of a file that must name the scenes."""
+    try:
+        yield from _metadata(file)
+    except ManifestError as error:  # a folder takes no --columns
+        raise ManifestError(str(error).replace("; say which: ", "; give this file in the folder's place, with ")) from None
+
+
 def _metadata_files(folder: Path) -> Iterator[Path]:
-    for place in (folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())):
+    """In the folder, in those in it, and in those of a folder named data or the like."""
+    below = _subfolders(folder)
+    deeper = [inner for entry in below if is_wrapper(entry.name) for inner in _subfolders(entry)]
+    for place in (folder, *below, *deeper):
         yield from (place / name for name in _METADATA if (place / name).is_file())
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError:  # the search of the folder says so
+        return []
+
+
+def _names_scenes(file: Path) -> bool:
+    try:
+        return next(_metadata(file), None) is not None
+    except ManifestError:
+        return False
 
 
 def _metadata(file: Path) -> Iterator[dict[str, str]]:
@@ -236,14 +270,14 @@ def _listing(folder: Path, recordings: Iterable[Recording], meta: Path) -> Listi
     missing = [r.path for r in listed if not r.path.is_file()]
     if not there:
         raise ManifestError(
-            f"{meta}: none of its {len(listed)} files is there, such as {listed[0].path if listed else 'none'}"
+            f"{meta}: none of its {counted(len(listed), 'file')} is there, such as {listed[0].path if listed else 'none'}"
         )
     notes: list[str] = []
     if missing:
         some = ", ".join(short(str(path.relative_to(folder))) for path in missing[:_LISTED])
-        notes.append(f"{len(missing)} of {len(listed)} files of {meta.name} are not there and left out: {some}")
+        notes.append(f"{len(missing)} of {counted(len(listed), 'file')} of {meta.name} are not there and left out: {some}")
     grouped = any(r.columns.get("group") for r in there)
-    return Listing(folder / "manifest.csv", tuple(there), names_of(there), tuple(notes), grouped)
+    return Listing(folder / "manifest.csv", tuple(there), names_of(there, folder), tuple(notes), grouped)
 
 
 _READERS: dict[str, Callable[[Path], Listing]] = {

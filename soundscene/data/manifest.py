@@ -110,7 +110,7 @@ class Manifest:
         for recording, row in zip(self.recordings, cells, strict=True):
             row.update(recording.columns)
             if "group" not in row and recording.group != row["path"]:  # otherwise it is its own group when read again
-                row["group"] = recording.group
+                row["group"] = fold_name(recording.group)  # as it is read; a name of several lines would be refused
         if safe:
             cells = [{name: _safe(name, value) for name, value in row.items()} for row in cells]
         columns = list(dict.fromkeys(name for row in cells for name in row))

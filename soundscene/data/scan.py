@@ -10,15 +10,17 @@ import numpy as np
 
 from soundscene.audio.folders import AUDIO_SUFFIXES, FolderSearch
 from soundscene.data.grouping import FEWEST, FileName, Grouping, group_by_name, group_by_pattern
-from soundscene.data.levels import Place, places
+from soundscene.data.levels import Place, divided, doubts, places
 from soundscene.data.manifest import Manifest
 from soundscene.data.splits import deal_folds
 from soundscene.errors import ManifestError
-from soundscene.texts import fold_case, fold_name, short
+from soundscene.texts import counted, fold_case, fold_name, short
 from soundscene.types import Recording
 
 N_FOLDS = 5
 _MANY, _FEW = 10, 2  # names listed in a message
+NOT_GROUPED = "not grouped by "
+"""Begins the note of a grouping that was refused."""
 _BY = {"session": "time of recording", "day": "date of recording", "folder": "folder", "source": "source number"}
 
 
@@ -33,6 +35,7 @@ class Listing:
         notes: What was left out, for the user.
         grouped: Whether a manifest has given the groups.
         split: Whether columns hold splits of the corpus's own, so that no folds are dealt.
+        doubts: Those of the notes without which a score would mislead.
     """
 
     path: Path
@@ -41,6 +44,7 @@ class Listing:
     notes: tuple[str, ...] = ()
     grouped: bool = False
     split: bool = False
+    doubts: tuple[str, ...] = ()
 
     def without(self, paths: Mapping[Path, str]) -> "Listing":
         """Leave recordings out.
@@ -55,7 +59,7 @@ class Listing:
         if not kept:
             first = next(iter(paths.values())).removeprefix("left out: ")
             more = f"; and {len(paths) - 1} more" if len(paths) > 1 else ""
-            raise ManifestError(f"none of {len(paths)} recordings can be read: {first}{more}")
+            raise ManifestError(f"none of {counted(len(paths), 'recording')} can be read: {first}{more}")
         return replace(self, recordings=tuple(self.recordings[i] for i in kept), names=tuple(self.names[i] for i in kept))
 
 
@@ -107,14 +111,14 @@ def list_folder(folder: str | Path, search: FolderSearch | None = None) -> Listi
     try:
         found = places([file.relative_to(folder).parts[:-1] for file in files], str(folder))
     except ManifestError as error:
-        raise ManifestError(f"{error}{_table_hint(others)}") from None
+        raise ManifestError(f"{error}{_table_hint(others, folder)}") from None
     placed = [(file, place) for file, place in zip(files, found, strict=True) if place is not None]
     loose = [file for file, place in zip(files, found, strict=True) if place is None]
     if not placed:
         if search.unreadable:
             raise ManifestError(search.unreadable[0])
         raise ManifestError(
-            f"{folder}: no subfolder contains audio files; expected one subfolder per scene{_hint(loose, others)}"
+            f"{folder}: no subfolder contains audio files; expected one subfolder per scene{_hint(loose, others, folder)}"
         )
     recordings = [
         Recording(file, place.scene, file.relative_to(folder).as_posix(), columns=place.columns) for file, place in placed
@@ -123,7 +127,9 @@ def list_folder(folder: str | Path, search: FolderSearch | None = None) -> Listi
     if others:
         notes.append(f"left out, because their suffix is not that of an audio file: {_some(others, folder)}")
     names = tuple(FileName(place.scene, place.folder, file.stem, place.part) for file, place in placed)
-    return Listing(folder / "manifest.csv", tuple(recordings), names, (*notes, *_column_notes(placed)))
+    unsure = tuple(doubts({place.scene for _, place in placed}))
+    notes = [*notes, *_column_notes(placed), *unsure]
+    return Listing(folder / "manifest.csv", tuple(recordings), names, tuple(notes), doubts=unsure)
 
 
 def list_manifest(path: str | Path, columns: Mapping[str, str] | None = None) -> Listing:
@@ -138,17 +144,33 @@ def list_manifest(path: str | Path, columns: Mapping[str, str] | None = None) ->
     """
     manifest = Manifest.read(path, columns)
     grouped = any(r.columns.get("group") for r in manifest.recordings)
-    return Listing(manifest.path, manifest.recordings, names_of(manifest.recordings), grouped=grouped)
+    return Listing(manifest.path, manifest.recordings, names_of(manifest.recordings, manifest.path.parent), grouped=grouped)
 
 
-def names_of(recordings: Sequence[Recording]) -> tuple[FileName, ...]:
-    """Return what grouping goes by where a table names the scenes; a folder counts where a scene has several."""
-    folders: dict[str, set[Path]] = defaultdict(set)
-    for recording in recordings:
-        folders[recording.scene].add(recording.path.parent)
+def names_of(recordings: Sequence[Recording], root: Path) -> tuple[FileName, ...]:
+    """Return what grouping goes by where a table names the scenes.
+
+    A folder counts where a scene has several, but for train, test, folds and dates, which may divide a recording.
+
+    Args:
+        recordings: With their scenes.
+        root: Folder of the table; names do not depend on how it was typed.
+    """
+    found = divided([_folders_below(recording.path.parent, root) for recording in recordings])
+    folders: dict[str, set[str]] = defaultdict(set)
+    for recording, (_, folder) in zip(recordings, found, strict=True):
+        folders[recording.scene].add(folder)
     return tuple(
-        FileName(r.scene, r.path.parent.as_posix() if len(folders[r.scene]) > 1 else "", r.path.stem) for r in recordings
+        FileName(r.scene, folder if len(folders[r.scene]) > 1 else "", r.path.stem, part)
+        for r, (part, folder) in zip(recordings, found, strict=True)
     )
+
+
+def _folders_below(folder: Path, root: Path) -> tuple[str, ...]:
+    try:
+        return Path(os.path.relpath(folder, root)).parts
+    except ValueError:  # another drive
+        return folder.parts
 
 
 def arrange(
@@ -172,7 +194,11 @@ def arrange(
         ManifestError: The regular expression is none, or matches nothing.
     """
     recordings, notes = _grouped(listing, group)
-    if not listing.split and not any(r.columns.get("fold") for r in recordings):
+    if listing.split or any(r.columns.get("fold") for r in recordings):
+        unused = [f"--folds {n_folds}"] * (n_folds != N_FOLDS) + [f"--seed {seed}"] * (seed != 0)
+        if unused:
+            notes = (*notes, f"{' and '.join(unused)}: not used, because the corpus has folds or splits of its own")
+    else:
         try:
             recordings, dealt = deal_folds(recordings, np.random.default_rng(seed), n_folds)
             notes = (*notes, *dealt)
@@ -201,16 +227,16 @@ def _grouped(listing: Listing, group: str | None) -> tuple[tuple[Recording, ...]
         return _with_groups(recordings, found.groups), (*notes, *_refused(listing.names, found, group))
     root = listing.path.parent
     groups, n_unmatched = group_by_pattern([_below(r.path, root) for r in recordings], group)
-    notes = [f"{len(groups)} files are {len(set(groups))} recordings by --group {group}"]
+    notes = [f"{_files_are(groups, 'are')} by --group {group}"]
     if n_unmatched:
-        notes.append(f"{n_unmatched} files that --group {group} does not match are recordings of their own")
+        notes.append(f"{counted(n_unmatched, 'file')} that --group {group} does not match: each counts as a recording")
     return _with_groups(recordings, groups), tuple(notes)
 
 
 def _with_groups(recordings: Sequence[Recording], groups: Sequence[str]) -> tuple[Recording, ...]:
     """Give recordings their groups, in one spelling; without two in one group there is no column."""
     spelling: dict[str, str] = {}
-    groups = [spelling.setdefault(fold_case(fold_name(group)), group) for group in groups]
+    groups = [spelling.setdefault(fold_case(fold_name(group)), fold_name(group)) for group in groups]
     if len(spelling) == len(groups):
         return tuple(replace(r, columns={k: v for k, v in r.columns.items() if k != "group"}) for r in recordings)
     return tuple(
@@ -222,11 +248,13 @@ def _with_groups(recordings: Sequence[Recording], groups: Sequence[str]) -> tupl
 def _grouping_note(found: Grouping, group: str | None) -> str:
     ways = {_BY.get(way, "stem") for way in found.by.values() if way != "name"}
     by = " or ".join(sorted(ways))
-    return (
-        f"{len(found.groups)} files look like {len(set(found.groups))} recordings; grouped by {by}, --group none to undo"
-        if group is None
-        else f"{len(found.groups)} files are {len(set(found.groups))} recordings by --group {group}"
-    )
+    if group is None:
+        return f"{_files_are(found.groups, 'look like')}; grouped by {by}, --group none to undo"
+    return f"{_files_are(found.groups, 'are')} by --group {group}"
+
+
+def _files_are(groups: Sequence[str], verb: str) -> str:
+    return f"{counted(len(groups), 'file')} {verb} {counted(len(set(groups)), 'recording')}"
 
 
 def _refused(names: Sequence[FileName], found: Grouping, group: str | None) -> list[str]:
@@ -234,17 +262,19 @@ def _refused(names: Sequence[FileName], found: Grouping, group: str | None) -> l
         return []
     n_files = Counter(name.scene for name in names)
     (first, n), *others = sorted(found.refused.items())
-    scenes = [f"{first} would have {n} group{'s' if n > 1 else ''} of {n_files[first]} files"]
+    scenes = [f"{first} would have {counted(n, 'group')} of {counted(n_files[first], 'file')}"]
     scenes += [f"{scene} {n} of {n_files[scene]}" for scene, n in others[:_FEW]]
-    more = f" and {len(others) - _FEW} more scenes" if len(others) > _FEW else ""
+    more = f" and {counted(len(others) - _FEW, 'more scene')}" if len(others) > _FEW else ""
     by = "folder" if group == "parent" else "name"
     return [
-        f"not grouped by {by}: {', '.join(scenes)}{more}, and a scene needs {FEWEST}; if they are excerpts of one "
+        f"{NOT_GROUPED}{by}: {', '.join(scenes)}{more}, and a scene needs {FEWEST}; if they are excerpts of one "
         "recording, say --group REGEX, or scores will be optimistic"
     ]
 
 
 def _ungrouped(recordings: Sequence[Recording]) -> str:
+    if len(recordings) == 1:
+        return "one file is one recording"
     return (
         f"each of {len(recordings)} files counts as an independent recording; give excerpts of one recording the same group "
         "(--group) and the same fold, or scores will be optimistic"
@@ -262,7 +292,7 @@ def _leaks(recordings: Sequence[Recording]) -> list[str]:
         return []
     names = ", ".join(sorted(set().union(*parts.values())))
     return [
-        f"{len(torn)} of {len(parts)} recordings have excerpts in more than one of {names}"
+        f"{len(torn)} of {counted(len(parts), 'recording')} have excerpts in more than one of {names}"
         f", such as {torn[0]}: --test split=test is refused for that; use --test fold=1"
     ]
 
@@ -288,14 +318,22 @@ def _some(files: Sequence[Path], folder: Path) -> str:
     return ", ".join(names) + (f" and {len(files) - _MANY} more" if len(files) > _MANY else "")
 
 
-def _hint(loose: Sequence[Path], others: Sequence[Path]) -> str:
-    hint = f"; {len(loose)} audio files are directly in it, without a scene" if loose else ""
-    return hint + _table_hint(others) if loose else hint
+def _hint(loose: Sequence[Path], others: Sequence[Path], folder: Path) -> str:
+    hint = (
+        f"; {counted(len(loose), 'audio file')} {'are' if len(loose) > 1 else 'is'} directly in it, without a scene"
+        if loose
+        else ""
+    )
+    return hint + _table_hint(others, folder) if loose else hint
 
 
-def _table_hint(others: Sequence[Path]) -> str:
+def _table_hint(others: Sequence[Path], folder: Path) -> str:
     tables = [file for file in others if file.suffix.lower() in (".csv", ".tsv")]
-    return f"; if {tables[0].name} in it names the scenes, give that file" if tables else ""
+    if not tables:
+        return ""
+    if len(tables) == 1:
+        return f"; if {_some(tables, folder)} in it names the scenes, give that file"
+    return f"; if one of {_some(tables, folder)} in it names the scenes, give that file"
 
 
 def _below(path: Path, root: Path) -> str:

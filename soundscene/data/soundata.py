@@ -65,7 +65,7 @@ def from_soundata(
         )
     grouped = all(recording.columns.get("group") for recording in recordings)
     split = any(recording.columns.get("split") for recording in recordings)
-    listing = Listing(Path(path), tuple(recordings), names_of(recordings), (), grouped, split)
+    listing = Listing(Path(path), tuple(recordings), names_of(recordings, Path(path).parent), (), grouped, split)
     manifest, found = arrange(listing, n_folds=n_folds, seed=seed)
     return manifest, (*notes, *found)
 

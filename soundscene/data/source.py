@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from soundscene.audio.folders import FolderSearch
-from soundscene.data.layouts import detect_layout, read_layout
+from soundscene.data.layouts import detect_layout, read_layout, unused_metadata
 from soundscene.data.manifest import Manifest
-from soundscene.data.scan import arrange, list_folder
+from soundscene.data.scan import NOT_GROUPED, arrange, list_folder
 from soundscene.errors import ManifestError
+from soundscene.texts import counted
 
 
 def read_source(path: str | Path, columns: Mapping[str, str] | None = None) -> tuple[Manifest, str]:
@@ -36,12 +37,14 @@ def read_source(path: str | Path, columns: Mapping[str, str] | None = None) -> t
     listing = read_layout(path, layout) if layout else list_folder(path, search)
     if search.unreadable:
         raise ManifestError(search.unreadable[0])
-    manifest, _ = arrange(listing)
+    manifest, notes = arrange(listing)
+    said = [*([] if layout else unused_metadata(path)), *listing.doubts, *(n for n in notes if n.startswith(NOT_GROUPED))]
     n_files, n_groups = len(manifest.recordings), len({r.group for r in manifest.recordings})
+    scenes = counted(len(manifest.scenes), "scene")
     folds = len({fold for r in manifest.recordings if (fold := r.columns.get("fold"))})
     words = [
-        f"{path}: scanned{f' as {layout}' if layout else ''}, {n_files} files of {len(manifest.scenes)} scenes",
-        f"{n_groups} recordings" if n_groups < n_files else "each its own recording",
-        *([f"{folds} folds"] if folds else []),
+        f"{path}: scanned{f' as {layout}' if layout else ''}, {counted(n_files, 'file')} of {scenes}",
+        counted(n_groups, "recording") if n_groups < n_files else "each its own recording",
+        *([counted(folds, "fold")] if folds else []),
     ]
-    return manifest, f"{', '.join(words)}; soundscene scan {path} --out FILE.csv shows and keeps it"
+    return manifest, f"{'; '.join([', '.join(words), *said])}; soundscene scan {path} --out FILE.csv shows and keeps it"

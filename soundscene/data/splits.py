@@ -215,5 +215,5 @@ def group_rule(recordings: Sequence[Recording]) -> str:
     """
     groups = len({recording.group for recording in recordings})
     if any(recording.columns.get("group") for recording in recordings):
-        return f"{groups} groups by the manifest's column group"
+        return f"{counted(groups, 'group')} by the manifest's column group"
     return f"no column group: each of {groups} files counts as a recording of its own"

@@ -8,13 +8,13 @@ from typing import Any
 
 from soundscene.audio.facts import AudioFacts, audio_facts
 from soundscene.audio.folders import AUDIO_SUFFIXES, FolderSearch
-from soundscene.data.layouts import detect_layout, read_layout
+from soundscene.data.layouts import detect_layout, read_layout, unused_metadata
 from soundscene.data.litis import litis_manifest
 from soundscene.data.manifest import Manifest
 from soundscene.data.scan import N_FOLDS, Listing, arrange, list_folder, list_manifest
 from soundscene.errors import AudioError, ManifestError
 from soundscene.frames import data_frame
-from soundscene.texts import short, show
+from soundscene.texts import counted, short, show
 from soundscene.types import Compared, Recording
 
 LAYOUTS = ("folders", "audiofolder", "tau", "dcase", "esc50", "urbansound8k", "litis")
@@ -56,9 +56,10 @@ class ScanResult(Compared):
         """Return one line: recordings, groups, scenes, and what cannot be read."""
         names = short(show(", ".join(self.scenes[:_SHOWN])))
         more = f" and {len(self.scenes) - _SHOWN} more" if len(self.scenes) > _SHOWN else ""
-        groups = len({recording.group for recording in self.recordings})
+        sizes = (len(self), "recording"), (len({r.group for r in self.recordings}), "group"), (len(self.scenes), "scene")
+        recordings, groups, scenes = (counted(n, word) for n, word in sizes)
         lost = f"; {len(self.unreadable)} unreadable" if self.unreadable else ""
-        return f"<ScanResult {len(self)} recordings, {groups} groups; {len(self.scenes)} scenes: {names}{more}{lost}>"
+        return f"<ScanResult {recordings}, {groups}; {scenes}: {names}{more}{lost}>"
 
     def to_frame(self, library: str | None = None) -> Any:
         """Return a data frame with a row per recording.
@@ -141,6 +142,14 @@ def scan_recordings(
         raise ManifestError("--split-files is for --layout litis")
     search = FolderSearch()
     if layout == "litis":
+        given = {
+            "--group": group is not None,
+            "--folds": n_folds != N_FOLDS,
+            "--seed": seed != 0,
+            "--columns": bool(columns),
+        }
+        if unused := [option for option, is_given in given.items() if is_given]:
+            raise ManifestError(f"{', '.join(unused)}: not for --layout litis, whose groups and splits are its own")
         if out is None and os.path.isfile(source):
             raise ManifestError(f"{source}: is unpacked beside the manifest; name the manifest (out), or give the folder")
         made, notes = litis_manifest(source, out or source / "manifest.csv", split_files)
@@ -164,7 +173,10 @@ def _list(
     notes: tuple[str, ...] = ()
     if layout is None and os.path.isdir(source) and (layout := detect_layout(source)):
         notes = (f"{source}: read as --layout {layout}; --layout folders takes its folders for scenes",)
-    return list_folder(source, search) if layout in (None, "folders") else read_layout(source, layout), notes
+    if layout not in (None, "folders"):
+        return read_layout(source, layout), notes
+    listing = list_folder(source, search)
+    return listing, unused_metadata(source) if layout is None else ()
 
 
 def _read_headers(

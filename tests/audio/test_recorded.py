@@ -48,15 +48,47 @@ def test_metadata_of_recorders(tmp_path: Path, before: bool) -> None:
         "2026-05-03 12.00.07",
         "Recording 2026.05.03 12h00m07",
         "20260503T120007Z",
-        "69F738C7",  # the first AudioMoths
+        "20260503120007",
+        "20260503T120007.250Z",
+        "site_20260503T120007.250+0200",
+        "Recording 2026-05-03 at 12.00.07",
+        "WhatsApp Audio 2026-05-03 at 12.00.07 PM (1)",
+        "PXL_20260503_120007123",
     ],
 )
 def test_names_of_files(tmp_path: Path, stem: str) -> None:
     found = recorded_at(tmp_path / f"{stem}.flac")  # which need not be there
     assert found is not None
     assert found.source == "file name"
-    zone = UTC if stem.endswith("Z") or len(stem) == 8 else None
-    assert found.at == NOON.replace(tzinfo=zone)
+    zone = UTC if stem.endswith("Z") or stem.startswith("PXL") else None
+    zone = timezone(timedelta(hours=2)) if stem.endswith("+0200") else zone
+    assert (found.at, found.at.utcoffset()) == (NOON.replace(tzinfo=zone), zone and zone.utcoffset(None))
+
+
+@pytest.mark.parametrize("stem", ["2026-05-03_1200", "2026-05-03_12h00", "20260503_12-00", "2026-05-03 at 12.00"])
+def test_names_without_seconds(tmp_path: Path, stem: str) -> None:
+    found = recorded_at(tmp_path / f"{stem}.flac")
+    assert found is not None
+    assert found.at == NOON.replace(second=0)
+
+
+@pytest.mark.parametrize("stem", ["5E90A4D4", "5E90A4D4_000"])
+def test_names_of_the_first_audiomoths(tmp_path: Path, stem: str) -> None:
+    found = recorded_at(tmp_path / f"{stem}.flac")
+    assert found is not None
+    assert found.at == datetime(2020, 4, 10, 16, 54, 44, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        *("30052024", "DEADBEEF", "1A2B3C4D"),  # a date, a time to come, a time before there were AudioMoths
+        *("20260503_0012", "202605031200", "2026-05-03_12_05"),  # perhaps numbers of files
+        *("20260231_120000", "20260503_1200079"),
+    ],
+)
+def test_numbers_that_may_be_anything_are_no_time(tmp_path: Path, stem: str) -> None:
+    assert recorded_at(tmp_path / f"{stem}.wav") is None
 
 
 @pytest.mark.parametrize("stem", ["a", "street_01", "20261303_120007", "2026", "1234567890123456", "00000001", "20260503"])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from soundscene.audio.files import content_hash
+from soundscene.data.columns import parse_columns
 from soundscene.data.manifest import Manifest, parse_test
 from soundscene.data.scan import scan
 from soundscene.data.splits import check_leakage, group_folds, hold_out
@@ -282,3 +283,23 @@ def test_impossible_cross_validation() -> None:
         with pytest.raises(ManifestError) as error:
             attempt()
         assert str(error.value) == message
+
+
+# --- columns that are named ---------------------------------------------------------------------------------------------
+
+
+def test_columns_that_are_named_twice_or_wrongly(tmp_path: Path) -> None:
+    text(tmp_path / "a.wav", "")
+    path = text(tmp_path / "m.csv", "a,b\na.wav,rain\n")
+    with pytest.raises(
+        ManifestError, match=r"^columns 'path=a,scene=a': the column 'a' is given as 'path' and as 'scene'; "
+    ):
+        parse_columns("path=a,scene=a")
+    for columns, message in (
+        ({"path": "a", "scene": "b", "foo": "A"}, "the column 'A' is given as 'path' and as 'foo'; give each column once"),
+        ({"pth": "a", "scene": "b"}, "no column 'path'; there are a, b; --columns names 'pth'; did you mean 'path'?"),
+        ({"scene": "b"}, "no column 'path'; there are a, b; say which: --columns path=NAME"),
+    ):
+        with pytest.raises(ManifestError) as error:
+            Manifest.read(path, columns)
+        assert str(error.value) == f"{path}, line 1: {message}"
