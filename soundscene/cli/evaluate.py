@@ -74,8 +74,7 @@ def evaluate(
     require("evaluate", "train", *(["report"] if confusion else []))
     check_model("evaluate", model, [manifest])
     check_scored(model, manifest)
-    _check_outputs(predictions, confusion, safe_csv)
-    keep_inputs({"--predictions": predictions, "--confusion": confusion}, [model, manifest, manifest / "manifest.csv"])
+    _check_outputs(predictions, confusion, safe_csv, [model, manifest, manifest / "manifest.csv"])
     with bar("reading audio", at_once=True) as reading:
         from soundscene.bundle import is_system, load_model
         from soundscene.compute import place
@@ -92,13 +91,8 @@ def evaluate(
             loaded = place(load_model(model), device)
             default = loaded.head
             result = evaluate_on_manifest(loaded, corpus, test=test, workers=workers, read_progress=reading)
-    for note in (*result.notes, *_absent(result)):
+    for note in (*result.notes, *_reservations(result)):
         tell(note)
-    if result.n_trained_on:
-        tell(
-            f"{result.n_trained_on} of {result.n_recordings} recordings are in the model's training set: scores are "
-            "optimistic; use --test with the rows that training left out"
-        )
     parts = {column: _values(result, corpus.path, column) for column in by or ()}
     _print(result, head or default, parts, as_json)
     if predictions:
@@ -117,7 +111,7 @@ def _load_system(model: Path, head: "Head | None") -> "SavedSystem":
     return load_system(model).checked(model, head)
 
 
-def _check_outputs(predictions: Path | None, confusion: Path | None, safe_csv: bool) -> None:
+def _check_outputs(predictions: Path | None, confusion: Path | None, safe_csv: bool, inputs: list[Path]) -> None:
     """Refuse what cannot be written before the sound is read."""
     if safe_csv and predictions is None:
         raise typer.BadParameter("--safe-csv is for CSV; give --predictions FILE with it")
@@ -127,6 +121,7 @@ def _check_outputs(predictions: Path | None, confusion: Path | None, safe_csv: b
         from soundscene.plotting.svg import check_output
 
         check_output(confusion, (".png", ".svg"))
+    keep_inputs({"--predictions": predictions, "--confusion": confusion}, inputs)
 
 
 def _check_columns(corpus: "Manifest", by: list[str] | tuple[str, ...]) -> None:
@@ -150,12 +145,19 @@ def _values(result: "Evaluation", manifest: Path, column: str) -> list[str]:
     return [value if value else "(none)" for value in listed.values(column)]
 
 
-def _absent(result: "Evaluation") -> list[str]:
-    """Return a note where means over scenes are low because scenes of the model were not tested."""
-    n, present = len(result.scenes), len(set(result.truth.tolist()))
-    if present == n:
-        return []
-    return [f"{n - present} of the model's {n} scenes have no recording here; in macro F1 and precision they count 0"]
+def _reservations(result: "Evaluation") -> list[str]:
+    """Return notes where scores are low because scenes were not tested, or high because recordings were trained on."""
+    notes, n, present = list[str](), len(result.scenes), len(set(result.truth.tolist()))
+    if present < n:
+        notes.append(
+            f"{n - present} of the model's {n} scenes have no recording here; in macro F1 and precision they count 0"
+        )
+    if result.n_trained_on:
+        notes.append(
+            f"{result.n_trained_on} of {result.n_recordings} recordings are in the model's training set: scores are "
+            "optimistic; use --test with the rows that training left out"
+        )
+    return notes
 
 
 def _print(result: "Evaluation", head: "Head", parts: dict[str, list[str]], as_json: bool) -> None:

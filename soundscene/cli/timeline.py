@@ -113,12 +113,7 @@ def timeline(
     sounds = _files(paths)
     # of one recording the command is about, its error is the command's; those of a folder are listed
     single = len(sounds) == 1 and (bool(picture or started) or not paths[0].is_dir())
-    if not single and (picture or started):
-        raise SceneError(
-            f"{'--picture' if picture else '--start'} is for one recording, and these are {len(sounds)}; give one"
-        )
-    if len(sounds) > 1 and place is None and form in ("labels", "raven"):
-        raise SceneError(f"--format {form} is of one recording, and these are {len(sounds)}; give --out FOLDER for several")
+    _check_number(len(sounds), single, picture, started, None if place else form)
     choices, at_end = Choices(head, stay_s, started, device), place is None and sys.stdout.isatty()
     lines, errors = _decoded(model, sounds, single, choices, _sink(place, form, safe_csv), at_end)
     if form == "table" and lines:
@@ -145,6 +140,16 @@ def _check_place(place: str | None, parquet: Path | None, form: TimelineForm, sa
         refuse_other_file(place)
     if parquet and parquet.suffix.lower() != ".parquet":
         raise SceneError(f"--parquet {parquet}: a Parquet file ends in .parquet")
+
+
+def _check_number(
+    n: int, single: bool, picture: Path | None, started: datetime | None, printed: TimelineForm | None
+) -> None:
+    """Refuse several recordings where only one can be drawn, begin at a time, or be printed in a form."""
+    if not single and (picture or started):
+        raise SceneError(f"{'--picture' if picture else '--start'} is for one recording, and these are {n}; give one")
+    if n > 1 and printed in ("labels", "raven"):
+        raise SceneError(f"--format {printed} is of one recording, and these are {n}; give --out FOLDER for several")
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
