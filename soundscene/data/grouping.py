@@ -27,6 +27,7 @@ By = Literal["stem", "source", "place", "session", "day", "folder", "name"]
 
 _KNOWN = ("source", "place", "session")  # of a form of names that says itself what is one recording
 
+_AGAIN = 0.5  # share of the names of the smallest part that begin again in another
 _FITS = 0.9  # share of a scene's names that must have a form
 
 
@@ -38,7 +39,7 @@ class FileName:
         scene: Its label.
         folder: Below its scene, such as "balcony"; empty for none.
         stem: Its name without suffix.
-        part: Folder that is a column, such as train. It counts where the same name occurs in two of them.
+        part: Folder that is a column, such as train. It counts where names begin again in each.
     """
 
     scene: str
@@ -132,10 +133,13 @@ def _matched(match: re.Match[str] | None) -> str:
 def _placed(files: Sequence[FileName], forced: str | None) -> list[tuple[str, str]]:
     """Folder and stem of each file of a scene.
 
-    The part is a folder too where names begin again in each part, and where each folder is to be a recording.
+    The part is a folder too where names begin again in each part, and where each folder is to be a recording. A few names in
+    two parts are files that were copied, and say nothing of the others.
     """
-    restarted = len({(f.folder, f.stem) for f in files}) < len({(f.part, f.folder, f.stem) for f in files})
-    with_part = restarted or forced == "parent"
+    names = {(f.part, f.folder, f.stem) for f in files}
+    smallest = min(Counter(part for part, _, _ in names).values())
+    n_again = sum(n > 1 for n in Counter((folder, stem) for _, folder, stem in names).values())
+    with_part = forced == "parent" or n_again >= _AGAIN * smallest
     return [(f"{f.part}/{f.folder}".strip("/") if with_part else f.folder, f.stem) for f in files]
 
 

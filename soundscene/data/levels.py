@@ -127,11 +127,14 @@ def _mixed(folders: Sequence[tuple[str, ...]], depth: int, above: list[Role]) ->
 def _likely(names: set[str]) -> list[tuple[Role, set[str]]]:
     """Names that together look like parts, folds or dates; the train among scenes does not."""
     parts = {name for name in names if _part_of(name)}
-    likely: list[tuple[Role, set[str]]] = [("split", parts)] if len({_part_of(name) for name in parts}) > 1 else []
+    likely: list[tuple[Role, set[str]]] = []
+    if len({_part_of(name) for name in parts}) > 1:
+        likely.append(("split", parts))
     forms: tuple[tuple[Role, re.Pattern[str]], ...] = (("fold", _FOLD), ("date", _DATES))
     for role, form in forms:
         some = {name for name in names if form.fullmatch(name)}
-        likely += [(role, some)] if len(some) > 1 else []
+        if len(some) > 1:
+            likely.append((role, some))
     return likely
 
 

@@ -58,6 +58,12 @@ def test_names_that_begin_again_in_each_part_of_a_table_are_others(tmp_path: Pat
     assert Counter(Counter(r.group for r in manifest.recordings).values()) == {2: 12}
 
 
+def test_a_file_in_two_parts_does_not_tear_the_others(tmp_path: Path) -> None:
+    names = [f"{('train', 'test')[int(name[-5])]}/{scene}/{name}" for name, scene in torn()]
+    manifest, _ = scan(tree(tmp_path, [*names, "test/bus/bus_00_0.wav"]))
+    assert Counter(Counter(r.group for r in manifest.recordings).values()) == {2: 11, 3: 1}
+
+
 def test_patterns_of_groups_that_find_nothing(tmp_path: Path) -> None:
     folder = tree(tmp_path, [*excerpts("bus", 6), *excerpts("tram", 6)])
     for pattern, message in (
