@@ -63,7 +63,7 @@ for estimator in (SceneFeatures(), SceneClassifier()):
             print(owner, name, "passed")
         except Exception as error:
             texts = (str(error), str(error.__cause__), str(error.__context__))
-            numbers = any("X[0]: a source of type" in text for text in texts)
+            numbers = any(f"X[0]: {what}" in text for text in texts for what in ("a source of type", "an array of shape"))
             print(owner, name, "numbers" if numbers else f"failed: {error!r}")
 """
 

@@ -30,7 +30,7 @@ def test_each_system_is_drawn_with_its_number_and_a_form_for_its_kind() -> None:
     assert sorted(c.get_text() for c in right.get_children() if isinstance(c, Annotation)) == ["1", "2", "3"]  # not HOG
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     assert said[-4:] == ["1 ATT-CRNN-MEL", "2 YAMNET", "3 SPARSE-NMF", "4 HOG"]
-    assert "matrix factorisations:" in said
+    assert "matrix factorisations" in said
     figure.draw_without_rendering()
     ticks = [label.get_text() for axis in figure.axes for label in axis.get_xticklabels(which="both")]
     assert any(ticks)
