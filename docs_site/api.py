@@ -35,7 +35,7 @@ PUBLIC = {
         "The commands as functions, with the command line's defaults.",
         tuple(dict.fromkeys([*FUNCTIONS, *(name for name in soundscene.__all__ if name.islower() and name[0] != "_")])),
     ),
-    "listing": ApiPage("Listing of recordings", "What `soundscene.scan` returns.", ("data.table.ScanResult", "Manifest")),
+    "listing": ApiPage("Listing of recordings", "What `soundscene.scan` returns.", ("data.table.ScanResult",)),
     "predictor": ApiPage("Predictor", "What `soundscene.load` returns.", ("Predictor", "live.Update", "live.Listener")),
     "predictions": ApiPage(
         "Predictions",
