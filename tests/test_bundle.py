@@ -472,13 +472,14 @@ REFUSED: list[tuple[str, Callable[[Path], Path], str]] = [
 ]
 
 
-def test_a_stranger_cannot_ask_for_more_memory_than_the_file_has(path: Path) -> None:
+def test_a_stranger_cannot_ask_for_more_memory_than_the_file_has(path: Path, request: pytest.FixtureRequest) -> None:
     """Ten thousand scenes, or a number of the right type: refused before a layer is built."""
     many = told(path, {"scenes": [str(number) for number in range(10**5)]})
     started = time.process_time()
     with pytest.raises(BundleError, match=r"network/softmax.weight is 3 x 8, the recipe needs 100000 x 8"):
         load_model(many)
-    assert time.process_time() - started < 2
+    slower = 4 if request.config.pluginmanager.hasplugin("_cov") else 1  # as the budget of a test: counting lines takes time
+    assert time.process_time() - started < 2 * slower
 
 
 def test_what_0_1_0_saved_rightly_is_loaded(path: Path) -> None:
