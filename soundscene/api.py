@@ -341,13 +341,21 @@ def _trained(model: ModelLike) -> Model:
 def _each(predictor: AnyPredictor, sources: Sequence[Any], workers: int) -> Iterator[ScenePrediction | SceneError]:
     """Predict each source; files in parallel."""
     if all(isinstance(source, str | os.PathLike) for source in sources):
-        yield from (prediction for _, prediction in predictor.predict_each([os.fspath(s) for s in sources], workers))
+        for path, found in predictor.predict_each([os.fspath(s) for s in sources], workers):
+            yield _named(found, path)
         return
     for source in sources:
         try:
             yield predictor.predict(checked_source(source), warn=False)
         except AudioError as error:
-            yield error
+            yield _named(error, source)
+
+
+def _named(found: ScenePrediction | SceneError, source: Any) -> ScenePrediction | SceneError:
+    """Give an error the name of its recording, which a prediction has already."""
+    if isinstance(found, SceneError):
+        found.source = source_name(source)
+    return found
 
 
 def _embed_each(

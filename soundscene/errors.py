@@ -8,7 +8,13 @@ from collections.abc import Sequence
 
 
 class SceneError(Exception):
-    """Base of all errors caused by the input."""
+    """Base of all errors caused by the input.
+
+    Attributes:
+        source: Name of the recording in whose place it stands in a list of predictions; empty elsewhere.
+    """
+
+    source: str = ""
 
 
 class AudioError(SceneError):

@@ -91,7 +91,7 @@ class Member(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NetworkMember:
     """A network of the paper on its images, with both heads.
 
@@ -108,6 +108,9 @@ class NetworkMember:
     network: Network
     svm: CalibratedSVM
     front_end: int = FRONT_END
+
+    def __repr__(self) -> str:
+        return f"<NetworkMember {self.name}>"
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -188,7 +191,7 @@ class NetworkMember:
         return self.network.softmax(x).float().cpu().numpy()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BackboneMember:
     """A frozen pretrained backbone with a softmax layer and a calibrated SVM on its embeddings.
 
@@ -211,6 +214,9 @@ class BackboneMember:
     svm: CalibratedSVM
     pooling: Pooling = "mean"
     softmax: nn.Linear | None = None
+
+    def __repr__(self) -> str:
+        return f"<BackboneMember {self.name}>"
 
     @property
     def front_end(self) -> int:

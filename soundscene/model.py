@@ -22,7 +22,7 @@ Embeddings = tuple[Float32[np.ndarray, "segment _"], ...]
 """Embeddings of the same segments by each member."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)  # networks have no equality
 class Model:
     """A trained model.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"  # in place of a scene
 _FACTS = ("path", "duration_s", "scene", "probability", "unknown", "notes", "error")  # columns of a list of predictions
-MOST_CARDS = 20  # of a list shown in a notebook
+MOST_CARDS, MOST_PLAYERS = 20, 3  # of a list shown in a notebook; a player holds its sound, up to some MB
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -157,11 +157,14 @@ class ScenePrediction(Compared):
 
     def _repr_html_(self) -> str | None:
         """Return a card with player and bars for notebooks; None, that is the plain text, without the extra `plot`."""
+        return self._card(player=True)
+
+    def _card(self, player: bool) -> str | None:
         if find_spec("jinja2") is None:
             return None
         from soundscene.plotting.card import card
 
-        return card(self.source, self.duration_s, self.top(5), self.notes, self.unknown)
+        return card(self.source, self.duration_s, self.top(5), self.notes, self.unknown, player)
 
     def _named(self, posterior: Float[np.ndarray, " scene"]) -> dict[str, float]:
         return dict(zip(self.scenes, map(float, posterior), strict=True))
@@ -193,10 +196,15 @@ class Predictions(list["ScenePrediction | SceneError"]):
 
     def __add__(self, other: Any) -> "Predictions":  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return both lists as one."""
+        if not isinstance(other, list):
+            return NotImplemented
         return Predictions([*self, *other])
 
     def _repr_html_(self) -> str | None:
-        cards = [p._repr_html_() if isinstance(p, ScenePrediction) else _escaped(p) for p in self[:MOST_CARDS]]
+        cards = [
+            p._card(player=number < MOST_PLAYERS) if isinstance(p, ScenePrediction) else _escaped(p)
+            for number, p in enumerate(self[:MOST_CARDS])
+        ]
         if any(card is None for card in cards):
             return None
         rest = f"<p>and {len(self) - MOST_CARDS} more</p>" if len(self) > MOST_CARDS else ""
@@ -221,7 +229,7 @@ def _winner(scenes: Sequence[str], posterior: Float[np.ndarray, " scene"]) -> di
 def _row(prediction: "ScenePrediction | SceneError", named: Mapping[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys((*_FACTS, *named.values()))
     if not isinstance(prediction, ScenePrediction):
-        return row | {"notes": "", "error": str(prediction)}
+        return row | {"path": prediction.source, "notes": "", "error": str(prediction)}
     facts = {
         "path": prediction.source,
         "duration_s": prediction.duration_s,

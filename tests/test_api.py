@@ -83,9 +83,11 @@ def test_a_folder_or_a_list_gives_a_list_and_an_error_stands_in_its_place(model:
     assert isinstance(kept, Predictions)
     assert [isinstance(p, AudioError) for p in kept] == [False, True, False]
     assert (kept[0], kept[2]) == (of_folder[1], of_folder[0])
+    assert kept.to_frame("pandas")["path"].tolist() == [str(path) for path in paths]
     mixed = soundscene.predict(predictor, [str(rain / "a.wav"), (np.ones((3, 2, 2)), 22050)], errors="keep")
     assert isinstance(mixed, Predictions)
     assert [isinstance(p, AudioError) for p in mixed] == [False, True]
+    assert mixed.to_frame("pandas")["path"].tolist() == [str(rain / "a.wav"), "array"]
     assert soundscene.predict(predictor, []) == Predictions()
 
 

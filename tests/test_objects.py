@@ -76,7 +76,10 @@ def test_what_is_shown_is_one_line(one: object, shown: str) -> None:
 
 
 def test_a_model_is_shown_in_one_line() -> None:
-    assert repr(blank_bundle()).startswith("<Model of att-crnn-mel; svm head; 3 scenes: ")
+    model = blank_bundle()
+    assert repr(model).startswith("<Model of att-crnn-mel; svm head; 3 scenes: ")
+    assert repr(model.members[0]) == "<NetworkMember att-crnn-mel>"
+    assert len({model, model, replace(model)}) == 2
 
 
 def test_nothing_shown_steers_a_terminal_or_is_endless() -> None:
@@ -119,6 +122,8 @@ def test_parts_and_sums_of_predictions_are_predictions() -> None:
     assert type(found + found) is Predictions
     assert len(found[1:] + found) == 3
     assert found[0] is PREDICTION
+    with pytest.raises(TypeError):
+        found + 1
 
 
 def test_dollars_in_names_are_no_formula(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from scipy.io import wavfile
 from soundscene import frames
 from soundscene import prediction as module
 from soundscene.errors import AudioError, SceneError
-from soundscene.plotting.card import MOST_EMBEDDED
-from soundscene.prediction import Predictions, ScenePrediction, SegmentPrediction
+from soundscene.plotting.card import MOST_EMBEDDED, NO_PLAYER
+from soundscene.prediction import MOST_PLAYERS, Predictions, ScenePrediction, SegmentPrediction
 from soundscene.types import Change, Span, Timeline
 
 SCENES = ("beach", "<b>café</b>", "street")
@@ -72,6 +72,10 @@ def test_a_card_plays_the_file_and_escapes_every_name(tmp_path: Path, monkeypatc
     both = Predictions([made(), AudioError("<x>.wav: not a sound file")])._repr_html_()
     assert both is not None
     assert "&lt;x&gt;.wav: not a sound file" in both
+    file.write_bytes(b"RIFF")
+    many = Predictions([made(str(file))] * (MOST_PLAYERS + 2))._repr_html_() or ""
+    assert many.count("<audio") == MOST_PLAYERS
+    assert many.count(NO_PLAYER) == 2
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert made()._repr_html_() is None
     assert Predictions([made()])._repr_html_() is None

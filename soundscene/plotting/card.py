@@ -12,6 +12,7 @@ from soundscene.texts import show
 from soundscene.types import clock
 
 MOST_EMBEDDED = 3_000_000  # bytes of a sound file that a card carries, so that a notebook of many stays small
+NO_PLAYER = "no player: the first recordings of a list have one"
 PLAYED = {
     ".wav": "audio/wav",
     ".mp3": "audio/mpeg",
@@ -25,7 +26,12 @@ PLAYED = {
 
 
 def card(
-    source: str, duration_s: float, scenes: Sequence[tuple[str, float]], notes: Sequence[str] = (), unknown: bool = False
+    source: str,
+    duration_s: float,
+    scenes: Sequence[tuple[str, float]],
+    notes: Sequence[str] = (),
+    unknown: bool = False,
+    player: bool = True,
 ) -> str:
     """Return a prediction as one HTML element that needs nothing but itself.
 
@@ -35,9 +41,10 @@ def card(
         scenes: The most probable scenes with their probabilities, at least one.
         notes: Of the prediction.
         unknown: Whether the recording is like none of the known scenes.
+        player: Whether it holds the sound.
     """
     name, probability = scenes[0]
-    sound, kind, why_silent = _sound(Path(source))
+    sound, kind, why_silent = _sound(Path(source)) if player else ("", "", NO_PLAYER)
     return _template().render(
         headline=f"unknown (nearest: {show(name)})" if unknown else f"{show(name)} {probability:.2f}",
         source=show(source),
