@@ -112,6 +112,7 @@ class TrainingRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     gain_db: Annotated[float, Meta(ge=0, le=100)] = 0.0  # random gain of each example, uniform in +- this
     mask_bands: Annotated[int, Meta(ge=0, le=512)] = 0  # widest masked stripe of bands
     mask_frames: Annotated[int, Meta(ge=0, le=65536)] = 0  # widest masked stripe of frames
+    average: Share = 0.0  # time constant of a moving average of the weights, as a share of the training; 0: the last weights
     keep: Literal["last", "best"] = "last"  # best: lowest log loss on a validation part of the training groups
     patience: Annotated[int, Meta(ge=0, le=10_000)] = (
         0  # with keep = "best": stop after so many epochs without a better one; 0: never

@@ -40,6 +40,7 @@ STORED: dict[str, dict[str, Any]] = {
         "gain_db": 0.0,
         "mask_bands": 0,
         "mask_frames": 0,
+        "average": 0.0,
         "keep": "last",
         "patience": 0,
         "seed": 0,
@@ -60,6 +61,10 @@ STORED: dict[str, dict[str, Any]] = {
 
 _NETWORK = ("attention_temperature", "attention_context", "recurrent", "global_pooling")
 ADDED: frozenset[str] = frozenset(
-    {*(f"network.{name}" for name in _NETWORK), *(f"augmentation.{name}" for name in STORED["augmentation"])}
+    {
+        *(f"network.{name}" for name in _NETWORK),
+        "training.average",
+        *(f"augmentation.{name}" for name in STORED["augmentation"]),
+    }
 )
 """Keys as "section.name" that 0.1.0 did not have."""

@@ -235,7 +235,10 @@ def test_patience_with_the_best_epoch_is_allowed():
 
 
 WIDE = {  # extreme, and allowed: small shares, any seed, and rates that end in a loss that is not finite
-    *((name, "1e-300") for name in ("last_piece", "conv_dropout", "recurrent_dropout", "held_out", "low_hz", "gain_db")),
+    *(
+        (name, "1e-300")
+        for name in ("last_piece", "conv_dropout", "recurrent_dropout", "held_out", "low_hz", "gain_db", "average")
+    ),
     *((name, "1e-300") for name in STORED["augmentation"] if name != "level_db"),
     *(("seed", "100000000"), ("learning_rate", "100000000"), ("learning_rate", "99999999999999999999")),
 }

@@ -1,6 +1,6 @@
 """The state of a training between two epochs, in one safetensors file: no pickle, and never half-written.
 
-Weights, Adam's moments, the best weights so far and the history decide the next epoch. So do random generators, where
+Weights, their average, Adam's moments, the best weights so far and the history decide the next epoch. So do random generators, where
 epochs do not seed their own. A resumed training ends with the same bits as an uninterrupted one.
 """
 
@@ -28,6 +28,7 @@ class TrainingState:
         epoch: Number of finished epochs.
         history: One row per finished epoch.
         network: State dictionary of the network.
+        average: State dictionary of the averaged network; empty unless `training.average` asks for one.
         best: State dictionary of the best epoch so far; empty unless a validation part chooses the epoch.
         best_epoch: Number of the best epoch so far, 0 without one.
         optimiser: Adam's state, by index of the parameter.
@@ -37,6 +38,7 @@ class TrainingState:
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     network: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
     optimiser: dict[str, Any] = field(default_factory=dict)
@@ -55,6 +57,7 @@ def save_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
         TrainingError: If the file cannot be written. The previous checkpoint stays.
     """
     tensors = {f"network/{name}": t for name, t in state.network.items()}
+    tensors |= {f"average/{name}": t for name, t in state.average.items()}
     tensors |= {f"best/{name}": t for name, t in state.best.items()}
     tensors |= {f"generators/{name}": t for name, t in state.generators.items()}
     for index, moments in state.optimiser.get("state", {}).items():
@@ -104,6 +107,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:
             index, _, name = name.partition("/")
             moments.setdefault(int(index), {})[name] = tensor
         else:
-            {"network": state.network, "best": state.best, "generators": state.generators}[kind][name] = tensor
+            of_kind = {"network": state.network, "average": state.average, "best": state.best, "generators": state.generators}
+            of_kind[kind][name] = tensor
     state.optimiser = {"state": moments}
     return state

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +20,7 @@ import torch
 from jaxtyping import Int64
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from soundscene.errors import TrainingError
 from soundscene.network.models import Network, build_network
@@ -28,7 +30,7 @@ from soundscene.training.checkpoint import TrainingState, load_checkpoint, save_
 from soundscene.training.step import LabelledImages, Step, choose_capture, load_moments, make_step, set_rate, to_device
 
 EpochCallback = Callable[[dict[str, float], Network], None]
-"""Called after each epoch with its row of the history and the network in evaluation mode; returns nothing, so that
+"""Called after each epoch with its row of the history and what would be kept, in evaluation mode; returns nothing, so that
 nothing can be selected by it."""
 
 
@@ -41,7 +43,7 @@ class TrainedNetwork:
     """Result of a training.
 
     Attributes:
-        network: The network, in evaluation mode.
+        network: The network, in evaluation mode; the averaged one, if `training.average` asks for it.
         epoch: Epoch that its weights are from.
         history: One row per epoch: epoch, loss, seconds and, with a validation part, its log loss and accuracy.
     """
@@ -97,6 +99,8 @@ def fit(
             network.load_state_dict(state.network)
         capture = choose_capture(recipe, fabric, network)
         optimiser, step = make_step(recipe, fabric, network, training, n_scenes, capture)
+        average = _average(choices, network, n, state) if choices.average else None
+        kept = cast(Network, average.module) if average else network
         if state.epoch:  # after `make_step` has moved the weights, because the moments follow them to the device
             load_moments(optimiser, state.optimiser)
         validation = to_device(validation, fabric) if validation else None
@@ -105,29 +109,31 @@ def fit(
             # 1. Train: draw pairs, mix them, step.
             started = time.perf_counter()
             set_rate(optimiser, _learning_rate(recipe, state.epoch))
-            loss = _train_epoch(recipe, fabric, step, training.labels.cpu(), n, state.epoch, on_step)
+            after_step = partial(average.update_parameters, network) if average else None
+            loss = _train_epoch(recipe, fabric, step, training.labels.cpu(), n, state.epoch, on_step, after_step)
             state.epoch += 1
             row = {"epoch": float(state.epoch), "loss": loss, "seconds": time.perf_counter() - started}
 
             # 2. Score the validation part. Running statistics differ between processes, so rank 0's scores count for all:
             # otherwise one process could stop early and leave the others waiting for its gradients.
-            network.eval()
+            kept.eval()
             if validation:
-                row |= _validate(network, validation)
+                row |= _validate(kept, validation)
             row = fabric.broadcast(row)
             state.history.append(row)
             if choices.keep == "best" and _is_best(state.history):
-                state.best_epoch, state.best = state.epoch, _copy(network)
+                state.best_epoch, state.best = state.epoch, _copy(kept)
 
             # 3. Report and save. The checkpoint comes last, so a resumed training repeats no finished epoch.
             if on_epoch:
-                on_epoch(dict(row), network)
+                on_epoch(dict(row), kept)
             if checkpoint and fabric.global_rank == 0:
                 state.network, state.optimiser = _copy(network), optimiser.state_dict()
+                state.average = _copy(kept) if average else {}
                 save_checkpoint(checkpoint, state, fingerprint)
     if state.best:
-        network.load_state_dict(state.best)
-    return TrainedNetwork(network.eval(), state.best_epoch or state.epoch, state.history)
+        kept.load_state_dict(state.best)
+    return TrainedNetwork(kept.eval(), state.best_epoch or state.epoch, state.history)
 
 
 def _check(choices: TrainingRecipe, n: int, n_processes: int, validation: LabelledImages | None) -> None:
@@ -141,6 +147,21 @@ def _check(choices: TrainingRecipe, n: int, n_processes: int, validation: Labell
         )
 
 
+def _average(choices: TrainingRecipe, network: Network, n: int, state: TrainingState) -> AveragedModel:
+    """Make the moving average of a network's weights and batch-norm statistics, or go on with that of a checkpoint.
+
+    Its time constant is a share of the training, not a number of steps, so that a small corpus with few steps forgets its
+    first weights as a large one does.
+    """
+    steps = choices.epochs * math.ceil(n / choices.batch_size)
+    decay = math.exp(-1 / max(1.0, choices.average * steps))
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    if state.epoch:
+        average.module.load_state_dict(state.average)
+        average.n_averaged.fill_(1)  # what decides is that it is not 0, where the average begins with the weights
+    return average
+
+
 def _train_epoch(
     recipe: Recipe,
     fabric: Fabric,
@@ -149,6 +170,7 @@ def _train_epoch(
     n: int,
     epoch: int,
     on_step: StepCallback | None,
+    after_step: Callable[[], None] | None,
 ) -> float:
     """Train on n freshly drawn examples and return the mean loss.
 
@@ -166,6 +188,8 @@ def _train_epoch(
         augmentation_seed = int(torch.randint(2**62, (), generator=draws))
         # Rank r takes every world_size-th example of the batch, from the r-th on.
         step.run(slice(int(part[0]) + rank, int(part[-1]) + 1, fabric.world_size), _seed(augmentation_seed, rank, 0))
+        if after_step:
+            after_step()
     mean = cast(Tensor, fabric.all_reduce(step.total, reduce_op="sum")).item() / n
     if not math.isfinite(mean):
         raise TrainingError(

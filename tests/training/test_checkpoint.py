@@ -17,6 +17,7 @@ def state():
         epoch=3,
         history=[{"epoch": 1.0, "loss": 0.1 + 0.2}],
         network={"weight": parameter.detach(), "norm.num_batches_tracked": torch.tensor(7)},
+        average={"weight": torch.full((2,), 0.25)},
         best={"weight": torch.full((2,), 0.5, dtype=torch.float64)},
         best_epoch=2,
         optimiser=adam.state_dict(),
@@ -31,8 +32,8 @@ def test_what_is_saved_comes_back_bit_by_bit(tmp_path):
     back = load_checkpoint(path, "mark")
     assert back is not None
     assert (back.epoch, back.best_epoch, back.history) == (3, 2, [{"epoch": 1.0, "loss": 0.1 + 0.2}])
-    pairs = ((back.network, saved.network), (back.best, saved.best), (back.generators, saved.generators))
-    for ours, theirs in pairs:
+    for kind in ("network", "average", "best", "generators"):
+        ours, theirs = getattr(back, kind), getattr(saved, kind)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype for name in ours)
     moments = back.optimiser["state"]

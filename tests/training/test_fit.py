@@ -148,6 +148,43 @@ def test_the_callback_sees_every_epoch_with_the_network_in_evaluation_mode():
     assert [row.keys() for row in fitted.history] == [{"epoch", "loss", "seconds"}] * 4
 
 
+# Averaging ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_kept_weights_are_a_moving_average_over_all_steps(monkeypatch):
+    """12 steps and a share of 1/4: each step the average keeps exp(-1/3) of itself; it begins with the first weights."""
+    steps = []
+    compute = step.Step.run
+
+    def watched(self, part, noise):
+        compute(self, part, noise)
+        steps.append({name: tensor.clone() for name, tensor in self._model.module.state_dict().items()})
+
+    monkeypatch.setattr(step.Step, "run", watched)
+    averaged = run("training.average=0.25", "training.epochs=4")
+    assert len(steps) == 12
+    kept = math.exp(-1 / 3)
+    expected = steps[0]
+    for now in steps[1:]:
+        expected = {
+            name: kept * tensor.double() + (1 - kept) * now[name].double()
+            for name, tensor in expected.items()
+            if tensor.is_floating_point()
+        }
+    for name, tensor in expected.items():
+        torch.testing.assert_close(weights(averaged)[name].double(), tensor, rtol=1e-5, atol=1e-6)
+    plain = run("training.epochs=4")
+    assert same(weights(plain), steps[-1])  # averaging changes nothing of the training itself
+    assert losses(plain) == losses(averaged)
+
+
+def test_callback_and_validation_see_the_averaged_network():
+    held, seen = toy_images(30, seed=1), []
+    fitted = run("training.average=0.3", validation=held, on_epoch=lambda row, network: seen.append((row, network)))
+    assert all(network is fitted.network for _, network in seen)
+    assert accuracy(fitted.network, held) == pytest.approx(seen[-1][0]["validation_accuracy"])
+
+
 # Resuming -------------------------------------------------------------------------------------------------------------
 
 
@@ -161,7 +198,13 @@ def stop_after(epoch):
 
 @pytest.mark.parametrize(
     "settings",
-    [[], ["network.filters=[4, 8, 16]", "training.schedule=cosine", "training.gain_db=3"], ["training.keep=best"]],
+    [
+        [],
+        ["network.filters=[4, 8, 16]", "training.schedule=cosine", "training.gain_db=3"],
+        ["training.keep=best"],
+        ["training.average=0.3"],
+        ["training.average=0.3", "training.keep=best"],
+    ],
 )
 def test_interrupted_and_resumed_is_never_interrupted_bit_for_bit(tmp_path, settings):
     held = toy_images(30, seed=1)
