@@ -1,7 +1,7 @@
 """The state of a training between two epochs, in one safetensors file: no pickle, and never half-written.
 
-Weights, their average, Adam's moments, the best weights so far and the history decide the next epoch. So do random generators, where
-epochs do not seed their own. A resumed training ends with the same bits as an uninterrupted one.
+Weights, their average, Adam's moments, the best weights so far and the history decide the next epoch. So do random
+generators, where epochs do not seed their own. A resumed training ends with the same bits as an uninterrupted one.
 """
 
 import json
@@ -107,7 +107,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:
             index, _, name = name.partition("/")
             moments.setdefault(int(index), {})[name] = tensor
         else:
-            of_kind = {"network": state.network, "average": state.average, "best": state.best, "generators": state.generators}
-            of_kind[kind][name] = tensor
+            weights = {"network": state.network, "average": state.average, "best": state.best}
+            (weights | {"generators": state.generators})[kind][name] = tensor
     state.optimiser = {"state": moments}
     return state
