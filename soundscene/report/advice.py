@@ -85,7 +85,7 @@ def advise(
         text += " The leader was picked by these test recordings, so its score is slightly optimistic."
     command = train_command(choice, recipe, manifest) if recipe else ""
     if recipe and not command:
-        text += " `soundscene train` does not train it; what can be saved is in the folder `models` of this run."
+        text += " soundscene train does not train it; what can be saved is in the folder `models` of this run."
     return Advice(choice, not rivals and bool(others), text, command, best if others else None)
 
 
@@ -155,7 +155,7 @@ def _names(rivals: Sequence[Entry]) -> str:
 
 def _why(choice: Entry, best: Entry, tied: Sequence[Entry], results: Sequence[SplitResult]) -> str:
     """Say why the choice is taken, and which of those that cannot be told apart trains quickest."""
-    why = "the leader" if choice is best else "the best of them that `soundscene train` can train"
+    why = "the leader" if choice is best else "the best of them that soundscene train can train"
     seconds = [_seconds(c, results) for c in tied]
     quickest = tied[int(np.argmin(seconds))]
     if quickest is choice or np.isinf(min(seconds)):
