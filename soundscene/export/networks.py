@@ -131,12 +131,11 @@ def _attention(g: Graph, pool: SpatioTemporalAttentionPool, z: str, width: int) 
     temporal = _score(g, pool.temporal, z, pool.n_frames)
     spatial = _score(g, pool.spatial, g.op("Transpose", z, perm=[0, 2, 1]), width)
     mask = g.op("Mul", g.op("Unsqueeze", temporal, g.ints(2)), g.op("Unsqueeze", spatial, g.ints(1)))  # (8)
-    if pool.scale == "printed":
-        embedding = g.op("ReduceSum", g.op("Tanh", g.op("Mul", mask, z)), g.ints(1), keepdims=0)
-    else:
+    if pool.scale == "mean-preserving":
         scaled = g.op("Mul", g.op("Mul", mask, g.constant(pool.n_frames * width, F32)), z)
-        embedding = g.op("ReduceMean", g.op("Tanh", scaled), g.ints(1), keepdims=0)
-    return embedding, temporal, spatial
+        return g.op("ReduceMean", g.op("Tanh", scaled), g.ints(1), keepdims=0), temporal, spatial
+    printed = g.op("ReduceSum", g.op("Tanh", g.op("Mul", mask, z)), g.ints(1), keepdims=0)
+    return (g.op("Mul", printed, g.constant(width, F32)) if pool.scale == "printed-2h" else printed), temporal, spatial
 
 
 def _score(g: Graph, score: nn.Module, vectors: str, n: int) -> str:

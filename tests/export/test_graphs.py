@@ -1,6 +1,7 @@
 """Exported graphs compute what the model computes, for every kind of network, feature, recipe and cut into blocks."""
 
 from dataclasses import replace
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from soundscene.export.write import facts_of
 from soundscene.graph_facts import GIVEN
 from soundscene.graph_model import GraphModel, open_session
 from soundscene.model import Model
+from soundscene.recipe import NetworkRecipe
 from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
 from tests.support.tiny import SCENES, TINY, blank_bundle, blank_pair, recording
 
@@ -27,6 +29,7 @@ RECIPES = {
     "CNN": ("network.kind=cnn",),
     "CNN, mean of one channel": ("network.kind=cnn", "network.global_pooling=mean", "network.noise_subtracted=false"),
     "printed scale": ("network.attention_scale=printed", "network.hidden=5"),
+    "printed scale, times 2H": ("network.attention_scale=printed-2h",),
     "temporal attention": ("network.pooling=temporal",),
     "spatial attention": ("network.pooling=spatial", "network.attention_temperature=0.3"),
     "last states": ("network.pooling=last",),
@@ -62,6 +65,18 @@ def close(parity: Parity) -> None:
 def test_a_recipe_is_exported(name: str) -> None:
     model = blank_bundle(TINY.with_settings([*SHORT, *RECIPES[name]]))
     close(compare(model, graph_of(model), SOUNDS))
+
+
+def test_every_choice_of_a_network_is_among_them() -> None:
+    """A choice that the export does not know would be exported as another one."""
+    offered = {
+        f"network.{name}={value}"
+        for name, kind in get_type_hints(NetworkRecipe).items()
+        if get_origin(kind) is Literal
+        for value in get_args(kind)
+    }
+    default = {f"network.{name}={value}" for name, value in TINY.to_dict()["network"].items()}
+    assert offered - default <= {setting for settings in RECIPES.values() for setting in settings}
 
 
 def familiar(model: Model, kind: str) -> Model:
