@@ -46,7 +46,7 @@ BaseRecipeOption = Annotated[
     typer.Option(
         "--recipe",
         metavar="NAME",
-        help="small, default, paper, or a TOML file. Default: small, but 85 epochs; with --systems of networks only: small.",
+        help="small, default, paper, or a TOML file. Default: small, but 60 epochs; with --systems of networks only: small.",
         rich_help_panel=TRAINING,
     ),
 ]

@@ -52,12 +52,7 @@ def test_the_default_of_train_is_small_for_longer_with_overlapping_segments():
         if value != small[section][key]
     }
     assert found[0] == "att-crnn-mel"
-    assert changed == {
-        "training.epochs": 85,
-        "training.segment_hop_s": 1.0,
-        "training.average": 0.15,
-        "calibration.head": "softmax",
-    }
+    assert changed == {"training.epochs": 60, "training.segment_hop_s": 1.0, "calibration.head": "softmax"}
     (short,) = default_members(["audio.segment_s=0.5", "training.epochs=3"]).values()
     assert (short.training.segment_hop_s, short.training.epochs) == (0.25, 3)
     (given,) = default_members(["training.segment_hop_s=2", "network.kind=cnn"]).items()
@@ -81,7 +76,7 @@ def test_a_training_starts_where_its_members_say_and_settings_are_adapted() -> N
     assert training_recipes((), None, ()) == (default_members(), None)
     beside, _ = training_recipes(["att-crnn-mel", "yamnet"], None, ())
     alone, _ = training_recipes(["att-crnn-mel"], None, ())
-    assert [one["att-crnn-mel"].training.epochs for one in (beside, alone)] == [85, 30]
+    assert [one["att-crnn-mel"].training.epochs for one in (beside, alone)] == [60, 30]
     lower, note = training_recipes((), Recipe.small(), ["audio.sample_rate=16000"])
     assert lower["att-crnn-mel"].features.window == round(1102 / 22050 * 16000)
     assert note is not None
