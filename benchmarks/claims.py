@@ -22,7 +22,8 @@ CNN = "cnn-mel"
 CNN_MEAN = "cnn-mel:network.global_pooling=mean"
 LAST = "att-crnn-mel:network.pooling=last"
 NO_GRU = "att-crnn-mel:network.recurrent=none"
-FORMS = tuple(f"att-crnn-mel:network.{s}" for s in ("attention_scale=printed", "attention_scale=printed-2h"))
+TWICE = "att-crnn-mel:network.attention_scale=printed-2h"
+FORMS = ("att-crnn-mel:network.attention_scale=printed", TWICE)
 COLD = "att-crnn-mel:network.attention_temperature=0.1"
 WIDE = "att-crnn-mel:network.attention_context=1"
 PLAIN = ("--recipe", "small", "--set", "augmentation=off")
@@ -51,6 +52,7 @@ STUDIES = {
     "same-30": Study(ALL, SAME),
     "unseen-30": Study(ALL, UNSEEN),
     "forms": Study((ATTENTION, *FORMS, COLD, WIDE), ("--splits", "by=fold"), ("esc10",), "0"),
+    "same-2h": Study((TWICE, ATTENTION, CNN, CNN_MEAN, MEAN), SAME, seeds="0"),
     "same-90": Study(LONG, (*SAME, "--set", "training.epochs=90")),
     "unseen-90": Study(LONG, (*UNSEEN, "--set", "training.epochs=90")),
     "same-4s": Study(POOLS, (*SAME, "--set", "audio.segment_s=4")),

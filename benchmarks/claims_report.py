@@ -34,6 +34,7 @@ ARMS = {
 }
 CONDITIONS = {"same": f"same recording ({LEAKAGE})", "unseen": "unseen recordings"}
 ATTENTION, CNN, CNN_MEAN = "att-crnn-mel", "cnn-mel", "cnn-mel+network.global_pooling=mean"
+TWICE = "att-crnn-mel+network.attention_scale=printed-2h"
 PRIMARY = "Att-CRNN beats the CNN with maximum pooling"
 HEADS = ("svm", "softmax")
 
@@ -71,6 +72,8 @@ def write(runs: Path, out: Path) -> None:
         raise SystemExit(f"{runs}: no result yet; run `python -m benchmarks.claims run` first")
     primary, secondary = families(finished)
     tables = [_scores(finished), _questions("Primary questions", primary), _questions("Secondary questions", secondary)]
+    if added := added_questions(finished):
+        tables.append(_questions("Questions added on 27 November 2026: (9) times 2H", added))
     tables += [_attention(finished)]
     figures = {"arms": arms_figure([s for s in finished if s.study in ("same-30", "unseen-30")])}
     figures |= {"primary": forest_figure(primary)} if primary else {}
@@ -105,6 +108,19 @@ def families(finished: Sequence[Finished]) -> tuple[list[Comparison], list[Compa
             for one in decide([Claim(f"{question}: {study.label}", better, worse, "segment accuracy")], "once", 0.0):
                 (primary if question == PRIMARY else secondary).append(one)
     return corrected(primary), corrected(secondary)
+
+
+def added_questions(finished: Sequence[Finished]) -> list[Comparison]:
+    """Return the questions about the form times 2H where recordings were heard, a family of its own."""
+    asked: list[Comparison] = []
+    for study in (s for s in finished if s.study == "same-2h"):
+        first = find(study.entries, TWICE, "svm")
+        for name in (n for n in study.arms if n != TWICE):
+            second = find(study.entries, name, "svm")
+            if first is not None and second is not None:
+                claim = Claim(f"(9) times 2H beats another arm: {study.label}", first, second, "segment accuracy")
+                asked += decide([claim], "once", 0.0)
+    return corrected(asked)
 
 
 @styled

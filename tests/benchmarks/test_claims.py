@@ -20,17 +20,19 @@ def test_studies_of_a_rendered_corpus_and_their_report(tmp_path: Path, monkeypat
     studies = {
         "same-30": claims.Study(arms, claims.SAME, ("tiny",), "0"),
         "unseen-30": claims.Study(arms, ("--splits", "by=fold"), ("tiny",), "0"),
+        "same-2h": claims.Study((claims.TWICE, claims.CNN), claims.SAME, ("tiny",), "0"),
     }
     monkeypatch.setattr(claims, "STUDIES", studies)
     words = ["claims", "run", str(tmp_path / "corpora"), "--only", "tiny", "--out", str(tmp_path / "runs")]
-    monkeypatch.setattr("sys.argv", [*words, "--studies", "same-30,unseen-30", "--workers", "2"])
+    monkeypatch.setattr("sys.argv", [*words, "--studies", "same-30,unseen-30,same-2h", "--workers", "2"])
     claims.main()
     write(tmp_path / "runs", tmp_path / "report")
     text = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
-    leaking = [line for line in text.splitlines() if "same-30" in line and line.startswith(("|", "-"))]
+    leaking = [line for line in text.splitlines() if "same-" in line and line.startswith(("|", "-"))]
     assert leaking
     assert all(LEAKAGE in line for line in leaking)
     assert text.count("Att-CRNN beats the CNN with maximum pooling") == 2
+    assert text.count("(9) times 2H beats another arm: same-2h, tiny (LEAKAGE BY DESIGN)") == 1
     assert {p.name for p in (tmp_path / "report").glob("*.svg")} >= {"arms.svg", "primary.svg"}
 
 
