@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from soundscene.errors import TrainingError
@@ -97,10 +97,10 @@ def fit(
         network.standardise.fit(training.images)
         if state.epoch:
             network.load_state_dict(state.network)
-        capture = choose_capture(recipe, fabric, network)
-        optimiser, step = make_step(recipe, fabric, network, training, n_scenes, capture)
+        optimiser, step = make_step(recipe, fabric, network, training, n_scenes, choose_capture(recipe, fabric, network))
         average = _average(choices, network, n, state) if choices.average else None
         kept = cast(Network, average.module) if average else network
+        after_step = partial(average.update_parameters, network) if average else None
         if state.epoch:  # after `make_step` has moved the weights, because the moments follow them to the device
             load_moments(optimiser, state.optimiser)
         validation = to_device(validation, fabric) if validation else None
@@ -109,7 +109,6 @@ def fit(
             # 1. Train: draw pairs, mix them, step.
             started = time.perf_counter()
             set_rate(optimiser, _learning_rate(recipe, state.epoch))
-            after_step = partial(average.update_parameters, network) if average else None
             loss = _train_epoch(recipe, fabric, step, training.labels.cpu(), n, state.epoch, on_step, after_step)
             state.epoch += 1
             row = {"epoch": float(state.epoch), "loss": loss, "seconds": time.perf_counter() - started}
@@ -128,9 +127,7 @@ def fit(
             if on_epoch:
                 on_epoch(dict(row), kept)
             if checkpoint and fabric.global_rank == 0:
-                state.network, state.optimiser = _copy(network), optimiser.state_dict()
-                state.average = _copy(kept) if average else {}
-                save_checkpoint(checkpoint, state, fingerprint)
+                _save(checkpoint, state, fingerprint, network, average, optimiser)
     if state.best:
         kept.load_state_dict(state.best)
     return TrainedNetwork(kept.eval(), state.best_epoch or state.epoch, state.history)
@@ -160,6 +157,19 @@ def _average(choices: TrainingRecipe, network: Network, n: int, state: TrainingS
         average.module.load_state_dict(state.average)
         average.n_averaged.fill_(1)  # what decides is that it is not 0, where the average begins with the weights
     return average
+
+
+def _save(
+    path: Path,
+    state: TrainingState,
+    fingerprint: str,
+    network: Network,
+    average: AveragedModel | None,
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    state.network, state.optimiser = _copy(network), optimiser.state_dict()
+    state.average = _copy(average.module) if average else {}
+    save_checkpoint(path, state, fingerprint)
 
 
 def _train_epoch(
@@ -233,7 +243,7 @@ def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _copy(network: Network) -> dict[str, Tensor]:
+def _copy(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
 
