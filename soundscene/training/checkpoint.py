@@ -100,6 +100,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:
             "the file"
         )
     state = TrainingState(header["epoch"], header["history"], best_epoch=header["best_epoch"])
+    of_kind = {kind: getattr(state, kind) for kind in ("network", "average", "best", "generators")}
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         kind, _, name = key.partition("/")
@@ -107,7 +108,6 @@ def load_checkpoint(path: Path, fingerprint: str) -> TrainingState | None:
             index, _, name = name.partition("/")
             moments.setdefault(int(index), {})[name] = tensor
         else:
-            weights = {"network": state.network, "average": state.average, "best": state.best}
-            (weights | {"generators": state.generators})[kind][name] = tensor
+            of_kind[kind][name] = tensor
     state.optimiser = {"state": moments}
     return state
