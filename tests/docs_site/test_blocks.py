@@ -43,7 +43,7 @@ NOT_RUN: dict[tuple[str, str], tuple[int, str]] = {
     ("docs/decisions/0071-unfamiliarity.md", ""): (1, MEASURED),
     ("docs/decisions/0072-explain.md", ""): (1, MEASURED),
     ("docs/decisions/0074-live.md", ""): (1, MEASURED),
-    ("docs/decisions/0101-the-default-of-train.md", ""): (1, MEASURED),
+    ("docs/decisions/0101-the-default-of-train.md", ""): (2, MEASURED),
     ("docs/decisions/0106-the-arms.md", ""): (1, MEASURED),
     ("docs/decisions/0130-the-service.md", ""): (1, MEASURED),
     ("docs/decisions/0114-table3-in-a-report.md", ""): (1, MEASURED),
