@@ -107,6 +107,19 @@ class TrainingRange:
         """
         return edge_hz >= _SLACK_HZ * self.bandwidth_hz[2]
 
+    def limits(self, top_hz: float) -> str:
+        """Say in one line from where on recordings have notes: a bandwidth, a level, a level over the floor.
+
+        Args:
+            top_hz: Half the model's sample rate.
+        """
+        low, high = self._bounds(self.level_db)
+        least, most = self._bounds(self.above_floor_db)
+        return (
+            f"a bandwidth below {self.noted_below_hz(top_hz):,.0f} Hz, a level outside {low:.0f} to {high:.0f} dB of full "
+            f"scale, or outside {max(0.0, least):.0f} to {most:.0f} dB over the recording's floor"
+        )
+
     def notes(self, found: Measures, top_hz: float) -> tuple[str, ...]:
         """Note what of a recording lies outside the range, in one short line each.
 

@@ -1,6 +1,8 @@
 """What is outside the training's range is noted, and what a model's header holds is checked."""
 
 import json
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +83,20 @@ def test_a_bandwidth_is_noted_that_less_than_a_tenth_and_two_of_the_training_hav
     below_hz = usual.noted_below_hz(TOP)
     assert notes(usual, Measures(below_hz - 1, -30.0, 9.0))
     assert not notes(usual, Measures(below_hz, -30.0, 9.0))
+
+
+@pytest.mark.parametrize("usual", [mixed(100, 0), mixed(100, 30), mixed(5, 2), trained(), trained(n=6), trained(7800.0)])
+def test_limits_are_where_notes_begin(usual: TrainingRange) -> None:
+    limits = usual.limits(TOP)
+    assert len(limits) < 160
+    below_hz, low, high, least, most = (float(x.replace(",", "")) for x in re.findall(r"-?[\d,]*\d", limits))
+    usually = Measures(TOP, usual.level_db[2], usual.above_floor_db[2])
+    inside = [{"bandwidth_hz": below_hz + 1}, {"level_db": low + 1}, {"level_db": high - 1}, {"above_floor_db": most - 1}]
+    outside = [{"bandwidth_hz": below_hz - 1}, {"level_db": low - 1}, {"level_db": high + 1}, {"above_floor_db": most + 1}]
+    inside.append({"above_floor_db": least + 1})
+    outside += [{"above_floor_db": least - 1}] if least else []
+    assert [notes(usual, replace(usually, **one)) for one in inside] == [()] * len(inside)
+    assert [len(notes(usual, replace(usually, **one))) for one in outside] == [1] * len(outside)
 
 
 @pytest.mark.parametrize("n", [5, 10, 20, 49, 100, 320])
