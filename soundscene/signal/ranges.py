@@ -89,7 +89,7 @@ class TrainingRange:
                 raise ValueError("the training range of narrow_hz is no number from the 2 % to the 50 % of bandwidth_hz")
             narrow = float(value)
         quantiles = (tuple(map(float, stored[name])) for name in _NAMES)
-        return cls(n, *quantiles, narrow)  # pyright: ignore[reportArgumentType]
+        return cls(n, *quantiles, narrow_hz=narrow)  # pyright: ignore[reportArgumentType]
 
     def noted_below_hz(self, top_hz: float) -> float:
         """Return the bandwidth below which a recording has a note: fewer than a tenth of the training's are as narrow.

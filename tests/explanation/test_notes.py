@@ -22,7 +22,7 @@ from tests.support.tiny import RATE, blank_bundle, blank_pair, recording, text, 
 
 pytestmark = pytest.mark.filterwarnings("ignore::soundscene.errors.AudioWarning")
 
-FULL = (11025.0,) * 5
+FULL = (11025.0, 11025.0, 11025.0, 11025.0, 11025.0)
 USUAL = TrainingRange(100, FULL, (-35.0, -34.0, -28.0, -22.0, -20.0), (0.5, 1.0, 2.0, 9.0, 10.0), 11025.0)
 RANGES = {
     "none": None,
