@@ -151,6 +151,7 @@ class GraphFacts:
             **({"parameters": sum(self.parameters.values())} if self.parameters else {}),
             "temperature": self.temperature,
             "familiarity": self.familiarity and self.familiarity.to_facts(),
+            "training_range": self.usual and self.usual.to_stored(),
             "exported": {"form": self.form, "weights": self.weights, "model_sha256": self.digest},
             **self.training,
             "members": members,

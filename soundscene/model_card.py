@@ -266,14 +266,8 @@ def _dislikes(card: CardFacts) -> list[str]:
     if (usual := card.usual) is None:
         lines.append(f"- Range of the training recordings: {NOT_RECORDED}, so no prediction notes what lies outside it.")
     else:
-        low_hz, *_, high_hz = usual.bandwidth_hz
-        low_db, *_, high_db = usual.level_db
-        floor_low, *_, floor_high = usual.above_floor_db
-        lines.append(
-            f"- Sound unlike its {usual.recordings} training recordings, which has a note: their bandwidth is {low_hz:,.0f} "
-            f"to {high_hz:,.0f} Hz, their level {low_db:.0f} to {high_db:.0f} dB of full scale, {floor_low:.0f} to "
-            f"{floor_high:.0f} dB above their floor."
-        )
+        limits = usual.limits(card.facts["recipe"]["audio"]["sample_rate"] / 2)
+        lines.append(f"- Sound unlike its {usual.recordings} training recordings, which has a note: {limits}.")
     if card.is_exported:
         lines.append(f"- Notes of its training: {NOT_RECORDED} in an exported model.")
     notes = card.facts.get("notes") or []

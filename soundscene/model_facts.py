@@ -16,6 +16,7 @@ def model_facts(model: Model) -> dict[str, Any]:
         "parameters": sum(member.n_parameters for member in model.members),
         "temperature": model.temperature,
         "familiarity": model.familiarity and model.familiarity.to_facts(),
+        "training_range": model.usual and model.usual.to_stored(),
         **provenance,
         "members": _member_facts(model),
         "recipe": _recipe_of(model.members[0]).to_dict(),

@@ -17,7 +17,7 @@ from soundscene.scene_model import BATCH, SceneModel
 from soundscene.scoring.fusion import product, temper
 from soundscene.signal.meter import RangeMeter
 from soundscene.signal.ranges import sound_notes
-from soundscene.signal.streams import FeatureSource, join_segments
+from soundscene.signal.streams import FeatureSource, FeatureStream, join_segments
 from soundscene.texts import counted
 from soundscene.threads import in_order, one_blas_thread, read_ahead
 from soundscene.types import Head, Samples, SegmentFeatures
@@ -93,8 +93,9 @@ class ModelPass:
             for start, row in zip(self._starts, log_posterior, strict=True)
         )
         score = self._unfamiliarity / len(self._starts) if model.familiarity else None
+        notes = recording_notes(model, self._meter, read, self._stream, head, self._n_silent)
         return ScenePrediction(
-            self._name, read.duration_s, model.scenes, np.exp(fused), segments, self._notes(read), score, self._threshold
+            self._name, read.duration_s, model.scenes, np.exp(fused), segments, notes, score, self._threshold
         )
 
     def _classify(self, piece: SegmentFeatures) -> None:
@@ -108,13 +109,30 @@ class ModelPass:
         if self._model.familiarity:
             self._unfamiliarity += float(self._model.unfamiliarity(embeddings).sum())
 
-    def _notes(self, read: AudioSummary) -> tuple[str, ...]:
-        model = self._model
-        found = self._meter.measures() if model.usual else None
-        notes = sound_notes(model.usual, found, read.notes, read.rate_notes, read.sample_rate, model.audio.sample_rate)
-        notes += (f"{counted(self._n_silent, 'segment')} of digital silence did not vote",) if self._n_silent else ()
-        lacking = model.lacking(self._head)
-        return (*notes, *self._stream.notes(model.front_end), *((lacking,) if lacking else ()))
+
+def recording_notes(
+    model: SceneModel,
+    meter: RangeMeter,
+    read: AudioSummary,
+    stream: FeatureStream,
+    head: Head | None = None,
+    n_silent: int = 0,
+) -> tuple[str, ...]:
+    """Return what may make the prediction of a recording worse, wherever it is said.
+
+    Args:
+        model: The model.
+        meter: Has received the samples of the recording at the model's rate.
+        read: What is known of the recording after reading.
+        stream: Has made its features.
+        head: Classifier; None if nothing is to be said of members that lack it.
+        n_silent: Number of its segments that are digital silence and did not vote.
+    """
+    found = meter.measures() if model.usual else None
+    notes = sound_notes(model.usual, found, read.notes, read.rate_notes, read.sample_rate, model.audio.sample_rate)
+    notes += (f"{counted(n_silent, 'segment')} of digital silence did not vote",) if n_silent else ()
+    lacking = model.lacking(head) if head else None
+    return (*notes, *stream.notes(model.front_end), *((lacking,) if lacking else ()))
 
 
 def each_file(attempt: Callable[[Through, T], R], files: Iterable[T], workers: int) -> Iterator[R]:

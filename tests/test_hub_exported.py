@@ -166,8 +166,9 @@ def test_an_exported_model_is_pushed_alone(
     known |= set(re.findall(r"\d+", json.dumps([f"{t:.3f}" for t in load_model(model).temperature.values()])))
     usual = loaded.model.usual
     assert usual
-    ranges = (*usual.bandwidth_hz, *usual.level_db, *usual.above_floor_db, loaded.model.audio.segment_s)
-    known |= {part for value in ranges for part in re.findall(r"\d+", f"{value:.0f}{value:g}")}
+    limits = usual.limits(loaded.model.audio.sample_rate / 2)
+    assert f"- Sound unlike its {usual.recordings} training recordings, which has a note: {limits}." in lines
+    known |= set(re.findall(r"\d+", f"{limits.replace(',', '')} {loaded.model.audio.segment_s:g}"))
     known |= {f"{loaded.model.facts.to_facts()['parameters']}"}  # pyright: ignore[reportAttributeAccessIssue]
     found = set(re.findall(r"\d+", "\n".join(lines[2:]).replace(",", "")))
     assert found <= known, found - known
@@ -175,6 +176,7 @@ def test_an_exported_model_is_pushed_alone(
     shown = json.loads(capfd.readouterr().out)
     assert shown["exported"] == {"form": "stateful", "weights": "float32", "model_sha256": sha256(model)}
     assert shown["recordings"] == facts["recordings"]
+    assert shown["training_range"] == usual.to_stored()
     assert "trained_on" not in shown
     for words, message in (
         (("--on", tmp_path), "is an exported model, and --on evaluates a model file: soundscene push MODEL.safetensors"),

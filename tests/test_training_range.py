@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soxr
+import torch
 
 from soundscene.bundle import load_model, save_model
 from soundscene.errors import AudioWarning
@@ -17,12 +18,16 @@ from soundscene.prediction import ScenePrediction
 from soundscene.predictor import Predictor
 from soundscene.signal.ranges import TrainingRange
 from soundscene.timelines import timeline
-from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, blank_pair, recording, write, write_corpus
+from tests.support.tiny import RATE, SCENES, TINY, blank_bundle, blank_pair, only, recording, write, write_corpus
 
 pytestmark = pytest.mark.filterwarnings("ignore::soundscene.errors.AudioWarning")
 
 FULL = (11025.0, 11025.0, 11025.0, 11025.0, 11025.0)
 USUAL = TrainingRange(100, FULL, (-35.0, -34.0, -28.0, -22.0, -20.0), (0.5, 1.0, 2.0, 9.0, 10.0))
+VARIED = [
+    *("augmentation.level_db=[-30, 20]", "augmentation.tilt_db=14", "augmentation.response_db=4"),
+    *(f"augmentation.{kind}=0.9" for kind in ("low_pass", "codec", "background", "clipping", "mix_statistics")),
+]
 LOW = replace(USUAL, bandwidth_hz=(7600.0, 7700.0, 7800.0, 11025.0, 11025.0))
 
 
@@ -161,9 +166,13 @@ def test_the_range_is_that_of_the_recordings_whatever_is_varied(tmp_path: Path) 
     manifest = write_corpus(tmp_path / "corpus", n_per_scene=2)
     recipe = TINY.with_settings(["training.epochs=1"])
     one = train_on_manifest(manifest, tmp_path / "one.safetensors", recipe)
-    other = train_on_manifest(manifest, tmp_path / "other.safetensors", recipe.with_settings(["training.gain_db=20"]))
     assert one.usual is not None
-    assert other.usual == one.usual
+    for number, varied in enumerate((["training.gain_db=20"], VARIED)):
+        changed = recipe.with_settings(varied)
+        assert changed != recipe
+        other = train_on_manifest(manifest, tmp_path / f"{number}.safetensors", changed)
+        assert other.usual == one.usual
+        assert not torch.equal(only(other).network.softmax.weight, only(one).network.softmax.weight), "nothing was varied"
 
 
 @pytest.mark.parametrize("make", [blank_bundle, blank_pair])

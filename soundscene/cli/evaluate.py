@@ -31,7 +31,7 @@ from soundscene.cli.outputs import keep_inputs
 from soundscene.cli.terminal import bar, out, print_json, say, tell, wrapped
 from soundscene.errors import SceneError
 from soundscene.extras import require
-from soundscene.texts import csv_cell, show
+from soundscene.texts import counted, csv_cell, show
 
 _RATES = ("rate", "sample_rate")  # of --by, which need no column
 
@@ -203,19 +203,31 @@ def _write_predictions(result: "Evaluation", head: "Head", path: Path, safe: boo
 
 
 def info(model: AnyModelArgument, as_json: JsonOption = False) -> None:
-    """Show a model's scenes, recipe and provenance."""
+    """Show a model's scenes, recipe, provenance, and from where on it notes that a recording is unlike its training."""
     check_model("info", model)
     require("info", extra_of(model))
     facts = _facts(model)
     if as_json:
         print_json(facts)
         return
+    if facts.get("training_range"):
+        facts["training_range"] = _limits(facts)
     members = {f"member {member.pop('name')}": member for member in facts.pop("members", [])}
     sections = members | {f"recipe.{name}": values for name, values in facts.pop("recipe").items()}
     for key, value in (facts | sections).items():
         shown = _rounded(value) if out.is_terminal else value  # programs get all digits
         text = f"{key:<26}{value if isinstance(value, str) else json.dumps(shown, ensure_ascii=False)}"
         out.print(wrapped(show(" ".join(text.splitlines())), out, indent=26))
+
+
+def _limits(facts: dict[str, Any]) -> str:
+    """Return the line on the range of the training recordings."""
+    from soundscene.signal.ranges import TrainingRange
+
+    usual = TrainingRange.from_stored(facts["training_range"])
+    assert usual is not None
+    limits = usual.limits(facts["recipe"]["audio"]["sample_rate"] / 2)
+    return f"of {counted(usual.recordings, 'recording')}; noted: {limits}"
 
 
 def _rounded(value: Any) -> Any:

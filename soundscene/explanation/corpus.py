@@ -16,6 +16,8 @@ from soundscene.explanation.attribution import attribute
 from soundscene.explanation.members import choose_member
 from soundscene.member import BATCH, NetworkMember
 from soundscene.model import Model
+from soundscene.passes import recording_notes
+from soundscene.signal.meter import RangeMeter, metered
 from soundscene.signal.streams import segment_batches
 from soundscene.types import Head, Images, Recording
 
@@ -122,7 +124,7 @@ def average(
         most: Segments of each recording that are attributed, drawn with a fixed seed.
         member: Name of the member whose attention and attribution are averaged, as in `choose_member`.
         progress: Called with recordings done and recordings in total.
-        notes: Receives what is odd about the recordings.
+        notes: Receives what is odd about the recordings, and once which members lack the head.
 
     Raises:
         ManifestError: A scene that the model does not have, recordings that cannot be read (all are listed), or nothing but
@@ -143,6 +145,8 @@ def average(
         if progress:
             progress(done, len(recordings))
     refuse_unreadable(unreadable, len(recordings))
+    if notes is not None and (lacking := model.lacking(head)):
+        notes.append(lacking)
     means = tuple(s.means(scene) for scene, s in sums.items() if s.segments)
     if not means:
         raise ManifestError("there is nothing to explain: every segment of every recording is digital silence")
@@ -154,7 +158,8 @@ def _add(
 ) -> tuple[str, ...]:
     """Add one recording to the sums of its scene, and return its notes; with `only_read`, only check that it can be read."""
     file = AudioFile(recording.path, model.audio)
-    blocks = file.blocks()
+    meter = RangeMeter(model.audio.sample_rate)
+    blocks = metered(file.blocks(), meter)
     if only_read:
         for _ in blocks:
             pass
@@ -180,7 +185,7 @@ def _add(
         sums.by_band.add(attributed.values.sum(axis=3, dtype=np.float64))
         sums.gained.add(attributed.gained)
         sums.error = max(sums.error, float(np.abs(attributed.error).max()))
-    return file.notes
+    return recording_notes(model, meter, file.summary, stream)
 
 
 def _add_attention(member: NetworkMember, images: Images, sums: _SceneSums) -> None:

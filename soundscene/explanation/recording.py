@@ -16,7 +16,9 @@ from soundscene.explanation.attribution import Attribution, attribute
 from soundscene.explanation.members import choose_member, others
 from soundscene.member import BATCH
 from soundscene.model import Model
+from soundscene.passes import recording_notes
 from soundscene.scoring.fusion import temper
+from soundscene.signal.meter import RangeMeter, metered
 from soundscene.signal.streams import segment_batches
 from soundscene.texts import match_name, short
 from soundscene.types import Head, Images, Samples, SegmentFeatures
@@ -65,7 +67,7 @@ class RecordingView:
         fused: Posterior of the recording after each vote, by the product rule and tempered. The last row is the prediction
             of `soundscene predict`.
         part: What is drawn in detail.
-        notes: On the sound.
+        notes: What may make the prediction worse, as in the prediction.
         member: Name of the member that `part` is of.
         of_members: What of the picture is of that member, and what of all; None for a model of one member.
     """
@@ -144,7 +146,8 @@ def analyse_recording(
     silences: list[Bool[np.ndarray, " segment"]] = []
     kept: list[Images] = []
     stream = model.build_front_end().stream()
-    for piece in segment_batches(stream, wave.through(file.blocks()), BATCH):
+    meter = RangeMeter(audio.sample_rate)
+    for piece in segment_batches(stream, wave.through(metered(file.blocks(), meter)), BATCH):
         inside = _inside(piece, from_s, audio.segment_s, most - sum(map(len, kept)))
         kept.append(piece.features[number][inside])
         rows.append(_posterior(model, piece, head))
@@ -172,8 +175,8 @@ def analyse_recording(
     )
     return RecordingView(
         name or Path(source).name, file.duration_s, model.scenes, head, attributed, audio.segment_s,
-        start_s, silent, np.exp(log_posterior), end_s[~silent], fused, part, (*file.notes, *stream.notes(model.front_end)),
-        drawn.name, others(model, drawn),
+        start_s, silent, np.exp(log_posterior), end_s[~silent], fused, part,
+        recording_notes(model, meter, file.summary, stream, head, int(silent.sum())), drawn.name, others(model, drawn),
     )  # fmt: skip
 
 

@@ -32,7 +32,6 @@ from soundscene.plotting.style import (
     styled,
 )
 from soundscene.plotting.svg import clean
-from soundscene.texts import counted
 
 OVER_TIME = "over time"
 BANDS_IN = 2.4  # of a panel with bands, so that 125 and 250 Hz do not touch
@@ -183,7 +182,7 @@ def remarks(view: RecordingView) -> tuple[str, ...]:
     if view.silent[view.drawn].all():
         notes.append("All segments drawn are digital silence, which does not vote: there is nothing to explain.")
     if view.silent.any():
-        notes.append(f"{counted(int(view.silent.sum()), 'segment')} of digital silence (hatched) did not vote.")
+        notes.append("Hatched: digital silence, which did not vote.")
     return tuple(notes)
 
 

@@ -11,6 +11,8 @@ from soundscene.signal.meter import Measures
 
 FEWEST = 5  # training recordings from which on there is a range
 _SHARES = (0.005, 0.02, 0.5, 0.98, 0.995)
+_TENTH = 10  # recordings for one of which, as narrow, a network has learnt to do without what is above ...
+_LEAST = 2  # ... and how many at least: one alone may be an accident
 _SLACK_DB = 3.0
 _SLACK_HZ = 0.97  # times; where an edge is found varies with the sound
 _FULL = 0.88  # share of half the rate; no edge is looked for above
@@ -31,12 +33,15 @@ class TrainingRange:
         bandwidth_hz: Of `Measures.bandwidth_hz`.
         level_db: Of `Measures.level_db`.
         above_floor_db: Of `Measures.above_floor_db`.
+        narrow_hz: Bandwidth that a tenth of the recordings, two at least, do not exceed. None in files written before it was
+            kept, whose bandwidths are judged by the 2 per cent quantile.
     """
 
     recordings: int
     bandwidth_hz: Quantiles
     level_db: Quantiles
     above_floor_db: Quantiles
+    narrow_hz: float | None = None
 
     @classmethod
     def of(cls, measured: Sequence[Measures | None]) -> "TrainingRange | None":
@@ -49,11 +54,12 @@ class TrainingRange:
         if len(known) < FEWEST:
             return None
         quantiles = {name: _quantiles([getattr(m, name) for m in known]) for name in _NAMES}
-        return cls(len(known), **quantiles)
+        return cls(len(known), **quantiles, narrow_hz=_narrow([m.bandwidth_hz for m in known]))
 
     def to_stored(self) -> dict[str, Any]:
         """Return plain values for a model's header."""
-        return {"recordings": self.recordings, **{name: list(getattr(self, name)) for name in _NAMES}}
+        narrow = {} if self.narrow_hz is None else {"narrow_hz": self.narrow_hz}
+        return {"recordings": self.recordings, **{name: list(getattr(self, name)) for name in _NAMES}, **narrow}
 
     @classmethod
     def from_stored(cls, stored: Any) -> "TrainingRange | None":
@@ -64,7 +70,7 @@ class TrainingRange:
         """
         if stored is None:
             return None
-        if not isinstance(stored, dict) or stored.keys() != {"recordings", *_NAMES}:
+        if not isinstance(stored, dict) or stored.keys() - {"narrow_hz"} != {"recordings", *_NAMES}:
             raise ValueError(f"the training range has not the parts recordings, {', '.join(_NAMES)}")
         n = stored["recordings"]
         if type(n) is not int or not FEWEST <= n <= 10**9:
@@ -76,19 +82,43 @@ class TrainingRange:
                 raise ValueError(f"the training range of {name} is no list of {len(_SHARES)} numbers")
             if not all(type(v) in (int, float) and lowest <= v <= _MOST[name] for v in values) or values != sorted(values):
                 raise ValueError(f"the training range of {name} holds what no recording has, or is not ascending")
-        return cls(n, *(tuple(map(float, stored[name])) for name in _NAMES))  # pyright: ignore[reportArgumentType]
+        narrow = None
+        if "narrow_hz" in stored:
+            value, (_, least, middle, *_) = stored["narrow_hz"], stored["bandwidth_hz"]
+            if type(value) not in (int, float) or not least <= value <= middle:
+                raise ValueError("the training range of narrow_hz is no number from the 2 % to the 50 % of bandwidth_hz")
+            narrow = float(value)
+        quantiles = (tuple(map(float, stored[name])) for name in _NAMES)
+        return cls(n, *quantiles, narrow_hz=narrow)  # pyright: ignore[reportArgumentType]
 
-    def reach_beyond(self, edge_hz: float, top_hz: float) -> bool:
-        """Tell whether sound with nothing above a frequency lacks something that the training's recordings had.
+    def noted_below_hz(self, top_hz: float) -> float:
+        """Return the bandwidth below which a recording has a note: fewer than a tenth of the training's are as narrow.
 
         Args:
-            edge_hz: Frequency of the edge.
             top_hz: Half the model's sample rate.
-
-        Returns:
-            True if it lacks something.
         """
-        return edge_hz < min(_FULL * top_hz, _SLACK_HZ * self.bandwidth_hz[1])
+        return min(_FULL * top_hz, _SLACK_HZ * (self.bandwidth_hz[1] if self.narrow_hz is None else self.narrow_hz))
+
+    def is_usual(self, edge_hz: float) -> bool:
+        """Tell whether most of the training's recordings, judged by their median, have nothing above a frequency either.
+
+        Args:
+            edge_hz: Half the sample rate of a recording.
+        """
+        return edge_hz >= _SLACK_HZ * self.bandwidth_hz[2]
+
+    def limits(self, top_hz: float) -> str:
+        """Say in one line from where on recordings have notes: a bandwidth, a level, a level over the floor.
+
+        Args:
+            top_hz: Half the model's sample rate.
+        """
+        low, high = self._bounds(self.level_db)
+        least, most = self._bounds(self.above_floor_db)
+        return (
+            f"a bandwidth below {self.noted_below_hz(top_hz):,.0f} Hz, a level outside {low:.0f} to {high:.0f} dB of full "
+            f"scale, or outside {max(0.0, least):.0f} to {most:.0f} dB over the recording's floor"
+        )
 
     def notes(self, found: Measures, top_hz: float) -> tuple[str, ...]:
         """Note what of a recording lies outside the range, in one short line each.
@@ -97,7 +127,7 @@ class TrainingRange:
             found: Of the recording.
             top_hz: Half the model's sample rate.
         """
-        edge = self._edge_note(found.bandwidth_hz) if self.reach_beyond(found.bandwidth_hz, top_hz) else ""
+        edge = self._edge_note(found.bandwidth_hz) if found.bandwidth_hz < self.noted_below_hz(top_hz) else ""
         notes = (edge, self._level_note(found.level_db), self._floor_note(found.above_floor_db))
         return tuple(note for note in notes if note)
 
@@ -140,6 +170,12 @@ def _quantiles(values: Sequence[float]) -> Quantiles:
     return one, two, three, four, five
 
 
+def _narrow(bandwidths_hz: Sequence[float]) -> float:
+    """Return the bandwidth up to which a tenth of the recordings, and `_LEAST` at least, are."""
+    enough = max(_LEAST, -(-len(bandwidths_hz) // _TENTH))
+    return round(sorted(bandwidths_hz)[enough - 1], 2)
+
+
 def sound_notes(
     usual: TrainingRange | None,
     found: Measures | None,
@@ -150,7 +186,8 @@ def sound_notes(
 ) -> tuple[str, ...]:
     """Return the notes of a recording, with those of its range.
 
-    What the header says of a low rate is said once: by the note of the rate, unless the training had no more.
+    What the header says of a low rate is said once: by the note of the rate, unless most of the training's recordings had
+    no more.
 
     Args:
         usual: Of the model; None leaves the notes as they are.
@@ -162,8 +199,8 @@ def sound_notes(
     """
     if usual is None:
         return tuple(notes)
-    lacks = usual.reach_beyond(source_hz / 2, model_hz / 2)
-    kept = [note for note in notes if lacks or note not in rate_notes]
-    if found is not None and lacks and rate_notes:
+    edge_hz, is_usual = source_hz / 2, usual.is_usual(source_hz / 2)
+    kept = [note for note in notes if not is_usual or note not in rate_notes]
+    if found is not None and rate_notes and edge_hz < usual.noted_below_hz(model_hz / 2):
         found = replace(found, bandwidth_hz=model_hz / 2)
     return (*kept, *(usual.notes(found, model_hz / 2) if found else ()))

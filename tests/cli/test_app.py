@@ -97,11 +97,19 @@ def test_info_json_has_the_documented_keys(model: Path, capfd: pytest.CaptureFix
         "device",
         "versions",
         "familiarity",
+        "training_range",
     }
     assert set(found) == wanted | {"members"}
     assert [member["name"] for member in found["members"]] == ["att-crnn-mel"]
     assert found["parameters"] == sum(p.numel() for p in only(load_model(model)).network.parameters())
     assert found["recipe"] == json.loads(json.dumps(TINY.to_dict()))
+    usual = load_model(model).usual
+    assert usual is not None
+    assert found["training_range"] == usual.to_stored()
+    assert set(found["training_range"]) == {"recordings", "bandwidth_hz", "level_db", "above_floor_db", "narrow_hz"}
+    assert run("info", model) == 0
+    (row,) = [row for row in capfd.readouterr().out.splitlines() if row.startswith("training_range")]
+    assert row.split(maxsplit=1)[1] == f"of 12 recordings; noted: {usual.limits(RATE / 2)}"
 
 
 FAMILIAR = ("unfamiliarity", "unfamiliarity_threshold", "unknown")

@@ -56,7 +56,7 @@ def test_a_recording_as_svg_says_what_every_axis_is(sound: Path, tmp_path: Path)
         "waveform", "log-mel image, as recorded", "log-mel image, background noise subtracted", "frequency, Hz", "seconds",
         "temporal attention, 1 is even", "(NOT frequency)", "recurrent feature", "this is attribution, not attention",
         "Drawn in detail: 3 of 5 segments, 0 s to 6 s", "posterior of each segment alone", "fused prediction over time",
-        "1 segment of digital silence (hatched) did not vote.",
+        "Hatched: digital silence, which did not vote.",
     ):  # fmt: skip
         assert phrase in words, phrase
     for value in view.fused[-1]:

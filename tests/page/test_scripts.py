@@ -33,6 +33,14 @@ USUAL = TrainingRange(
     20, (9000.0, 9500.0, 11025.0, 11025.0, 11025.0), (-30.0, -28.0, -25.0, -22.0, -20.0), (0.5, 1.0, 4.0, 9.0, 12.0)
 )
 
+RANGES = {
+    "none": None,
+    "of five quantiles": USUAL,
+    "narrow ones are rare": replace(USUAL, narrow_hz=11025.0),
+    "narrow ones are no rarity": replace(USUAL, bandwidth_hz=(3000.0, 3000.0, 11025.0, 11025.0, 11025.0), narrow_hz=3900.0),
+    "narrow ones are usual": replace(USUAL, bandwidth_hz=(3000.0, 3000.0, 4000.0, 11025.0, 11025.0), narrow_hz=3000.0),
+}
+
 
 def facts(model: Model, **values: Any) -> dict[str, Any]:
     """Of a model, as `facts.js` has them."""
@@ -76,7 +84,7 @@ SOUNDS: dict[str, tuple[np.ndarray, int]] = {
 }
 
 
-@pytest.mark.parametrize("usual", [None, USUAL])
+@pytest.mark.parametrize("usual", RANGES.values(), ids=RANGES.keys())
 def test_notes_and_refusals_are_those_of_the_package(usual: TrainingRange | None, tmp_path: Path) -> None:
     model = replace(blank_bundle(), usual=usual)
     given = [

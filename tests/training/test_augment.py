@@ -113,6 +113,29 @@ def test_a_codec_takes_weak_high_bands_only():
     assert loudness[lost].mean() < loudness[~lost].mean() - 10
 
 
+def test_a_codec_thins_each_channel_by_its_own_power_relative_to_the_first() -> None:
+    """What is the same in both channels is lost in both; of a weaker second channel more is lost, of a louder one less."""
+    one = images(200) + 25  # so that nothing reaches the floor
+    one[:, 1] = one[:, 0]
+    lost = {}
+    for shift_db in (-20.0, 0.0, 20.0, 200.0):
+        shifted = one.clone()
+        shifted[:, 1] += shift_db * DB
+        change = (varied(shifted, codec=0.999) - shifted) / DB
+        first, second = change.unbind(1)
+        assert (change <= 1e-4).all()
+        taken = (first < -1) & (second < -1)
+        torch.testing.assert_close(first[taken], second[taken], rtol=0, atol=1e-4)  # as many decibels
+        lost[shift_db] = first < -1, second < -1
+    for first, _ in lost.values():
+        assert torch.equal(first, lost[0.0][0])
+    seconds = {shift_db: second for shift_db, (_, second) in lost.items()}
+    assert torch.equal(seconds[0.0], lost[0.0][0])
+    assert (seconds[20.0] <= seconds[0.0]).all()
+    assert (seconds[0.0] <= seconds[-20.0]).all()
+    assert 0 == seconds[200.0].sum() < seconds[20.0].sum() < seconds[0.0].sum() < seconds[-20.0].sum()
+
+
 def test_background_raises_the_weak_parts_and_less_so_after_noise_subtraction():
     one = images(400)
     raised = (varied(one, background=0.999) - one) / DB
@@ -128,6 +151,27 @@ def test_clipping_limits_the_loudest_frames_and_spares_the_others():
     changed = ((varied(one, clipping=0.999) - one).abs() > 1e-6).flatten(1, 2).any(1)
     assert changed[:, 10:20].float().mean() > 0.8
     assert changed[:, :10].float().mean() < 0.1
+
+
+def test_clipping_lowers_the_loudest_frame_by_half_of_what_is_over_and_adds_distortion():
+    one = images(500) + 25
+    one[:, :, :, 10] += 40 * DB  # one frame is over the threshold, and no other
+    change = (varied(one, clipping=0.999) - one) / DB
+    chosen = change.flatten(1).any(1)
+    one, change = one[chosen], change[chosen]
+    assert len(one) > 490
+    assert change[:, :, :, :10].abs().max() < 1e-3
+    assert change[:, :, :, 11:].abs().max() < 1e-3
+    power = one[:, 0, :, 10]
+    row = torch.arange(len(one))[:, None]
+    loudest, weakest = (change[row, :, places, 10] for places in (power.topk(1).indices, (-power).topk(5).indices))
+    assert -7.5 <= loudest.min() < -7
+    assert -1.6 < loudest[:, :, 0].max() < -0.9
+    assert (weakest > 0).float().mean() > 0.9, "distortion fills the weak bands"
+    energy = (one + change * DB)[:, 0, :, 10].logsumexp(1) / DB - power.logsumexp(1) / DB
+    # 1.5 to 7.5 dB less, and distortion of a tenth of the power at most
+    assert -7.5 <= energy.min() < -6.5
+    assert -1.5 < energy.max() <= 10 * math.log10(10**-0.15 + 10**-1) + 1e-3
 
 
 def test_mixed_statistics_lie_between_those_of_the_batch_and_keep_the_pattern():

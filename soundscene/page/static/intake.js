@@ -151,16 +151,16 @@ export class Intake {
   }
 }
 
-/** Notes with those of what lies outside the training's range; a low rate is said once. */
+/** Notes with those of what lies outside the training's range; a low rate is said once. As sound_notes in signal/ranges.py. */
 function withRange({ usual, sampleRate }, found, notes, rateNotes, sourceHz) {
   if (!usual) return notes;
   const top = sampleRate / 2;
-  const beyond = (edgeHz) => edgeHz < Math.min(FULL * top, SLACK_HZ * usual.bandwidth_hz[1]);
-  const lacks = beyond(sourceHz / 2);
-  const kept = notes.filter((note) => lacks || !rateNotes.includes(note));
+  const notedBelowHz = Math.min(FULL * top, SLACK_HZ * (usual.narrow_hz ?? usual.bandwidth_hz[1]));
+  const isUsual = sourceHz / 2 >= SLACK_HZ * usual.bandwidth_hz[2];
+  const kept = notes.filter((note) => !isUsual || !rateNotes.includes(note));
   if (!found) return kept;
-  const bandwidthHz = lacks && rateNotes.length ? top : found.bandwidthHz;
-  if (beyond(bandwidthHz)) {
+  const bandwidthHz = rateNotes.length && sourceHz / 2 < notedBelowHz ? top : found.bandwidthHz;
+  if (bandwidthHz < notedBelowHz) {
     const edge = (bandwidthHz / 1000).toFixed(1);
     kept.push(`nothing above ${edge} kHz, where the training's recordings have sound: a codec, or a lower rate before? the prediction may be worse`);
   }
