@@ -319,9 +319,24 @@ def check_variant(spec: SystemSpec, recipe: Recipe) -> None:
     Raises:
         RecipeError: It is one, or a setting is unknown or out of range.
     """
-    base = next((one for one in SYSTEMS if one.name == spec.name.partition("+")[0]), spec)
+    base = spec_of(spec.name) if any(one.name == spec.name.partition("+")[0] for one in SYSTEMS) else spec
     given = spec.settings[len(base.settings) :]
     check_effect(spec.name, configured(spec, recipe)[0], configured(base, recipe)[0], given)
+
+
+def spec_of(name: str) -> SystemSpec:
+    """Return the system of the catalogue that a name is of, or the name of a variant.
+
+    >>> spec_of("hog-spd+blocks=spd").title
+    'HOG + SPD'
+
+    Args:
+        name: In files.
+
+    Raises:
+        RecipeError: It is of none.
+    """
+    return _named(name.partition("+")[0])
 
 
 def _variant(name: str, word: str = "") -> SystemSpec:

@@ -94,6 +94,18 @@ def test_ablations_are_of_what_a_system_has() -> None:
             specs(["hog"], name)
 
 
+def test_the_reference_has_every_name_with_its_own_settings() -> None:
+    text = (Path(__file__).parents[2] / "docs/reference/README.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| `")]
+    written = {name.strip("` "): own for names, _, own in rows for name in names.split(",")}
+    assert {*written} == {spec.name for spec in SYSTEMS}
+    for spec in SYSTEMS:
+        fixed = {setting.partition("=")[0] for setting in spec.settings}
+        read = reads(spec.module, spec.settings)
+        own = [(k, v) for k, v in options_of(spec.module).items() if k in read and k not in fixed]
+        assert written[spec.name].strip() == "; ".join(f"`{k}`: {', '.join(f'`{x}`' for x in v)}" for k, v in own)
+
+
 # --- what is said to be read is what changes a system ----------------------------------------------------------------------
 
 OTHER = {
