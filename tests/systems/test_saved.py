@@ -168,7 +168,7 @@ def test_features_or_choices_that_changed_since_are_refused(
     with monkeypatch.context() as patch:
         patch.setattr(hog, "HogSettings", lambda: replace(_PLAIN_HOG, orientations=9))
         with pytest.raises(
-            BundleError, match=r"choices of hog were others: features\.choices\.orientations 8 there, 9 here;.*"
+            BundleError, match=r"choices of hog were others: choices\.orientations 8 there, 9 here; .*; train"
         ):
             load_system(model)
     with monkeypatch.context() as patch:
