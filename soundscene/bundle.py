@@ -249,8 +249,9 @@ def read_file(path: Path, system: bool = False) -> tuple[dict[str, Any], dict[st
         raise BundleError(f"{path}: its header is damaged; copy the file again") from None
     if version == SYSTEM_VERSION and "system" in header and not system:
         raise BundleError(
-            f"{path}: a model of the system {short(str(header.get('system')))}, which predict, evaluate and info can use "
-            "and nothing else: it has no segments of networks (in Python: soundscene.predict and soundscene.evaluate)"
+            f"{path}: a model of the system {short(str(header.get('system')))}, which predict, evaluate, info and push can "
+            "use and nothing else: timelines, pictures, embeddings, services and exports of saved systems are not built (in "
+            "Python: soundscene.predict and soundscene.evaluate)"
         )
     if version > (SYSTEM_VERSION if system else VERSION):
         raise BundleError(

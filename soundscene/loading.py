@@ -16,7 +16,7 @@ PathLike = str | Path
 
 @runtime_checkable
 class AnyPredictor(Protocol):
-    """What predicts: a `Predictor`, or a `SavedSystem`, which is a whole recording's and has no segments of networks."""
+    """What predicts: a `Predictor`, or a `SavedSystem`, which has no members."""
 
     @property
     def scenes(self) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ def load_predictor(model: ModelLike) -> Predictor:
         model: File or predictor.
 
     Raises:
-        BundleError: The file cannot be loaded, or is of a system without segments of networks.
+        BundleError: The file cannot be loaded, or is a saved system.
     """
     if isinstance(model, Predictor):
         return model

@@ -159,7 +159,8 @@ def _model(card: CardFacts) -> str:
         rows += [("parameters", _count(facts.get("parameters")))]
         rows += [("members", ", ".join(f"{markdown(m['name'])} ({_count(m.get('parameters'))})" for m in members))]
     audio = facts["recipe"]["audio"]
-    rows += [("sample rate", f"{audio['sample_rate']:,} Hz"), ("segments", f"{audio['segment_s']:g} s")]
+    rows += [("sample rate", f"{audio['sample_rate']:,} Hz")]
+    rows += [("segments", f"{audio['segment_s']:g} s")] if "segment_s" in audio else []
     rows += [("versions", _pairs(facts.get("versions"))), ("trained on device", _text(facts.get("device")))]
     return "## Model\n\n" + _table(("", ""), rows)
 

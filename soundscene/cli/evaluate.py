@@ -213,7 +213,8 @@ def info(model: AnyModelArgument, as_json: JsonOption = False) -> None:
     if facts.get("training_range"):
         facts["training_range"] = _limits(facts)
     members = {f"member {member.pop('name')}": member for member in facts.pop("members", [])}
-    sections = members | {f"recipe.{name}": values for name, values in facts.pop("recipe").items()}
+    sections = members | {f"choices.{name}": value for name, value in facts.pop("choices", {}).items()}
+    sections |= {f"recipe.{name}": values for name, values in facts.pop("recipe").items()}
     for key, value in (facts | sections).items():
         shown = _rounded(value) if out.is_terminal else value  # programs get all digits
         text = f"{key:<26}{value if isinstance(value, str) else json.dumps(shown, ensure_ascii=False)}"

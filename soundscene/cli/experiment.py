@@ -54,7 +54,13 @@ def experiment(
         ),
     ] = None,
     systems: Annotated[
-        str, typer.Option(metavar="NAMES", help="Comma-separated; NAME:key=value makes a variant.", show_default="all six")
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Comma-separated. table3: all of the paper's Table 3; NAME:key=value: a variant. An unknown name lists "
+            "all, as docs/reference does.",
+            show_default="both Att-CRNNs, both CNNs, hog, mfcc-dnn",
+        ),
     ] = ALL,
     ablate: Annotated[str | None, typer.Option(metavar="NAME", help="Add the paper's ablations of this system.")] = None,
     seeds: Annotated[

@@ -18,7 +18,7 @@ import msgspec
 from soundscene.errors import RecipeError, SceneError, TrainingError
 from soundscene.files import write_atomic
 from soundscene.recipe import FRONT_END, Recipe
-from soundscene.systems.catalogue import SystemSpec, build, configured
+from soundscene.systems.catalogue import SystemSpec, build, check_variant, configured
 from soundscene.texts import fold_name, short
 from soundscene.types import Recording, Split
 
@@ -258,6 +258,7 @@ def make_plan(
             configured(spec, recipe)
         except SceneError as error:
             raise RecipeError(f"system {short(spec.name)}: {error}") from None
+        check_variant(spec, recipe)
     names = [_safe(spec.name) for spec in systems]
     if len(set(names)) < len(names):
         raise RecipeError(f"two systems would have files of one name: {', '.join(sorted(names))}")

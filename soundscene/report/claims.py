@@ -11,6 +11,7 @@ from soundscene.experiment.results import SplitResult
 from soundscene.report import published
 from soundscene.report.entries import Entry, EntryPart, find
 from soundscene.scoring.comparisons import Comparison, corrected, evidence_once, evidence_repeated
+from soundscene.scoring.intervals import Interval
 
 Measure = Literal["recording accuracy", "segment accuracy"]
 MEASURES: tuple[Measure, ...] = ("recording accuracy", "segment accuracy")
@@ -21,6 +22,7 @@ SYSTEMS = "All networks together beat the Att-CRNNs together"
 HEADS = "The SVM beats the softmax layer"
 VARIANTS = "The system beats its variant"
 EARLIER = "Att-CRNN beats the earlier systems"
+BEYOND = "It is above the nearest mean"
 BY_CNN = "The CNN baseline beats the earlier systems"
 
 
@@ -77,6 +79,30 @@ def claims(entries: Sequence[Entry]) -> list[Claim]:
         if earlier.name in published.EARLIER:
             ask(BY_CNN, ("cnn-mel", "svm"), (earlier.name, earlier.head))
     return possible
+
+
+def beyond_baseline(
+    entries: Sequence[Entry],
+    design: Literal["once", "repeated"],
+    test_per_train: float,
+    n: int = 10_000,
+) -> dict[tuple[str, str], Interval]:
+    """Return how much each entry is above the nearest mean in recording accuracy, by name and head; {} without that system.
+
+    These are intervals and no tests: they join no family, so that the p-values of `compare` do not depend on them.
+
+    Args:
+        entries: Of a run.
+        design: As in `compare`.
+        test_per_train: As in `compare`.
+        n: As in `compare`.
+    """
+    baseline = find(entries, published.BASELINES[0], "softmax")
+    if baseline is None:
+        return {}
+    others = [c for c in entries if c is not baseline and {*c.splits} & {*baseline.splits}]
+    decided = decide([Claim(BEYOND, c, baseline, "recording accuracy") for c in others], design, test_per_train, n)
+    return {(c.name, c.head): one.difference for c, one in zip(others, decided, strict=True)}
 
 
 def compare(

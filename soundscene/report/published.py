@@ -34,15 +34,16 @@ class Published:
     head: str = "svm"
 
 
-ATTENTION, CNN, NETWORK, IMAGE, FACTOR, TREE = (
+ATTENTION, CNN, NETWORK, IMAGE, FACTOR, TREE, BASELINE = (
     "attention networks",
     "CNN baseline",
     "other networks",
     "images of a recording",
     "matrix factorisations",
     "label trees",
+    "baselines",
 )
-KINDS = (ATTENTION, CNN, NETWORK, TREE, IMAGE, FACTOR)
+KINDS = (ATTENTION, CNN, NETWORK, TREE, IMAGE, FACTOR, BASELINE)
 """Kinds of system, in the order of Table 3 of a report."""
 
 PUBLISHED = (
@@ -72,6 +73,22 @@ PUBLISHED = (
     Published("HOG", "hog", precision="91.7", kind=IMAGE, page="0054"),
 )
 
+BASELINES = ("nearest-mean", "band-statistics")
+"""Our own plain systems that measure how hard a corpus is, which have no published row."""
+
+PAGES = {
+    "0054": "docs/decisions/0054-hog-and-mfcc-dnn.md",
+    "0110": "docs/decisions/0110-images-of-a-recording.md",
+    "0111": "docs/decisions/0111-factorisations.md",
+    "0112": "docs/decisions/0112-fisher-hog.md",
+    "0115": "docs/decisions/0115-temporal-transformer-and-lstm-sa.md",
+    "0116": "docs/decisions/0116-label-trees.md",
+    "0117": "docs/decisions/0117-scene-and-speech-trees.md",
+    "0118": "docs/decisions/0118-three-cnns.md",
+    "0119": "docs/decisions/0119-baselines.md",
+}
+"""Path of each page in the source of soundscene, which has no public address."""
+
 EARLIER = tuple(row.name for row in PUBLISHED if row.page)
 """Systems of other authors, which our Att-CRNN and CNN are compared with."""
 
@@ -79,11 +96,25 @@ EARLIER = tuple(row.name for row in PUBLISHED if row.page)
 def kind_of(system: str) -> str:
     """Return the kind of a system, of the system that it is a variant of, or of a fusion; "" for others.
 
-    >>> kind_of("kernel-pca+kernel=linear"), kind_of("yamnet")
-    ('matrix factorisations', '')
+    >>> kind_of("kernel-pca+kernel=linear"), kind_of("nearest-mean"), kind_of("yamnet")
+    ('matrix factorisations', 'baselines', '')
     """
+    if system.partition("+")[0] in BASELINES:
+        return BASELINE
     row = row_of(system)
     return row.kind if row else ""
+
+
+def page_of(system: str) -> str:
+    """Return the number of the page on what is known and what was chosen of a system or its variant, "" for none.
+
+    >>> page_of("tt-cnn+reduction=mean"), PAGES[page_of("nearest-mean")]
+    ('0115', 'docs/decisions/0119-baselines.md')
+    """
+    if system.partition("+")[0] in BASELINES:
+        return "0119"
+    row = row_of(system)
+    return row.page if row else ""
 
 
 def row_of(system: str) -> Published | None:

@@ -147,11 +147,11 @@ def _machine(result: SplitResult) -> str:
 def _reimplemented(results: Sequence[SplitResult]) -> tuple[str, ...]:
     """Return a note on the systems named after papers whose full text was not available."""
     named = {r.title: row_of(r.system) for r in results}
-    titles = [title for title, row in named.items() if row is not None and row.page]
+    titles = [f"{title} ({row.page})" for title, row in named.items() if row is not None and row.page]
     if not titles:
         return ()
     kind = "systems of that kind with our choices, not reproductions of the papers they are named after"
-    return (f"{', '.join(titles)}: {kind} (see {METHODS}).",)
+    return (f"{', '.join(titles)}: {kind}; the numbers are those of pages (see {METHODS}).",)
 
 
 def _model_bytes(folder: RunFolder, plan: Plan) -> dict[str, float]:

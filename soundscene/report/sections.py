@@ -22,7 +22,7 @@ from soundscene.report.figures import (
     split_figure,
     training_figure,
 )
-from soundscene.report.published import kind_of, row_of
+from soundscene.report.published import PAGES, kind_of, row_of
 from soundscene.report.summary import RunFacts
 from soundscene.report.tables import METHODS, principal
 from soundscene.scoring.comparisons import Comparison
@@ -312,12 +312,15 @@ def _methods(findings: Findings) -> Section:
             "pairs of systems, because the leader was picked by the same recordings.",
         ),
     ]
-    if any((row := row_of(r.system)) is not None and row.page for r in findings.results):
+    named = {r.title: row.page for r in findings.results if (row := row_of(r.system)) is not None and row.page}
+    if named:
+        pages = {page: [title for title, of in named.items() if of == page] for page in sorted({*named.values()})}
+        listed = "; ".join(f"{', '.join(titles)}: {PAGES[page]}" for page, titles in pages.items())
         terms.append(
             (
                 "Systems named after papers",
-                "They are systems of that kind. The full text of the papers was not available, so they reproduce nothing; "
-                "soundscene's decision pages say what was chosen.",
+                "They are systems of that kind. The full text of the papers was not available, so they reproduce nothing. "
+                f"What is known of each and what was chosen, in the source of soundscene: {listed}.",
             )
         )
     return Section(METHODS, terms=tuple(terms))

@@ -16,7 +16,7 @@ from soundscene.experiment.results import SplitResult
 from soundscene.plotting.page import Table
 from soundscene.report.costs import costs
 from soundscene.report.entries import Entry, EntryPart, find
-from soundscene.report.published import KINDS, PUBLISHED, Published, kind_of
+from soundscene.report.published import KINDS, PAGES, PUBLISHED, Published, kind_of, page_of
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.intervals import Interval, mean_interval
 from soundscene.scoring.metrics import (
@@ -32,6 +32,7 @@ from soundscene.scoring.separation import fisher_criterion
 N_PAIRS = 5
 N_WRONG = 10
 NONE = "–"
+BEYOND = "minus nearest mean (95 %)"
 METHODS = "How it was tested"  # title of the section that says it
 ASSUMED = (
     "Published: LITIS Rouen, Phan et al. 2019, on the split files of the data set. The paper does not say which head its "
@@ -84,7 +85,12 @@ def accuracy_table(entries: Sequence[Entry], setting: Setting, litis: bool = Fal
     return Table(f"{title} (Table 2)" if litis else title, columns, tuple(rows), (*notes, *_ends(setting, litis)))
 
 
-def comparison_table(entries: Sequence[Entry], setting: Setting, litis: bool = False) -> Table:
+def comparison_table(
+    entries: Sequence[Entry],
+    setting: Setting,
+    litis: bool = False,
+    beyond: Mapping[tuple[str, str], Interval] | None = None,
+) -> Table:
     """Return Table 3: recording accuracy, macro F1 and macro precision (means over splits), and error reductions.
 
     Error reduction is (e - e') / e with mean errors over the splits that both have, against the CNN of the same feature and
@@ -94,9 +100,12 @@ def comparison_table(entries: Sequence[Entry], setting: Setting, litis: bool = F
         entries: A row each.
         setting: For the last note.
         litis: Put the published numbers beside the SVM, and add rows of the earlier systems.
+        beyond: Recording accuracy minus that of the nearest mean, by name and head, where the run has it.
     """
     columns = ("system", "head", "acc. %", "macro F1 %", "macro prec. %", "error less than CNN %", "error less than HOG %")
-    columns = (*columns, "kind")
+    numbers = [page_of(c.base or c.name) for c in entries] + ([p.page for p in PUBLISHED] if litis else [])
+    pages = sorted({number for number in numbers if number})
+    columns = (*columns, *((BEYOND,) if beyond else ()), "kind", *(("page",) if pages else ()))
     columns = (*columns, *(("published acc.", "published F1", "published prec.") if litis else ()))
     hog = find(entries, "hog", "svm")
     rows = []
@@ -107,16 +116,32 @@ def comparison_table(entries: Sequence[Entry], setting: Setting, litis: bool = F
             mean_over_splits(c, lambda p: macro_precision(p.recording, p.truth)),
         )
         less = (error_reduction(c, _cnn_of(c, entries)), error_reduction(c, hog))
-        kind = kind_of(c.base or c.name) or NONE
-        cells = (c.title, c.head, *(f"{100 * x:.2f}" for x in measured), *map(_share, less), kind)
-        rows.append((*cells, *(_printed(*_triple(beside(c))) if litis else ())))
+        kind, page = kind_of(c.base or c.name) or NONE, page_of(c.base or c.name) or NONE
+        more = _beyond(beyond.get((c.name, c.head))) if beyond else ()
+        cells = (c.title, c.head, *(f"{100 * x:.2f}" for x in measured), *map(_share, less), *more, kind)
+        rows.append((*cells, *((page,) if pages else ()), *(_printed(*_triple(beside(c))) if litis else ())))
     if litis:
         ours = {c.name for c in entries}
-        rows += [(p.title, *[NONE] * 6, p.kind, *_printed(*_triple(p))) for p in PUBLISHED if p.name not in ours]
+        empty = [NONE] * (7 if beyond else 6)
+        others = [p for p in PUBLISHED if p.name not in ours]
+        rows += [(p.title, *empty, p.kind, *_printed(p.page), *_printed(*_triple(p))) for p in others]
         rows.sort(key=lambda row: _place(row[columns.index("kind")]))
     notes = ["Means over splits, by recording; macro: over scenes, one that is neither true nor predicted counts 0."]
+    if beyond:
+        notes.append(
+            f"{BEYOND}: difference of recording accuracy in points, on the same recordings, and its 95 % interval alone. It "
+            f"is no test, and belongs to no family of Holm's correction: an interval above zero is a hint. See {METHODS}."
+        )
+    if pages:
+        notes.append(f"Page, on what is known and what we chose: {', '.join(PAGES[number] for number in pages)}.")
     title = "Accuracy, F1 and precision"
     return Table(f"{title} (Table 3)" if litis else title, columns, tuple(rows), (*notes, *_ends(setting, litis)))
+
+
+def _beyond(difference: Interval | None) -> tuple[str]:
+    if difference is None:
+        return (NONE,)
+    return (f"{_signed(100 * difference.estimate, 2)} ({_interval(difference, signed=True)})",)
 
 
 def _place(kind: str) -> int:
@@ -156,6 +181,7 @@ def all_tables(
     litis: bool = False,
     n: int = 10_000,
     head: str = "svm",
+    beyond: Mapping[tuple[str, str], Interval] | None = None,
 ) -> dict[str, Table]:
     """Return every table that is the same whenever the results are the same, by a name for its file; not the cost.
 
@@ -167,11 +193,12 @@ def all_tables(
         litis: Put the published numbers beside the SVM.
         n: Bootstrap draws.
         head: The recipe's.
+        beyond: As in `comparison_table`.
     """
     chief = principal(entries, head)
     return {
         "table2": accuracy_table(entries, setting, litis, n),
-        "table3": comparison_table(entries, setting, litis),
+        "table3": comparison_table(entries, setting, litis, beyond),
         "comparisons": claims_table(comparisons, setting),
         "scenes": scene_table(chief, setting),
         "confusions": confused_table(chief, setting),

@@ -11,7 +11,7 @@ from soundscene.experiment.results import SplitResult
 from soundscene.files import write_atomic
 from soundscene.plotting.page import Table, page
 from soundscene.report.advice import Advice, advise
-from soundscene.report.claims import claims, compare, share_tested
+from soundscene.report.claims import beyond_baseline, claims, compare, share_tested
 from soundscene.report.entries import Entry, find, make_entries
 from soundscene.report.sections import Findings, duration_curves, duration_table, sections
 from soundscene.report.summary import RunFacts, lead, setting, warnings
@@ -61,7 +61,8 @@ def write_report(
     chosen = (results, facts.design, share, facts.recipe, facts.manifest, n)
     advice = None if facts.heading else advise(candidates, of_candidates, *chosen)
     stated = setting(facts, results)
-    tables = all_tables(results, entries, comparisons, stated, facts.litis, n, facts.head)
+    beyond = {} if untested else beyond_baseline(entries, facts.design, share, n)
+    tables = all_tables(results, entries, comparisons, stated, facts.litis, n, facts.head, beyond)
     tables |= {"seconds": duration_table(curves), "cost": cost_table(results, stated, facts.model_bytes)}
     tables = {name: replace(table, title=_headed(facts, table.title)) for name, table in tables.items()}
     shown = {name: replace(table, columns=tuple(_SHOWN.get(c, c) for c in table.columns)) for name, table in tables.items()}

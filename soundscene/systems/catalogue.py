@@ -10,6 +10,7 @@ import msgspec
 from soundscene.errors import RecipeError
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.settings import adapted
+from soundscene.systems.variants import check_effect, check_free, check_settings, options_of, split_settings
 from soundscene.texts import short
 
 if TYPE_CHECKING:
@@ -97,15 +98,14 @@ def specs(names: Sequence[str], ablate: str | None = None) -> tuple[SystemSpec, 
         ablate: Name of the system whose ablations to add.
 
     Raises:
-        RecipeError: If a name is unknown.
+        RecipeError: If a name is unknown, a setting is none that the system reads or leaves it as it is, or the system has
+            nothing of what the ablations take away.
     """
-    chosen = [_named(name) for word in names for name in (TABLE3 if word == TABLE3_WORD else (word,))]
+    chosen: list[SystemSpec] = []
+    for word in names:
+        chosen += map(_named, TABLE3) if word == TABLE3_WORD else [_variant(word, TABLE3_WORD)]
     if ablate is not None:
-        base = _named(ablate)
-        chosen += [
-            SystemSpec(f"{base.name}+{name}", f"{base.title}, {title}", base.module, (*base.settings, setting), base.name)
-            for name, (title, setting) in ABLATIONS.items()
-        ]
+        chosen += _ablations(ablate)
     return tuple(dict.fromkeys(chosen))
 
 
@@ -277,11 +277,11 @@ def build(spec: SystemSpec, recipe: Recipe, front_end: int = FRONT_END) -> "Syst
     module = import_module(f"soundscene.systems.{spec.module}")
     try:
         changed, own = configured(spec, recipe)
+        if hasattr(module, "OPTIONS"):
+            return module.system(changed, spec.name, spec.title, front_end, own)
+        return module.system(changed, spec.name, spec.title, front_end)
     except RecipeError as error:
         raise RecipeError(f"system {short(spec.name)!r}: {error}") from None
-    if hasattr(module, "OPTIONS"):
-        return module.system(changed, spec.name, spec.title, front_end, own)
-    return module.system(changed, spec.name, spec.title, front_end)
 
 
 def configured(spec: SystemSpec, recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
@@ -296,8 +296,9 @@ def configured(spec: SystemSpec, recipe: Recipe) -> tuple[Recipe, dict[str, str]
     """
     pairs = {setting: setting.partition("=") for setting in spec.settings}
     own = {key.strip(): value.strip() for key, equals, value in pairs.values() if equals and "." not in key}
+    own.pop("augmentation", None)  # "augmentation=off" is the recipe's
     if own:
-        allowed: Mapping[str, Sequence[str]] = getattr(import_module(f"soundscene.systems.{spec.module}"), "OPTIONS", {})
+        allowed = options_of(spec.module)
         for key, value in own.items():
             if key not in allowed:
                 known = f"; its own are {', '.join(allowed)}" if allowed else ""
@@ -308,14 +309,74 @@ def configured(spec: SystemSpec, recipe: Recipe) -> tuple[Recipe, dict[str, str]
     return recipe.with_settings([setting for setting, (key, _, _) in pairs.items() if key.strip() not in own]), own
 
 
-def _named(name: str) -> SystemSpec:
-    plain, _, settings = name.partition(":")
+def check_variant(spec: SystemSpec, recipe: Recipe) -> None:
+    """Refuse a variant whose settings leave the recipe as it is, so that it would be its base under another name.
+
+    Args:
+        spec: The system.
+        recipe: The experiment's recipe.
+
+    Raises:
+        RecipeError: It is one, or a setting is unknown or out of range.
+    """
+    base = spec_of(spec.name) if any(one.name == spec.name.partition("+")[0] for one in SYSTEMS) else spec
+    given = spec.settings[len(base.settings) :]
+    check_effect(spec.name, configured(spec, recipe)[0], configured(base, recipe)[0], given)
+
+
+def spec_of(name: str) -> SystemSpec:
+    """Return the system of the catalogue that a name is of, or the name of a variant.
+
+    >>> spec_of("hog-spd+blocks=spd").title
+    'HOG + SPD'
+
+    Args:
+        name: In files.
+
+    Raises:
+        RecipeError: It is of none.
+    """
+    return _named(name.partition("+")[0])
+
+
+def _variant(name: str, word: str = "") -> SystemSpec:
+    """Look up a system of an experiment, and refuse settings that it does not read."""
+    spec = _named(name, word)
+    if given := split_settings(name):
+        base = _named(spec.base)
+        check_settings(name, base.name, spec.module, base.settings, given)
+    return spec
+
+
+def _named(name: str, word: str = "") -> SystemSpec:
+    """Look up a system, or a variant of one; `word` is what stands for several and is allowed in a name's place."""
+    plain, colon, _ = name.partition(":")
     spec = {spec.name: spec for spec in SYSTEMS}.get(plain)
+    if spec is None and word and plain == word:
+        raise RecipeError(f"system {short(name)!r}: {word} takes no settings; name one system, as in hog-spd:blocks=spd")
     if spec is None:
-        raise RecipeError(f"system {short(plain)!r}: allowed are {', '.join(spec.name for spec in SYSTEMS)}")
-    if not settings:
+        allowed = [*(spec.name for spec in SYSTEMS), *([word] if word else [])]
+        raise RecipeError(f"system {short(plain)!r}: allowed are {', '.join(allowed)}")
+    if not colon:
         return spec
-    extra = tuple(settings.split(":"))
-    return SystemSpec(
-        f"{plain}+{'+'.join(extra)}", f"{spec.title}, {', '.join(extra)}", spec.module, (*spec.settings, *extra), plain
-    )
+    given = split_settings(name)
+    if spec.module != "transfer":  # the settings of frozen backbones are a start, and may be others
+        check_free(name, plain, given, {one.name: one.settings for one in SYSTEMS if one.module == spec.module})
+    title = f"{spec.title}, {', '.join(given)}"
+    return SystemSpec(f"{plain}+{'+'.join(given)}", title, spec.module, (*spec.settings, *given), plain)
+
+
+def _ablations(name: str) -> list[SystemSpec]:
+    """Return the ablations of a system: those that take away what it has."""
+    base = _variant(name)
+    if base.module != "neural":
+        allowed = ", ".join(spec.name for spec in SYSTEMS if spec.module == "neural")
+        raise RecipeError(
+            f"--ablate {short(name)}: {base.name} has nothing of what the ablations take away; allowed are {allowed}"
+        )
+    has_attention = "network.kind=att-crnn" in base.settings
+    return [
+        SystemSpec(f"{base.name}+{short_name}", f"{base.title}, {title}", base.module, (*base.settings, setting), base.name)
+        for short_name, (title, setting) in ABLATIONS.items()
+        if has_attention or not setting.startswith("network.pooling=")
+    ]

@@ -1,8 +1,8 @@
 """Model files of systems that are no model of members: those of Table 3, such as HOG, on a recording as a whole.
 
-It is the file of `bundle.py` in format 3: a header of JSON (name, options, recipe, scenes, temperatures) and tensors, with a
-checksum, and without pickle. Loading builds the system of that name anew, so the file names no code. soundscene 0.1 and
-all that reads members only (timeline, listen, explain, export) refuse it in one line.
+It is the file of `bundle.py` in format 3: a header of JSON (name, options, recipe, scenes, temperatures, and a record of its
+features and choices) and tensors, with a checksum, and without pickle. Loading builds the system of that name anew, so the
+file names no code. soundscene 0.1 and all that reads members only (timeline, listen, explain, export) refuse it in one line.
 """
 
 import json
@@ -26,8 +26,10 @@ from soundscene.errors import AudioError, AudioWarning, BundleError, RecipeError
 from soundscene.files import write_atomic
 from soundscene.prediction import ScenePrediction, SegmentPrediction
 from soundscene.recipe import FRONT_END, Recipe
-from soundscene.systems.catalogue import SYSTEMS, SystemSpec, build
+from soundscene.systems.catalogue import SYSTEMS, SystemSpec, build, spec_of
+from soundscene.systems.record import note_on, own_choices, record_of
 from soundscene.systems.system import SavedState, System, SystemPredictions
+from soundscene.systems.variants import reads, recipe_read
 from soundscene.tensors import digest
 from soundscene.texts import check_scenes, short
 from soundscene.threads import in_order, one_blas_thread
@@ -64,11 +66,13 @@ class SavedSystem:
         identity: What it is.
         state: What it has learnt.
         system: Built anew.
+        notes: What every prediction of it must be read with.
     """
 
     identity: Identity
     state: SavedState
     system: System
+    notes: tuple[str, ...] = ()
 
     @property
     def scenes(self) -> tuple[str, ...]:
@@ -109,7 +113,10 @@ class SavedSystem:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Everything about it as plain values, for `soundscene info`."""
+        """Everything about it as plain values, for `soundscene info`: of the recipe, what the system reads."""
+        spec, options = spec_of(self.identity.name), self.identity.options.items()
+        read = reads(spec.module, (*spec.settings, *(f"{key}={value}" for key, value in options)))
+        learnt = {key: value for key, value in self.state.facts.items() if key != "trained_on"}
         return {
             "system": self.identity.name,
             "title": self.identity.title,
@@ -120,8 +127,10 @@ class SavedSystem:
             "temperature": self.state.temperature,
             "options": dict(self.identity.options),
             "reads": self.system.representation.name,
-            **{key: value for key, value in self.state.facts.items() if key != "trained_on"},
-            "recipe": self.identity.recipe.to_dict(),
+            **learnt,
+            **({"notes_on_features": list(self.notes)} if self.notes else {}),
+            "choices": own_choices(self.system),
+            "recipe": recipe_read(self.identity.recipe, read),
         }
 
     def read(self, recording: Recording) -> Corpus:
@@ -234,7 +243,7 @@ class SavedSystem:
         )
         posterior: Float64[np.ndarray, " scene"] = np.exp(found.calibrated[0])
         return ScenePrediction(
-            str(path), corpus.duration_s[0], self.scenes, posterior, segments, corpus.notes[0], None, None
+            str(path), corpus.duration_s[0], self.scenes, posterior, segments, (*corpus.notes[0], *self.notes), None, None
         )
 
     def predict_each(
@@ -279,6 +288,7 @@ def save_system(identity: Identity, state: SavedState, path: Path) -> None:
         "temperature": state.temperature,
         "head": next(iter(state.temperature)),
         "facts": state.facts,
+        "record": record_of(_built(identity)),
     }
     text = json.dumps(header, sort_keys=True)
     tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
@@ -293,7 +303,8 @@ def load_system(path: Path) -> SavedSystem:
         path: File to read.
 
     Raises:
-        BundleError: The file is missing, damaged, no model, of a newer version, or of a system that is not known here.
+        BundleError: The file is missing, damaged, no model, of a newer version, of a system that is not known here, or of
+            one whose features or choices are others here.
     """
     header, tensors = read_file(path, system=True)
     try:
@@ -316,9 +327,13 @@ def load_system(path: Path) -> SavedSystem:
         raise BundleError(
             f"{path}: its header is of no use ({short(' '.join(str(error).split()))}); train it again"
         ) from None
+    try:
+        note = note_on(header.get("record"), system)
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{path}: {error}; train it again with this soundscene") from None
     if faults := [name for name, t in tensors.items() if t.is_floating_point() and t.isnan().any()]:
         raise BundleError(f"{path}: {short(faults[0])} holds values that are not numbers; train it again")
-    return SavedSystem(identity, state, system)
+    return SavedSystem(identity, state, system, (note,) if note else ())
 
 
 def corpus_of(recordings: Sequence[Recording], extracts: Sequence[Extract]) -> Corpus:
@@ -345,9 +360,9 @@ def corpus_of(recordings: Sequence[Recording], extracts: Sequence[Extract]) -> C
 def _built(identity: Identity) -> System:
     """Build the system by its name in the catalogue: a file can ask for no other code."""
     plain = identity.name.partition("+")[0]
-    spec = next((spec for spec in SYSTEMS if spec.name == plain), None)
-    if spec is None:
+    if plain not in (spec.name for spec in SYSTEMS):
         raise ValueError(f"system {short(repr(plain))} is not known here; upgrade soundscene")
+    spec = spec_of(plain)
     options = tuple(f"{key}={value}" for key, value in identity.options.items())
     system = build(SystemSpec(identity.name, identity.title, spec.module, options), identity.recipe, identity.front_end)
     if system.restore is None:

@@ -41,7 +41,7 @@ def evaluate_system(
     audible = [r for i, r in enumerate(corpus.recordings) if corpus.voting[corpus.recording == i].any()]
     if not audible:
         raise ManifestError("there is nothing to score: every segment of every recording is digital silence")
-    notes = notes_of(corpus, len(audible))
+    notes = (*notes_of(corpus, len(audible)), *saved.notes)
     corpus = corpus.take(audible)
     truth = np.array([saved.scenes.index(r.scene) for r in corpus.recordings], dtype=np.int64)
     n = len(saved.scenes)

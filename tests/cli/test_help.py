@@ -95,6 +95,14 @@ def test_values_with_brackets_are_shown_whole(page) -> None:
     assert "columns=NAME,NAME" in text
 
 
+def test_help_says_which_systems_run_and_how_others_are_named(page) -> None:
+    text = " ".join(page("experiment", "--help").split())
+    assert "[default: (both Att-CRNNs, both CNNs, hog, mfcc-dnn)]" in text
+    assert all(
+        word in text for word in ("table3: all of the paper's Table 3", "NAME:key=value: a variant", "docs/reference")
+    )
+
+
 def test_help_lists_the_devices_and_precisions_there_are(page) -> None:
     from soundscene.training.device import DEVICES, PRECISIONS
 

@@ -1,4 +1,4 @@
-"""A saved system on the command line: predict, evaluate and info work, all else refuses it in one line."""
+"""A saved system on the command line: predict, evaluate, info and push work, all else refuses it in one line."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,10 @@ def test_it_predicts_is_scored_and_tells_what_it_is(model: Path, manifest: Path,
     facts = json.loads(capfd.readouterr().out)
     assert (facts["system"], facts["head"], facts["scenes"]) == ("hog", "svm", list(SCENES))
     assert run("info", model) == 0
-    assert "recipe.audio" in capfd.readouterr().out
+    told = capfd.readouterr().out
+    assert "recipe.audio" in told
+    assert "choices.orientations" in told
+    assert "att-crnn" not in told, "of the recipe, only what the system reads"
     assert run("evaluate", model, manifest, "--json") == 0
     told = capfd.readouterr()
     scores = json.loads(told.out)["heads"]["svm"]
@@ -80,6 +83,8 @@ def test_everything_else_refuses_it_in_one_line(
     told = " ".join(capfd.readouterr().err.split())
     assert any(part in told for part in ("a model of the system hog", "are printed", "has no head softmax")), told
     assert "Traceback" not in told
+    if "a model of the system" in told:
+        assert "timelines, pictures, embeddings, services and exports of saved systems are not built" in told
 
 
 def test_the_functions_take_it_too(model: Path, manifest: Path) -> None:

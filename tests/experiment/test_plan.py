@@ -179,13 +179,14 @@ def test_all_systems_can_be_planned_and_their_own_settings_are_checked() -> None
     plan = make_plan("toys", ROOT, ROWS, SPLITS, TINY, specs(names))
     assert len(plan.systems) == 20 + 2 + 2
     assert [build(spec, TINY).name for spec in plan.systems] == [spec.name for spec in plan.systems]
-    for wrong, message in (
-        ("hog-spd:blocks=all", r"system hog-spd\+blocks=all: blocks=all, allowed are both, spd, hog$"),
-        ("hog-spd:block=spd", "'block=spd': expected section.key=value, .*; its own are blocks$"),
-        ("hog:blocks=spd", "'blocks=spd': expected section.key=value, for example training.epochs=30$"),
-    ):
-        with pytest.raises(RecipeError, match=message):
-            make_plan("toys", ROOT, ROWS, SPLITS, TINY, specs([wrong]))
+    later = SystemSpec(
+        "hog-spd+blocks=all", "", "hog_spd", ("blocks=all",), "hog-spd"
+    )  # of a plan that another version wrote
+    with pytest.raises(RecipeError, match=r"system hog-spd\+blocks=all: blocks=all, allowed are both, spd, hog$"):
+        make_plan("toys", ROOT, ROWS, SPLITS, TINY, [later])
+    strange = SystemSpec("hog+blocks=spd", "", "hog", ("blocks=spd",), "hog")
+    with pytest.raises(RecipeError, match=r"'blocks=spd': expected section\.key=value, for example training\.epochs=30$"):
+        make_plan("toys", ROOT, ROWS, SPLITS, TINY, [strange])
 
 
 def test_each_ablation_takes_one_thing_away() -> None:

@@ -14,8 +14,8 @@ from tests.report.made import made_results
 
 
 def test_each_system_is_drawn_with_its_number_and_a_form_for_its_kind() -> None:
-    names = ("att-crnn-mel", "hog", "sparse-nmf", "yamnet")
-    share = [Interval(x, x - 0.1, x + 0.1) for x in (0.9, 0.6, 0.7, 0.8)]
+    names = ("att-crnn-mel", "hog", "sparse-nmf", "yamnet", "nearest-mean")
+    share = [Interval(x, x - 0.1, x + 0.1) for x in (0.9, 0.6, 0.7, 0.8, 0.5)]
     points = [
         CostPoint(n, n.upper(), kind_of(n), s, 0.1, np.nan if n == "hog" else 0.01)
         for n, s in zip(names, share, strict=True)
@@ -23,13 +23,14 @@ def test_each_system_is_drawn_with_its_number_and_a_form_for_its_kind() -> None:
     figure = cost_figure(points)
     left, right = figure.axes
     marks = [line for line in left.lines if line.get_marker() != "None"]
-    assert len(marks) == 4
-    assert len({(line.get_marker(), line.get_markerfacecolor()) for line in marks}) == 4
+    assert len(marks) == 5
+    assert len({(line.get_marker(), line.get_markerfacecolor()) for line in marks}) == 5
     assert {line.get_color() for line in marks} == {"black"}
-    assert sorted(c.get_text() for c in left.get_children() if isinstance(c, Annotation)) == ["1", "2", "3", "4"]
-    assert sorted(c.get_text() for c in right.get_children() if isinstance(c, Annotation)) == ["1", "2", "3"]  # not HOG
+    assert sorted(c.get_text() for c in left.get_children() if isinstance(c, Annotation)) == ["1", "2", "3", "4", "5"]
+    assert sorted(c.get_text() for c in right.get_children() if isinstance(c, Annotation)) == ["1", "2", "3", "5"]  # not HOG
     said = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert said[-4:] == ["1 ATT-CRNN-MEL", "2 YAMNET", "3 SPARSE-NMF", "4 HOG"]
+    assert said[-5:] == ["1 ATT-CRNN-MEL", "2 YAMNET", "3 SPARSE-NMF", "4 HOG", "5 NEAREST-MEAN"]
+    assert "baselines" in said
     assert "matrix factorisations" in said
     figure.draw_without_rendering()
     ticks = [label.get_text() for axis in figure.axes for label in axis.get_xticklabels(which="both")]

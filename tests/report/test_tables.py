@@ -1,12 +1,13 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score
 
-from soundscene.report.claims import compare
+from soundscene.report.claims import beyond_baseline, compare
 from soundscene.report.entries import Entry, EntryPart, find, make_entries
-from soundscene.report.published import PUBLISHED
+from soundscene.report.published import PAGES, PUBLISHED
 from soundscene.report.tables import (
     NONE,
     Setting,
@@ -143,6 +144,39 @@ def test_error_reduction_by_hand():
     assert (cells(table, "<cnn-mel>", "svm")["error less than CNN %"], cells(table, "<hog>")["error less than HOG %"]) == (
         NONE,
     ) * 2
+
+
+def test_each_row_leads_to_the_page_of_its_family():
+    rows = [entry(name, (9, 9)) for name in ("att-crnn-mel", "tt-cnn", "tt-cnn+reduction=mean", "nearest-mean")]
+    rows[2] = replace(rows[2], base="tt-cnn")
+    table = comparison_table(rows, SETTING)
+    assert [cells(table, c.title)["page"] for c in rows] == [NONE, "0115", "0115", "0119"]
+    assert cells(table, "<nearest-mean>")["kind"] == "baselines"
+    (note,) = (note for note in table.notes if note.startswith("Page"))
+    assert "docs/decisions/0115-temporal-transformer-and-lstm-sa.md, docs/decisions/0119-baselines.md." in note
+    assert "page" not in comparison_table(rows[:1], SETTING).columns
+    root = Path(__file__).parents[2]
+    assert all((root / path).is_file() and Path(path).name.startswith(number) for number, path in PAGES.items())
+    assert {p.page for p in PUBLISHED if p.page} <= {*PAGES}
+    litis = comparison_table(rows, SETTING, litis=True)
+    assert cells(litis, "LTE-CNN")["page"] == "0116"
+    assert {len(row) for row in litis.rows} == {len(litis.columns)}
+
+
+def test_the_distance_to_the_nearest_mean_stands_outside_the_family():
+    rows = [entry("nearest-mean", (3, 4), "softmax"), entry("cnn-mel", (8, 6)), entry("hog", (3, 4))]
+    beyond = beyond_baseline(rows, "once", 0.0, 200)
+    assert beyond["cnn-mel", "svm"].estimate == pytest.approx(0.35)
+    assert beyond["hog", "svm"] == Interval(0.0, 0.0, 0.0)
+    table = comparison_table(rows, SETTING, beyond=beyond)
+    interval = beyond["cnn-mel", "svm"]
+    shown = f"+35.00 ({100 * interval.low:+.2f} to {100 * interval.high:+.2f})"
+    assert [cells(table, c.title)["minus nearest mean (95 %)"] for c in rows] == [NONE, shown, "+0.00 (+0.00 to +0.00)"]
+    assert any("belongs to no family of Holm's correction" in note for note in table.notes)
+    assert beyond_baseline(rows[1:], "once", 0.0, 200) == {}
+    assert compare(rows, "once", 0.0, 200) == compare(rows[1:], "once", 0.0, 200), "the family is what it was"
+    litis = comparison_table(rows, SETTING, litis=True, beyond=beyond)
+    assert {len(row) for row in litis.rows} == {len(litis.columns)}
 
 
 def test_error_reduction_over_shared_splits_only():

@@ -196,6 +196,7 @@ def test_files_of_others_stay(tmp_path):
 def test_a_run_of_one_system_that_reads_recordings_whole(tmp_path):
     hog = known(made_results(systems=("hog",), splits=("1",), scenes=SCENES, held=0))
     page = write_report(facts(), hog, tmp_path, 50)[0].read_text(encoding="utf-8")
+    assert "HOG + SVM: docs/decisions/0054-hog-and-mfcc-dnn.md." in page
     assert "HOG + SVM, svm predicts the right scene" in page  # the first, where the main one is not there
     assert "There is one split, so no spread over splits can be given" in page
     assert "No comparison" in page

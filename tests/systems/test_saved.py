@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from soundscene.bundle import FORMAT, is_system, load_model, save_model
 from soundscene.data.corpus import Corpus
 from soundscene.errors import AudioError, BundleError, TrainingError
 from soundscene.recipe import Recipe
-from soundscene.systems import factors, fisher_hog, mfcc_dnn
+from soundscene.systems import factors, fisher_hog, hog, mfcc_dnn
 from soundscene.systems.catalogue import build, specs
 from soundscene.systems.saved import load_system
 from soundscene.systems.system import FitContext, Fitted
@@ -56,6 +57,7 @@ def small():
 
 
 _PLAIN_FISHER, _PLAIN_MFCC = fisher_hog.FisherSettings(), mfcc_dnn.MfccDnnSettings()
+_PLAIN_HOG = hog.HogSettings()
 
 
 def fitted(name: str) -> tuple[Fitted, Corpus]:
@@ -120,6 +122,7 @@ def rewritten(model: Path, to: Path, change: Callable[[dict, dict], None]) -> Pa
         (lambda header, tensors: header.update(temperature={"svm": -1}), "temperature of 'svm' is -1"),
         (lambda header, tensors: header.update(scenes=["a"]), "expected two or more names"),
         (lambda header, tensors: header.update(options=[]), "header is of no use"),
+        (lambda header, tensors: header.update(record=[]), "record is [], expected features and choices"),
         (lambda header, tensors: tensors.update({"svm/bias": torch.full((2,), torch.nan)}), "not numbers"),
     ],
 )
@@ -145,7 +148,7 @@ def test_tensors_that_do_not_fit_are_refused_in_one_line(model: Path, tmp_path: 
 
 
 def test_models_of_members_and_saved_systems_are_told_apart(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="a model of the system hog, which predict, evaluate and info can use"):
+    with pytest.raises(BundleError, match="a model of the system hog, which predict, evaluate, info and push can use"):
         load_model(model)
     save_model(blank_bundle(), tmp_path / "network.safetensors")
     assert not is_system(tmp_path / "network.safetensors")
@@ -156,6 +159,70 @@ def test_models_of_members_and_saved_systems_are_told_apart(model: Path, tmp_pat
     assert save is not None
     with pytest.raises((BundleError, TrainingError), match="cannot be written"):
         save(model / "below.safetensors")
+
+
+def test_features_or_choices_that_changed_since_are_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise an old file would predict from other features, without a word."""
+    with monkeypatch.context() as patch:
+        patch.setattr(hog, "HogSettings", lambda: replace(_PLAIN_HOG, orientations=9))
+        with pytest.raises(
+            BundleError, match=r"choices of hog were others: choices\.orientations 8 there, 9 here; .*; train"
+        ):
+            load_system(model)
+    with monkeypatch.context() as patch:
+        patch.setattr(hog, "_VERSION", 2)
+        with pytest.raises(BundleError, match=r"features\.version 1 there, 2 here; train it again with this soundscene$"):
+            load_system(model)
+    save = fitted("sparse-nmf")[0].save
+    assert save is not None
+    save(tmp_path / "nmf.safetensors")
+    fewer = factors.FactorSettings()
+    with monkeypatch.context() as patch:  # a choice that no feature shows
+        patch.setattr(factors, "FactorSettings", lambda: replace(fewer, alpha=0.2))
+        with pytest.raises(BundleError, match=r"sparse-nmf were others: choices\.alpha 0\.1 there, 0\.2 here"):
+            load_system(tmp_path / "nmf.safetensors")
+    load_system(tmp_path / "nmf.safetensors")
+
+
+def test_other_versions_of_libraries_are_noted_with_every_prediction(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hog, "version", lambda name: "99.0" if name == "librosa" else version(name))
+    loaded = load_system(model)
+    (note,) = loaded.notes
+    assert "may differ a little: librosa " in note
+    assert note.endswith('"99.0" here')
+    assert loaded.facts["notes_on_features"] == [note]
+    sound = write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 2 * RATE).clip(-1, 1))
+    assert note in loaded.predict(sound).notes
+
+
+def test_a_file_without_a_record_is_loaded_unless_the_features_have_another_version_by_now(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = rewritten(model, tmp_path / "old.safetensors", lambda header, tensors: header.pop("record"))
+    assert load_system(old).notes == ()
+    monkeypatch.setattr(hog, "_VERSION", 2)
+    with pytest.raises(BundleError, match="features are of version 1, and those of hog are now 2; train it again"):
+        load_system(old)
+
+
+def test_facts_are_those_that_the_system_uses(model: Path, tmp_path: Path) -> None:
+    facts = load_system(model).facts
+    assert facts["choices"]["orientations"] == 8
+    assert {section: {*values} for section, values in facts["recipe"].items()} == {
+        "audio": {"sample_rate"},
+        "calibration": {"held_out", "platt_folds"},
+    }
+    save = fitted("tt-lstm:reduction=mean")[0].save
+    assert save is not None
+    save(tmp_path / "tt.safetensors")
+    facts = load_system(tmp_path / "tt.safetensors").facts
+    assert (facts["choices"]["reduction"], facts["choices"]["width"]) == ("mean", 256)
+    assert facts["recipe"]["network"] == {"hidden": 4}
+    assert facts["recipe"]["training"] == {"epochs": 2}
 
 
 def test_a_file_of_sound_is_predicted_as_its_features_are(model: Path, tmp_path: Path) -> None:
