@@ -118,7 +118,7 @@ def train(
         test: Rows to leave out, such as "fold=1".
         systems: Members of the model, such as ["att-crnn-mel", "att-crnn-gammatone"], or one. By default, without a
             recipe, what `soundscene train` chooses.
-        recipe: A recipe, its name or TOML file.
+        recipe: A recipe, its name or TOML file. By default, networks that `systems` names start from "small".
         settings: Changes of recipe values, such as ["training.epochs=30"].
         device: "auto", "cpu", "cuda" or "mps".
         skip_broken: Leave out unreadable recordings; the model's provenance does not list them.
