@@ -12,6 +12,7 @@ from soundscene.cli import listen_run
 from soundscene.cli import rows as printed_rows
 from soundscene.data.columns import ALIASES, SEPARATORS, SPOKEN
 from soundscene.prediction import ScenePrediction
+from soundscene.stored_recipe import LATER
 
 _SECONDS = "seconds from the start of the recording or stream"
 REMARKS = {
@@ -85,7 +86,8 @@ def formats_page() -> str:
         "## Model",
         f"A safetensors file; no code is run when it is loaded. Its metadata are `format` (`{FORMAT}`), `bundle` (JSON: "
         "scenes, recipe of each member, temperatures, provenance) and `sha256`, of the JSON and all tensors. "
-        "`soundscene info MODEL` shows them. Version 1 is a model of one network, which soundscene 0.1 reads, "
+        "`soundscene info MODEL` shows them. Version 1 is a model of one network that soundscene 0.1 can "
+        f"compute, which 0.1 reads (`{LATER}`: keys of the recipe that 0.1 lacks and only training needs), "
         f"{VERSION} one of several members or with a pretrained backbone, and {SYSTEM_VERSION} another system of Table 3. "
         "An exported model (`.onnx`): "
         "[a model outside of Python](../guide/export.md).",

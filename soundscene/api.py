@@ -118,7 +118,7 @@ def train(
         test: Rows to leave out, such as "fold=1".
         systems: Members of the model, such as ["att-crnn-mel", "att-crnn-gammatone"], or one. By default, without a
             recipe, what `soundscene train` chooses.
-        recipe: A recipe, its name or TOML file.
+        recipe: A recipe, its name or TOML file. By default, networks that `systems` names start from "small".
         settings: Changes of recipe values, such as ["training.epochs=30"].
         device: "auto", "cpu", "cuda" or "mps".
         skip_broken: Leave out unreadable recordings; the model's provenance does not list them.
@@ -127,7 +127,8 @@ def train(
         licence: Licence of the recordings whose rows state none in a column licence.
 
     Returns:
-        The model, ready to predict.
+        The model, ready to predict. Notes, such as what was chosen where no systems are given, are in its
+        `model.provenance["notes"]`.
 
     Raises:
         SceneError: Of any kind; before the training where it can be known before.
@@ -139,7 +140,7 @@ def train(
 
     check_test(test)
     place = as_path("out", out, "a model file to write (.safetensors)")
-    recipes, _ = training_recipes(as_list(systems), recipe, as_list(settings))
+    recipes, notes = training_recipes(as_list(systems), recipe, as_list(settings))
     train_on_manifest(
         as_manifest(manifest),
         place,
@@ -148,8 +149,9 @@ def train(
         fabric=make_fabric(device),
         workers=workers,
         skipped=(lambda why: None) if skip_broken else None,
-        backbone=Path(backbone) if backbone else None,
+        backbone=None if backbone is None else as_path("backbone", backbone, "a file"),
         licence=licence,
+        notes=notes,
     )
     return load(place)
 

@@ -67,21 +67,23 @@ def as_path(name: str, given: Any, allowed: str) -> Path:
         allowed: What it may be, for the message.
 
     Raises:
-        ManifestError: It is no path.
+        ManifestError: It is no path, or an empty one, which would be the working folder.
     """
     if not isinstance(given, str | os.PathLike):
         frame = "; write it to a file first (to_csv)" if hasattr(given, "to_csv") else ""
         raise ManifestError(f"{name} of type {type(given).__name__}: expected {allowed}{frame}")
+    if not os.fspath(given):
+        raise ManifestError(f"{name} '': is empty, expected {allowed}")
     return Path(cast("PathLike", given))
 
 
 def check_test(test: Any) -> None:
-    """Refuse a choice of test rows that is no text.
+    """Refuse a choice of test rows that is no text, or empty.
 
     Raises:
         ManifestError: As above.
     """
-    if test is not None and not isinstance(test, str):
+    if test is not None and not (isinstance(test, str) and test.strip()):
         raise ManifestError(f'test {repr(test)[:60]}: expected COLUMN=VALUE as text, such as "fold=1"')
 
 

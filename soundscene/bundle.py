@@ -3,7 +3,8 @@
 The header holds the recipe of each member, the scenes, the temperatures and the provenance as JSON. The tensors are the
 networks (with their standardisation) and the SVMs. There is no pickle in it, so loading an untrusted file runs no code.
 
-Format 1 is one network, which soundscene 0.1 reads. Format 2 is a list of members with tensors members/0/... and so on.
+Format 1 is one network that soundscene 0.1 can compute; what 0.1 did not know of its training stands beside the recipe.
+Format 2 is a list of members with tensors members/0/... and so on.
 """
 
 import json
@@ -33,12 +34,13 @@ from soundscene.recipe import FRONT_END, Recipe
 from soundscene.scoring.fusion import MAX_TEMPERATURE, MIN_TEMPERATURE
 from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
 from soundscene.signal.ranges import TrainingRange
+from soundscene.stored_recipe import LATER, divide, join
 from soundscene.tensors import digest, open_tensors, part, under
 from soundscene.texts import LONGEST, LONGEST_NAME, check_scenes, parse_json, short
 from soundscene.types import Head
 
 FORMAT = "soundscene bundle"
-VERSION = 2  # of the format of models of members; 1 for a model of one network
+VERSION = 2  # of the format of models of members; 1 for a model of one network that 0.1 can compute
 SYSTEM_VERSION = 3  # of other systems, see `systems.saved`
 NETWORK, BACKBONE = "network", "backbone"  # kinds of members
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -49,7 +51,7 @@ _LARGEST = 1e15  # of a weight: those of the SVM may be large, where embeddings 
 def save_model(model: Model, path: Path) -> None:
     """Write a model atomically: a temporary file beside `path`, then a rename.
 
-    A model of one of our networks is written in format 1, which soundscene 0.1 reads; any other in format 2.
+    A model of one network that soundscene 0.1 can compute is written in format 1, which 0.1 reads; any other in format 2.
 
     Args:
         model: The model.
@@ -65,9 +67,9 @@ def save_model(model: Model, path: Path) -> None:
     }
     tensors: dict[str, Tensor] = {}
     first = model.members[0]
-    alone = len(model.members) == 1 and isinstance(first, NetworkMember)
-    if isinstance(first, NetworkMember) and alone:
-        parts |= {"version": 1, "recipe": first.recipe.to_stored(), "front_end": first.front_end}
+    alone = divide(first.recipe.to_stored()) if len(model.members) == 1 and isinstance(first, NetworkMember) else None
+    if alone:
+        parts |= {"version": 1, "recipe": alone[0], "front_end": first.front_end} | ({LATER: alone[1]} if alone[1] else {})
         tensors |= _tensors(first)
     else:
         parts |= {"version": 2, "members": [_stored(member) for member in model.members]}
@@ -125,13 +127,12 @@ def _stored(member: Member) -> dict[str, Any]:
     if isinstance(member, NetworkMember):
         return {"name": member.name, "kind": NETWORK, "recipe": member.recipe.to_stored(), "front_end": member.front_end}
     if isinstance(member, BackboneMember):
-        backbone = member.stored.header()
         return {
             "name": member.name,
             "kind": BACKBONE,
             "recipe": member.recipe.to_stored(),
             "pooling": member.pooling,
-            "backbone": backbone,
+            "backbone": member.stored.header(),
         }
     raise BundleError(f"member {member.name}: of a kind that cannot be written")
 
@@ -150,7 +151,8 @@ def _members(
 ) -> tuple[NetworkMember | BackboneMember, ...]:
     """Build the members of a file, each after its own numbers and shapes were checked."""
     if header["version"] == 1:
-        return (_network_member(header, tensors, n_scenes, None),)
+        whole = header | {"recipe": join(header["recipe"], header.get(LATER))}
+        return (_network_member(whole, tensors, n_scenes, None),)
     stored = header["members"]
     if not isinstance(stored, list) or not 1 <= len(stored) <= MOST_MEMBERS:
         what = f"{len(stored)}" if isinstance(stored, list) else short(repr(stored))

@@ -59,6 +59,7 @@ def train_on_manifest(
     skipped: Callable[[str], None] | None = None,
     backbone: Path | None = None,
     licence: str | None = None,
+    notes: Sequence[str] = (),
 ) -> Model:
     """Train on a manifest and save the model.
 
@@ -78,6 +79,7 @@ def train_on_manifest(
         skipped: Called with why a recording cannot be used, which is then left out. By default that is an error.
         backbone: File of the frozen backbone of a member; by default the user's data folder has YAMNet.
         licence: Licence of the recordings whose rows state none.
+        notes: What the model's provenance is to note before what the training notes.
 
     Raises:
         SceneError: Of any kind, before the training where it can be known before.
@@ -103,7 +105,7 @@ def train_on_manifest(
         _check_scenes(split, corpus)
         _guard(split, corpus)
         with _one_line(run):
-            facts = _provenance(corpus, listed.path, test, licence)
+            facts = {**_provenance(corpus, listed.path, test, licence), "notes": [*notes]}
             return _train(out, run, recipes, backbones, corpus, facts, fabric, on_epoch, on_step)
 
 
@@ -142,6 +144,8 @@ def _train(
         provenance=provenance,
         backbones=backbones,
     )
+    own = result.model.provenance
+    own["notes"] = [*provenance["notes"], *own["notes"]]
     if fabric.global_rank == 0:
         for log in logs.values():
             log.finalize("success")

@@ -125,6 +125,7 @@ class TrainingRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 Decibels = Annotated[float, Meta(ge=-100, le=100)]
+ShareOfExamples = Annotated[float, Meta(ge=0, le=1)]
 
 
 class AugmentationRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,11 +134,11 @@ class AugmentationRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_field
     level_db: tuple[Decibels, Decibels] = (-30.0, 20.0)  # random level, uniform between the two
     tilt_db: Annotated[float, Meta(ge=0, le=100)] = 14.0  # largest difference of lowest and highest band, either way
     response_db: Annotated[float, Meta(ge=0, le=100)] = 4.0  # deviation of a random smooth response, in half of the examples
-    low_pass: Share = 0.5  # above a random edge hardly anything is left
-    codec: Share = 0.5  # bands far below the loudest are gone
-    background: Share = 0.25  # stationary noise
-    clipping: Share = 0.25  # loud frames limited and distorted
-    mix_statistics: Share = 0.0  # Freq-MixStyle: mean and deviation of bands mixed over the batch
+    low_pass: ShareOfExamples = 0.5  # above a random edge hardly anything is left
+    codec: ShareOfExamples = 0.5  # bands far below the loudest are gone
+    background: ShareOfExamples = 0.25  # stationary noise
+    clipping: ShareOfExamples = 0.25  # loud frames limited and distorted
+    mix_statistics: ShareOfExamples = 0.0  # Freq-MixStyle: mean and deviation of bands mixed over the batch
 
     def __post_init__(self) -> None:
         if self.level_db[0] > self.level_db[1]:
@@ -197,7 +198,10 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tree = msgspec.to_builtins(self)
         for setting in settings:
             key, equals, text = setting.partition("=")
-            if (key.strip(), text.strip()) == ("augmentation", "off"):
+            if key.strip() == "augmentation" and equals:
+                if text.strip().lower() != "off":
+                    hint = "the only word is off; otherwise set its keys, for example augmentation.codec=0.5"
+                    raise RecipeError(f"--set {short(setting)!r}: {hint}")
                 tree["augmentation"] = dict(STORED["augmentation"])
                 continue
             section, dot, name = key.strip().partition(".")

@@ -68,3 +68,56 @@ ADDED: frozenset[str] = frozenset(
     }
 )
 """Keys as "section.name" that 0.1.0 did not have."""
+
+LATER = "recipe_later"
+"""Name in a model file of format 1 of what stands beside the recipe; 0.1.0 passes names over that it does not know."""
+
+UNNEEDED = frozenset(key for key in ADDED if not key.startswith("network.")) | {"network.attention_context"}
+"""Those of `ADDED` that decide how a network is trained, and nothing once it is."""
+
+_WORDS = {  # of 0.1.0, where there are more now
+    "network.attention_scale": ("printed", "mean-preserving"),
+    "network.pooling": ("spatio-temporal", "temporal", "spatial", "mean"),
+}
+
+
+def divide(recipe: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Divide a recipe into what 0.1.0 reads and what stands beside it in the file of a model.
+
+    Args:
+        recipe: From `Recipe.to_stored`.
+
+    Returns:
+        Sections that 0.1.0 reads, and those of `UNNEEDED`. None where 0.1.0 would refuse the network, or predict otherwise.
+    """
+    known: dict[str, Any] = {}
+    later: dict[str, Any] = {}
+    for section, values in recipe.items():
+        for name, value in values.items():
+            key = f"{section}.{name}"
+            if key in ADDED - UNNEEDED or value not in _WORDS.get(key, (value,)):
+                return None
+            (later if key in UNNEEDED else known).setdefault(section, {})[name] = value
+    return known, later
+
+
+def join(recipe: Any, later: Any) -> Any:
+    """Return a recipe with what stands beside it; names beside it that are unknown here are passed over.
+
+    Args:
+        recipe: From the file of a model, as it was found.
+        later: What stands beside it; None where there is nothing, as in files of 0.1.0.
+
+    Raises:
+        TypeError: `later` is no table of tables.
+    """
+    if later is None or not isinstance(recipe, dict):
+        return recipe
+    if not isinstance(later, dict) or not all(isinstance(values, dict) for values in later.values()):
+        raise TypeError(f"{LATER} is no table of sections with values")
+    joined = dict(recipe)
+    for section, values in later.items():
+        kept = {name: value for name, value in values.items() if f"{section}.{name}" in UNNEEDED}
+        if kept and isinstance(own := recipe.get(section, {}), dict):
+            joined[section] = own | kept
+    return joined

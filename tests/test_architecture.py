@@ -36,6 +36,7 @@ BASES = {  # networks are nn.Module, recipes msgspec's records, and errors one f
     "Protocol",  # what a backbone must have, which others may write
     *("H11Protocol", "uvicorn.Server"),  # uvicorn asks for them, and has no other way to limit a header or to drain
     "AudioError",  # of which an unknown format is a kind, with a status of its own over HTTP
+    "TyperCommand",  # typer shows the words of a command line, before it makes paths of them, to a subclass only
     "torch.autograd.Function",  # PyTorch takes an operation with a gradient of its own as a subclass only
 }
 

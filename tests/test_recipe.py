@@ -137,7 +137,19 @@ def test_augmentation_can_be_turned_off_as_a_whole():
     quiet = loud.with_settings(["augmentation=off", "training.epochs=3"])
     assert quiet.augmentation == Recipe.paper().augmentation
     assert quiet.training.epochs == 3
+    assert loud.with_settings(["augmentation = OFF"]).augmentation == quiet.augmentation
+    for word in ("on", "", "false", "'off'"):
+        only_off = f"--set {f'augmentation={word}'!r}: the only word is off; otherwise set its keys"
+        assert refused(f"augmentation={word}").startswith(only_off)
+    assert "expected section.key=value" in refused("augmentation")
     assert "lowest before highest" in refused("augmentation.level_db=[20, -30]")
+
+
+@pytest.mark.parametrize("name", [name for name in STORED["augmentation"] if not name.endswith("_db")])
+def test_a_share_of_the_examples_may_be_all_of_them(name):
+    assert getattr(Recipe().with_settings([f"augmentation.{name}=1"]).augmentation, name) == 1
+    for value in ("1.01", "-0.1", "nan"):
+        assert f"augmentation.{name}" in refused(f"augmentation.{name}={value}")
 
 
 # --set ----------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from soundscene.cli import signals
 from soundscene.cli.backbone import backbone
 from soundscene.cli.budget import budget
 from soundscene.cli.embed import embed
+from soundscene.cli.empty import CheckedCommand
 from soundscene.cli.evaluate import evaluate, info
 from soundscene.cli.experiment import experiment, report
 from soundscene.cli.explain import explain
@@ -119,7 +120,7 @@ _name_no_type_of_flags(soundscene)
 for _command in _COMMANDS:  # paragraphs of docstrings are broken anew, in the width of the terminal
     _paragraphs = (_command.__doc__ or "").split("\n\n")
     _name_no_type_of_flags(_command)
-    app.command(help="\n\n".join(" ".join(text.split()) for text in _paragraphs))(_command)
+    app.command(cls=CheckedCommand, help="\n\n".join(" ".join(text.split()) for text in _paragraphs))(_command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,7 +15,6 @@ from soundscene.cli.options import (
     TRAINING,
     ColumnsOption,
     DeviceOption,
-    EpochsOption,
     ManifestArgument,
     PrecisionOption,
     SetOption,
@@ -37,7 +36,8 @@ SystemsOption = Annotated[
     typer.Option(
         "--systems",
         metavar="NAMES",
-        help="Members of the model, comma-separated; NAME@SEED for another seed. Default: the recipe's network.",
+        help="Members of the model, comma-separated; NAME@SEED for another seed. Default: the network of --recipe, "
+        "without it att-crnn-mel.",
         rich_help_panel=TRAINING,
     ),
 ]
@@ -67,7 +67,16 @@ def train(
         ),
     ] = None,
     recipe: BaseRecipeOption = None,
-    epochs: EpochsOption = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Epochs of training. Default: the recipe's; without --recipe and --systems: 60.",
+            show_default=False,
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     settings: SetOption = None,
     licence: Annotated[
         str | None,
@@ -107,16 +116,20 @@ def train(
     with bar("reading audio", first, at_once=True) as reading, bar("training", first and err.is_terminal) as training:
         from soundscene.cli.progress import TrainingProgress
         from soundscene.pipeline import train_on_manifest
-        from soundscene.systems.catalogue import DEFAULT_NOTE, split_names, training_recipes
+        from soundscene.systems.catalogue import split_names, training_recipes
         from soundscene.training.device import close, make_fabric
 
         chosen = [*([f"training.epochs={epochs}"] if epochs else []), *(settings or [])]
-        recipes, note = training_recipes(split_names(systems) if systems else (), recipe, chosen)
+        recipes, notes = training_recipes(() if systems is None else split_names(systems), recipe, chosen)
         fabric = make_fabric(device, precision)
         corpus = open_corpus(manifest, columns, first)
-        notes = [note, DEFAULT_NOTE if systems is None and recipe is None and not chosen else None, busy_note()]
-        for text in filter(None, notes if first else ()):
-            tell(text)
+        said = list(filter(None, (*notes, busy_note()) if first else ()))
+
+        def read(done: int, n: int) -> None:
+            while said:  # what cannot be trained is refused in one line before
+                tell(said.pop(0))
+            reading(done, n)
+
         progress = TrainingProgress(_epochs(recipes), training, None if err.is_terminal or not first else err.print)
         skipped = (tell if first else lambda why: None) if skip_broken else None
         trained = train_on_manifest(
@@ -126,16 +139,17 @@ def train(
             test=test,
             fabric=fabric,
             workers=workers,
-            read_progress=reading,
+            read_progress=read,
             on_epoch=progress.epoch,
             on_step=progress.step,
             skipped=skipped,
             backbone=backbone,
             licence=licence,
+            notes=notes,
         )
     close(fabric)
     if first:
-        for text in trained.provenance["notes"]:
+        for text in trained.provenance["notes"][len(notes) :]:  # the others have been told
             tell(text)
         say(f"{model}: {counted(len(trained.scenes), 'scene')}, {_summary(trained.provenance)}")
         if test:

@@ -47,7 +47,9 @@ def test_scan_train_evaluate_predict_info(manifest: Path, tmp_path: Path, capfd:
     told = capfd.readouterr()
     line = r": 3 scenes, 12 recordings trained on, 3 held out, epoch 2, [\d.]+ s\n"
     assert re.fullmatch(re.escape(str(model)) + line, told.out)
-    *epochs, note = told.err.splitlines()
+    choice, more, *epochs, note = told.err.splitlines()
+    assert choice.startswith("note: system: att-crnn-mel, 2 epochs: your settings on top of the default")
+    assert more.startswith("note: more time: ")
     assert [re.sub(r"[\d.]+%?", "N", line) for line in epochs] == ["epoch N of N: loss N, validation N, N s, N:N:N left"] * 2
     assert note == "note: Platt's sigmoids had 4 folds instead of 5, because the groups do not permit more"
 

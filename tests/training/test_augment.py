@@ -48,6 +48,14 @@ ALL = [
 ]
 
 
+@pytest.mark.parametrize("name", ["low_pass", "codec", "background", "clipping"])
+def test_a_share_of_one_changes_every_example(name):
+    one = images(256)
+    assert (varied(one, **{name: 1.0}) != one).flatten(1).any(1).all()
+    mixed = (mix_statistics(one, 1.0) != one).flatten(1).any(1)
+    assert mixed.float().mean() > 0.95, "all but those that are mixed with themselves"
+
+
 @pytest.mark.parametrize("choices", ALL, ids=lambda choices: next(iter(choices)))
 def test_each_kind_repeats_with_the_seed_and_leaves_its_input_alone(choices):
     one = images()
