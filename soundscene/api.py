@@ -135,7 +135,7 @@ def train(
     """
     require("soundscene.train", "train")
     from soundscene.pipeline import train_on_manifest
-    from soundscene.systems.catalogue import training_recipes
+    from soundscene.systems.choice import training_recipes
     from soundscene.training.device import make_fabric
 
     check_test(test)

@@ -21,7 +21,8 @@ from soundscene.pipeline import evaluate_on_manifest, train_on_manifest
 from soundscene.predictor import Predictor, load
 from soundscene.recipe import Recipe
 from soundscene.systems.backbone import augmented, untrained_member
-from soundscene.systems.catalogue import build, default_members, members, specs, start_of
+from soundscene.systems.catalogue import build, members, specs
+from soundscene.systems.choice import default_members, start_of
 from soundscene.systems.transfer import at_rate_of
 from soundscene.tensors import digest
 from soundscene.timelines import timeline

@@ -116,7 +116,8 @@ def train(
     with bar("reading audio", first, at_once=True) as reading, bar("training", first and err.is_terminal) as training:
         from soundscene.cli.progress import TrainingProgress
         from soundscene.pipeline import train_on_manifest
-        from soundscene.systems.catalogue import split_names, training_recipes
+        from soundscene.systems.catalogue import split_names
+        from soundscene.systems.choice import training_recipes
         from soundscene.training.device import close, make_fabric
 
         chosen = [*([f"training.epochs={epochs}"] if epochs else []), *(settings or [])]

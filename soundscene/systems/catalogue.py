@@ -9,9 +9,8 @@ import msgspec
 
 from soundscene.errors import RecipeError
 from soundscene.recipe import FRONT_END, Recipe
-from soundscene.settings import adapted
 from soundscene.systems.variants import check_effect, check_free, check_settings, options_of, split_settings
-from soundscene.texts import counted, short
+from soundscene.texts import short
 
 if TYPE_CHECKING:
     from soundscene.systems.system import System  # needs PyTorch, and reports do not
@@ -67,16 +66,6 @@ SYSTEMS = (
 TABLE3_WORD = "table3"
 TABLE3 = tuple(spec.name for spec in SYSTEMS if spec.module not in ("transfer", "baselines"))
 """The systems of the paper's Table 3, its two fusions apart, which a report makes of them."""
-
-# Best on ESC-10 among what takes at most three times as long as Recipe.small() (docs/decisions/0101).
-DEFAULT_SETTINGS = ("training.epochs=60", "calibration.head=softmax")  # and training segments that overlap by half
-CHOICE = "chosen on ESC-10 within three times the time of --recipe small"
-MORE_TIME = (
-    "more time: 85 epochs, or a second network, were not more accurate on ESC-10; a CNN beside it had better probabilities "
-    "(log loss 0.418 against 0.455 over seven kinds of sound). --systems yamnet is better there, and needs its file: "
-    "docs/guide/transfer.md"
-)
-"""What `train` says where it chose, on what would be better than its choice: docs/decisions/0101."""
 
 BACKBONES = tuple(spec.name for spec in SYSTEMS if spec.module == "transfer")  # frozen; nothing is trained but the heads
 
@@ -173,102 +162,6 @@ def trainable(name: str) -> bool:
     return any(spec.name == name and spec.module in _MEMBERS for spec in SYSTEMS)
 
 
-def default_members(settings: Sequence[str] = ()) -> dict[str, Recipe]:
-    """Return the members that `train` trains without being told which: docs/decisions/0101-the-default-of-train.md.
-
-    Args:
-        settings: On top of the default.
-
-    Raises:
-        RecipeError: A setting is unknown or out of range.
-    """
-    from soundscene.member import name_of  # needs PyTorch
-
-    recipe = _default_recipe(settings)
-    return {name_of(recipe): recipe}
-
-
-def training_recipes(
-    systems: Sequence[str], recipe: str | Recipe | None, settings: Sequence[str]
-) -> tuple[dict[str, Recipe], tuple[str, ...]]:
-    """Return what `soundscene train` and `soundscene.train` train.
-
-    Args:
-        systems: Members of the model, see `members`; none for the network of the recipe.
-        recipe: A recipe, its name or file. None: the default of `train`, or what `start_of` says for the systems.
-        settings: Changes of recipe values; what follows from sample rate or segment length is added.
-
-    Returns:
-        The recipe of each member by its name, and notes: on what was added, and on what was chosen for the user.
-
-    Raises:
-        RecipeError: As `members` and `Recipe.load` do.
-    """
-    from soundscene.member import name_of  # needs PyTorch
-
-    if not systems and recipe is None:
-        added, note = adapted(_default_recipe(()), settings)
-        found = default_members(added)
-        return found, (*([note] if note else []), _choice(found), MORE_TIME)
-    start = start_of(systems) if recipe is None else recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    added, note = adapted(start, settings)
-    chosen = start.with_settings(added)
-    begun = _beginning(systems, chosen, settings) if recipe is None else None
-    return members(systems, chosen) if systems else {name_of(chosen): chosen}, tuple(filter(None, (note, begun)))
-
-
-def _choice(found: Mapping[str, Recipe]) -> str:
-    """Say what `train` chose, and what it would have chosen without settings."""
-    ((name, recipe),) = found.items()
-    said = f"system: {name}, {counted(recipe.training.epochs, 'epoch')}"
-    if found == (usual := default_members()):
-        return f"{said}, {CHOICE}"
-    ((usual_name, default),) = usual.items()
-    return f"{said}: your settings on top of the default ({usual_name}, {default.training.epochs} epochs, {CHOICE})"
-
-
-def _beginning(names: Sequence[str], chosen: Recipe, settings: Sequence[str]) -> str | None:
-    """Say that networks alone start from the small recipe, and what gives them the settings of the default."""
-    if any(is_backbone(name) for name in members(names, chosen)):
-        return None
-    hop = f"training.segment_hop_s={chosen.audio.segment_s / 2:g}"
-    given = {setting.partition("=")[0].strip() for setting in settings}
-    missing = [setting for setting in (*DEFAULT_SETTINGS, hop) if setting.partition("=")[0] not in given]
-    small = Recipe.small()
-    epochs, head = small.training.epochs, small.calibration.head.upper()
-    if not missing:
-        return None
-    return (
-        f"--systems of networks starts from --recipe small: {epochs} epochs, {head} head, segments that do not overlap; for "
-        f"what the default of train has: --set {' --set '.join(missing)}"
-    )
-
-
-def start_of(names: Sequence[str]) -> Recipe:
-    """Return the recipe that the members of a model start from where the user names none.
-
-    Networks alone start from the small recipe. Beside a frozen backbone they start from the default of `train`, whose
-    softmax layers have the better probabilities (docs/decisions/0105).
-
-    Args:
-        names: As in `members`.
-
-    Raises:
-        RecipeError: A name is unknown, or of a system that cannot be a member.
-    """
-    backbones = [is_backbone(_named(name.partition("@")[0], member=True).name) for name in names]
-    if all(backbones):  # nothing is trained on overlapping segments
-        return Recipe.small().with_settings(DEFAULT_SETTINGS)
-    return _default_recipe(()) if any(backbones) else Recipe.small()
-
-
-def _default_recipe(settings: Sequence[str]) -> Recipe:
-    recipe = Recipe.small().with_settings((*DEFAULT_SETTINGS, *settings))
-    if any(setting.partition("=")[0].strip() == "training.segment_hop_s" for setting in settings):
-        return recipe
-    return recipe.with_settings([f"training.segment_hop_s={recipe.audio.segment_s / 2}"])
-
-
 def _check_different(recipes: Mapping[str, Recipe]) -> None:
     """Refuse two networks of one recipe: they would be one network. Of frozen backbones the files may differ."""
     first: dict[str, str] = {}
@@ -295,6 +188,18 @@ def _check_shared(recipes: Mapping[str, Recipe]) -> None:
                     f"systems {short(first)} and {short(name)} differ in {section}.{key}, which members of a model share; "
                     "set it for all of them by --set"
                 )
+
+
+def member_system(name: str) -> str:
+    """Return the system of a member: `"att-crnn-mel@1"` is of "att-crnn-mel".
+
+    Args:
+        name: As in `members`.
+
+    Raises:
+        RecipeError: It is unknown, or of a system that cannot be a member.
+    """
+    return _named(name.partition("@")[0], member=True).name
 
 
 def split_names(text: str) -> list[str]:

@@ -4,7 +4,8 @@ import pytest
 
 from soundscene.errors import RecipeError
 from soundscene.recipe import Recipe
-from soundscene.systems.catalogue import build, default_members, members, specs, split_names, training_recipes
+from soundscene.systems.catalogue import build, members, specs, split_names
+from soundscene.systems.choice import default_members, training_recipes
 from tests.support.tiny import TINY
 
 
