@@ -174,8 +174,12 @@ def _rate(path: Path, metadata: Mapping[str, str]) -> int:
 def _session(name: str, content: bytes) -> Any:
     """Load an ONNX file, which ONNX Runtime checks."""
     require("a backbone in ONNX", "onnx")
+    from soundscene.backbone.onnx_file import check_whole  # needs ONNX
+
+    check_whole(name, content)
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # its other format was not checked
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors come as exceptions

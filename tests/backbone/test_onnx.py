@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from soundscene.backbone.build import build
 from soundscene.backbone.encoder import Backbone
@@ -150,3 +151,47 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
     stored = from_onnx(tmp_path / "mine.onnx")
     with pytest.raises(BackboneError, match="holds no ONNX file"):
         build(StoredBackbone("onnx", stored.facts, {}))
+
+
+def beside(path: Path, where: str) -> Path:
+    """An encoder one of whose tensors, of some kind, lies in weights.bin beside it."""
+    model = onnx.load_model(encoder(path))
+    tensor = model.graph.initializer[0]  # gains
+    model.graph.initializer.remove(tensor)
+    tensor = onnx.TensorProto.FromString(tensor.SerializeToString())
+    (path.parent / "weights.bin").write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+    h = onnx.helper
+    constant = h.make_node("Constant", [], ["gains"])
+    constant.attribute.add(name="value", type=onnx.AttributeProto.TENSOR, t=tensor)
+    if where == "initializer":
+        model.graph.initializer.append(tensor)
+    elif where == "constant":
+        model.graph.node.insert(0, constant)
+    elif where == "body":
+        constant.output[0] = "inner"
+        body = h.make_graph([constant], "body", [], [h.make_tensor_value_info("inner", onnx.TensorProto.FLOAT, None)])
+        yes = h.make_node("Constant", [], ["yes"], value=onnx.numpy_helper.from_array(np.array(True)))
+        choice = h.make_node("If", ["yes"], ["gains"], then_branch=body, else_branch=body)
+        model.graph.node.insert(0, choice)
+        model.graph.node.insert(0, yes)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("where", ["initializer", "constant", "body"])
+def test_weights_beside_the_file_are_refused_also_where_they_would_be_found(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where ONNX Runtime looks for them
+    path = beside(tmp_path / "mine.onnx", where)
+    with pytest.raises(BackboneError, match=r"its weights lie beside the file \(gains.*; save it again by onnx.save"):
+        from_onnx(path)
+    content = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+    facts = from_onnx(encoder(tmp_path / "whole.onnx")).facts
+    with pytest.raises(BackboneError, match="its weights lie beside the file"):  # as a stranger's model would hold it
+        build(StoredBackbone("onnx", facts, {"onnx": content}))
+    onnx.save_model(onnx.load_model(path), tmp_path / "again.onnx", save_as_external_data=False)  # what the message says
+    assert build(from_onnx(tmp_path / "again.onnx")).n_features == 3
