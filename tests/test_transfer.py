@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from soundscene.backbone.stored import installed
 from soundscene.bundle import FORMAT, load_model, save_model
-from soundscene.errors import SceneError
+from soundscene.errors import BackboneError, SceneError
 from soundscene.live import Listener, array_arrivals, listen
 from soundscene.member import BackboneMember
 from soundscene.model import Model
@@ -22,7 +22,7 @@ from soundscene.predictor import Predictor, load
 from soundscene.recipe import Recipe
 from soundscene.systems.backbone import augmented, untrained_member
 from soundscene.systems.catalogue import build, default_members, members, specs, start_of
-from soundscene.systems.transfer import at_rate_of
+from soundscene.systems.transfer import at_rate_of, members_of
 from soundscene.tensors import digest
 from soundscene.timelines import timeline
 from tests.support.command_line import TINY_SET, run
@@ -255,6 +255,34 @@ def test_train_says_what_is_missing(manifest: Path, tmp_path: Path, capfd: pytes
         assert run("train", manifest, "--out", out, *TINY_SET, *words) == 2
         assert message in capfd.readouterr().err.splitlines()[-1]
     assert not out.exists()
+    assert not out.with_name("m.safetensors.run").exists()
+
+
+def test_a_file_of_another_kind_is_no_yamnet(tmp_path: Path) -> None:
+    mine, installed_one = tmp_path / "mine.safetensors", small(1)
+    replace(small(), kind="onnx").save(mine)
+    with pytest.raises(BackboneError) as refusal:
+        members_of(members(["yamnet"], TINY), mine)
+    assert str(refusal.value) == (
+        f"{mine}: holds a backbone of kind onnx, expected yamnet; for this one, name the system backbone in place of yamnet"
+    )
+    small().save(mine)
+    installed_one.save(installed("yamnet"))
+    for systems, digests in (
+        (["yamnet"], [small()]),  # another YAMNet than the installed one
+        (["backbone"], [small()]),
+        (["yamnet", "backbone"], [installed_one, small()]),  # `backbone` takes the file, and `yamnet` the installed one
+        (["backbone", "att-crnn-mel", "yamnet"], [small(), installed_one]),
+    ):
+        found = members_of(members(systems, TINY), mine)
+        assert [member.stored.digest for member in found.values()] == [one.digest for one in digests]
+
+
+@pytest.mark.parametrize(("systems", "file"), [(["yamnet", "backbone"], True), (["yamnet", "yamnet@1"], False)])
+def test_two_members_are_not_the_same_backbone(systems: list[str], file: bool, tmp_path: Path) -> None:
+    small().save(installed("yamnet"))
+    with pytest.raises(BackboneError, match=f"systems {systems[0]} and {systems[1]} are the same frozen backbone"):
+        members_of(members(systems, TINY), installed("yamnet") if file else None)
 
 
 def test_info_shows_licence_source_and_digest(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -68,15 +69,35 @@ def find_backbone(system: str, given: Path | None) -> StoredBackbone:
     """Load the backbone of a system.
 
     Args:
-        system: Name in the catalogue, "yamnet" or "backbone".
+        system: Name in the catalogue, "yamnet" or "backbone", or of a variant.
         given: File; by default the user's data folder has YAMNet.
 
     Raises:
-        BackboneError: It is not there, which the message says how to change, or cannot be used.
+        BackboneError: It is not there, which the message says how to change, or cannot be used, or is no YAMNet where the
+            system is.
     """
-    if given is None and not system.startswith("yamnet"):
+    if _plain(system) == "yamnet":
+        return find("yamnet", given)
+    if given is None:
         raise BackboneError(f"system {system}: name the backbone's file by --backbone FILE ({FILE} in experiments)")
-    return find("yamnet", given)
+    return StoredBackbone.load(given)
+
+
+def file_of(system: str, systems: Iterable[str], file: Path | None) -> Path | None:
+    """Return the file of a system where --backbone names one: `backbone` takes it; `yamnet` where there is no `backbone`.
+
+    Args:
+        system: One of them.
+        systems: Names of all systems.
+        file: That --backbone names.
+    """
+    taker = "backbone" if "backbone" in map(_plain, systems) else "yamnet"
+    return file if _plain(system) == taker else None
+
+
+def _plain(name: str) -> str:
+    """Return the name in the catalogue of a member or variant, such as "yamnet" of "yamnet@1"."""
+    return re.split("[@+]", name, maxsplit=1)[0]
 
 
 def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, pooling: Pooling = "mean") -> System:
@@ -84,7 +105,7 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, po
 
     Args:
         recipe: Settings of audio, training and calibration.
-        name: Name in files; one that begins with "yamnet" is YAMNet of the user's data folder.
+        name: Name in files; "yamnet" and its variants are YAMNet of the user's data folder.
         title: Title in tables.
         front_end: Not used; it has no noise-subtracted channel.
         pooling: How a segment's embedding is made of those of its patches.
@@ -93,7 +114,7 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, po
         BackboneError: The backbone is not there, or cannot be used.
     """
     file = os.environ.get(FILE)
-    stored = find_backbone(name, Path(file) if file and not name.startswith("yamnet") else None)
+    stored = find_backbone(name, Path(file) if file and _plain(name) == "backbone" else None)
     member = untrained_member(name, at_rate_of(recipe, stored), stored, pooling)
     choices: Mapping[str, Any] = member.recipe.to_dict() | {"backbone": member.facts}
     return System(name, title, embeddings(member), choices, partial(_fit, member))
@@ -102,21 +123,29 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, po
 def members_of(recipes: Mapping[str, Recipe], file: Path | None = None) -> dict[str, BackboneMember]:
     """Return the members of frozen backbones among those of a model, untrained.
 
-    Beside networks they share the networks' audio recipe, and resample. Alone they have the backbone's rate.
+    Beside networks they share the networks' audio recipe, and resample. Alone they have the backbone's rate, of several the
+    highest.
 
     Args:
         recipes: Of all members, by name.
-        file: File of the backbone; by default the user's data folder has YAMNet.
+        file: File of the backbone, see `file_of`; by default the user's data folder has YAMNet.
 
     Raises:
-        BackboneError: A backbone is not there, or cannot be used; or two members need different rates.
+        BackboneError: A backbone is not there, or cannot be used, or is that of two members.
     """
     alone = all(map(is_backbone, recipes))
+    stored = {name: find_backbone(name, file_of(name, recipes, file)) for name in filter(is_backbone, recipes)}
     found: dict[str, BackboneMember] = {}
-    for name in filter(is_backbone, recipes):
-        stored = find_backbone(name, file)
-        recipe = at_rate_of(recipes[name], stored) if alone else recipes[name]
-        found[name] = untrained_member(name, recipe, stored)
+    by_digest: dict[str, str] = {}
+    for name, one in stored.items():
+        fastest = max(stored.values(), key=lambda of: of.sample_rate)
+        found[name] = untrained_member(name, at_rate_of(recipes[name], fastest) if alone else recipes[name], one)
+        same = by_digest.setdefault(found[name].stored.digest, name)
+        if same != name:
+            raise BackboneError(
+                f"systems {same} and {name} are the same frozen backbone, and a second one adds nothing; leave one out, or "
+                "name another file by --backbone"
+            )
     if file is not None and not found:
         raise BackboneError(f"--backbone {file}: no member uses it; add yamnet or backbone to --systems")
     return found
