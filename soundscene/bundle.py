@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from soundscene.backbone.build import build
+from soundscene.backbone.build import build, preparation, stored_preparation
 from soundscene.backbone.encoder import POOLINGS
 from soundscene.backbone.stored import StoredBackbone
 from soundscene.errors import BackboneError, BundleError, RecipeError
@@ -131,6 +131,7 @@ def _stored(member: Member) -> dict[str, Any]:
             "kind": BACKBONE,
             "recipe": member.recipe.to_stored(),
             "pooling": member.pooling,
+            **preparation(member.backbone),
             "backbone": backbone,
         }
     raise BundleError(f"member {member.name}: of a kind that cannot be written")
@@ -195,9 +196,9 @@ def _backbone_member(stored: dict[str, Any], tensors: dict[str, Tensor], n_scene
     if not isinstance(header := stored["backbone"], dict):
         raise TypeError(f"backbone is {short(repr(header))}, expected names with values")
     weights = StoredBackbone.of(header, part(tensors, "backbone/"))
-    backbone = build(weights, pooling)
-    sizes = backbone.n_features, n_scenes
     has_softmax = any(name.startswith("softmax/") for name in tensors)
+    backbone = build(weights, pooling, *stored_preparation(stored, has_softmax))
+    sizes = backbone.n_features, n_scenes
     with torch.device("meta"):
         needed = under("svm/", CalibratedSVM(*sizes).state_dict())
         needed |= under("softmax/", nn.Linear(*sizes).state_dict()) if has_softmax else {}

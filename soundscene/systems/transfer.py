@@ -16,12 +16,13 @@ import torch
 from jaxtyping import Float32
 from safetensors.torch import load, save
 
+from soundscene.backbone.build import preparation
 from soundscene.backbone.encoder import Pooling, VaryingBackbone
 from soundscene.backbone.stored import StoredBackbone, find
 from soundscene.bundle import save_model
 from soundscene.data.corpus import Corpus, check_hop, front_end_of, read_segments, regular_segments
 from soundscene.data.store import Extract, Representation
-from soundscene.errors import BackboneError
+from soundscene.errors import AudioError, BackboneError
 from soundscene.member import BackboneMember
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.signal.streams import FeatureSource, JoinedFrontEnd
@@ -34,6 +35,7 @@ from soundscene.training.augment import any_of
 from soundscene.types import Recording
 
 _VERSION = 2  # of the code that makes embeddings; another one is another store
+_PREPARATION = {"level": 1.0, "patch_hop_s": 0.48}  # of YAMNet's images in that version
 FILE = "SOUNDSCENE_BACKBONE"  # environment variable: the backbone of the system `backbone` in experiments
 
 
@@ -44,6 +46,7 @@ class Embedded:
     name: str
     sample_rate: int
     n_features: int
+    patch_s: float = 0.0
 
     def prepare(self, waves: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment sample"]:
         """Not used: the store was filled by the backbone itself."""
@@ -201,6 +204,8 @@ def embeddings(member: BackboneMember) -> Representation:
         "segment_hop_s": hop_s,
         "augmentation": msgspec.to_builtins(member.recipe.augmentation) if _varies(member) else None,
     }
+    if member.stored.kind == "yamnet":  # the key of version 2 names only what differs from its values
+        facts |= {name: value for name, value in preparation(member.backbone).items() if value != _PREPARATION[name]}
     stored = member.stored
     weights = _Weights(stored.digest, member.pooling, stored.header(), save(stored.tensors))
     work = partial(_extract, weights, Recipe(audio=audio, augmentation=member.recipe.augmentation), hop_s)
@@ -235,8 +240,12 @@ def _extract(weights: _Weights, recipe: Recipe, hop_s: float, recording: Recordi
     # the draws of a recording depend on its sound only, not on its place in the manifest
     changed = augmented(member, prepared, zlib.crc32(file.content_hash.encode()))
     copies = [prepared] if changed is None else [prepared, changed]
+    try:
+        rows = np.stack([member.embed(copy) for copy in copies], axis=1)
+    except BackboneError as error:
+        raise AudioError(f"{recording.path}: {error}; leave the recording out, or repair the encoder") from None
     return Extract(
-        np.stack([member.embed(copy) for copy in copies], axis=1),
+        rows,
         segments.start_s,
         segments.silent,
         regular_segments(segments.start_s, audio.segment_s, audio.last_piece),
@@ -250,7 +259,8 @@ def _fit(untrained: BackboneMember, corpus: Corpus, context: FitContext) -> Fitt
     """Fit the heads to embeddings, and temperatures to held-out recordings; the saved model computes embeddings itself."""
     recipe = untrained.recipe.with_settings([f"training.seed={context.seed}"])
     backbone = untrained.backbone
-    reading = Embedded(backbone.name, backbone.sample_rate, backbone.n_features)
+    patch_s = getattr(backbone, "patch_s", 0.0)
+    reading = Embedded(backbone.name, backbone.sample_rate, backbone.n_features, patch_s)
     stored = replace(untrained, recipe=recipe, backbone=reading)
     trained = train_members({stored.name: recipe}, corpus, backbones={stored.name: stored})
     model = trained.model
