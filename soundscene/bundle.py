@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from soundscene.backbone.build import build
+from soundscene.backbone.build import build, preparation, stored_preparation
 from soundscene.backbone.encoder import POOLINGS
 from soundscene.backbone.stored import StoredBackbone
 from soundscene.errors import BackboneError, BundleError, RecipeError
@@ -60,11 +60,7 @@ def save_model(model: Model, path: Path) -> None:
     Raises:
         BundleError: The file cannot be written.
     """
-    parts: dict[str, Any] = {
-        "scenes": model.scenes,
-        "temperature": model.temperature,
-        "provenance": model.provenance,
-    }
+    parts: dict[str, Any] = {"scenes": model.scenes, "temperature": model.temperature, "provenance": model.provenance}
     tensors: dict[str, Tensor] = {}
     first = model.members[0]
     alone = divide(first.recipe.to_stored()) if len(model.members) == 1 and isinstance(first, NetworkMember) else None
@@ -132,6 +128,7 @@ def _stored(member: Member) -> dict[str, Any]:
             "kind": BACKBONE,
             "recipe": member.recipe.to_stored(),
             "pooling": member.pooling,
+            **preparation(member.backbone),
             "backbone": member.stored.header(),
         }
     raise BundleError(f"member {member.name}: of a kind that cannot be written")
@@ -197,9 +194,9 @@ def _backbone_member(stored: dict[str, Any], tensors: dict[str, Tensor], n_scene
     if not isinstance(header := stored["backbone"], dict):
         raise TypeError(f"backbone is {short(repr(header))}, expected names with values")
     weights = StoredBackbone.of(header, part(tensors, "backbone/"))
-    backbone = build(weights, pooling)
-    sizes = backbone.n_features, n_scenes
     has_softmax = any(name.startswith("softmax/") for name in tensors)
+    backbone = build(weights, pooling, *stored_preparation(stored, has_softmax))
+    sizes = backbone.n_features, n_scenes
     with torch.device("meta"):
         needed = under("svm/", CalibratedSVM(*sizes).state_dict())
         needed |= under("softmax/", nn.Linear(*sizes).state_dict()) if has_softmax else {}

@@ -77,7 +77,7 @@ def train_on_manifest(
         on_epoch: Called after each epoch with its row of the history; of several members, with the name under "member".
         on_step: Called before each step.
         skipped: Called with why a recording cannot be used, which is then left out. By default that is an error.
-        backbone: File of the frozen backbone of a member; by default the user's data folder has YAMNet.
+        backbone: File of the frozen backbone of a member, see `file_of`; by default the user's data folder has YAMNet.
         licence: Licence of the recordings whose rows state none.
         notes: What the model's provenance is to note before what the training notes.
 
@@ -86,7 +86,6 @@ def train_on_manifest(
     """
     fabric = fabric or Fabric(devices=1)
     run = out.with_name(f"{out.name}.run")
-    _check_writable(out, run)
     recipes = {name_of(recipe): recipe} if isinstance(recipe, Recipe) else dict(recipe)
     backbones = members_of(recipes, backbone)
     recipes |= {name: member.recipe for name, member in backbones.items()}
@@ -96,6 +95,7 @@ def train_on_manifest(
     listed = Manifest.of(manifest)
     split = listed.split(*parse_test(test)) if test else Split(listed.recordings, ())
     check_two_scenes({recording.scene for recording in split.train})
+    _check_writable(out, run)  # makes a folder, which a refusal of what was asked for would leave behind
     with _locked(out, run) if fabric.global_rank == 0 else nullcontext(False) as killed:
         if fabric.broadcast(killed):
             split = _without_crashes(split, run / "crashed", skipped)

@@ -13,7 +13,16 @@ from jaxtyping import Float32, Float64
 
 from soundscene.audio.arrays import ArrayLike, RateLike
 from soundscene.audio.files import AudioArray, AudioFile, open_source
-from soundscene.errors import AudioError, AudioWarning, BundleError, RecipeError, SceneError, check_choice, unexpected
+from soundscene.errors import (
+    AudioError,
+    AudioWarning,
+    BackboneError,
+    BundleError,
+    RecipeError,
+    SceneError,
+    check_choice,
+    unexpected,
+)
 from soundscene.hub import opened
 from soundscene.live import DEFAULT_WINDOW_S, Listener, Update, array_arrivals, listen
 from soundscene.passes import ModelPass, Through, checked, each_file, without_memory
@@ -332,9 +341,12 @@ class Predictor:
         meter = RangeMeter(self.model.audio.sample_rate)
         run = self.start(name, meter, progress)
         with closing(through(metered(sound.blocks(), meter) if self.model.usual else sound.blocks())) as blocks:
-            for block in blocks:
-                run.push(block)
-        return run.finish(sound.summary)
+            try:
+                for block in blocks:
+                    run.push(block)
+                return run.finish(sound.summary)
+            except BackboneError as error:
+                raise AudioError(f"{name}: {error}") from None
 
     def _pieces(self, sound: AudioFile | AudioArray, through: _Through = iter) -> Generator[SegmentFeatures, None, None]:
         """Segments in batches of `BATCH`: one by one, most of the processor would be idle."""

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from soundscene.backbone.stored import installed
+from soundscene.backbone.yamnet import YamnetBackbone
 from soundscene.bundle import FORMAT, load_model, save_model
-from soundscene.errors import SceneError
+from soundscene.errors import BackboneError, SceneError
 from soundscene.live import Listener, array_arrivals, listen
 from soundscene.member import BackboneMember
 from soundscene.model import Model
@@ -23,7 +24,7 @@ from soundscene.recipe import Recipe
 from soundscene.systems.backbone import augmented, untrained_member
 from soundscene.systems.catalogue import build, members, specs
 from soundscene.systems.choice import default_members, start_of
-from soundscene.systems.transfer import at_rate_of
+from soundscene.systems.transfer import at_rate_of, members_of
 from soundscene.tensors import digest
 from soundscene.timelines import timeline
 from tests.support.command_line import TINY_SET, run
@@ -96,13 +97,14 @@ def test_a_reloaded_model_predicts_the_same_bits(make, tmp_path: Path) -> None:
     assert (again.audio.sample_rate, again.head) == ((16000, "svm") if make is alone else (RATE, "svm"))
 
 
-def tamper(path: Path, tensors: dict | None = None, member: dict | None = None) -> None:
+def tamper(path: Path, tensors: dict | None = None, member: dict | None = None, lacking: tuple[str, ...] = ()) -> None:
     """Write another file with a right checksum."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["bundle"])
     header["members"][0] |= member or {}
+    header["members"][0] = {name: value for name, value in header["members"][0].items() if name not in lacking}
     found = {name: t for name, t in (load_file(path) | (tensors or {})).items() if t is not None}
     text = json.dumps(header)
     save_file(found, path, {"format": FORMAT, "bundle": text, "sha256": digest(text, found)})
@@ -121,6 +123,8 @@ def tamper(path: Path, tensors: dict | None = None, member: dict | None = None) 
         ({"backbone/first.bias": torch.full((4,), 1e9)}, {}, "first.bias holds values that no training gives"),
         ({"backbone/more": torch.zeros(1)}, {}, "more belongs to no layer"),
         ({}, {"pooling": "max"}, "pooling 'max', expected one of mean, mean+max, mean+std"),
+        ({}, {"level": "high"}, "level is 'high', expected a number from 0.001 to 1000, or none"),
+        ({}, {"patch_hop_s": 0.0}, "patch_hop_s is 0.0, expected a number from 0.001 to 1000, or none"),
         ({}, {"kind": "other"}, "of kind 'other', expected network or backbone"),
         ({}, {"backbone": []}, "backbone is [], expected names with values"),
         ({}, {"backbone": small().header() | {"version": 9}}, "written in format 9"),
@@ -136,6 +140,34 @@ def test_a_strangers_backbone_is_checked(tensors: dict, member: dict, message: s
         load_model(path)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("level", "patch_hop_s"), [(None, 0.48), (1.0, 0.24), (2.5, 0.96)])
+def test_the_file_says_how_images_are_made(level: float | None, patch_hop_s: float, tmp_path: Path) -> None:
+    backbone = YamnetBackbone(small(), "mean", patch_hop_s, level)
+    model = replace(alone(), members=(replace(backbone_member(at_rate_of(TINY, small())), backbone=backbone),))
+    save_model(model, tmp_path / "m.safetensors")
+    again = load_model(tmp_path / "m.safetensors").members[0]
+    assert isinstance(again, BackboneMember)
+    assert (again.backbone.level, again.backbone.patch_hop_s) == (level, patch_hop_s)  # type: ignore[attr-defined]
+    waves = np.stack([recording(scene, 2.0, 0)[:32000] for scene in SCENES])
+    images = backbone.prepare(waves)
+    np.testing.assert_array_equal(again.backbone.prepare(waves), images)
+    np.testing.assert_array_equal(again.embed(images), backbone.embed(images))
+
+
+@pytest.mark.parametrize("has_softmax", [True, False])
+def test_a_file_that_does_not_say_it_is_of_the_level_of_its_time(has_softmax: bool, tmp_path: Path) -> None:
+    """Models of before the level have no softmax layer: they were fitted to sound as it is, and go on hearing it so."""
+    path = tmp_path / "m.safetensors"
+    save_model(alone(), path)
+    tensors = {} if has_softmax else {"members/0/softmax/weight": None, "members/0/softmax/bias": None}
+    tamper(path, tensors, lacking=("level", "patch_hop_s"))
+    member = load_model(path).members[0]
+    assert isinstance(member, BackboneMember)
+    waves = np.stack([recording(scene, 2.0, 0)[:32000] for scene in SCENES])
+    expected = YamnetBackbone(small(), level=1.0 if has_softmax else None).prepare(waves)
+    np.testing.assert_array_equal(member.backbone.prepare(waves), expected)
 
 
 # --- predictions ----------------------------------------------------------------------------------------------------------
@@ -256,6 +288,34 @@ def test_train_says_what_is_missing(manifest: Path, tmp_path: Path, capfd: pytes
         assert run("train", manifest, "--out", out, *TINY_SET, *words) == 2
         assert message in capfd.readouterr().err.splitlines()[-1]
     assert not out.exists()
+    assert not out.with_name("m.safetensors.run").exists()
+
+
+def test_a_file_of_another_kind_is_no_yamnet(tmp_path: Path) -> None:
+    mine, installed_one = tmp_path / "mine.safetensors", small(1)
+    replace(small(), kind="onnx").save(mine)
+    with pytest.raises(BackboneError) as refusal:
+        members_of(members(["yamnet"], TINY), mine)
+    assert str(refusal.value) == (
+        f"{mine}: holds a backbone of kind onnx, expected yamnet; for this one, name the system backbone in place of yamnet"
+    )
+    small().save(mine)
+    installed_one.save(installed("yamnet"))
+    for systems, digests in (
+        (["yamnet"], [small()]),  # another YAMNet than the installed one
+        (["backbone"], [small()]),
+        (["yamnet", "backbone"], [installed_one, small()]),  # `backbone` takes the file, and `yamnet` the installed one
+        (["backbone", "att-crnn-mel", "yamnet"], [small(), installed_one]),
+    ):
+        found = members_of(members(systems, TINY), mine)
+        assert [member.stored.digest for member in found.values()] == [one.digest for one in digests]
+
+
+@pytest.mark.parametrize(("systems", "file"), [(["yamnet", "backbone"], True), (["yamnet", "yamnet@1"], False)])
+def test_two_members_are_not_the_same_backbone(systems: list[str], file: bool, tmp_path: Path) -> None:
+    small().save(installed("yamnet"))
+    with pytest.raises(BackboneError, match=f"systems {systems[0]} and {systems[1]} are the same frozen backbone"):
+        members_of(members(systems, TINY), installed("yamnet") if file else None)
 
 
 def test_info_shows_licence_source_and_digest(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -279,8 +339,13 @@ def test_predict_and_timeline_of_the_command_line(trained: Path, tmp_path: Path,
     sound = write(tmp_path / "s.wav", recording("rain", 30.0, 0))
     for name in ("yamnet", "both"):
         assert run("predict", trained / f"{name}.safetensors", sound, "--format", "json") == 0
-        assert any(scene in capfd.readouterr().out for scene in SCENES)
-        assert run("timeline", trained / f"{name}.safetensors", sound) == 0
+        (said,) = json.loads(capfd.readouterr().out)["predictions"]
+        expected = load(trained / f"{name}.safetensors")(sound)
+        assert (said["scene"], said["probability"]) == (expected.scene, pytest.approx(expected.probability, abs=1e-4))
+        assert run("timeline", trained / f"{name}.safetensors", sound, "--format", "json") == 0
+        rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+        spans = timeline(expected, load_model(trained / f"{name}.safetensors"), "svm").spans
+        assert [row["scene"] for row in rows] == [span.scene for span in spans]
 
 
 def test_heads_see_an_augmented_copy_only_where_the_recipe_augments() -> None:

@@ -9,6 +9,8 @@ from jaxtyping import Float32
 Pooling = Literal["mean", "mean+max", "mean+std"]
 """How a segment's embedding is made of those of the patches in it."""
 
+LEVEL = 1.0  # of a segment's mel magnitudes, where a backbone sets one; chosen on ESC-10 (docs/decisions/0105)
+
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 

@@ -28,7 +28,8 @@ CONTENT = "onnx"  # tensor that holds the file's bytes
 _LARGEST_FILE = 1 << 29  # bytes
 _LONGEST_PATCH_S = 60.0
 _AT_ONCE = 32  # patches computed at a time
-_MOST_FEATURES = 1 << 16
+_MOST_FEATURES = 8192  # pooled: unknown detection holds matrices of features x features
+_SAME, _ALIKE = 1e-6, 1e-2  # of the largest value: rows of one input, and rows computed alone and beside another
 
 _Axes = Literal["none", "one", "many"]  # examples that the input takes at a time; "none" has no axis for them
 
@@ -40,12 +41,19 @@ class OnnxBackbone:
         stored: The file and its rate.
         pooling: How the embeddings of patches become one.
         patch_hop_s: Seconds from one patch to the next, for an input of fixed length; by default half a patch.
+        probe: Whether to compute it on noise, and refuse it where rows depend on each other, on chance or on a length.
 
     Raises:
         BackboneError: ONNX Runtime cannot load the file, or it has other inputs and outputs.
     """
 
-    def __init__(self, stored: StoredBackbone, pooling: Pooling = "mean", patch_hop_s: float | None = None) -> None:
+    def __init__(
+        self,
+        stored: StoredBackbone,
+        pooling: Pooling = "mean",
+        patch_hop_s: float | None = None,
+        probe: bool = False,
+    ) -> None:
         self.name = stored.name
         self.sample_rate = stored.sample_rate
         self.pooling: Pooling = pooling
@@ -59,8 +67,19 @@ class OnnxBackbone:
         self._output = self._session.get_outputs()[0].name
         half = max(1, (self._patch or self.sample_rate) // 2)
         self._hop = half if patch_hop_s is None else max(1, round(patch_hop_s * self.sample_rate))
-        probe = self._run(np.zeros((1, self._patch or self.sample_rate), np.float32))
-        self.n_features = widening(pooling) * probe.shape[1]
+        self.patch_hop_s = self._hop / self.sample_rate if self._patch else None
+        self.patch_s = self._patch / self.sample_rate
+        size = self._patch or self.sample_rate
+        self._width = 0  # not known yet
+        self._width = self._run(np.zeros((1, size), np.float32)).shape[1]
+        self.n_features = widening(pooling) * self._width
+        if self.n_features > _MOST_FEATURES:
+            raise BackboneError(
+                f"backbone {short(self.name)}: an embedding has {self.n_features} features, allowed are {_MOST_FEATURES}: "
+                "unknown detection holds matrices of features x features"
+            )
+        if probe:
+            self._probe(size)
 
     def prepare(self, waves: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment sample"]:
         """Return the samples: what a file in ONNX does with them is its own.
@@ -87,6 +106,28 @@ class OnnxBackbone:
         rows = np.concatenate([self._run(flat[at : at + _AT_ONCE]) for at in range(0, len(flat), _AT_ONCE)])
         return pool(rows.reshape(len(waves), patches.shape[1], -1), self.pooling)
 
+    def _probe(self, size: int) -> None:
+        """Compute noise of `size` samples a row, twice, jointly and of another length, and compare."""
+        who = f"backbone {short(self.name)}"
+        noise = np.random.default_rng(0).normal(0, [[0.1], [0.01]], (2, size)).astype(np.float32)  # loud and soft
+        apart, again = (np.concatenate([self._run(row[None]) for row in noise]) for _ in range(2))
+        if not _close(apart, again, _SAME):
+            raise BackboneError(
+                f"{who}: gives other features each time for the same samples, so it draws at random; export it in "
+                "evaluation mode"
+            )
+        try:
+            together = self._run(noise)
+        except BackboneError as error:
+            raise BackboneError(f"{error}; if it can take one example at a time only, export it so: [1, sample]") from None
+        if not _close(apart, together, _ALIKE):
+            raise BackboneError(
+                f"{who}: the features of an example depend on the others of its batch; export it in evaluation mode, or "
+                "for one example at a time: [1, sample]"
+            )
+        if not self._patch:
+            self._run(np.tile(noise[:1], 2))
+
     def _run(self, patches: Float32[np.ndarray, "patch sample"]) -> Float32[np.ndarray, "patch feature"]:
         """Compute patches, together where the input has an axis for it."""
         patches = np.ascontiguousarray(patches)
@@ -102,25 +143,31 @@ class OnnxBackbone:
         found = np.asarray(found)
         if found.ndim == 3:
             found = found.mean(axis=1)
-        if (
-            found.ndim != 2
-            or len(found) != len(patches)
-            or found.dtype.kind != "f"
-            or not 1 <= found.shape[1] <= _MOST_FEATURES
-        ):
+        if found.ndim != 2 or len(found) != len(patches) or found.dtype.kind != "f" or not found.shape[1]:
             raise BackboneError(
                 f"backbone {short(self.name)}: its first output is {found.dtype} of shape {list(found.shape)} for "
                 f"{len(patches)} patches, expected floats [batch, feature] or [batch, time, feature]"
             )
+        if self._width and found.shape[1] != self._width:
+            raise BackboneError(
+                f"backbone {short(self.name)}: gives {found.shape[1]} features for {patches.shape[1]} samples, and "
+                f"{self._width} for another number of them; expected one number for all, [batch, feature] or [batch, time, "
+                "feature]"
+            )
+        with np.errstate(over="ignore"):
+            found = found.astype(np.float32)
         if not np.isfinite(found).all():
-            raise BackboneError(f"backbone {short(self.name)}: gives values that are not finite")
-        return found.astype(np.float32)
+            peak = float(np.abs(patches[~np.isfinite(found).all(axis=1)]).max())
+            raise BackboneError(
+                f"backbone {short(self.name)}: gives values that are not finite for samples of a peak of {peak:.3g}"
+            )
+        return found
 
 
 def from_onnx(
     path: Path, sample_rate: int | None = None, name: str | None = None, licence: str = "not stated"
 ) -> StoredBackbone:
-    """Take an ONNX file as a backbone, and compute one second of silence with it.
+    """Take an ONNX file as a backbone, and compute silence and noise with it.
 
     Args:
         path: The file, without external data.
@@ -158,8 +205,12 @@ def from_onnx(
         stored = StoredBackbone.of(dict(header), content)
     except ValueError as error:
         raise BackboneError(f"{path}: {error}") from None
-    OnnxBackbone(stored)
+    OnnxBackbone(stored, probe=True)
     return stored
+
+
+def _close(one: Float32[np.ndarray, "row feature"], other: Float32[np.ndarray, "row feature"], share: float) -> bool:
+    return bool((np.abs(one - other).max(axis=1) <= share * np.abs(one).max(axis=1)).all())
 
 
 def _rate(path: Path, metadata: Mapping[str, str]) -> int:
@@ -174,8 +225,12 @@ def _rate(path: Path, metadata: Mapping[str, str]) -> int:
 def _session(name: str, content: bytes) -> Any:
     """Load an ONNX file, which ONNX Runtime checks."""
     require("a backbone in ONNX", "onnx")
+    from soundscene.backbone.onnx_file import check_whole  # needs ONNX
+
+    check_whole(name, content)
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # its other format was not checked
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors come as exceptions

@@ -71,7 +71,7 @@ class StoredBackbone:
         Raises:
             BackboneError: The file is missing, damaged, of something else, or of a newer version.
         """
-        missing = "no such file; make it by `soundscene backbone yamnet --from yamnet.tflite --out FILE`"
+        missing = "no such file; make it by `soundscene backbone yamnet` or `soundscene backbone onnx`, with --out FILE"
         header, tensors = read_tensors(path, FORMAT, missing, BackboneError)
         try:
             return cls.of(header, tensors)
@@ -134,7 +134,7 @@ def find(kind: BackboneKind, given: Path | None = None) -> StoredBackbone:
         given: File, by default the one in the data folder.
 
     Raises:
-        BackboneError: It is not there, which the message says how to change, or cannot be used.
+        BackboneError: It is not there, which the message says how to change, is of another kind, or cannot be used.
     """
     path = installed(kind) if given is None else given
     if given is None and not path.exists():
@@ -143,8 +143,9 @@ def find(kind: BackboneKind, given: Path | None = None) -> StoredBackbone:
             f"(docs/guide/transfer.md) and run `soundscene backbone {kind} --from {kind}.tflite`, or give --backbone FILE"
         )
     stored = StoredBackbone.load(path)
-    if stored.kind != kind and given is None:
-        raise BackboneError(f"{path}: holds a backbone of kind {stored.kind}, expected {kind}")
+    if stored.kind != kind:
+        hint = f"; for this one, name the system backbone in place of {kind}" if given else ""
+        raise BackboneError(f"{path}: holds a backbone of kind {stored.kind}, expected {kind}{hint}")
     return stored
 
 

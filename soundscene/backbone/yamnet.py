@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32
 from torch import nn
 
-from soundscene.backbone.encoder import Pooling, pool, widening
+from soundscene.backbone.encoder import LEVEL, Pooling, pool, widening
 from soundscene.backbone.packing import pack, unpack
 from soundscene.backbone.stored import StoredBackbone, check_weights
 from soundscene.backbone.tflite import (
@@ -31,6 +31,7 @@ from soundscene.signal.patches import (
     N_BANDS,
     N_FFT,
     PATCH_HOP,
+    PATCH_SAMPLES,
     SAMPLE_RATE,
     LogMelPatches,
     cut_patches,
@@ -44,7 +45,6 @@ KNOWN = {"687f226c147a2caab4706fbbab5e9cecb14b9a368264bf61108078b1fddf68f5": "in
 LICENCE = "Apache-2.0"
 SOURCE = "YAMNet, tensorflow/models, research/audioset/yamnet"
 
-LEVEL = 1.0  # of a segment's mel magnitudes, chosen on ESC-10 (docs/decisions/0105)
 _LARGEST_FILE = 1 << 28  # bytes; the network in float32 has 15 million
 _MOST_FILTERS = 4 * FILTERS
 _AT_ONCE = 16  # segments: their patches and the network's activations stay in the cache
@@ -82,6 +82,8 @@ class YamnetBackbone:
         self.patch_hop = PATCH_HOP if patch_hop_s is None else round(patch_hop_s * SAMPLE_RATE / HOP)
         if self.patch_hop < 1:
             raise BackboneError(f"patches every {patch_hop_s} s: allowed are 0.01 s or more")
+        self.patch_s = PATCH_SAMPLES / SAMPLE_RATE
+        self.patch_hop_s = self.patch_hop * HOP / SAMPLE_RATE
         self.level = level
         self._images = lru_cache(4)(partial(LogMelPatches, patch_hop=self.patch_hop, level=level))
 

@@ -62,7 +62,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Backbone of the system yamnet or backbone. Default: by `soundscene backbone`.",
+            help="File of the system backbone, or another YAMNet. Default: by `soundscene backbone`.",
             rich_help_panel=TRAINING,
         ),
     ] = None,

@@ -12,7 +12,7 @@ from soundscene.member import BackboneMember, NetworkMember, networks_of
 from soundscene.model import Model
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
 from soundscene.scoring.unfamiliarity import CHOSEN, Familiarity, Kind, by_recording, fit_gaussians
-from soundscene.systems.backbone import augmented
+from soundscene.systems.backbone import augmented, naming
 from soundscene.systems.system import SystemPredictions
 from soundscene.threads import one_blas_thread
 from soundscene.training.augment import any_of, augmented_pieces
@@ -35,9 +35,16 @@ def predict(model: Model, corpus: Corpus, head: Head) -> SystemPredictions:
     voting = corpus.voting
     recording_of = corpus.recording[voting]
     try:
-        segment = model.classify(model.embed(corpus.of_members(voting)), head)
+        embeddings = naming(corpus, voting, lambda rows: model.embed(corpus.of_members(rows)))
+        segment = model.classify(embeddings, head)
     except BundleError:  # the posterior is not finite
-        rate = max((m.recipe.training.learning_rate for m in networks_of(model.members)), default=0.0)
+        networks = networks_of(model.members)
+        if not networks:
+            raise TrainingError(
+                f"{model.members[0].name} gives embeddings so large that no posterior is finite: is it the encoder that was "
+                "meant, and whole?"
+            ) from None
+        rate = max(m.recipe.training.learning_rate for m in networks)
         raise TrainingError(
             f"the network predicts NaN: the training has diverged; the learning rate {rate:g} may be too high, try a tenth "
             "of it (--set training.learning_rate=...)"

@@ -158,9 +158,14 @@ def train_members(
     if any(recipe.training.keep == "best" for recipe in recipes.values()) and not held_part.voting.any():
         raise TrainingError('training.keep = "best": no group can be held out to choose the epoch by; keep the last epoch')
     _check_audible(part, scenes)
-    trained = [
-        _fit_backbone(backbones[name], part.of_member(number), scenes)
+    fitted = {  # first: what an encoder cannot do must not come up after hours of training networks
+        name: _fit_backbone(backbones[name], part.of_member(number), held_part.of_member(number), scenes)
+        for number, name in enumerate(recipes)
         if backbones and name in backbones
+    }
+    trained = [
+        fitted[name]
+        if name in fitted
         else _train_member(
             name,
             recipe,
@@ -229,8 +234,8 @@ def _train_member(
     return TrainedMember(replace(member, svm=svm), embeddings, fitted.history, facts)
 
 
-def _fit_backbone(member: BackboneMember, part: Corpus, scenes: tuple[str, ...]) -> TrainedMember:
-    fitted, embeddings, facts = fit_member(member, part, scenes)
+def _fit_backbone(member: BackboneMember, part: Corpus, held: Corpus, scenes: tuple[str, ...]) -> TrainedMember:
+    fitted, embeddings, facts = fit_member(member, part, scenes, held)
     return TrainedMember(fitted, embeddings, [], facts)
 
 

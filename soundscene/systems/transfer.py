@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -15,12 +16,13 @@ import torch
 from jaxtyping import Float32
 from safetensors.torch import load, save
 
+from soundscene.backbone.build import preparation
 from soundscene.backbone.encoder import Pooling, VaryingBackbone
 from soundscene.backbone.stored import StoredBackbone, find
 from soundscene.bundle import save_model
 from soundscene.data.corpus import Corpus, check_hop, front_end_of, read_segments, regular_segments
 from soundscene.data.store import Extract, Representation
-from soundscene.errors import BackboneError
+from soundscene.errors import AudioError, BackboneError
 from soundscene.member import BackboneMember
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.signal.streams import FeatureSource, JoinedFrontEnd
@@ -33,6 +35,7 @@ from soundscene.training.augment import any_of
 from soundscene.types import Recording
 
 _VERSION = 2  # of the code that makes embeddings; another one is another store
+_PREPARATION = {"level": 1.0, "patch_hop_s": 0.48}  # of YAMNet's images in that version
 FILE = "SOUNDSCENE_BACKBONE"  # environment variable: the backbone of the system `backbone` in experiments
 
 
@@ -43,6 +46,7 @@ class Embedded:
     name: str
     sample_rate: int
     n_features: int
+    patch_s: float = 0.0
 
     def prepare(self, waves: Float32[np.ndarray, "segment sample"]) -> Float32[np.ndarray, "segment sample"]:
         """Not used: the store was filled by the backbone itself."""
@@ -68,15 +72,35 @@ def find_backbone(system: str, given: Path | None) -> StoredBackbone:
     """Load the backbone of a system.
 
     Args:
-        system: Name in the catalogue, "yamnet" or "backbone".
+        system: Name in the catalogue, "yamnet" or "backbone", or of a variant.
         given: File; by default the user's data folder has YAMNet.
 
     Raises:
-        BackboneError: It is not there, which the message says how to change, or cannot be used.
+        BackboneError: It is not there, which the message says how to change, or cannot be used, or is no YAMNet where the
+            system is.
     """
-    if given is None and not system.startswith("yamnet"):
+    if _plain(system) == "yamnet":
+        return find("yamnet", given)
+    if given is None:
         raise BackboneError(f"system {system}: name the backbone's file by --backbone FILE ({FILE} in experiments)")
-    return find("yamnet", given)
+    return StoredBackbone.load(given)
+
+
+def file_of(system: str, systems: Iterable[str], file: Path | None) -> Path | None:
+    """Return the file of a system where --backbone names one: `backbone` takes it; `yamnet` where there is no `backbone`.
+
+    Args:
+        system: One of them.
+        systems: Names of all systems.
+        file: That --backbone names.
+    """
+    taker = "backbone" if "backbone" in map(_plain, systems) else "yamnet"
+    return file if _plain(system) == taker else None
+
+
+def _plain(name: str) -> str:
+    """Return the name in the catalogue of a member or variant, such as "yamnet" of "yamnet@1"."""
+    return re.split("[@+]", name, maxsplit=1)[0]
 
 
 def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, pooling: Pooling = "mean") -> System:
@@ -84,7 +108,7 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, po
 
     Args:
         recipe: Settings of audio, training and calibration.
-        name: Name in files; one that begins with "yamnet" is YAMNet of the user's data folder.
+        name: Name in files; "yamnet" and its variants are YAMNet of the user's data folder.
         title: Title in tables.
         front_end: Not used; it has no noise-subtracted channel.
         pooling: How a segment's embedding is made of those of its patches.
@@ -93,7 +117,7 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, po
         BackboneError: The backbone is not there, or cannot be used.
     """
     file = os.environ.get(FILE)
-    stored = find_backbone(name, Path(file) if file and not name.startswith("yamnet") else None)
+    stored = find_backbone(name, Path(file) if file and _plain(name) == "backbone" else None)
     member = untrained_member(name, at_rate_of(recipe, stored), stored, pooling)
     choices: Mapping[str, Any] = member.recipe.to_dict() | {"backbone": member.facts}
     return System(name, title, embeddings(member), choices, partial(_fit, member))
@@ -102,21 +126,29 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, po
 def members_of(recipes: Mapping[str, Recipe], file: Path | None = None) -> dict[str, BackboneMember]:
     """Return the members of frozen backbones among those of a model, untrained.
 
-    Beside networks they share the networks' audio recipe, and resample. Alone they have the backbone's rate.
+    Beside networks they share the networks' audio recipe, and resample. Alone they have the backbone's rate, of several the
+    highest.
 
     Args:
         recipes: Of all members, by name.
-        file: File of the backbone; by default the user's data folder has YAMNet.
+        file: File of the backbone, see `file_of`; by default the user's data folder has YAMNet.
 
     Raises:
-        BackboneError: A backbone is not there, or cannot be used; or two members need different rates.
+        BackboneError: A backbone is not there, or cannot be used, or is that of two members.
     """
     alone = all(map(is_backbone, recipes))
+    stored = {name: find_backbone(name, file_of(name, recipes, file)) for name in filter(is_backbone, recipes)}
     found: dict[str, BackboneMember] = {}
-    for name in filter(is_backbone, recipes):
-        stored = find_backbone(name, file)
-        recipe = at_rate_of(recipes[name], stored) if alone else recipes[name]
-        found[name] = untrained_member(name, recipe, stored)
+    by_digest: dict[str, str] = {}
+    for name, one in stored.items():
+        fastest = max(stored.values(), key=lambda of: of.sample_rate)
+        found[name] = untrained_member(name, at_rate_of(recipes[name], fastest) if alone else recipes[name], one)
+        same = by_digest.setdefault(found[name].stored.digest, name)
+        if same != name:
+            raise BackboneError(
+                f"systems {same} and {name} are the same frozen backbone, and a second one adds nothing; leave one out, or "
+                "name another file by --backbone"
+            )
     if file is not None and not found:
         raise BackboneError(f"--backbone {file}: no member uses it; add yamnet or backbone to --systems")
     return found
@@ -172,6 +204,8 @@ def embeddings(member: BackboneMember) -> Representation:
         "segment_hop_s": hop_s,
         "augmentation": msgspec.to_builtins(member.recipe.augmentation) if _varies(member) else None,
     }
+    if member.stored.kind == "yamnet":  # the key of version 2 names only what differs from its values
+        facts |= {name: value for name, value in preparation(member.backbone).items() if value != _PREPARATION[name]}
     stored = member.stored
     weights = _Weights(stored.digest, member.pooling, stored.header(), save(stored.tensors))
     work = partial(_extract, weights, Recipe(audio=audio, augmentation=member.recipe.augmentation), hop_s)
@@ -206,8 +240,12 @@ def _extract(weights: _Weights, recipe: Recipe, hop_s: float, recording: Recordi
     # the draws of a recording depend on its sound only, not on its place in the manifest
     changed = augmented(member, prepared, zlib.crc32(file.content_hash.encode()))
     copies = [prepared] if changed is None else [prepared, changed]
+    try:
+        rows = np.stack([member.embed(copy) for copy in copies], axis=1)
+    except BackboneError as error:
+        raise AudioError(f"{recording.path}: {error}; leave the recording out, or repair the encoder") from None
     return Extract(
-        np.stack([member.embed(copy) for copy in copies], axis=1),
+        rows,
         segments.start_s,
         segments.silent,
         regular_segments(segments.start_s, audio.segment_s, audio.last_piece),
@@ -221,7 +259,8 @@ def _fit(untrained: BackboneMember, corpus: Corpus, context: FitContext) -> Fitt
     """Fit the heads to embeddings, and temperatures to held-out recordings; the saved model computes embeddings itself."""
     recipe = untrained.recipe.with_settings([f"training.seed={context.seed}"])
     backbone = untrained.backbone
-    reading = Embedded(backbone.name, backbone.sample_rate, backbone.n_features)
+    patch_s = getattr(backbone, "patch_s", 0.0)
+    reading = Embedded(backbone.name, backbone.sample_rate, backbone.n_features, patch_s)
     stored = replace(untrained, recipe=recipe, backbone=reading)
     trained = train_members({stored.name: recipe}, corpus, backbones={stored.name: stored})
     model = trained.model

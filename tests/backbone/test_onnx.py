@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from soundscene.backbone.build import build
 from soundscene.backbone.encoder import Backbone
@@ -17,40 +18,7 @@ from soundscene.recipe import AudioRecipe
 onnx = pytest.importorskip("onnx", exc_type=ImportError)
 pytest.importorskip("onnxruntime")
 
-RATE = 8000
-
-
-def encoder(
-    path: Path,
-    shape: tuple = ("batch", "sample"),
-    rank: int = 2,
-    rate: str | None = str(RATE),
-    kind: str = "float32",
-    n_inputs: int = 1,
-) -> Path:
-    """An encoder whose features are means of |x|, 2 |x|, 3 |x|: over the samples, or over quarters of them (rank 3)."""
-    h, number = onnx.helper, getattr(onnx.TensorProto, {"float32": "FLOAT", "int16": "INT16"}[kind])
-    inputs = [h.make_tensor_value_info(f"wave{i}", number, list(shape)) for i in range(n_inputs)]
-    nodes = [h.make_node("Cast", ["wave0"], ["wave"], to=onnx.TensorProto.FLOAT), h.make_node("Abs", ["wave"], ["size"])]
-    constants = {
-        "gains": np.array([1, 2, 3], np.float32),
-        "row": np.array([1, -1], np.int64),
-        "last": np.array([-1], np.int64),
-    }
-    if rank == 3:
-        constants["frames"] = np.array([4, -1] if len(shape) == 1 else [0, 4, -1], np.int64)
-        nodes.append(h.make_node("Reshape", ["size", "frames"], ["cut"]))
-    nodes.append(h.make_node("ReduceMean", ["cut" if rank == 3 else "size", "last"], ["mean"], keepdims=1))
-    nodes.append(h.make_node("Mul", ["mean", "gains"], ["embedding"]))
-    output = h.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, None)
-    tensors = [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()]
-    model = h.make_model(
-        h.make_graph(nodes, "encoder", inputs, [output], tensors), opset_imports=[h.make_opsetid("", 18)], ir_version=9
-    )
-    if rate is not None:
-        h.set_model_props(model, {"sample_rate": rate})
-    path.write_bytes(model.SerializeToString())
-    return path
+from tests.support.encoders import LAST, MEAN, RATE, encoder, of_nodes  # noqa: E402 (needs onnx)
 
 
 def waves(n: int, samples: int) -> np.ndarray:
@@ -150,3 +118,94 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
     stored = from_onnx(tmp_path / "mine.onnx")
     with pytest.raises(BackboneError, match="holds no ONNX file"):
         build(StoredBackbone("onnx", stored.facts, {}))
+
+
+def beside(path: Path, where: str) -> Path:
+    """An encoder one of whose tensors, of some kind, lies in weights.bin beside it."""
+    model = onnx.load_model(encoder(path))
+    tensor = model.graph.initializer[0]  # gains
+    model.graph.initializer.remove(tensor)
+    tensor = onnx.TensorProto.FromString(tensor.SerializeToString())
+    (path.parent / "weights.bin").write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+    h = onnx.helper
+    constant = h.make_node("Constant", [], ["gains"])
+    constant.attribute.add(name="value", type=onnx.AttributeProto.TENSOR, t=tensor)
+    if where == "initializer":
+        model.graph.initializer.append(tensor)
+    elif where == "constant":
+        model.graph.node.insert(0, constant)
+    elif where == "body":
+        constant.output[0] = "inner"
+        body = h.make_graph([constant], "body", [], [h.make_tensor_value_info("inner", onnx.TensorProto.FLOAT, None)])
+        yes = h.make_node("Constant", [], ["yes"], value=onnx.numpy_helper.from_array(np.array(True)))
+        choice = h.make_node("If", ["yes"], ["gains"], then_branch=body, else_branch=body)
+        model.graph.node.insert(0, choice)
+        model.graph.node.insert(0, yes)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("where", ["initializer", "constant", "body"])
+def test_weights_beside_the_file_are_refused_also_where_they_would_be_found(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where ONNX Runtime looks for them
+    path = beside(tmp_path / "mine.onnx", where)
+    with pytest.raises(BackboneError, match=r"its weights lie beside the file \(gains.*; save it again by onnx.save"):
+        from_onnx(path)
+    content = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
+    facts = from_onnx(encoder(tmp_path / "whole.onnx")).facts
+    with pytest.raises(BackboneError, match="its weights lie beside the file"):  # as a stranger's model would hold it
+        build(StoredBackbone("onnx", facts, {"onnx": content}))
+    onnx.save_model(onnx.load_model(path), tmp_path / "again.onnx", save_as_external_data=False)  # what the message says
+    assert build(from_onnx(tmp_path / "again.onnx")).n_features == 3
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "message"),
+    [
+        (
+            [*MEAN, ("RandomNormalLike", ["mean"], ["draw"], {}), ("Concat", ["mean", "draw"], ["out"], {"axis": 1})],
+            LAST,
+            "gives other features each time for the same samples, so it draws at random",
+        ),
+        (
+            [*MEAN, ("ReduceMean", ["mean", "first"], ["all"], {}), ("Sub", ["mean", "all"], ["off"], {}),
+             ("Concat", ["mean", "off"], ["out"], {"axis": 1})],
+            LAST | {"first": np.array([0], np.int64)},
+            "the features of an example depend on the others of its batch; export it in evaluation mode",
+        ),
+        (
+            [("Reshape", ["wave", "row"], ["flat"], {}), ("Abs", ["flat"], ["size"], {}),
+             ("ReduceMean", ["size", "last"], ["out"], {})],
+            LAST | {"row": np.array([1, -1], np.int64)},
+            r"of shape \[1, 1\] for 2 patches.*; if it can take one example at a time only, export it so: \[1, sample\]",
+        ),
+        (
+            [("Reshape", ["wave", "cut"], ["cut_"], {}), ("Abs", ["cut_"], ["size"], {}),
+             ("ReduceMean", ["size", "axis"], ["out"], {"keepdims": 0})],
+            {"cut": np.array([0, -1, 100], np.int64), "axis": np.array([2], np.int64)},
+            "gives 160 features for 16000 samples, and 80 for another number of them; expected one number for all",
+        ),
+        ([*MEAN, ("Tile", ["mean", "many"], ["out"], {})], LAST | {"many": np.array([1, 8193], np.int64)},
+         "an embedding has 8193 features, allowed are 8192: unknown detection holds matrices"),
+        ([*MEAN, ("Div", ["mean", "mean"], ["out"], {})], LAST, "values that are not finite for samples of a peak of 0"),
+    ],
+)  # fmt: skip
+def test_embeddings_that_are_not_of_one_segment_are_refused(
+    nodes: list, constants: dict, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BackboneError, match=message):
+        from_onnx(of_nodes(tmp_path / "other.onnx", nodes, constants))
+
+
+def test_a_width_that_comes_with_the_segments_is_refused_when_they_come(tmp_path: Path) -> None:
+    content = of_nodes(tmp_path / "grows.onnx", [("Abs", ["wave"], ["out"], {})]).read_bytes()
+    facts = {"name": "grows", "sample_rate": 8000, "licence": "", "source": "", "source_sha256": ""}
+    stored = StoredBackbone("onnx", facts, {"onnx": torch.frombuffer(bytearray(content), dtype=torch.uint8)})
+    backbone = build(stored)  # as a model is loaded: without the probe
+    with pytest.raises(BackboneError, match="gives 4000 features for 4000 samples, and 8000 for another number"):
+        backbone.embed(waves(2, 4000))
