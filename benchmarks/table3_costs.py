@@ -6,10 +6,12 @@ LITIS: 19 scenes, 3,026 recordings of 30 s at 22,050 Hz, 20 splits of 80:20. The
 length, rate and shares, and --per-scene recordings of each scene. Each system is one `soundscene experiment --recipe small`
 of one split in a process of its own, on one thread. What is in FOLDER or in FILE already is not run again.
 
-Networks run --epochs of the recipe's 30 epochs, and the seconds of an epoch are multiplied; of 1D+2D+3D CNNs all seconds but
-the last network's. From the two sizes follows how a
-system's other seconds grow, as a power of the number of recordings, at least 1 (where they grow more slowly, the start is
-what was measured). Memory is the peak of the process and all that it started; its growth is taken as linear.
+Networks run --epochs of the recipe's 30 epochs, and the seconds of an epoch are multiplied; of 1D+2D+3D CNNs those of the
+branches, because their fusion has a number of its own. So are the seconds of the predictions of the test part that
+`experiment` makes after each epoch, which draw the curves of its report and nothing else: what is projected is that
+program, curves included. From the two sizes follows how a system's seconds grow, as a power of the number of recordings, at
+least 1 (where they grow more slowly, the start is what was measured). Memory is the peak of the process and all that it
+started; its growth is taken as linear.
 """
 
 import argparse
@@ -46,7 +48,8 @@ class Cost:
         n: Recordings of the corpus, of both parts.
         epoch_s: Seconds of one epoch, 0 without epochs.
         n_epochs: Epochs of the whole recipe.
-        fixed_s: Seconds of the training beside its epochs.
+        watch_s: Seconds of the predictions of the test part after the epochs of the whole recipe.
+        fixed_s: Seconds of the training beside both.
         predict_s: Seconds of the test part's prediction.
         rest_s: Seconds of the process beside these: its start, and the features, where they were not stored yet.
         peak_mib: Largest resident memory of the process and those it started.
@@ -56,6 +59,7 @@ class Cost:
     n: int
     epoch_s: float
     n_epochs: int
+    watch_s: float
     fixed_s: float
     predict_s: float
     rest_s: float
@@ -87,11 +91,16 @@ def main() -> None:
     both = {system: (known[system, small], known.get((system, large))) for system in TABLE3 if (system, small) in known}
     print("\n".join(table(both)))
     print(f"\n{platform.system()} {platform.machine()}, {os.cpu_count()} cores, one thread a training.")
+    print("Training is without, hours are with the predictions of the test part after each epoch, which draw curves.")
 
 
 def read_costs(file: Path) -> dict[tuple[str, int], Cost]:
-    """Read what an earlier run measured, by system and number of recordings."""
-    costs = [Cost(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
+    """Read what an earlier run measured, by system and number of recordings.
+
+    Rows without `watch_s`, which had those seconds among the fixed ones, are left out: the run folder has what they are
+    made of.
+    """
+    costs = [Cost(**row) for row in json.loads(file.read_text(encoding="utf-8")) if "watch_s" in row]
     return {(cost.system, cost.n): cost for cost in costs}
 
 
@@ -151,16 +160,29 @@ def measured(manifest: Path, folder: Path, system: str, epochs: int) -> Cost:
 
 
 def _cost(result: SplitResult, wall_s: float, peak_mib: float, epochs: int) -> Cost:
-    seconds, predict_s = result.facts["seconds"], result.facts["predict_seconds"]
-    in_epochs, n = result.facts["epoch_seconds"], len(result.history)
-    n_recordings = result.facts["training_recordings"] + len(result.recordings)
-    whole = Recipe.small().training.epochs
-    fixed_s = (seconds - in_epochs) * (whole / epochs if result.system in BRANCHES else 1)
+    facts, n = result.facts, len(result.history)
+    seconds, predict_s, in_epochs = facts["seconds"], facts["predict_seconds"], facts["epoch_seconds"]
+    more = Recipe.small().training.epochs / epochs
+    # Some systems have a number of epochs of their own, as the last of several networks has.
+    last_more = more if n == epochs and result.system not in BRANCHES else 1.0
+    beside_s = max(0.0, seconds - in_epochs)
+    watched_s = min(beside_s, facts.get("watch_seconds", n * predict_s))  # results before that fact
+    fixed_s, earlier_s, n_earlier = beside_s - watched_s, 0.0, 0
+    if result.system in BRANCHES:
+        if "epochs" in facts:
+            last_s = sum(row["seconds"] for row in result.history)
+            n_earlier, earlier_s, in_epochs = facts["epochs"] - n, in_epochs - last_s, last_s
+        else:  # results before that fact have the epochs of the branches among the fixed seconds
+            fixed_s, earlier_s = 0.0, fixed_s
+    first_s = min(watched_s, predict_s)  # what does not change from epoch to epoch may be computed in the first only
+    watch_s = first_s + (watched_s - first_s) * (n * last_more - 1) / max(1, n - 1)
+    n_epochs = round(n_earlier * more + n * last_more)
     return Cost(
         system=result.system,
-        n=n_recordings,
-        epoch_s=in_epochs / n if n else 0.0,
-        n_epochs=whole if n == epochs else n,  # some systems have a number of their own
+        n=facts["training_recordings"] + len(result.recordings),
+        epoch_s=(earlier_s * more + in_epochs * last_more) / n_epochs if n_epochs else 0.0,
+        n_epochs=n_epochs,
+        watch_s=watch_s,
         fixed_s=fixed_s,
         predict_s=predict_s,
         rest_s=wall_s - seconds - predict_s,
@@ -169,7 +191,9 @@ def _cost(result: SplitResult, wall_s: float, peak_mib: float, epochs: int) -> C
 
 
 def projected(small: Cost, large: Cost) -> tuple[float, float, float]:
-    """Return hours of one training and its test at the size of LITIS, the power of growth, and the peak in GiB.
+    """Return hours of one split at the size of LITIS, the power of growth, and the peak in GiB.
+
+    A split is a training, the predictions of the test part after its epochs, and the one at its end.
 
     Args:
         small: At the smaller corpus.
@@ -179,6 +203,7 @@ def projected(small: Cost, large: Cost) -> tuple[float, float, float]:
     powers, hours = [], 0.0
     for before, after in (
         (small.n_epochs * small.epoch_s, large.n_epochs * large.epoch_s),
+        (small.watch_s, large.watch_s),
         (small.fixed_s, large.fixed_s),
         (small.predict_s, large.predict_s),
     ):

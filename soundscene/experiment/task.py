@@ -50,16 +50,21 @@ def run_task(
     scenes = tuple(sorted({r.scene for r in training.recordings}))
     truth = np.array([scenes.index(r.scene) for r in testing.recordings], np.int64)
     diary = _Diary(work / "diary.jsonl" if work else None)
+    watched_s = 0.0
 
     def observe(row: dict[str, float], so_far: PredictFunction) -> None:
+        nonlocal watched_s
+        begun = time.perf_counter()
         row = row | _watch(so_far(testing), truth)
+        watched_s += time.perf_counter() - begun
         diary.add(row)
         if observer:
             observer(row, so_far)
 
     fitted = system.fit(training, FitContext(task.seed, fabric, work / "checkpoint.safetensors" if work else None, observe))
     history = [row | diary.row(row["epoch"]) for row in fitted.history]
-    facts = _facts(plan, training, testing, history, time.perf_counter() - started)
+    seconds = {"seconds": round(time.perf_counter() - started, 2), "watch_seconds": round(watched_s, 2)}
+    facts = seconds | _facts(training, testing, [*fitted.earlier, *history], fitted.trained_on)
     return _result(plan, task, system, fitted, corpora, truth, history, facts), fitted
 
 
@@ -165,14 +170,18 @@ def _result(
     )
 
 
-def _facts(
-    plan: Plan, training: Corpus, testing: Corpus, history: list[dict[str, float]], seconds: float
-) -> dict[str, object]:
+def _facts(training: Corpus, testing: Corpus, history: list[dict[str, float]], trained_on: int | None) -> dict[str, object]:
+    """Return what a result says of its training, beside `seconds` and `watch_seconds`.
+
+    Those two are of this process, and epochs before a kill are in `epoch_seconds` only. `watch_seconds`, a part of
+    `seconds`, went into predictions of the test part after each epoch, which only draw curves.
+    """
     epochs = sum(row.get("seconds", 0.0) for row in history)
+    n = int(training.voting.sum()) if trained_on is None else trained_on
     return {
-        "seconds": round(seconds, 2),  # of this process; epochs before a kill are in epoch_seconds only
+        "epochs": len(history),  # of all networks of the system, where there are several
         "epoch_seconds": round(epochs, 2),
-        "segments_trained_per_second": round(len(history) * int(training.voting.sum()) / epochs, 1) if epochs else 0.0,
+        "segments_trained_per_second": round(len(history) * n / epochs, 1) if epochs else 0.0,
         "training_recordings": len(training.recordings),
         "training_segments": int(training.voting.sum()),
         "test_segments": int(testing.voting.sum()),

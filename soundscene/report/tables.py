@@ -360,8 +360,8 @@ def cost_table(results: Sequence[SplitResult], setting: Setting, sizes: Mapping[
     rows = []
     for name, of_system in sorted(by_system.items(), key=lambda item: _place(kind_of(item[0]))):
         seconds = [float(r.facts.get("seconds", np.nan)) for r in of_system]
-        speed = [float(r.facts.get("segments_trained_per_second", np.nan)) for r in of_system]
-        epochs = sorted({len(r.history) for r in of_system})
+        speed = [_segments_per_second(r) for r in of_system]
+        epochs = sorted({int(r.facts.get("epochs", len(r.history))) for r in of_system})
         where = {f"{r.facts.get('device', '?')}, {r.facts.get('machine', '?')}" for r in of_system}
         threads = sorted({str(r.facts.get("threads", "?")) for r in of_system})
         trained = "-".join(str(e) for e in dict.fromkeys((epochs[0], epochs[-1])))
@@ -375,9 +375,16 @@ def cost_table(results: Sequence[SplitResult], setting: Setting, sizes: Mapping[
     columns = (*columns, "prediction, ms a recording", "model, MB", "hours in all", "epochs", "segments a second")
     note = (
         "Seconds of the process that finished the training, without the epochs of an interrupted one. Costs a recording are "
-        "without its features, which are computed once and stored. Model: size of its file, where it can be saved."
+        "without its features, which are computed once and stored. Model: size of its file, where it can be saved. "
+        "Epochs: of all networks of a system. Segments a second: of systems whose epochs run over segments."
     )
     return Table("Cost", (*columns, "threads", "machine"), tuple(rows), (note, setting.line()))
+
+
+def _segments_per_second(result: SplitResult) -> float:
+    """Return NaN where an epoch does not run over segments, also of results that had a number all the same."""
+    speed = result.facts.get("segments_trained_per_second")
+    return float(speed) if speed and len(result.recording_of) else float("nan")
 
 
 def mean_over_splits(entry: Entry, metric: Callable[[EntryPart], float]) -> float:

@@ -1,8 +1,9 @@
 """CQT+HOG [35]: gradients of a constant-Q image, averaged over time with weights that trust the steady texture.
 
 Hearing sums a texture up as averages over time. What belongs to the scene lies in a subspace of the recording's own columns.
-What departs from it, an event, weighs little. Source: abstract, contributions and headings of Ye, Kobayashi, Toyama, Tsuda
-and Murakawa 2018. Known and chosen: docs/decisions/0110-images-of-a-recording.md.
+What departs from it, an event, weighs little. Digital silence and padding are no part of it. Source: abstract, contributions
+and headings of Ye, Kobayashi, Toyama, Tsuda and Murakawa 2018. Known and chosen:
+docs/decisions/0110-images-of-a-recording.md.
 """
 
 import json
@@ -18,13 +19,13 @@ from skimage.feature import hog
 from soundscene.data.corpus import Corpus
 from soundscene.data.store import Extract, Representation
 from soundscene.recipe import FRONT_END, Recipe
-from soundscene.systems.constant_q import FINE, ConstantQ, levels, magnitudes
+from soundscene.systems.constant_q import FINE, ConstantQ, hop_samples, levels, magnitudes
 from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext, Fitted, System
 from soundscene.systems.whole import as_stored, divide, fit_whole, fitted_whole, read_whole, restore_whole, stored_vectors
 from soundscene.types import Recording, Samples
 
-_VERSION = 1  # of the code below; another one is another store
+_VERSION = 2  # of the code below; another one is another store
 
 OPTIONS: Mapping[str, tuple[str, ...]] = {"weights": ("texture", "equal")}
 """Settings that make a variant: equal weights are the plain mean over time."""
@@ -121,22 +122,24 @@ def columns(
 def texture_weights(level: Float[np.ndarray, "column row"], settings: CqtHogSettings) -> Float64[np.ndarray, " column"]:
     """Weigh columns by how well the subspace of the other columns of the same recording explains them.
 
-    A column's neighbours are left out with it: an event that lasts longer than a column would explain itself.
+    A column's neighbours are left out with it: an event that lasts longer than a column would explain itself. A column
+    without any level, which is digital silence or padding, weighs nothing and explains nothing.
 
     Args:
         level: From `columns`.
         settings: Of the subspace.
 
     Returns:
-        Weights that add up to one.
+        Weights that add up to one; all zero where no column has a level.
     """
-    n = len(level)
-    equal = np.full(n, 1 / n)
-    if n < settings.fewest:
+    sounds = level.any(axis=1)
+    equal = sounds / max(1, np.count_nonzero(sounds))
+    if np.count_nonzero(sounds) < settings.fewest:
         return equal
-    distance = np.empty(n)
-    for t in range(n):
-        others = level[np.abs(np.arange(n) - t) > settings.apart]
+    place = np.arange(len(level))
+    distance = np.full(len(level), np.inf)
+    for t in place[sounds]:
+        others = level[sounds & (np.abs(place - t) > settings.apart)]
         mean = others.mean(axis=0)
         _, deviation, axes = np.linalg.svd(others - mean, full_matrices=False)
         share = np.cumsum(deviation**2)
@@ -144,7 +147,7 @@ def texture_weights(level: Float[np.ndarray, "column row"], settings: CqtHogSett
         rest = level[t] - mean
         rest = rest - axes[:size].T @ (axes[:size] @ rest)
         distance[t] = rest @ rest
-    typical = np.median(distance)
+    typical = np.median(distance[sounds])
     if typical <= 1e-20:  # every column is like the others, to rounding
         return equal
     weights = np.exp(-distance / typical)
@@ -154,15 +157,16 @@ def texture_weights(level: Float[np.ndarray, "column row"], settings: CqtHogSett
 def describe(
     image: Float[np.ndarray, "band frame"], settings: CqtHogSettings, equal: bool = False
 ) -> Float32[np.ndarray, " feature"]:
-    """Return weighted mean and weighted deviation over the columns of an image.
+    """Return weighted mean and weighted deviation over the columns of an image that have a level; zeros without any.
 
     Args:
         image: Levels from 0 to 1.
         settings: Of the descriptor.
-        equal: Weigh all columns alike.
+        equal: Weigh these columns alike.
     """
     gradients, level = columns(image, settings)
-    weights = np.full(len(level), 1 / len(level)) if equal else texture_weights(level, settings)
+    sounds = level.any(axis=1)
+    weights = sounds / max(1, np.count_nonzero(sounds)) if equal else texture_weights(level, settings)
     mean = weights @ gradients
     deviation = np.sqrt(weights @ (gradients - mean) ** 2)
     return np.concatenate([mean, deviation]).astype(np.float32)
@@ -171,7 +175,10 @@ def describe(
 def _compute(
     rate: int, settings: CqtHogSettings, equal: bool, samples: Samples
 ) -> tuple[Float32[np.ndarray, "1 feature"], Float64[np.ndarray, "1"]]:
-    image = levels(magnitudes(samples, rate, settings.transform), settings.range_db)
+    magnitude = magnitudes(samples, rate, settings.transform)
+    n_frames = 1 + len(samples) // hop_samples(rate, settings.transform)  # what follows was padded
+    n_frames = max(n_frames, settings.block * settings.cell)  # a column, however short the recording
+    image = levels(magnitude[:, :n_frames], settings.range_db)
     return describe(image, settings, equal)[None], np.zeros(1)
 
 

@@ -166,9 +166,8 @@ def _fit(
     groups = [parts.kept.recordings[i].group for i in of]
     learnt, notes = _factorise(settings, chosen, parts, context.seed)
     describe = _description(settings, chosen, learnt)
-    layer, more = fit_logistic(
-        describe(parts.kept), labels, groups, len(parts.scenes), settings.c, settings.folds, context.seed
-    )
+    choice = (settings.c, settings.folds, context.seed)
+    layer, more = fit_logistic(describe(parts.kept), labels, groups, len(parts.scenes), *choice, names=parts.scenes)
     model = FactorModel(describe, layer, parts.scenes)
     if parts.held.voting.any():
         of_held = _predict(model, parts.held)["softmax"].recording

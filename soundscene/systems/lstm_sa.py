@@ -19,7 +19,7 @@ from soundscene.data.corpus import Corpus
 from soundscene.network.blocks import Standardise
 from soundscene.network.lstm import LSTMStack
 from soundscene.network.models import n_frames
-from soundscene.recipe import FRONT_END, Recipe
+from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
 from soundscene.systems.epochs import Batches, Draw, Optimisation, fabric_of, fingerprint, run_epochs
 from soundscene.systems.neural import images
 from soundscene.systems.pieces import (
@@ -108,7 +108,7 @@ class Sequences:
     label: Int64[np.ndarray, " frame"]
 
     @classmethod
-    def of(cls, corpus: Corpus, scenes: tuple[str, ...], segment_s: float) -> "Sequences":
+    def of(cls, corpus: Corpus, scenes: tuple[str, ...], audio: AudioRecipe) -> "Sequences":
         """Join the voting pieces of each recording that start at whole multiples of their length.
 
         The last piece of a recording may overlap the one before, and its frames would come twice.
@@ -116,10 +116,11 @@ class Sequences:
         Args:
             corpus: Images of pieces, [piece, channel, band, frame], in time order within a recording.
             scenes: Names in the order of labels.
-            segment_s: Length of a piece.
+            audio: Length of a piece in samples, which is not always that in seconds.
         """
-        number = np.round(corpus.start_s / segment_s).astype(np.int64)
-        whole = np.flatnonzero(corpus.voting & (np.abs(corpus.start_s - number * segment_s) < 1e-6))
+        start = np.round(corpus.start_s * audio.sample_rate).astype(np.int64)
+        number, rest = np.divmod(start, audio.segment_samples)
+        whole = np.flatnonzero(corpus.voting & (rest == 0))
         n = corpus.features.shape[-1]
         return cls(
             np.ascontiguousarray(corpus.features[whole, 0].swapaxes(1, 2)).reshape(-1, corpus.features.shape[2]),
@@ -182,7 +183,7 @@ def rearranged(
     chunk_frames = tuple(min(n, max(1, round(s * rate_hz))) for s in choices.chunks_s)
     pieces = torch.from_numpy(corpus.features[corpus.voting, :1])
     labels, recording = corpus.labels(scenes)[corpus.voting], corpus.recording[corpus.voting]
-    sequences = Sequences.of(corpus, scenes, recipe.audio.segment_s)
+    sequences = Sequences.of(corpus, scenes, recipe.audio)
     draw_chunks = rearranger(sequences, choices, chunk_frames, n)
     known = set(sequences.recording.tolist())  # without a recording of which only the last piece sounds
 

@@ -4,7 +4,7 @@ Source: the authors' public code (facts, not code). What is theirs and what is o
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from soundscene.systems.pieces import (
     divide_pieces,
     finish,
     predict_pieces,
+    remember_last,
     softmax_of_embedding,
     temperatures,
 )
@@ -171,7 +172,8 @@ def fit_trees(
     labels = np.array([parts.scenes.index(r.scene) for r in parts.kept.recordings], np.int64)[stretches.recording]
     groups = [parts.kept.recordings[i].group for i in stretches.recording]
     fitted = [
-        fit_label_tree(stretches.features[:, channel, where], labels, groups, choices, seed) for channel, where in _sources()
+        fit_label_tree(stretches.features[:, channel, where], labels, groups, choices, seed, parts.scenes)
+        for channel, where in _sources()
     ]
     notes = tuple(dict.fromkeys(note for _, _, of_tree in fitted for note in of_tree))
     return Trees(tuple(tree for tree, _, _ in fitted)), np.concatenate([crossed for _, crossed, _ in fitted], axis=1), notes
@@ -229,20 +231,23 @@ def _fit_rnn(recipe: Recipe, choices: LteSettings, corpus: Corpus, context: FitC
     inputs, truth = (fabric.to_device(torch.from_numpy(array)) for array in (sequences, labels))
     read = partial(read_sequences, trees, choices.low_level)
     facts = {"lte": asdict(choices), "recipe": recipe.to_stored(), "seed": context.seed}
+    read_once = remember_last(read)
     network, history = run_epochs(
         lambda: LteRnnNetwork(sequences.shape[2], hidden, len(parts.scenes), choices.dropout[0]),
         shuffled(inputs, truth, choices.batch_size[0]),
         Optimisation(recipe.training.epochs, choices.learning_rate, choices.weight_decay),
         context,
         lambda: fingerprint(facts, [sequences, labels]),
-        lambda network: partial(predict_pieces, PieceModel(network, parts.scenes, read=read)),
+        lambda network: partial(predict_pieces, PieceModel(network, parts.scenes, read=read_once)),
     )
     with torch.no_grad():
         embeddings = network.embed(torch.from_numpy(sequences)).numpy()
     groups = [parts.kept.recordings[i].group for i in parts.kept.recording[audible]]
     folds, seed = recipe.calibration.platt_folds, context.seed
-    svm, svm_notes = fit_svm(embeddings, labels, groups, len(parts.scenes), choices.c, folds, seed)
-    return finish(PieceModel(network, parts.scenes, read=read, svm=svm), parts, history, notes=(*notes, *svm_notes, UNSAVED))
+    svm, svm_notes = fit_svm(embeddings, labels, groups, len(parts.scenes), choices.c, folds, seed, names=parts.scenes)
+    model = PieceModel(network, parts.scenes, read=read, svm=svm)
+    fitted = finish(model, parts, history, notes=(*notes, *svm_notes, UNSAVED))
+    return replace(fitted, trained_on=len(sequences))
 
 
 # --- LTE-CNN --------------------------------------------------------------------------------------------------------------
@@ -253,18 +258,16 @@ class LteCnnModel:
     """The model of LTE-CNN, which classifies recordings as a whole.
 
     Attributes:
-        trees: The label trees.
         network: The network.
         scenes: Names in the order of posteriors.
-        choices: Settings of the features.
+        read: Makes the embedding images of the recordings of a corpus that vote, of which there is one or more.
         svm: SVM on the maxima, None while the network trains.
         temperature: Of each head.
     """
 
-    trees: Trees
     network: LteCnnNetwork
     scenes: tuple[str, ...]
-    choices: LowLevelSettings
+    read: Callable[[Corpus], Float32[np.ndarray, "recording longest column"]]
     svm: CalibratedSVM | None = None
     temperature: Mapping[str, float] | None = None
 
@@ -290,6 +293,19 @@ def embedding_images(
     return images
 
 
+def read_images(trees: Trees, choices: LowLevelSettings, corpus: Corpus) -> Float32[np.ndarray, "recording longest column"]:
+    """Make the embedding images of the recordings of a corpus that vote.
+
+    Args:
+        trees: From `fit_trees`.
+        choices: Settings of the features.
+        corpus: Low-level features.
+    """
+    audible = ~corpus.silent & np.isin(corpus.recording, voting_recordings(corpus))
+    stretches = stretches_of(corpus, audible, choices)
+    return embedding_images(trees.embed(stretches.features), stretches, evenly(stretches, choices))
+
+
 def predict_lte_cnn(model: LteCnnModel, corpus: Corpus) -> Mapping[str, SystemPredictions]:
     """Predict recordings as a whole. Digital silence does not vote.
 
@@ -300,10 +316,7 @@ def predict_lte_cnn(model: LteCnnModel, corpus: Corpus) -> Mapping[str, SystemPr
     of = voting_recordings(corpus)
     heads = {"softmax": np.zeros((0, len(model.scenes)))} | ({"svm": np.zeros((0, len(model.scenes)))} if model.svm else {})
     if len(of):
-        audible = ~corpus.silent & np.isin(corpus.recording, of)
-        stretches = stretches_of(corpus, audible, model.choices)
-        embedded = model.trees.embed(stretches.features)
-        images = torch.from_numpy(embedding_images(embedded, stretches, evenly(stretches, model.choices)))
+        images = torch.from_numpy(model.read(corpus))
         device = model.network.softmax.weight.device
         with torch.no_grad():
             logits, maxima = softmax_of_embedding(model.network, images.to(device))
@@ -337,23 +350,29 @@ def _fit_cnn(recipe: Recipe, choices: LteSettings, corpus: Corpus, context: FitC
     def make() -> LteCnnNetwork:
         return LteCnnNetwork(images.shape[2] - 1, widths, choices.filters, len(parts.scenes), choices.dropout[1])
 
-    def model_of(network: LteCnnNetwork) -> LteCnnModel:
-        return LteCnnModel(trees, network, parts.scenes, choices.low_level)
-
+    read = partial(read_images, trees, choices.low_level)
+    read_once = remember_last(read)
     network, history = run_epochs(
         make,
         shuffled(inputs, truth, choices.batch_size[1]),
         Optimisation(recipe.training.epochs, choices.learning_rate, choices.weight_decay),
         context,
         lambda: fingerprint(facts, [images, labels]),
-        lambda network: partial(predict_lte_cnn, model_of(network)),
+        lambda network: partial(predict_lte_cnn, LteCnnModel(network, parts.scenes, read_once)),
     )
     with torch.no_grad():
         maxima = network.embed(torch.from_numpy(images)).numpy()
     groups = [parts.kept.recordings[i].group for i in of]
     folds = recipe.calibration.platt_folds
-    svm, svm_notes = fit_svm(maxima, labels, groups, len(parts.scenes), choices.c, folds, context.seed)
-    model = replace(model_of(network), svm=svm)
+    svm, svm_notes = fit_svm(maxima, labels, groups, len(parts.scenes), choices.c, folds, context.seed, names=parts.scenes)
+    model = LteCnnModel(network, parts.scenes, read, svm)
     model = replace(model, temperature=temperatures(partial(predict_lte_cnn, model), parts))
     notes = (*parts.notes, *notes, *svm_notes, UNSAVED)
-    return Fitted(partial(predict_lte_cnn, model), len(history), history, held=parts.held.recordings, notes=notes)
+    return Fitted(
+        partial(predict_lte_cnn, model),
+        len(history),
+        history,
+        held=parts.held.recordings,
+        notes=notes,
+        trained_on=0,
+    )

@@ -7,7 +7,7 @@ available, so every number in `MfccDnnSettings` is ours: docs/decisions/0054-hog
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
@@ -203,7 +203,10 @@ def _fit(identity: Identity, choices: MfccDnnSettings, corpus: Corpus, context: 
         lambda: fingerprint({"mfcc_dnn": asdict(choices), "seed": context.seed}, [features, labels]),
         lambda network: partial(predict_pieces, PieceModel(network, parts.scenes, classify_frames)),
     )
-    return finish(PieceModel(network, parts.scenes, classify_frames), parts, history, partial(save_pieces, identity, parts))
+    fitted = finish(
+        PieceModel(network, parts.scenes, classify_frames), parts, history, partial(save_pieces, identity, parts)
+    )
+    return replace(fitted, trained_on=0)  # frames
 
 
 def classify_frames(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ from soundscene.systems.whole import Parts, divide, training_facts
 from soundscene.texts import counted
 
 AT_ONCE = 100  # pieces predicted at a time
+
+A = TypeVar("A")
 
 Classify = Callable[[nn.Module, Tensor], tuple[Float[Tensor, "piece scene"], Float[Tensor, "piece feature"]]]
 """Log posteriors (or logits) of pieces by the softmax layer, and the embeddings that an SVM reads."""
@@ -45,6 +48,24 @@ def softmax_of_embedding(
 def stored_features(corpus: Corpus) -> Float32[np.ndarray, "piece ..."]:
     """Return the features of voting pieces as they are stored: what most networks read."""
     return corpus.features[corpus.voting]
+
+
+def remember_last(read: Callable[[Corpus], A]) -> Callable[[Corpus], A]:
+    """Keep what was read of the last corpus, for an observer, which asks for the same one after every epoch.
+
+    Not for the predictions of a fitted system: their time would no longer be that of a prediction.
+
+    Args:
+        read: What does not change from epoch to epoch.
+    """
+    known: list[tuple[Corpus, A]] = []
+
+    def remembered(corpus: Corpus) -> A:
+        if not known or known[0][0] is not corpus:
+            known[:] = [(corpus, read(corpus))]
+        return known[0][1]
+
+    return remembered
 
 
 @dataclass(frozen=True)
@@ -102,6 +123,7 @@ def finish(
     history: Sequence[Mapping[str, float]],
     save: Callable[[PieceModel, Path], None] | None = None,
     notes: Sequence[str] = (),
+    earlier: Sequence[Mapping[str, float]] = (),
 ) -> Fitted:
     """Fit the temperature of each head to the held-out recordings, and make a fitted system of a trained network.
 
@@ -111,6 +133,7 @@ def finish(
         history: One row per epoch.
         save: Writes the model to a file.
         notes: Compromises of the fit.
+        earlier: One row per epoch of the networks that were trained before this one and for it.
     """
     model = replace(model, temperature=temperatures(partial(predict_pieces, model), parts))
     return Fitted(
@@ -121,6 +144,7 @@ def finish(
         parts.held.recordings,
         (*parts.notes, *notes),
         partial(save, model) if save else None,
+        [dict(row) for row in earlier],
     )
 
 

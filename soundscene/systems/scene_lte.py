@@ -134,7 +134,7 @@ def _fit(recipe: Recipe, choices: SceneLteSettings, corpus: Corpus, context: Fit
     features = stretches.features[:, 0, _VALUES]
     labels = np.array([parts.scenes.index(r.scene) for r in parts.kept.recordings], np.int64)[stretches.recording]
     groups = [parts.kept.recordings[i].group for i in stretches.recording]
-    tree, crossed, notes = fit_label_tree(features, labels, groups, choices.tree, context.seed)
+    tree, crossed, notes = fit_label_tree(features, labels, groups, choices.tree, context.seed, parts.scenes)
     trees, vectors = (tree,), average(crossed, stretches)
     if choices.speech == "rendered":
         speech = speech_tree(recipe.audio.sample_rate, choices)

@@ -89,6 +89,8 @@ class Fitted:
         held: Recordings held out from the fit to choose the temperature by.
         notes: Compromises of the fit.
         save: Writes the model to a file, if it can.
+        earlier: One row per epoch of networks that were trained before the one that `history` is of, and are part of it.
+        trained_on: Segments that an epoch runs over, 0 where it does not run over segments. None: all that vote.
     """
 
     predict: PredictFunction
@@ -98,6 +100,8 @@ class Fitted:
     held: tuple[Recording, ...] = ()
     notes: tuple[str, ...] = ()
     save: Callable[[Path], None] | None = None
+    earlier: list[dict[str, float]] = field(default_factory=list)
+    trained_on: int | None = None
 
 
 @dataclass(frozen=True)

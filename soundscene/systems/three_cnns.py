@@ -32,9 +32,11 @@ from soundscene.systems.pieces import (
     finish,
     piece_labels,
     predict_pieces,
+    remember_last,
     restore_pieces,
     save_pieces,
     softmax_of_embedding,
+    stored_features,
 )
 from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext, Fitted, SavedState, System
@@ -243,6 +245,18 @@ def classify_fused(
     return softmax_of_embedding(network.fusion, joined.to(network.fusion.softmax.weight.device))
 
 
+def _read_branch(recipe: Recipe, kind: Branch, corpus: Corpus) -> Float32[np.ndarray, "piece ..."]:
+    waves = stored_features(corpus)
+    return waves if kind == "1d" else images_of(waves, recipe)
+
+
+def _read_joined(
+    recipe: Recipe, branches: Mapping[Branch, nn.Module], corpus: Corpus
+) -> Float32[np.ndarray, "piece joined"]:
+    waves = stored_features(corpus)
+    return _features(branches, waves, images_of(waves, recipe))
+
+
 @torch.no_grad()
 def _features(
     branches: Mapping[Branch, nn.Module],
@@ -270,7 +284,8 @@ def _fit(identity: Identity, choices: ThreeCnnsSettings, corpus: Corpus, context
     """Fit the branches, then with their weights frozen the fusion, to groups that are not held out; last epochs.
 
     Each network has a checkpoint of its own, and that of a finished one resumes to its end. The observer follows the branch
-    where there is one, and the fusion where there are three: the epochs of a system are counted once.
+    where there is one, and the fusion where there are three: the epochs of a system are drawn once. It predicts from what
+    does not change while it watches, images or the features of all branches, computed once.
     """
     recipe = identity.recipe
     parts = divide_pieces(corpus, recipe, context)
@@ -278,6 +293,7 @@ def _fit(identity: Identity, choices: ThreeCnnsSettings, corpus: Corpus, context
     waves, labels = parts.kept.features[parts.kept.voting], piece_labels(parts)
     images = images_of(waves, recipe)
     networks: dict[Branch, nn.Module] = {}
+    earlier: list[dict[str, float]] = []
     for kind in BRANCHES if choices.branches == "all" else (choices.branches,):
 
         def make(kind: Branch = kind) -> BranchNetwork:
@@ -286,15 +302,14 @@ def _fit(identity: Identity, choices: ThreeCnnsSettings, corpus: Corpus, context
                 network.standardise.fit(torch.from_numpy(images))
             return network
 
-        model = partial(PieceModel, scenes=parts.scenes, classify=partial(classify_branch, kind, recipe))
         of_branch = _of(context, kind) if choices.branches == "all" else context
-        inputs = waves if kind == "1d" else images
-        networks[kind], history = _train(make, inputs, labels, recipe.training.epochs, recipe, choices, of_branch, model)
+        inputs, read = waves if kind == "1d" else images, partial(_read_branch, recipe, kind)
+        so_far = partial(PieceModel, scenes=parts.scenes, read=read if kind == "1d" else remember_last(read))
+        networks[kind], history = _train(make, inputs, labels, recipe.training.epochs, recipe, choices, of_branch, so_far)
         if choices.branches != "all":
-            return finish(model(networks[kind]), parts, history, save)
-
-    def fused(fusion: FusionNetwork) -> PieceModel:
-        return PieceModel(FusedNetwork(networks, fusion).eval(), parts.scenes, partial(classify_fused, recipe))
+            model = PieceModel(networks[kind], parts.scenes, partial(classify_branch, kind, recipe))
+            return finish(model, parts, history, save)
+        earlier += history
 
     fusion, history = _train(
         lambda: FusionNetwork(len(parts.scenes), choices.fusion_dropout),
@@ -304,9 +319,10 @@ def _fit(identity: Identity, choices: ThreeCnnsSettings, corpus: Corpus, context
         recipe,
         choices,
         context,
-        fused,
+        partial(PieceModel, scenes=parts.scenes, read=remember_last(partial(_read_joined, recipe, networks))),
     )
-    return finish(fused(fusion), parts, history, save)
+    fused = PieceModel(FusedNetwork(networks, fusion).eval(), parts.scenes, partial(classify_fused, recipe))
+    return finish(fused, parts, history, save, earlier=earlier)
 
 
 def _of(context: FitContext, kind: Branch) -> FitContext:

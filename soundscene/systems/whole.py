@@ -150,7 +150,8 @@ def fit_whole(
     groups = [parts.kept.recordings[i].group for i in of]
     c = choose_c(vectors, labels, groups, candidates, folds, seed, least_scale)
     n = len(parts.scenes)
-    svm, svm_notes = fit_svm(vectors, labels, groups, n, c, recipe.calibration.platt_folds, seed, least_scale)
+    platt = (c, recipe.calibration.platt_folds, seed, least_scale)
+    svm, svm_notes = fit_svm(vectors, labels, groups, n, *platt, names=parts.scenes)
     model = WholeModel(describe, svm, parts.scenes)
     if parts.held.voting.any():
         temperature = fit_temperature(predict_whole(model, parts.held)["svm"].recording, parts.held_truth)

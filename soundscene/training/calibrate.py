@@ -227,6 +227,7 @@ def folds_by_group(
     groups: Sequence[str] | Shaped[np.ndarray, " row"],
     folds: int,
     seed: int,
+    names: Sequence[str] = (),
 ) -> tuple[Int64[np.ndarray, " dealt"], list[Fold], tuple[str, ...]]:
     """Deal rows to folds that cut no group, with the compromises of `fit_svm` where a scene has too few groups.
 
@@ -235,6 +236,7 @@ def folds_by_group(
         groups: Unit of independence of each row.
         folds: Folds wanted.
         seed: Seed of the order in which groups are dealt.
+        names: Names of the scenes, for the notes; without, they are numbers.
 
     Returns:
         The rows that were dealt (a scene's only row is there twice), training and test side of each fold as indices into
@@ -244,7 +246,7 @@ def folds_by_group(
         TrainingError: Fewer than two scenes are there.
     """
     present = _check(np.zeros((len(labels), 1), np.float32), labels, groups, int(labels.max(initial=-1)) + 1, folds)
-    dealt, units, rows, notes = _units(labels.astype(np.int64), groups, present, folds)
+    dealt, units, rows, notes = _units(labels.astype(np.int64), groups, present, folds, names)
     splits, more = _folds(dealt, units, folds, seed)
     return rows.astype(np.int64), splits, (*notes, *more)
 

@@ -71,6 +71,7 @@ def fit_label_tree(
     groups: Sequence[str],
     choices: TreeSettings,
     seed: int,
+    names: Sequence[str] = (),
 ) -> tuple[LabelTree, Float32[np.ndarray, "row value"], tuple[str, ...]]:
     """Grow a tree, fit its forests to all rows, and embed the rows by forests that have not seen their groups.
 
@@ -83,6 +84,7 @@ def fit_label_tree(
         groups: Unit of independence of each row, which no fold may cut.
         choices: Settings.
         seed: Of folds and forests.
+        names: Of the labels, for the notes.
 
     Returns:
         The tree, cross-fitted embeddings of the rows, and notes.
@@ -90,8 +92,8 @@ def fit_label_tree(
     Raises:
         TrainingError: There are fewer than two labels.
     """
-    tree, notes = plant(features, labels, groups, choices, seed)
-    rows, folds, fold_notes = folds_by_group(labels, groups, choices.folds, seed)
+    tree, notes = plant(features, labels, groups, choices, seed, names)
+    rows, folds, fold_notes = folds_by_group(labels, groups, choices.folds, seed, names)
     crossed = np.zeros((len(features), tree.n_values), np.float32)
     for train, test in folds:
         forests = _forests(tree.splits, features[rows[train]], labels[rows[train]], choices, seed)
@@ -105,6 +107,7 @@ def plant(
     groups: Sequence[str],
     choices: TreeSettings,
     seed: int,
+    names: Sequence[str] = (),
 ) -> tuple[LabelTree, tuple[str, ...]]:
     """Grow a tree, and fit its forests to all rows.
 
@@ -114,6 +117,7 @@ def plant(
         groups: Unit of independence of each row.
         choices: Settings.
         seed: Of halves and forests.
+        names: Of the labels, for the notes.
 
     Returns:
         The tree, and notes.
@@ -121,7 +125,7 @@ def plant(
     Raises:
         TrainingError: There are fewer than two labels.
     """
-    splits, notes = grow(features, labels, groups, choices, seed)
+    splits, notes = grow(features, labels, groups, choices, seed, names)
     return LabelTree(splits, _forests(splits, features, labels, choices, seed)), notes
 
 
@@ -131,6 +135,7 @@ def grow(
     groups: Sequence[str],
     choices: TreeSettings,
     seed: int,
+    names: Sequence[str] = (),
 ) -> tuple[tuple[NodeSplit, ...], tuple[str, ...]]:
     """Split the labels in two until each stands alone: those that a forest confuses stay together longest.
 
@@ -142,11 +147,12 @@ def grow(
         groups: Unit of independence of each row.
         choices: Settings.
         seed: Of halves and forests.
+        names: Of the labels, for the notes.
 
     Returns:
         The inner nodes, and notes.
     """
-    rows, halves, notes = folds_by_group(labels, groups, 2, seed)
+    rows, halves, notes = folds_by_group(labels, groups, 2, seed, names)
     one, other = (rows[part] for part in halves[0])
     splits: list[NodeSplit] = []
 

@@ -46,6 +46,7 @@ def fit_logistic(
     candidates: Sequence[float],
     folds: int,
     seed: int,
+    names: Sequence[str] = (),
 ) -> tuple[Logistic, tuple[str, ...]]:
     """Choose C by the number of correct rows in cross-validation by group, then fit all rows.
 
@@ -57,16 +58,17 @@ def fit_logistic(
         candidates: Values of C, smaller is more regularised; the smallest of equals is taken.
         folds: Folds wanted.
         seed: Seed of the order in which groups are dealt to folds.
+        names: Names of the scenes, for the notes; without, they are numbers.
 
     Returns:
-        The layer and its notes.
+        The layer and its notes, those of the folds included.
 
     Raises:
         TrainingError: Fewer than two scenes are there, or vectors are not finite.
     """
     if not np.isfinite(vectors).all():
         raise TrainingError("features hold NaN or infinity: the factorisation has diverged")
-    rows, splits, _ = folds_by_group(labels, groups, folds, seed)
+    rows, splits, compromises = folds_by_group(labels, groups, folds, seed, names)
     dealt, truth = vectors[rows].astype(np.float64), np.asarray(labels)[rows]
     correct = dict.fromkeys(sorted(candidates), 0)
     for train, test in splits if len(correct) > 1 else ():
@@ -81,10 +83,17 @@ def fit_logistic(
     two = len(model.classes_) == 2  # scikit-learn then has one row: the log odds of the second scene
     weight[model.classes_] = (np.concatenate([0 * model.coef_, model.coef_]) if two else model.coef_) * scale
     bias[model.classes_] = np.concatenate([[0.0], model.intercept_]) if two else model.intercept_
-    notes = [f"C = {best:g} was chosen"] + ([] if converged else ["the logistic regression stopped before it converged"])
+    notes = [_of_choice(note) for note in compromises] if len(correct) > 1 else []
+    notes += [f"C = {best:g} was chosen"] + ([] if converged else ["the logistic regression stopped before it converged"])
     if absent := sorted({*range(n_scenes)} - {*model.classes_.tolist()}):
-        notes.append(f"scenes {', '.join(map(str, absent))} have no training recording and get probability zero")
+        who = ", ".join(names[scene] if names else str(scene) for scene in absent)
+        notes.append(f"scenes {who} have no training recording and get probability zero")
     return Logistic(weight, bias), tuple(notes)
+
+
+def _of_choice(note: str) -> str:
+    note = note.replace("Platt's sigmoids", "candidates of C")
+    return note.replace("optimistic probabilities", "C may be chosen too large")
 
 
 def _scale(vectors: Float64[np.ndarray, "row feature"]) -> Float64[np.ndarray, " feature"]:

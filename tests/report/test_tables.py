@@ -311,6 +311,19 @@ def test_cost_by_hand(results):
     assert cells(cost_table([replace(results[0], facts={})], SETTING), "Att-CRNN (log-mel)")["seconds each (median)"] == NONE
 
 
+def test_epochs_are_those_of_all_networks_and_segments_a_second_need_segments(results):
+    cnn = next(r for r in results if r.system == "cnn-mel")
+    fused = replace(cnn, facts={"epochs": 100, "segments_trained_per_second": 50.0})
+    row = cells(cost_table([fused], SETTING), "CNN (log-mel)")
+    assert (row["epochs"], row["segments a second"]) == ("100", "50")
+    nothing = {name: getattr(cnn, name)[:0] for name in ("recording_of", "start_s", "embedding")}
+    whole = replace(fused, **nothing)  # as results of LTE-CNN were stored
+    assert cells(cost_table([whole], SETTING), "CNN (log-mel)")["segments a second"] == NONE
+    frames = replace(fused, facts={"segments_trained_per_second": 0.0})
+    row = cells(cost_table([frames], SETTING), "CNN (log-mel)")
+    assert (row["epochs"], row["segments a second"]) == ("4", NONE)
+
+
 def test_the_same_results_give_the_same_bytes_and_every_table_its_line(entries):
     results = made_results(("att-crnn-mel", "cnn-mel", "hog"))
 

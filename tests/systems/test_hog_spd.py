@@ -74,6 +74,18 @@ def test_silence_has_no_levels_and_both_descriptors_are_stored() -> None:
     assert np.array_equal(features[0, :1024], hog.describe(image, SETTINGS.hog))
 
 
+def test_levels_a_bin_away_from_those_of_the_training_are_known() -> None:
+    labels = ["quiet", "loud"] * 12
+    bins = [20 if label == "quiet" else 40 for label in labels]
+    shifted = np.array(bins) + (np.arange(24) >= 16)  # without cumulation, the test part fills bins that nothing has filled
+    level = np.tile(np.eye(64)[shifted], (1, 4))
+    corpus = corpus_of(np.concatenate([np.zeros((24, 1024)), level], axis=1), labels)
+    system = hog_spd.system(Recipe.small(), "hog-spd", "HOG + SPD")
+    fitted = system.fit(corpus.take(corpus.recordings[:16]), FitContext(0))
+    said = fitted.predict(corpus.take(corpus.recordings[16:]))["svm"].recording.argmax(axis=1)
+    assert said.tolist() == [["loud", "quiet"].index(label) for label in labels[16:]]
+
+
 def test_scenes_that_differ_in_how_levels_are_spread_are_learnt_from_spd_and_not_from_hog() -> None:
     draws = np.random.default_rng(0)
     labels = ["flat", "peaked"] * 12

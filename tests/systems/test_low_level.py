@@ -80,6 +80,15 @@ def test_pieces_hold_every_stretch_and_stretches_come_once(corpus: Corpus) -> No
     assert np.array_equal(corpus.features[0, 4:], corpus.features[1, :3])  # shared, whichever piece they are cut from
 
 
+def test_steady_noise_is_weaker_in_the_second_channel(tmp_path: Path) -> None:
+    noise = 0.05 * np.random.default_rng(0).normal(size=8 * RATE)
+    row = Recording(write(tmp_path / "noise.wav", noise), "a", "a")
+    level = low_level(Recipe()).extract(row).features[2:, :, :, LEVEL]  # when the tracker has settled
+    recorded, subtracted = level.mean(axis=(0, 1))
+    assert recorded == pytest.approx(2 * np.log(0.05), abs=0.1)
+    assert subtracted < recorded - 1
+
+
 def test_other_rates_and_pieces_are_no_trouble_and_the_rest_is_refused_in_one_line(tmp_path: Path) -> None:
     row = Recording(write(tmp_path / "a.wav", recording("office", 2.5, 0)), "office", "a")
     for settings in (["audio.sample_rate=8000", "audio.noise_hop=64", "audio.noise_window=128"], ["audio.segment_s=0.5"]):

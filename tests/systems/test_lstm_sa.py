@@ -29,20 +29,29 @@ def numbered() -> Corpus:
 
 
 def test_frames_of_a_recording_come_once_and_chunks_stay_within_its_time(numbered: Corpus) -> None:
-    sequences = Sequences.of(numbered, SCENES, 2.0)
+    sequences = Sequences.of(numbered, SCENES, RECIPE.audio)
     assert sequences.frames[:240, 0].tolist() == list(range(240))  # without the last piece
     assert len(sequences.frames) == 4 * 240
     starts = sequences.starts(40)
     assert len(starts) == 4 * 201
     gap = replace(numbered, silent=numbered.start_s == 2.0)  # silence in the middle: nothing may reach across it
-    sequences = Sequences.of(gap, SCENES, 2.0)
+    sequences = Sequences.of(gap, SCENES, RECIPE.audio)
     assert sequences.frames[sequences.starts(40)[:82], 0].tolist() == [*range(41), *range(160, 201)]
+
+
+def test_pieces_of_no_whole_number_of_samples_are_all_there(numbered: Corpus) -> None:
+    audio = RECIPE.with_settings(["audio.segment_s=0.333"]).audio  # 7342.65 samples, so that a piece has 7343
+    start = np.tile(audio.segment_samples * np.array([0.0, 1.0, 2.0, 2.7]).round(1), 4).astype(int)
+    odd = replace(numbered, start_s=start / audio.sample_rate)
+    sequences = Sequences.of(odd, SCENES, audio)
+    assert len(sequences.frames) == 4 * 240
+    assert sequences.time[:240].tolist() == list(range(240))
 
 
 @pytest.mark.parametrize("source", ["recording", "scene"])
 @pytest.mark.parametrize("length", [1, 10, 30, 80])
 def test_a_rearranged_sequence_is_made_of_contiguous_chunks_of_its_unit(source, length: int, numbered: Corpus) -> None:
-    sequences = Sequences.of(numbered, SCENES, 2.0)
+    sequences = Sequences.of(numbered, SCENES, RECIPE.audio)
     draw = rearranger(sequences, LstmSaSettings(source), (length,), 80)
     generator = torch.Generator().manual_seed(0)
     values = [[sequences.frames[a : a + n, 0] for a, n in draw(1, 0, generator)] for _ in range(50)]

@@ -6,10 +6,10 @@ import torch
 
 from soundscene.recipe import Recipe
 from soundscene.systems import lte_networks
-from soundscene.systems.low_level import Stretches
+from soundscene.systems.low_level import SETS, Stretches
 from soundscene.systems.lte_networks import LteCnnNetwork, LteRnnNetwork, LteSettings, embedding_images
 from soundscene.systems.system import FitContext
-from soundscene.training.label_tree import TreeSettings
+from soundscene.training.label_tree import LabelTree, TreeSettings
 from tests.support.pieces import accuracy, corpus_of
 
 
@@ -67,6 +67,33 @@ def test_the_rnn_reads_the_sequence_up_to_its_end() -> None:
         changed = sequences.clone()
         changed[:, place] += 1
         assert (network(changed) - network(sequences)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["rnn", "cnn"])
+def test_after_each_epoch_forests_are_not_asked_again(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lte_networks, "_sources", lambda: [(0, slice(0, 106))])
+    asked: list[int] = []
+    embed = LabelTree.embed
+    monkeypatch.setattr(LabelTree, "embed", lambda tree, rows: (asked.append(len(rows)), embed(tree, rows))[1])
+    recipe = Recipe.small().with_settings(["training.epochs=4", "network.hidden=4"])
+    training, test = corpus_of(ordered, n_recordings=4), corpus_of(ordered, n_recordings=5, n_pieces=1, name="test")
+    shown: list[np.ndarray] = []
+    context = FitContext(0, observer=lambda row, so_far: shown.append(so_far(test)["softmax"].recording))
+    fit = {"rnn": lte_networks._fit_rnn, "cnn": lte_networks._fit_cnn}[kind]
+    fitted = fit(recipe, LteSettings(tree=TreeSettings(n_trees=2, folds=2), filters=2), training, context)
+    assert asked.count(10 * 7) == 1
+    assert len(shown) == 4
+    assert np.array_equal(fitted.predict(test)["softmax"].recording, shown[-1])
+    assert asked.count(10 * 7) == 2  # a prediction that is timed asks them
+    assert fitted.trained_on == (0 if kind == "cnn" else 3 * int(training.recording.max() + 1 - len(fitted.held)))
+
+
+def test_six_trees_read_three_sets_of_both_channels() -> None:
+    marks = np.concatenate([np.full(part.stop - part.start, i) for i, part in enumerate(SETS.values())])
+    features = np.stack([marks, 10 + marks])  # [channel, value]
+    read = [features[channel, where] for channel, where in lte_networks._sources()]
+    assert [set(values) for values in read] == [{0}, {1}, {2}, {10}, {11}, {12}]
+    assert [len(values) for values in read] == [106, 64, 80] * 2
 
 
 def ordered(scene: str, draws: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ from soundscene.recipe import Recipe
 from soundscene.systems import three_cnns
 from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext
-from soundscene.systems.three_cnns import ThreeCnnsSettings, system
+from soundscene.systems.three_cnns import BRANCHES, BranchNetwork, FusedNetwork, FusionNetwork, ThreeCnnsSettings, system
 from soundscene.types import Recording
 from tests.support.pieces import accuracy, corpus_of
 from tests.support.tiny import RATE, recording, write
@@ -59,17 +59,37 @@ def test_branches_learn_apart_and_stay_as_they_are_while_the_fusion_learns() -> 
         assert torch.equal(networks[kind].state_dict()[name], tensor)
     assert list(networks) == ["1d", "2d", "3d"]
     assert fused.epoch == 2
+    assert [row["epoch"] for row in fused.earlier] == [1.0, 2.0] * 3
+    assert single.earlier == []
+
+
+@torch.no_grad()
+def test_the_fusion_hears_each_branch_in_its_place() -> None:
+    torch.manual_seed(0)
+    branches = {kind: BranchNetwork(kind, RECIPE, ThreeCnnsSettings(), 2).eval() for kind in BRANCHES}
+    network = FusedNetwork(branches, FusionNetwork(2, 0.5)).eval()
+    waves = np.random.default_rng(0).normal(size=(2, RECIPE.audio.segment_samples)).astype(np.float32)
+    inputs = three_cnns.inputs_of(torch.from_numpy(waves), RECIPE)
+    joined = network.join(inputs)
+    for kind in BRANCHES:
+        other = network.join(inputs | {kind: inputs[kind].flip(0)})
+        changed = (other != joined).any(dim=0).unflatten(0, (3, -1)).any(dim=1)
+        assert changed.tolist() == [kind == one for one in BRANCHES]
+        assert not torch.equal(network.fusion(other), network.fusion(joined))
+    assert np.array_equal(three_cnns._features(branches, waves, three_cnns.images_of(waves, RECIPE)), joined.numpy())
+    assert torch.equal(three_cnns.classify_fused(RECIPE, network, torch.from_numpy(waves))[0], network.fusion(joined))
 
 
 @pytest.mark.slow
-def test_rising_and_falling_saw_teeth_differ_for_the_wave_alone() -> None:
+def test_rising_and_falling_saw_teeth_differ_for_the_wave_and_so_for_the_fusion() -> None:
     training = corpus_of(sawtooth, n_recordings=16)
     test = corpus_of(sawtooth, n_recordings=12, n_pieces=1, seed=1, name="test")
     found = {}
-    for kind in ("1d", "2d"):
+    for kind in ("1d", "2d", "all"):
         fitted = three_cnns._fit(
             Identity("cnn-1d-2d-3d", "", RECIPE), ThreeCnnsSettings(kind, learning_rate=3e-3), training, FitContext(0)
         )
         found[kind] = accuracy(fitted.predict(test)["softmax"].recording, test)
     assert found["1d"] >= 0.9
+    assert found["all"] >= 0.9
     assert found["2d"] <= 0.75  # chance exceeds it in 1 of 100

@@ -51,6 +51,14 @@ def test_silence_takes_no_part_and_gets_equal_probabilities() -> None:
     assert np.exp(predict_whole(model, mute)["svm"].calibrated) == pytest.approx(np.full((len(corpus.recordings), 3), 1 / 3))
 
 
+def test_notes_name_scenes() -> None:
+    corpus = made_corpus()
+    of_a = [replace(r, group="all") if r.scene == "a" else r for r in corpus.recordings]
+    parts = divide(replace(corpus, recordings=tuple(of_a)), RECIPE, FitContext(0))
+    _, notes = fit_whole(parts, sums(parts.kept), sums, RECIPE, (1e-2,), 3, 0)
+    assert any(note.startswith("scenes a have one group each") for note in notes)
+
+
 def test_one_scene_with_sound_is_refused_in_one_line() -> None:
     corpus = made_corpus(n_segments=1)
     deaf = replace(corpus, silent=np.array([r.scene != "a" for r in corpus.recordings]))

@@ -83,5 +83,7 @@ def test_no_group_is_on_both_sides_of_a_fold_and_a_label_of_one_group_is_a_note(
     lone = ["all" if label == 1 else group for label, group in zip(labels, groups, strict=True)]
     notes = fit_label_tree(features, labels, lone, SMALL, 3)[2]
     assert any("scenes 1 have one group each, which was cut for label trees" in note for note in notes)
+    named = fit_label_tree(features, labels, lone, SMALL, 3, ("bus", "park", "tram"))[2]
+    assert any("scenes park have one group each, which was cut for label trees" in note for note in named)
     with pytest.raises(TrainingError, match="two scenes or more, got 1"):
         fit_label_tree(features[labels == 0], labels[labels == 0], groups[:40], SMALL, 0)

@@ -34,6 +34,18 @@ def test_c_is_chosen_across_groups() -> None:
     assert "C = 1000 was chosen" not in notes
 
 
+def test_compromises_of_the_folds_are_noted_by_name() -> None:
+    names = ("bus", "park", "tram", "zoo")
+    lone = ["all" if label == 1 else group for label, group in zip(LABELS, GROUPS, strict=True)]
+    _, notes = fit_logistic(VECTORS, LABELS, lone, 4, (0.1, 1.0), 3, 0, names)
+    assert notes[0].startswith("scenes park have one group each, which was cut for candidates of C")
+    assert notes[-1] == "scenes zoo have no training recording and get probability zero"
+    _, notes = fit_logistic(VECTORS[[0, 3, 1]], LABELS[[0, 3, 1]], ["all"] * 3, 2, (0.1, 1.0), 3, 0, names)
+    assert not any("Platt" in note for note in notes)
+    assert any("one segment each" in note for note in notes)
+    assert fit_logistic(VECTORS, LABELS, lone, 3, (0.1,), 3, 0, names)[1] == ("C = 0.1 was chosen",)
+
+
 def test_one_scene_or_no_number_is_refused() -> None:
     with pytest.raises(TrainingError, match="two scenes or more"):
         fit_logistic(VECTORS[:5], np.zeros(5, np.int64), GROUPS[:5], 3, (1.0,), 3, 0)
