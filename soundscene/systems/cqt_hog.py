@@ -13,7 +13,7 @@ from functools import partial
 from importlib.metadata import version
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64
 from skimage.feature import hog
 
 from soundscene.data.corpus import Corpus
@@ -132,8 +132,8 @@ def texture_weights(level: Float[np.ndarray, "column row"], settings: CqtHogSett
     Returns:
         Weights that add up to one; all zero where no column has a level.
     """
-    sounds = level.any(axis=1)
-    equal = sounds / max(1, np.count_nonzero(sounds))
+    sounds = np.asarray(level.any(axis=1))
+    equal = _alike(sounds)
     if np.count_nonzero(sounds) < settings.fewest:
         return equal
     place = np.arange(len(level))
@@ -154,6 +154,10 @@ def texture_weights(level: Float[np.ndarray, "column row"], settings: CqtHogSett
     return weights / weights.sum()
 
 
+def _alike(taken: Bool[np.ndarray, " column"]) -> Float64[np.ndarray, " column"]:
+    return taken.astype(np.float64) / max(1, np.count_nonzero(taken))
+
+
 def describe(
     image: Float[np.ndarray, "band frame"], settings: CqtHogSettings, equal: bool = False
 ) -> Float32[np.ndarray, " feature"]:
@@ -165,8 +169,7 @@ def describe(
         equal: Weigh these columns alike.
     """
     gradients, level = columns(image, settings)
-    sounds = level.any(axis=1)
-    weights = sounds / max(1, np.count_nonzero(sounds)) if equal else texture_weights(level, settings)
+    weights = _alike(np.asarray(level.any(axis=1))) if equal else texture_weights(level, settings)
     mean = weights @ gradients
     deviation = np.sqrt(weights @ (gradients - mean) ** 2)
     return np.concatenate([mean, deviation]).astype(np.float32)

@@ -11,7 +11,15 @@ from soundscene.recipe import Recipe
 from soundscene.systems import three_cnns
 from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext
-from soundscene.systems.three_cnns import BRANCHES, BranchNetwork, FusedNetwork, FusionNetwork, ThreeCnnsSettings, system
+from soundscene.systems.three_cnns import (
+    BRANCHES,
+    Branch,
+    BranchNetwork,
+    FusedNetwork,
+    FusionNetwork,
+    ThreeCnnsSettings,
+    system,
+)
 from soundscene.types import Recording
 from tests.support.pieces import accuracy, corpus_of
 from tests.support.tiny import RATE, recording, write
@@ -66,13 +74,15 @@ def test_branches_learn_apart_and_stay_as_they_are_while_the_fusion_learns() -> 
 @torch.no_grad()
 def test_the_fusion_hears_each_branch_in_its_place() -> None:
     torch.manual_seed(0)
-    branches = {kind: BranchNetwork(kind, RECIPE, ThreeCnnsSettings(), 2).eval() for kind in BRANCHES}
+    branches: dict[Branch, torch.nn.Module] = {
+        kind: BranchNetwork(kind, RECIPE, ThreeCnnsSettings(), 2).eval() for kind in BRANCHES
+    }
     network = FusedNetwork(branches, FusionNetwork(2, 0.5)).eval()
     waves = np.random.default_rng(0).normal(size=(2, RECIPE.audio.segment_samples)).astype(np.float32)
     inputs = three_cnns.inputs_of(torch.from_numpy(waves), RECIPE)
     joined = network.join(inputs)
     for kind in BRANCHES:
-        other = network.join(inputs | {kind: inputs[kind].flip(0)})
+        other = network.join({**inputs, kind: inputs[kind].flip(0)})
         changed = (other != joined).any(dim=0).unflatten(0, (3, -1)).any(dim=1)
         assert changed.tolist() == [kind == one for one in BRANCHES]
         assert not torch.equal(network.fusion(other), network.fusion(joined))
