@@ -20,6 +20,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from soundscene import api
+from soundscene.arguments import as_list
 from soundscene.audio.files import gate_array, read_samples
 from soundscene.data.manifest import Manifest
 from soundscene.errors import AudioError, SceneError
@@ -182,12 +183,13 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):
     """A model of soundscene as a classifier of recordings: `soundscene train` and `predict`.
 
     Args:
-        systems: Members of the model; by default what `soundscene train` chooses.
+        systems: Members of the model, or one; by default what `soundscene train` chooses.
         recipe: A recipe, its name or file.
         settings: Changes of recipe values, such as ("training.epochs=30",).
         device: "auto", "cpu", "cuda" or "mps".
         random_state: Seed of the training; None or a `RandomState` draws one.
         workers: Threads that read audio.
+        backbone: File of a frozen backbone, as in `soundscene.train`.
 
     Attributes:
         classes_: Labels, sorted.
@@ -196,12 +198,13 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        systems: Sequence[str] = (),
+        systems: str | Sequence[str] = (),
         recipe: str | Recipe | None = None,
-        settings: Sequence[str] = (),
+        settings: str | Sequence[str] = (),
         device: str = "auto",
         random_state: Any = 0,
         workers: int = 1,
+        backbone: str | Path | None = None,
     ) -> None:
         self.systems = systems
         self.recipe = recipe
@@ -209,6 +212,7 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):
         self.device = device
         self.random_state = random_state
         self.workers = workers
+        self.backbone = backbone
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> "SceneClassifier":
         """Train a model.
@@ -240,11 +244,12 @@ class SceneClassifier(ClassifierMixin, BaseEstimator):
                 self.predictor_ = api.train(
                     Manifest(Path(ORIGIN), rows),
                     Path(folder) / "model.safetensors",
-                    systems=list(self.systems),
+                    systems=list(as_list(self.systems)),
                     recipe=self.recipe,
-                    settings=[*self.settings, f"training.seed={_seed(self.random_state)}"],
+                    settings=[*as_list(self.settings), f"training.seed={_seed(self.random_state)}"],
                     device=self.device,
                     workers=self.workers,
+                    backbone=self.backbone,
                 )
             except SceneError as error:
                 raise by_position(error, rows, Path(folder)) from None

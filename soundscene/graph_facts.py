@@ -38,7 +38,7 @@ class GraphFacts:
         familiarity: Kind and scores for unknown detection.
         usual: Range of the training recordings.
         form: "stateful" or "whole".
-        weights: "float32" or "int8".
+        weights: "float32" or "int8"; where members differ, that of each by name: "att-crnn-mel float32, yamnet int8".
         digest: SHA-256 of the model's file.
         training: What that file records of the training, see `TRAINING`; nothing in files of early versions.
         parameters: Number of the parameters of each member; none in files of early versions.
@@ -155,8 +155,22 @@ class GraphFacts:
             "exported": {"form": self.form, "weights": self.weights, "model_sha256": self.digest},
             **self.training,
             "members": members,
-            "recipe": first.to_dict(),
+            "recipe": without_network(first.to_dict()) if self.recipes.keys() <= self.backbones.keys() else first.to_dict(),
         }
+
+
+def without_network(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a recipe counts in a model of backbones only: nothing of a network, its images and its training.
+
+    Args:
+        recipe: Sections, each with its values.
+    """
+    counts = {"audio": None, "training": ("seed", "segment_hop_s"), "augmentation": None, "calibration": None}
+    return {
+        section: {key: value for key, value in values.items() if counts[section] is None or key in counts[section]}
+        for section, values in recipe.items()
+        if section in counts
+    }
 
 
 def _familiarity(kind: Any, held: Any) -> Familiarity | None:

@@ -50,8 +50,8 @@ class Member(Protocol):
         ...
 
     @property
-    def n_parameters(self) -> int:
-        """Number of its weights, those of the SVM not counted."""
+    def n_parameters(self) -> int | None:
+        """Number of its weights, those of the SVM not counted; None where it is not known."""
         ...
 
     @property
@@ -229,8 +229,10 @@ class BackboneMember:
         return ("svm",) if self.softmax is None else ("svm", "softmax")
 
     @property
-    def n_parameters(self) -> int:
-        """Number of the backbone's weights; bytes for a file in ONNX."""
+    def n_parameters(self) -> int | None:
+        """Number of the backbone's weights; None for a file in ONNX."""
+        if self.stored.kind == "onnx":
+            return None
         return sum(t.numel() for name, t in self.stored.tensors.items() if not name.endswith(SCALE))
 
     @property

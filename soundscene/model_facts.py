@@ -2,24 +2,27 @@
 
 from typing import Any
 
-from soundscene.member import BackboneMember, Member, NetworkMember, name_of
+from soundscene.graph_facts import without_network
+from soundscene.member import BackboneMember, Member, NetworkMember, name_of, networks_of
 from soundscene.model import Model
 from soundscene.recipe import Recipe
 
 
 def model_facts(model: Model) -> dict[str, Any]:
     """Collect all facts of a model, except the hashes of its training recordings."""
-    provenance = {k: v for k, v in model.provenance.items() if k not in ("trained_on", "members")}
+    provenance = {k: v for k, v in model.provenance.items() if k not in ("trained_on", "members", "backbone")}
+    counts = [member.n_parameters for member in model.members]
+    recipe = _recipe_of(model.members[0]).to_dict()
     return {
         "scenes": list(model.scenes),
         "head": model.head,
-        "parameters": sum(member.n_parameters for member in model.members),
+        "parameters": None if None in counts else sum(filter(None, counts)),
         "temperature": model.temperature,
         "familiarity": model.familiarity and model.familiarity.to_facts(),
         "training_range": model.usual and model.usual.to_stored(),
         **provenance,
         "members": _member_facts(model),
-        "recipe": _recipe_of(model.members[0]).to_dict(),
+        "recipe": recipe if networks_of(model.members) else without_network(recipe),
     }
 
 

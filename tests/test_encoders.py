@@ -2,9 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.base import clone
 
 pytest.importorskip("onnx", exc_type=ImportError)
 pytest.importorskip("onnxruntime")
@@ -12,7 +16,11 @@ pytest.importorskip("onnxruntime")
 from soundscene.backbone.onnx import from_onnx
 from soundscene.backbone.stored import StoredBackbone
 from soundscene.bundle import load_model
+from soundscene.data.manifest import Manifest
 from soundscene.errors import AudioError, BackboneError
+from soundscene.estimators import SceneClassifier
+from soundscene.experiment.plan import Plan
+from soundscene.experiment.results import RunFolder
 from soundscene.pipeline import evaluate_on_manifest, train_on_manifest
 from soundscene.predictor import Predictor, load
 from soundscene.systems.catalogue import members
@@ -61,6 +69,10 @@ def test_the_commands_take_an_encoder(manifest: Path, tmp_path: Path, capfd: pyt
     assert run("backbone", "onnx", "--from", source, "--licence", "MIT", "--out", mine) == 0
     assert capfd.readouterr().out.startswith(f"{mine}: mine at {RATE} Hz, ")
     assert StoredBackbone.load(mine).facts["licence"] == "MIT"
+    assert run("backbone", "onnx", "--from", source, "--licence", "MIT", "--out", mine) == 0
+    assert capfd.readouterr().out == f"{mine}: is there already, with the same weights\n"
+    assert run("backbone", "onnx", "--from", source, "--out", mine) == 2
+    assert "another licence, 'MIT' there and 'not stated' now; --force replaces it" in capfd.readouterr().err
     words = ["--systems", "backbone", "--backbone", mine]
     assert run("train", manifest, "--out", out, *words, *TINY_SET) == 0
     assert f"{out}: 3 scenes, " in capfd.readouterr().out
@@ -69,6 +81,70 @@ def test_the_commands_take_an_encoder(manifest: Path, tmp_path: Path, capfd: pyt
     (said,) = json.loads(capfd.readouterr().out)["predictions"]
     expected = load(out)(sound)
     assert (said["scene"], said["probability"]) == (expected.scene, pytest.approx(expected.probability, abs=1e-4))
+
+
+def test_info_counts_no_bytes_of_an_encoder(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("info", trained / "alone.safetensors", "--json") == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert (facts["parameters"], facts["members"][0]["parameters"]) == (None, None)
+
+
+def test_a_killed_training_goes_on_with_its_network(trained: Path, manifest: Path, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killer(row: dict) -> None:
+        if row["epoch"] == 2:
+            raise Killed
+
+    out, mine = tmp_path / "m.safetensors", trained / "mine.safetensors"
+    recipes = members(["backbone", "att-crnn-mel"], TINY)
+    with pytest.raises(Killed):
+        train_on_manifest(manifest, out, recipes, test="fold=1", workers=1, backbone=mine, on_epoch=killer)
+    epochs = []
+    train_on_manifest(
+        manifest, out, recipes, test="fold=1", workers=1, backbone=mine, on_epoch=lambda row: epochs.append(row["epoch"])
+    )
+    assert epochs == [2]  # the first was not repeated
+    one, other = load_file(out), load_file(trained / "both.safetensors")
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+def test_a_classifier_of_scikit_learn_on_an_encoder(trained: Path, manifest: Path) -> None:
+    mine = trained / "mine.safetensors"
+    classifier: Any = clone(SceneClassifier(systems="backbone", settings="training.epochs=1", backbone=mine))
+    assert classifier.get_params()["backbone"] == mine
+    recordings = Manifest.read(manifest).recordings
+    classifier.fit([str(r.path) for r in recordings], [r.scene for r in recordings])
+    assert classifier.predictor_.model.member_names == ("backbone",)
+
+
+@pytest.mark.slow
+def test_an_experiment_on_an_encoder_keeps_it(
+    trained: Path, manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mine, out = tmp_path / "mine.safetensors", tmp_path / "run"
+    mine.write_bytes((trained / "mine.safetensors").read_bytes())
+    words = ("--out", out, "--systems", "backbone", "--splits", "folds=2,seed=1", "--workers", "1", *TINY_SET)
+    assert run("experiment", manifest, *words, "--backbone", mine) == 0
+    assert "2 of 2 trainings have a result" in capfd.readouterr().out
+    assert run("experiment", manifest, *words) == 0
+    told = capfd.readouterr()
+    assert f"note: {out}: resumes with the backbone of its plan.json" in told.err
+    assert "2 trainings, 2 of them already finished" in told.out
+    (result, _), _ = RunFolder(out).read_results(Plan.read(out))
+    assert result.choices["backbone"]["licence"] == "MIT"
+    assert {path.suffix for path in (out / "models").iterdir()} == {".safetensors"}
+    from_onnx(bands(tmp_path / "other.onnx", limit=5.0)).save(tmp_path / "other.safetensors")
+    assert run("experiment", manifest, *words, "--backbone", tmp_path / "other.safetensors") == 2
+    assert "holds a system 'backbone' with other settings; choose another --out" in capfd.readouterr().err
+    mine.write_bytes((tmp_path / "other.safetensors").read_bytes())
+    assert run("experiment", manifest, *words) == 2
+    assert "holds other weights than those that this experiment began with" in capfd.readouterr().err
+    assert run("experiment", manifest, "--out", tmp_path / "no", "--systems", "hog", "--backbone", mine) == 2
+    assert "no system uses it; add yamnet or backbone to --systems" in capfd.readouterr().err
 
 
 # --- what fails on the way ------------------------------------------------------------------------------------------------

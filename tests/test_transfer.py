@@ -325,13 +325,23 @@ def test_info_shows_licence_source_and_digest(trained: Path, capfd: pytest.Captu
     assert member["system"] == "frozen backbone"
     assert member["backbone"]["weights_sha256"] == small().digest
     assert {"licence", "source", "source_sha256", "sample_rate", "pooling"} <= set(member["backbone"])
+    assert set(facts["recipe"]) >= {"network", "features", "training"}
+    assert run("info", trained / "yamnet.safetensors", "--json") == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert set(facts["recipe"]) == {"audio", "training", "augmentation", "calibration"}  # no network is there
+    assert set(facts["recipe"]["training"]) == {"seed", "segment_hop_s"}
+    assert "backbone" not in facts  # it is the member's
+    assert facts["members"][0]["backbone"]["weights_sha256"] == small().digest
 
 
 def test_explain_refuses_a_model_of_a_backbone_only(trained: Path, tmp_path: Path, capfd) -> None:
     sound = write(tmp_path / "s.wav", recording("rain", 4.0, 0))
     assert run("explain", trained / "yamnet.safetensors", sound, "--out", tmp_path / "e.svg") == 2
     message = capfd.readouterr().err.splitlines()[-1]
-    assert message == "soundscene: no member of this model reads images, so there is nothing to draw"
+    assert message == (
+        "soundscene: this model is a frozen backbone only, which has no attention, and attribution is not built for it; "
+        "give one that has a network too, as of --systems yamnet,att-crnn-mel"
+    )
     assert run("explain", trained / "both.safetensors", sound, "--out", tmp_path / "e.svg") == 0
 
 

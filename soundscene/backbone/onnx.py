@@ -214,12 +214,14 @@ def _close(one: Float32[np.ndarray, "row feature"], other: Float32[np.ndarray, "
 
 
 def _rate(path: Path, metadata: Mapping[str, str]) -> int:
-    text = metadata.get("sample_rate", "")
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    text = metadata.get("sample_rate", "").strip()
+    whole = text.removesuffix(".0")
+    if not (whole.isascii() and whole.isdigit() and len(whole) < 10):
+        held = f"has `sample_rate` = {short(repr(text))}, which" if text else "has no `sample_rate`, and"
         raise BackboneError(
-            f"{path}: its metadata does not tell the rate that it reads (`sample_rate`); give it by --sample-rate, in Hz"
+            f"{path}: its metadata {held} does not tell the rate that it reads; give it by --sample-rate, in Hz"
         )
-    return int(text)
+    return int(whole)
 
 
 def _session(name: str, content: bytes) -> Any:

@@ -12,6 +12,7 @@ from soundscene.cli.outputs import keep_inputs
 from soundscene.cli.terminal import say, tell
 from soundscene.errors import SceneError
 from soundscene.extras import require
+from soundscene.texts import short, show
 
 if TYPE_CHECKING:
     from soundscene.backbone.stored import StoredBackbone  # needs PyTorch, and help pages do not
@@ -43,7 +44,10 @@ def backbone(
         int | None, typer.Option(metavar="HZ", help="Rate that an ONNX file reads. Default: its metadata.")
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of an ONNX file in reports.")] = None,
-    licence: Annotated[str, typer.Option(metavar="TEXT", help="Licence of an ONNX file's weights.")] = "not stated",
+    licence: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Licence of an ONNX file's weights.", show_default="not stated"),
+    ] = None,
 ) -> None:
     """Keep the weights of a pretrained network for training.
 
@@ -60,12 +64,15 @@ def backbone(
             f"backbone {kind}: give the publisher's file by --from (docs/guide/transfer.md says where it is); nothing is "
             "downloaded"
         )
+    given = {"--sample-rate": sample_rate, "--name": name, "--licence": licence}
+    if kind == "yamnet" and (lone := [option for option, value in given.items() if value is not None]):
+        raise BackboneError(f"backbone yamnet: {lone[0]} is for an encoder in ONNX; those of YAMNet are known")
     if kind == "onnx":
         from soundscene.backbone.onnx import from_onnx
 
         if out is None:
             raise BackboneError("backbone onnx: name the file to write by --out, for use as --backbone FILE")
-        _keep(from_onnx(source, sample_rate, name, licence), out, force)
+        _keep(from_onnx(source, sample_rate, name, licence or "not stated"), out, force)
         return
     from soundscene.backbone.yamnet import KNOWN, from_tflite
 
@@ -98,11 +105,18 @@ def _keep(stored: "StoredBackbone", path: Path, force: bool) -> None:
 
     if path.exists() and not force:
         try:
-            same = StoredBackbone.load(path).digest == stored.digest
+            there = StoredBackbone.load(path)
         except BackboneError:
-            same = False
-        if not same:
+            there = None
+        if there is None or there.digest != stored.digest:
             raise BackboneError(f"{path}: is there already, and is something else; --force replaces it")
+        for fact in ("name", "licence"):
+            before, now = (show(short(repr(one.facts[fact]))) for one in (there, stored))
+            if before != now:
+                raise BackboneError(
+                    f"{path}: is there already, with the same weights and another {fact}, {before} there and {now} now; "
+                    "--force replaces it"
+                )
         say(f"{path}: is there already, with the same weights")
         return
     stored.save(path)

@@ -41,18 +41,22 @@ def budget(
         raise typer.BadParameter(f"{lone[0]} is for the recordings of a manifest; give MANIFEST with it")
     check_model("budget", model, [manifest] if manifest else [])
     from soundscene.bundle import load_model
+    from soundscene.member import networks_of
 
     corpus = open_corpus(manifest, columns) if manifest else None
     with bar("reading the model", at_once=True):
         loaded = load_model(model)
     _print_layers(loaded)
-    if corpus:
+    if corpus and not networks_of(loaded.members):
+        tell(f"{model} has no network, so that `export --int8` changes nothing, and nothing is compared")
+    elif corpus:
         _say_cost(_cost(loaded, corpus, test, head, workers))
 
 
 def _print_layers(model: "Model") -> None:
     from soundscene.cli.layout import fitted, print_table, width_of
     from soundscene.export.budget import MOST_BYTES, MOST_MACS, fits, layers
+    from soundscene.member import networks_of
 
     found = layers(model)
     total = [sum(getattr(layer, name) for layer in found) for name in ("parameters", "bytes", "int8_bytes", "macs")]
@@ -60,7 +64,12 @@ def _print_layers(model: "Model") -> None:
     rows = [(name, *(f"{round(n):,}" for n in costs)) for name, *costs in (*counts, ("total", *total))]
     numbers = ("parameters", "bytes", "bytes,\nint8", "MAC a\nsecond")
     print_table(fitted(("layer", *numbers), rows, width_of(sys.stdout), {"layer": "left"}, numbers), sys.stdout)
-    for what, int8 in (("weights in 32 bits", False), ("weights in 8 bits", True)):
+    n_networks = len(networks_of(model.members))
+    of = "weights" if n_networks == len(model.members) else "the networks' weights"
+    kinds = (
+        [(f"{of} in 32 bits", False), (f"{of} in 8 bits", True)] if n_networks else [("weights as they are stored", False)]
+    )
+    for what, int8 in kinds:
         verdict = "fits" if fits(found, int8) else "does not fit"
         say(f"{what}: {verdict} the DCASE limits of {MOST_BYTES // 1000} kB and {MOST_MACS / 1e6:g} million MAC a second")
 

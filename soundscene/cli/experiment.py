@@ -63,6 +63,10 @@ def experiment(
         ),
     ] = ALL,
     ablate: Annotated[str | None, typer.Option(metavar="NAME", help="Add the paper's ablations of this system.")] = None,
+    backbone: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File of the system backbone, or another YAMNet. Default: that of the run."),
+    ] = None,
     seeds: Annotated[
         str, typer.Option(metavar="NUMBERS", help="Training seeds, comma-separated.", rich_help_panel=TRAINING)
     ] = "0",
@@ -117,7 +121,14 @@ def experiment(
     """
     require("experiment", "experiment" if cluster is None else "ray")
     from soundscene.cli.progress import ExperimentProgress
-    from soundscene.experiment.request import choose_recipe, from_diagnosis, from_litis, from_manifest, read_seeds
+    from soundscene.experiment.request import (
+        choose_recipe,
+        from_diagnosis,
+        from_litis,
+        from_manifest,
+        read_seeds,
+        with_backbone,
+    )
     from soundscene.experiment.run import RunCallbacks, RunOptions, run_experiment
     from soundscene.recipe import FRONT_END
     from soundscene.systems.catalogue import split_names
@@ -142,7 +153,8 @@ def experiment(
         request = from_manifest(corpus, splits, names, ablate, numbers, chosen, skip_broken)
         if diagnose is not None:
             request = from_diagnosis(request, corpus, diagnose, run)
-    notes = (*request.notes, recipe_note) if recipe_note else request.notes
+    request, backbone_note = with_backbone(request, backbone, run)
+    notes = (*request.notes, *filter(None, (recipe_note, backbone_note)))
     for note in notes if first else ():
         tell(note)
     options = RunOptions(workers, threads, device, precision, cluster, results, fabric)

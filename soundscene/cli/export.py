@@ -27,7 +27,9 @@ def export(
     whole: Annotated[
         bool, typer.Option("--whole", help="A graph that takes a whole recording in one call, for other programs.")
     ] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="Keep the networks' weights in 8 bits: a third of the size.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Keep the networks' weights in 8 bits: a third of their size.")
+    ] = False,
     check: Annotated[
         bool,
         typer.Option("--check/--no-check", help="Compare with PyTorch; write nothing that differs.", rich_help_panel=CHECK),
@@ -46,6 +48,8 @@ def export(
     if sound and not check:
         raise typer.BadParameter("--sound names recordings for the check; leave --no-check out")
     keep_inputs({"--out": out}, [model, *(sound or ())])
+    if int8 and model.suffix.lower() != ".onnx":
+        _note_lone_backbone(model)
     if form == "page":
         if whole:
             raise typer.BadParameter("--whole is not for a page, which reads sound block by block")
@@ -59,9 +63,19 @@ def export(
 
         exported = export_model(model, out, whole, int8, _sounds(model, sound or []) if check else [])
     takes = "a whole recording" if whole else "blocks of samples and a state"
-    kind = f"takes {takes}, weights in {8 if int8 else 32} bits"
-    say(f"{exported.path}: {exported.size / 1000:,.0f} kB, {kind}")
+    bits = exported.weights.replace("float32", "32 bits").replace("int8", "8 bits")
+    say(f"{exported.path}: {exported.size / 1000:,.0f} kB, takes {takes}, weights{':' if ',' in bits else ' in'} {bits}")
     _say_parity(exported.path, exported.parity, int8)
+
+
+def _note_lone_backbone(model: Path) -> None:
+    """Say where --int8 changes nothing."""
+    require("export", "torch", "onnx")
+    from soundscene.bundle import load_model
+    from soundscene.member import networks_of
+
+    if not networks_of(load_model(model).members):
+        tell(f"--int8 changes nothing: {model} has no network, and its backbone is exported as it is stored")
 
 
 def _export_page(model: Path, out: Path, int8: bool, sound: list[Path], check: bool) -> None:

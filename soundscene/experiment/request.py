@@ -12,7 +12,7 @@ from soundscene.experiment.diagnosis import DIAGNOSES, LEAKAGE, same_recording
 from soundscene.experiment.plan import PLAN, Plan
 from soundscene.recipe import Recipe
 from soundscene.settings import adapted
-from soundscene.systems.catalogue import SystemSpec, specs
+from soundscene.systems.catalogue import SystemSpec, is_backbone, specs
 from soundscene.texts import short
 from soundscene.types import Recording
 
@@ -192,6 +192,32 @@ def choose_recipe(run: Path, name: str | None, settings: Iterable[str], default:
     base = Recipe.load(name or default)
     settings, note = adapted(base, settings)
     return base.with_settings(settings), note
+
+
+def with_backbone(request: Request, file: Path | None, run: Path) -> tuple[Request, str | None]:
+    """Return the request with the file of a frozen backbone: as given, else that of the plan in the run's folder.
+
+    Args:
+        request: Of systems that stand on no file yet.
+        file: That --backbone names.
+        run: Folder of the run, which need not be there.
+
+    Returns:
+        The request, and a note where the file is the plan's.
+
+    Raises:
+        SceneError: The file cannot be used, no system uses it, or the plan cannot be read.
+    """
+    from soundscene.systems.transfer import on_file, stands_on_file  # needs PyTorch
+
+    if file is not None:
+        return replace(request, systems=on_file(request.systems, file)), None
+    if not any(is_backbone(spec.name) for spec in request.systems) or not (run / PLAN).exists():
+        return request, None
+    kept = {spec.name: spec for spec in Plan.read(run).systems if stands_on_file(spec)}
+    systems = tuple(kept.get(spec.name, spec) for spec in request.systems)
+    note = None if systems == request.systems else f"{run}: resumes with the backbone of its {PLAN}"
+    return replace(request, systems=systems), note
 
 
 def read_seeds(text: str) -> tuple[int, ...]:

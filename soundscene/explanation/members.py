@@ -27,7 +27,10 @@ def choose_member(model: Model, name: str | None = None) -> tuple[int, NetworkMe
         hint = f"did you mean {near[0]!r}?" if near else _has(names)
         raise BundleError(f"this model has no member {short(name)!r}; {hint}")
     if not networks:
-        raise BundleError("no member of this model reads images, so there is nothing to draw")
+        raise BundleError(
+            "this model is a frozen backbone only, which has no attention, and attribution is not built for it; give one "
+            "that has a network too, as of --systems yamnet,att-crnn-mel"
+        )
     if name is not None:
         return networks[names.index(name)]
     return next((found for found in networks if found[1].has_attention), networks[0])

@@ -47,6 +47,15 @@ def patches_of(member: BackboneMember) -> LogMelPatches:
     return LogMelPatches(round(member.audio.segment_s * backbone.sample_rate), backbone.patch_hop, backbone.level)
 
 
+def storage_of(member: BackboneMember) -> str:
+    """Return how the weights of a member are kept in a graph, "int8" or "float32": integers where they are stored so.
+
+    Args:
+        member: The member.
+    """
+    return "int8" if any(name.endswith(SCALE) for name in member.stored.tensors) else "float32"
+
+
 def add_patches(g: Graph, patches: LogMelPatches, waves: str) -> str:
     """Add the log-mel images [segment, frame, band] of one segment or more, `signal.patches.LogMelPatches`.
 

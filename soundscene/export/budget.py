@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from soundscene.backbone.packing import SMALLEST
+from soundscene.backbone.packing import SCALE
 from soundscene.export.backbone import backbone_of, patches_of
 from soundscene.export.model_graph import members_of
 from soundscene.member import BackboneMember, NetworkMember
@@ -28,7 +28,7 @@ class LayerCost:
     Attributes:
         name: Member and layer.
         parameters: Number of its weights and biases, as `info` counts them.
-        bytes: Of these and of the statistics of batch norm, in 32 bits.
+        bytes: Of these and of the statistics of batch norm, in 32 bits; those of a backbone as it is stored.
         int8_bytes: The same, where weights are kept in 8 bits with a scale for each output.
         macs: Multiply-accumulate operations for one second of sound.
     """
@@ -99,18 +99,23 @@ def _backbone(member: BackboneMember) -> Iterator[LayerCost]:
     """The layers of YAMNet, for all patches of a segment, and the softmax layer on its embeddings."""
     network, patches = backbone_of(member).network, patches_of(member)
     height, width = PATCH, patches.filters.shape[1]
-    pairs = [[network.first], *([d, p] for d, p in zip(network.depthwise, network.pointwise, strict=True))]
+    pairs = [
+        [("first", network.first)],
+        *(
+            [(f"depthwise.{n}", d), (f"pointwise.{n}", p)]
+            for n, (d, p) in enumerate(zip(network.depthwise, network.pointwise, strict=True))
+        ),
+    ]
     for number, convolutions in enumerate(pairs, 1):
-        cost, n, int8 = 0.0, 0, 0
-        for layer in convolutions:
+        cost, n, size = 0.0, 0, 0
+        for name, layer in convolutions:
             assert isinstance(layer, nn.Conv2d)
             height, width = -(-height // layer.stride[0]), -(-width // layer.stride[0])
             cost += layer.weight.numel() * height * width
             n += sum(p.numel() for p in layer.parameters())
-            # as it is stored: small weights, those of the depthwise layers, stay in floats
-            packed = layer.weight.numel() >= SMALLEST
-            int8 += layer.weight.numel() * (1 if packed else 4) + 4 * len(layer.weight) * (2 if packed else 1)
-        yield LayerCost(f"{member.name} layer {number}", n, 4 * n, int8, cost * patches.n_patches / member.audio.segment_s)
+            packed = f"{name}.weight{SCALE}" in member.stored.tensors  # else in floats, as small weights always are
+            size += layer.weight.numel() * (1 if packed else 4) + 4 * len(layer.weight) * (2 if packed else 1)
+        yield LayerCost(f"{member.name} layer {number}", n, size, size, cost * patches.n_patches / member.audio.segment_s)
     if member.softmax is not None:  # kept in floats
         n, weights = sum(p.numel() for p in member.softmax.parameters()), member.softmax.weight.numel()
         yield LayerCost(f"{member.name} softmax layer", n, 4 * n, 4 * n, weights / member.audio.segment_s)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from soundscene.bundle import load_model
 from soundscene.errors import SceneError
+from soundscene.export.backbone import storage_of
 from soundscene.export.check import MOST, MOST_INT8, MOST_UNFAMILIARITY, Parity, Sound, compare, compare_whole
 from soundscene.export.model_graph import members_of, stateful_graph, whole_graph
 from soundscene.files import write_atomic
 from soundscene.graph_facts import HEADS, STATEFUL, TRAINING, WHOLE, GraphFacts
 from soundscene.graph_model import SUFFIX, GraphModel, open_session
-from soundscene.member import BackboneMember
+from soundscene.member import BackboneMember, networks_of
 from soundscene.model import Model
 
 
@@ -23,11 +24,13 @@ class Exported:
     Attributes:
         path: The file.
         size: Its bytes.
+        weights: How they are kept, as in `GraphFacts`.
         parity: Differences from PyTorch; None without a check.
     """
 
     path: Path
     size: int
+    weights: str
     parity: Parity | None
 
 
@@ -55,9 +58,9 @@ def export_model(path: Path, out: Path, whole: bool = False, int8: bool = False,
     if sounds:
         session = open_session(content)
         parity = compare_whole(model, session, sounds) if whole else compare(model, GraphModel(facts, session), sounds)
-        _check(parity, out, int8)
+        _check(parity, out, int8 and bool(networks_of(model.members)))
     write_atomic(out, content)
-    return Exported(out, len(content), parity)
+    return Exported(out, len(content), facts.weights, parity)
 
 
 def facts_of(model: Model, digest: str, form: str = STATEFUL, int8: bool = False) -> GraphFacts:
@@ -67,8 +70,13 @@ def facts_of(model: Model, digest: str, form: str = STATEFUL, int8: bool = False
         model: The model.
         digest: SHA-256 of its file.
         form: "stateful" or "whole".
-        int8: Whether weights are kept in 8 bits.
+        int8: Whether weights of networks are kept in 8 bits.
     """
+    kept = {
+        member.name: storage_of(member) if isinstance(member, BackboneMember) else "int8" if int8 else "float32"
+        for member in members_of(model)
+    }
+    weights = next(iter(kept.values())) if len(set(kept.values())) == 1 else ", ".join(map(" ".join, kept.items()))
     return GraphFacts(
         scenes=model.scenes,
         audio=model.audio,
@@ -80,10 +88,10 @@ def facts_of(model: Model, digest: str, form: str = STATEFUL, int8: bool = False
         familiarity=model.familiarity,
         usual=model.usual,
         form=form,
-        weights="int8" if int8 else "float32",
+        weights=weights,
         digest=digest,
         training={name: value for name, value in model.provenance.items() if name in TRAINING},
-        parameters={member.name: member.n_parameters for member in members_of(model)},
+        parameters={member.name: n for member in members_of(model) if (n := member.n_parameters) is not None},
         backbones={member.name: member.facts for member in members_of(model) if isinstance(member, BackboneMember)},
     )
 

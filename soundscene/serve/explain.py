@@ -40,7 +40,7 @@ def check_explain(service: Service, attribution: bool) -> None:
         RefusedError: 501 with what is missing.
     """
     if not _drawn(service.predictor.model):
-        raise RefusedError(501, "no member of this model reads images, so there is nothing to draw")
+        raise RefusedError(501, "this model is a frozen backbone only, which has no attention, so there is nothing to draw")
     if attribution and service.is_graph:
         what = "attribution needs derivatives, which an exported model has not; serve the model file (.safetensors)"
         raise RefusedError(501, f'{what} with pip install "soundscene[explain]"')

@@ -1,10 +1,10 @@
-"""A frozen pretrained backbone as a system for experiments: YAMNet, or the file that SOUNDSCENE_BACKBONE names."""
+"""A frozen pretrained backbone as a system for experiments: YAMNet, or the file that --backbone names."""
 
 import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from soundscene.recipe import FRONT_END, Recipe
 from soundscene.signal.streams import FeatureSource, JoinedFrontEnd
 from soundscene.systems.backbone import augmented, untrained_member
 from soundscene.systems.calibration import HEADS, predict
-from soundscene.systems.catalogue import is_backbone
+from soundscene.systems.catalogue import SystemSpec, is_backbone
 from soundscene.systems.neural import train_members
 from soundscene.systems.system import FitContext, Fitted, PredictFunction, System
 from soundscene.training.augment import any_of
@@ -82,7 +82,7 @@ def find_backbone(system: str, given: Path | None) -> StoredBackbone:
     if _plain(system) == "yamnet":
         return find("yamnet", given)
     if given is None:
-        raise BackboneError(f"system {system}: name the backbone's file by --backbone FILE ({FILE} in experiments)")
+        raise BackboneError(f"system {system}: name the backbone's file by --backbone FILE (or {FILE} in experiments)")
     return StoredBackbone.load(given)
 
 
@@ -103,22 +103,66 @@ def _plain(name: str) -> str:
     return re.split("[@+]", name, maxsplit=1)[0]
 
 
-def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, pooling: Pooling = "mean") -> System:
+class _AnyText(tuple[str, ...]):
+    """Allows any text as the value of a system's own setting."""
+
+    def __contains__(self, value: object) -> bool:
+        return True
+
+
+OPTIONS: Mapping[str, Sequence[str]] = {"file": _AnyText(), "weights": _AnyText()}
+"""The system's own settings, which `on_file` makes of --backbone: where the backbone is, and its digest."""
+
+
+def on_file(systems: Sequence[SystemSpec], file: Path) -> tuple[SystemSpec, ...]:
+    """Return systems of an experiment, of which those that --backbone is for stand on its file, see `file_of`.
+
+    Args:
+        systems: Of the experiment.
+        file: That --backbone names.
+
+    Raises:
+        BackboneError: The file cannot be used, or no system uses it.
+    """
+    names = [spec.name for spec in systems]
+    own = (f"file={file.resolve()}", f"weights={StoredBackbone.load(file).digest}")
+    found = tuple(
+        msgspec.structs.replace(spec, settings=(*spec.settings, *own)) if file_of(spec.name, names, file) else spec
+        for spec in systems
+    )
+    if found == tuple(systems):
+        raise BackboneError(f"--backbone {file}: no system uses it; add yamnet or backbone to --systems")
+    return found
+
+
+def stands_on_file(spec: SystemSpec) -> bool:
+    """Tell whether a system is one that `on_file` has changed."""
+    return is_backbone(spec.name) and any(setting.startswith("file=") for setting in spec.settings)
+
+
+def system(
+    recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, options: Mapping[str, str] | None = None
+) -> System:
     """Make a frozen backbone with our SVM a system for experiments.
 
     Args:
         recipe: Settings of audio, training and calibration.
-        name: Name in files; "yamnet" and its variants are YAMNet of the user's data folder.
+        name: Name in files; "yamnet" and its variants are by default YAMNet of the user's data folder.
         title: Title in tables.
         front_end: Not used; it has no noise-subtracted channel.
-        pooling: How a segment's embedding is made of those of its patches.
+        options: See `OPTIONS`.
 
     Raises:
-        BackboneError: The backbone is not there, or cannot be used.
+        BackboneError: The backbone is not there, or cannot be used, or has other weights than `options` say.
     """
-    file = os.environ.get(FILE)
-    stored = find_backbone(name, Path(file) if file and _plain(name) == "backbone" else None)
-    member = untrained_member(name, at_rate_of(recipe, stored), stored, pooling)
+    own = options or {}
+    file = own.get("file") or (os.environ.get(FILE) if _plain(name) == "backbone" else None)
+    stored = find_backbone(name, Path(file) if file else None)
+    if own.get("weights", stored.digest) != stored.digest:
+        raise BackboneError(
+            f"{file}: holds other weights than those that this experiment began with; put them back, or choose another --out"
+        )
+    member = untrained_member(name, at_rate_of(recipe, stored), stored)
     choices: Mapping[str, Any] = member.recipe.to_dict() | {"backbone": member.facts}
     return System(name, title, embeddings(member), choices, partial(_fit, member))
 

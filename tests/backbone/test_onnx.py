@@ -70,8 +70,8 @@ def test_one_file_holds_the_encoder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rate": None}, "its metadata does not tell the rate that it reads .*; give it by --sample-rate"),
-        ({"rate": "fast"}, "does not tell the rate"),
+        ({"rate": None}, "its metadata has no `sample_rate`, and does not tell the rate that it reads; give it by"),
+        ({"rate": "fast"}, "its metadata has `sample_rate` = 'fast', which does not tell the rate"),
         ({"rate": "10"}, "sample rate 10, expected whole hertz from 2000 to 384000"),
         ({"kind": "int16"}, r"its inputs are wave0 tensor\(int16\)"),
         ({"n_inputs": 2}, "its inputs are wave0 .*, wave1 "),
@@ -84,6 +84,12 @@ def test_other_encoders_are_refused(options: dict, message: str, tmp_path: Path)
     with pytest.raises(BackboneError, match=message) as error:
         from_onnx(encoder(tmp_path / "mine.onnx", **options))
     assert "\n" not in str(error.value)
+
+
+def test_a_rate_may_be_written_as_a_float(tmp_path: Path) -> None:
+    assert from_onnx(encoder(tmp_path / "mine.onnx", rate="8000.0")).sample_rate == 8000
+    with pytest.raises(BackboneError, match=r"has `sample_rate` = '8000\.5', which"):
+        from_onnx(encoder(tmp_path / "mine.onnx", rate="8000.5"))
 
 
 def test_other_outputs_are_refused(tmp_path: Path) -> None:

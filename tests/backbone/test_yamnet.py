@@ -8,7 +8,9 @@ import torch
 
 from soundscene.backbone.build import build
 from soundscene.backbone.encoder import POOLINGS, Backbone
+from soundscene.backbone.packing import unpack
 from soundscene.backbone.stored import StoredBackbone
+from soundscene.backbone.tflite import read_layers
 from soundscene.backbone.yamnet import LEVEL, YamnetBackbone, from_tflite, without_classes
 from soundscene.errors import BackboneError
 from soundscene.network.yamnet import YAMNet
@@ -63,6 +65,13 @@ def test_scores_of_the_published_file_are_those_of_an_independent_runtime(origin
 def test_eight_bits_of_the_published_file_lose_nothing(original: StoredBackbone, tmp_path: Path) -> None:
     integers = [t for t in original.tensors.values() if t.dtype == torch.int8]
     assert sum(t.numel() for t in integers) > 3_000_000
+    found = unpack(original.tensors)
+    layers = read_layers(published().read_bytes())[-28:-1]  # before them the mel matrix, after them that of the classes
+    names = ["first", *(f"{kind}.{n}" for n in range(13) for kind in ("depthwise", "pointwise"))]
+    for name, layer in zip(names, layers, strict=True):
+        weight = torch.from_numpy(layer.weight)
+        weight = weight.permute((3, 0, 1, 2) if name.startswith("depthwise") else (0, 3, 1, 2))
+        torch.testing.assert_close(found[f"{name}.weight"], weight, rtol=3e-7, atol=0)
     without_classes(original).save(tmp_path / "small.safetensors")
     assert (tmp_path / "small.safetensors").stat().st_size < 3_500_000
 

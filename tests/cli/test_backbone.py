@@ -69,6 +69,8 @@ def test_what_cannot_be_used_is_one_line(source: Path, tmp_path: Path, capfd: py
         (["yamnet", "--from", tmp_path / "none"], "no such file"),
         (["yamnet", "--from", tmp_path], "is a folder"),
         (["yamnet", "--from", text], "not a TensorFlow Lite file"),
+        (["yamnet", "--from", source, "--licence", "MIT"], "backbone yamnet: --licence is for an encoder in ONNX"),
+        (["yamnet", "--from", source, "--sample-rate", "8000"], "backbone yamnet: --sample-rate is for an encoder in ONNX"),
         (["yamnet", "--from", source, "--out", tmp_path], "is there already, and is something else"),
         (["yamnet", "--from", source, "--out", text / "b.safetensors"], "cannot be written"),
     ):

@@ -5,10 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soxr
+import torch
 
 from soundscene.backbone.encoder import Pooling
+from soundscene.backbone.packing import pack
 from soundscene.backbone.yamnet import from_tflite, without_classes
 from soundscene.errors import SceneError
+from soundscene.export.budget import layers
 from soundscene.export.check import Sound, compare, compare_whole
 from soundscene.export.graph import F32, Graph
 from soundscene.export.model_graph import stateful_graph, whole_graph
@@ -19,7 +22,7 @@ from soundscene.model import Model
 from soundscene.recipe import Recipe
 from soundscene.systems.backbone import untrained_member
 from tests.support.tiny import SCENES, TINY, recording
-from tests.support.yamnet import alone, beside, published, with_heads
+from tests.support.yamnet import alone, beside, published, small, with_heads
 
 RAIN = recording("rain", 11.3, 3).astype(np.float32)
 QUIET = (1e-4 * recording("office", 6.0, 4)).astype(np.float32)
@@ -44,6 +47,23 @@ def test_a_backbone_of_another_rate_is_exported(rate: int) -> None:
     assert parity.segments > 4
     assert parity.largest < 1e-5, parity
     assert parity.unfamiliarity < 1e-4, parity
+
+
+def test_the_storage_that_is_stated_is_true() -> None:
+    exact, other = alone(), beside()
+    assert facts_of(exact, "0").weights == facts_of(exact, "0", int8=True).weights == "float32"  # random: stored in 16 bits
+    assert facts_of(other, "0", int8=True).weights == "att-crnn-mel int8, yamnet float32"
+    assert facts_of(other, "0").weights == "float32"
+    stored = small()
+    signs = {name: t.float().sign() if t.dtype == torch.float16 else t for name, t in stored.tensors.items()}
+    stored = replace(stored, tensors=pack(signs))
+    integers = replace(exact, members=(with_heads(untrained_member("yamnet", TINY, stored)),))
+    assert facts_of(integers, "0").weights == "int8"
+    assert facts_of(replace(other, members=(other.members[0], integers.members[0])), "0").weights == (
+        "att-crnn-mel float32, yamnet int8"
+    )
+    assert all(layer.bytes == layer.int8_bytes for layer in layers(integers))
+    assert sum(layer.bytes for layer in layers(integers)) < sum(layer.bytes for layer in layers(exact)) / 2
 
 
 @pytest.mark.parametrize("pooling", ["mean+max", "mean+std"])

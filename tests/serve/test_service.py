@@ -78,7 +78,10 @@ def test_a_model_that_reads_no_images_has_no_picture(wav: Path, tmp_path: Path) 
         with running(tmp_path / name, tmp_path / name[-4:]) as one:
             assert ask_json(one.port, "/v1/predict", wav.read_bytes())[0] == 200
             status, found = ask_json(one.port, "/v1/explain", wav.read_bytes())
-        assert (status, found["error"]) == (501, "no member of this model reads images, so there is nothing to draw")
+        assert (status, found["error"]) == (
+            501,
+            "this model is a frozen backbone only, which has no attention, so there is nothing to draw",
+        )
 
 
 def test_a_picture_without_matplotlib_is_501(server: Running, wav: Path, monkeypatch: pytest.MonkeyPatch) -> None:
