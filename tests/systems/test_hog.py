@@ -127,10 +127,16 @@ def test_the_svm_sees_neither_the_held_groups_nor_the_scale_they_choose(
         inner = getattr(whole, name)
 
         def spy(
-            features: np.ndarray, labels: np.ndarray, groups: list[str], *rest: object, inner=inner, name=name
+            features: np.ndarray,
+            labels: np.ndarray,
+            groups: list[str],
+            *rest: object,
+            inner=inner,
+            name=name,
+            **named: object,
         ) -> object:
             seen[name].append(groups)
-            return inner(features, labels, groups, *rest)
+            return inner(features, labels, groups, *rest, **named)
 
         monkeypatch.setattr(whole, name, spy)
     fitted = HOG.fit(training, FitContext(1))
