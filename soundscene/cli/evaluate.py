@@ -205,7 +205,8 @@ def _write_predictions(result: "Evaluation", head: "Head", path: Path, safe: boo
 def info(model: AnyModelArgument, as_json: JsonOption = False) -> None:
     """Show a model's scenes, recipe and provenance.
 
-    The training's range too: from where on a prediction notes that a recording is unlike the training."""
+    The training's range too: from where on a prediction notes that a recording is unlike the training.
+    """
     check_model("info", model)
     require("info", extra_of(model))
     facts = _facts(model)

@@ -248,7 +248,7 @@ def configured(spec: SystemSpec, recipe: Recipe) -> tuple[Recipe, dict[str, str]
                 known = f"; its own are {', '.join(allowed)}" if allowed else ""
                 given = short(f"{key}={value}")
                 raise RecipeError(f"{given!r}: expected section.key=value, for example training.epochs=30{known}")
-            if value not in allowed[key]:
+            if allowed[key] and value not in allowed[key]:  # nothing listed: any text
                 raise RecipeError(f"{key}={short(value)}, allowed are {', '.join(allowed[key])}")
     return recipe.with_settings([setting for setting, (key, _, _) in pairs.items() if key.strip() not in own]), own
 

@@ -103,15 +103,8 @@ def _plain(name: str) -> str:
     return re.split("[@+]", name, maxsplit=1)[0]
 
 
-class _AnyText(tuple[str, ...]):
-    """Allows any text as the value of a system's own setting."""
-
-    def __contains__(self, value: object) -> bool:
-        return True
-
-
-OPTIONS: Mapping[str, Sequence[str]] = {"file": _AnyText(), "weights": _AnyText()}
-"""The system's own settings, which `on_file` makes of --backbone: where the backbone is, and its digest."""
+OPTIONS: Mapping[str, Sequence[str]] = {"file": (), "weights": ()}
+"""The system's own settings, any text, which `on_file` makes of --backbone: where the backbone is, and its digest."""
 
 
 def on_file(systems: Sequence[SystemSpec], file: Path) -> tuple[SystemSpec, ...]:
