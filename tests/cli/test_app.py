@@ -395,7 +395,7 @@ def test_no_command_has_more_options_than_it_needs_and_each_is_explained() -> No
         "budget",
     }
     most = {
-        "experiment": 19,
+        "experiment": 20,
         "predict": 12,
         "listen": 11,
         "train": 13,
