@@ -15,6 +15,7 @@ from soundscene.hub import EXPORTED_FILE, LICENCES
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.scoring.intervals import mean_interval
 from soundscene.signal.ranges import TrainingRange
+from soundscene.systems.choice import MORE_TIME
 from soundscene.texts import markdown, show
 from soundscene.types import Head
 
@@ -271,7 +272,7 @@ def _dislikes(card: CardFacts) -> list[str]:
         lines.append(f"- Sound unlike its {usual.recordings} training recordings, which has a note: {limits}.")
     if card.is_exported:
         lines.append(f"- Notes of its training: {NOT_RECORDED} in an exported model.")
-    notes = card.facts.get("notes") or []
+    notes = [note for note in card.facts.get("notes") or [] if note != MORE_TIME]  # advice to who trains, not who downloads
     lines += [f"- Of its training: {markdown(str(note))}." for note in notes]
     return lines
 

@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from soundscene.bundle import load_model, save_model
 from soundscene.cli.app import app
 from soundscene.errors import BundleError
 from soundscene.hub import HubReference, check_repo, is_reference, local_model
+from soundscene.systems.choice import MORE_TIME
 from tests.support.command_line import run
 from tests.support.hub_server import Hub
 from tests.support.tiny import blank_bundle, recording, write
@@ -265,3 +267,13 @@ def test_a_card_says_not_recorded_and_invents_nothing(
     ):
         assert run("push", files[0], *words, "--card", card) == 2
         assert message in capfd.readouterr().err
+
+
+def test_a_card_has_the_notes_of_the_training_but_no_advice_to_who_trains(tmp_path: Path) -> None:
+    model = blank_bundle()
+    notes = {"notes": ["one clip is silent", MORE_TIME]}
+    save_model(replace(model, provenance=dict(model.provenance) | notes), tmp_path / "m.safetensors")
+    assert run("push", tmp_path / "m.safetensors", "hf://me/scenes", "--card", tmp_path / "card.md") == 0
+    text = (tmp_path / "card.md").read_text()
+    assert "- Of its training: one clip is silent." in text.splitlines()
+    assert MORE_TIME not in text
