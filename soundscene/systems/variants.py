@@ -70,10 +70,17 @@ gets its seed from the experiment.
 def options_of(module: str) -> Mapping[str, Sequence[str]]:
     """Return the own settings of the systems of a module and their values, the default first.
 
+    A setting without values takes any text. It is made by the program, as those of --backbone, and no variant is.
+
     Args:
         module: Of `soundscene.systems`.
     """
     return getattr(import_module(f"soundscene.systems.{module}"), "OPTIONS", {})
+
+
+def _of_variants(module: str) -> Mapping[str, Sequence[str]]:
+    """Return those of `options_of` that make a variant."""
+    return {key: values for key, values in options_of(module).items() if values}
 
 
 def reads(module: str, settings: Iterable[str]) -> tuple[str, ...]:
@@ -86,7 +93,7 @@ def reads(module: str, settings: Iterable[str]) -> tuple[str, ...]:
         module: Of `soundscene.systems`.
         settings: Of the system, as the catalogue has them and as they were given.
     """
-    default = {key: values[0] for key, values in options_of(module).items()}
+    default = {key: values[0] for key, values in _of_variants(module).items()}
     chosen = default | {key: value for key, _, value in (setting.partition("=") for setting in settings)}
     found = []
     for condition, keys in READS[module].items():
@@ -166,7 +173,7 @@ def check_settings(name: str, system: str, module: str, fixed: Sequence[str], gi
     Raises:
         RecipeError: Of the first setting that changes nothing.
     """
-    options, read = options_of(module), reads(module, (*fixed, *given))
+    options, read = _of_variants(module), reads(module, (*fixed, *given))
     taken = {setting.partition("=")[0] for setting in fixed}
     own = {key: values for key, values in options.items() if key in read and key not in taken}
     listed = ", ".join(f"{key} ({', '.join(values)})" for key, values in own.items())
