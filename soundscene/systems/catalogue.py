@@ -138,13 +138,22 @@ def members(names: Sequence[str], recipe: Recipe) -> dict[str, Recipe]:
     return dict(sorted(found.items(), key=lambda item: is_backbone(item[0])))
 
 
+def plain_name(member: str) -> str:
+    """Return the name in the catalogue of a member or a variant.
+
+    >>> plain_name("yamnet@1"), plain_name("cnn-mel+network.hidden=64")
+    ('yamnet', 'cnn-mel')
+    """
+    return re.split("[@+]", member, maxsplit=1)[0]
+
+
 def is_backbone(member: str) -> bool:
     """Tell whether a member, by its name, is a frozen backbone.
 
     >>> is_backbone("yamnet@1"), is_backbone("att-crnn-mel")
     (True, False)
     """
-    return re.split("[@+]", member, maxsplit=1)[0] in BACKBONES
+    return plain_name(member) in BACKBONES
 
 
 _MEMBERS = ("neural", "transfer")  # modules of systems that can be members of a model

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +27,7 @@ from soundscene.recipe import FRONT_END, Recipe
 from soundscene.signal.streams import FeatureSource, JoinedFrontEnd
 from soundscene.systems.backbone import augmented, untrained_member
 from soundscene.systems.calibration import HEADS, predict
-from soundscene.systems.catalogue import SystemSpec, is_backbone
+from soundscene.systems.catalogue import SystemSpec, is_backbone, plain_name
 from soundscene.systems.neural import train_members
 from soundscene.systems.system import FitContext, Fitted, PredictFunction, System
 from soundscene.training.augment import any_of
@@ -79,7 +78,7 @@ def find_backbone(system: str, given: Path | None) -> StoredBackbone:
         BackboneError: It is not there, which the message says how to change, or cannot be used, or is no YAMNet where the
             system is.
     """
-    if _plain(system) == "yamnet":
+    if plain_name(system) == "yamnet":
         return find("yamnet", given)
     if given is None:
         raise BackboneError(f"system {system}: name the backbone's file by --backbone FILE (or {FILE} in experiments)")
@@ -94,13 +93,8 @@ def file_of(system: str, systems: Iterable[str], file: Path | None) -> Path | No
         systems: Names of all systems.
         file: That --backbone names.
     """
-    taker = "backbone" if "backbone" in map(_plain, systems) else "yamnet"
-    return file if _plain(system) == taker else None
-
-
-def _plain(name: str) -> str:
-    """Return the name in the catalogue of a member or variant, such as "yamnet" of "yamnet@1"."""
-    return re.split("[@+]", name, maxsplit=1)[0]
+    taker = "backbone" if "backbone" in map(plain_name, systems) else "yamnet"
+    return file if plain_name(system) == taker else None
 
 
 OPTIONS: Mapping[str, Sequence[str]] = {"file": (), "weights": ()}
@@ -149,7 +143,7 @@ def system(
         BackboneError: The backbone is not there, or cannot be used, or has other weights than `options` say.
     """
     own = options or {}
-    file = own.get("file") or (os.environ.get(FILE) if _plain(name) == "backbone" else None)
+    file = own.get("file") or (os.environ.get(FILE) if plain_name(name) == "backbone" else None)
     stored = find_backbone(name, Path(file) if file else None)
     if own.get("weights", stored.digest) != stored.digest:
         raise BackboneError(

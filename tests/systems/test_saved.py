@@ -15,44 +15,24 @@ from safetensors.torch import load_file, save_file
 from soundscene.bundle import FORMAT, is_system, load_model, save_model
 from soundscene.data.corpus import Corpus
 from soundscene.errors import AudioError, BundleError, TrainingError
-from soundscene.recipe import Recipe
 from soundscene.systems import factors, fisher_hog, hog, mfcc_dnn
 from soundscene.systems.catalogue import build, specs
 from soundscene.systems.saved import load_system
 from soundscene.systems.system import FitContext, Fitted
 from soundscene.tensors import digest
+from tests.support.small_systems import SHORT, TINY, made_up, make_small
 from tests.support.tiny import RATE, blank_bundle, write
-from tests.support.vectors import corpus_of
 
-SHAPES = {
-    "hog": (1, (1024,)),
-    "hog-spd": (1, (1024 + 72 * 64,)),
-    "hog-spd:blocks=spd": (1, (1024 + 72 * 64,)),
-    "cqt-hog": (1, (1536,)),
-    "fisher-hog": (2, (20, 36)),
-    "sparse-nmf": (5, (200,)),
-    "conv-nmf": (5, (200,)),
-    "kernel-pca": (5, (200,)),
-    "mfcc-dnn": (2, (10, 60)),
-    "tt-dnn": (2, (2, 64, 80)),
-    "tt-lstm:reduction=mean": (2, (2, 64, 80)),
-    "lstm-sa": (2, (2, 64, 80)),
-    "cnn-1d-2d-3d": (2, (5512,)),
-    "cnn-1d-2d-3d:branches=3d": (2, (5512,)),
-}
-TINY = Recipe.small().with_settings(["training.epochs=2", "network.hidden=4", "network.filters=[4, 4, 4]"])
-SHORT = TINY.with_settings(["audio.segment_s=0.25"])  # of waves
+NAMES = (
+    *("hog", "hog-spd", "hog-spd:blocks=spd", "cqt-hog", "fisher-hog", "sparse-nmf", "conv-nmf", "kernel-pca", "mfcc-dnn"),
+    *("tt-dnn", "tt-lstm:reduction=mean", "lstm-sa", "cnn-1d-2d-3d", "cnn-1d-2d-3d:branches=3d"),
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
     with pytest.MonkeyPatch.context() as patch:
-        tiny = factors.FactorSettings(n_atoms=4, visits=500, n_patches=4, iterations=5, n_components=4, c=(1.0,))
-        patch.setattr(factors, "FactorSettings", lambda: tiny)
-        mixture = replace(_PLAIN_FISHER, n_components=3, n_gaussians=2, patches=200, c=(1e-3,))
-        patch.setattr(fisher_hog, "FisherSettings", lambda: mixture)
-        quick = replace(_PLAIN_MFCC, epochs=2, hidden=(8, 8))
-        patch.setattr(mfcc_dnn, "MfccDnnSettings", lambda: quick)
+        make_small(patch)
         yield
 
 
@@ -62,17 +42,12 @@ _PLAIN_HOG = hog.HogSettings()
 
 def fitted(name: str) -> tuple[Fitted, Corpus]:
     """A system fitted to made-up features of two scenes, of its own shape."""
-    n_segments, shape = SHAPES[name]
-    draws = np.random.default_rng(0)
-    labels = ["ab"[i % 2] for i in range(12)]
-    level = np.repeat([0.2 + 0.4 * (label == "a") for label in labels], n_segments)
-    features = draws.uniform(0, 1, (len(level), *shape)) * level.reshape(-1, *[1] * len(shape))
-    corpus = corpus_of(features, labels, [n_segments] * 12)
+    corpus = made_up(name, 0.2, 0.4)
     recipe = SHORT if name.startswith("cnn-1d") else TINY
     return build(specs([name])[0], recipe).fit(corpus, FitContext(0)), corpus
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_file_predicts_the_same_bits(name: str, tmp_path: Path) -> None:
     fit, corpus = fitted(name)
     assert fit.save is not None

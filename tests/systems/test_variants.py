@@ -1,7 +1,6 @@
 """Variants that change nothing are refused in one line, and what a system is said to read is what changes it."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,10 @@ from soundscene.data.corpus import Corpus
 from soundscene.errors import RecipeError
 from soundscene.experiment.plan import make_plan
 from soundscene.recipe import Recipe
-from soundscene.systems import factors, fisher_hog, mfcc_dnn
 from soundscene.systems.catalogue import SYSTEMS, SystemSpec, build, specs
 from soundscene.systems.system import FitContext, System
 from soundscene.systems.variants import READS, options_of, reads, recipe_read
-from tests.support.vectors import corpus_of
+from tests.support.small_systems import SHAPES, SHORT, TINY, made_up, make_small
 
 SMALL = Recipe.small()
 MODULES = sorted({spec.module for spec in SYSTEMS})
@@ -128,39 +126,15 @@ TOGETHER = {  # keys that a recipe takes together only
     "audio.noise_hop": ("audio.noise_window",),
     "training.patience": ("training.keep",),
 }
-SHAPES: dict[str, tuple[int, tuple[int, ...]]] = {  # segments of a recording, and the shape of one
-    "hog": (1, (1024,)),
-    "hog-spd": (1, (1024 + 72 * 64,)),
-    "cqt-hog": (1, (1536,)),
-    "fisher-hog": (2, (20, 36)),
-    "sparse-nmf": (5, (200,)),
-    "conv-nmf": (5, (200,)),
-    "kernel-pca": (5, (200,)),
-    "mfcc-dnn": (2, (10, 60)),
-    "tt-dnn": (2, (2, 64, 80)),
-    "tt-cnn": (2, (2, 64, 80)),
-    "tt-lstm": (2, (2, 64, 80)),
-    "lstm-sa": (2, (2, 64, 80)),
-    "cnn-1d-2d-3d:branches=1d": (2, (5512,)),
-    "cnn-1d-2d-3d:branches=2d": (2, (5512,)),
-    "cnn-1d-2d-3d:branches=3d": (2, (5512,)),
-    "nearest-mean": (1, (5 * 64,)),
-    "band-statistics": (1, (5 * 64,)),
-}
-TINY = SMALL.with_settings(["training.epochs=2", "network.hidden=4", "network.filters=[4, 4, 4]"])
-SHORT = TINY.with_settings(["audio.segment_s=0.25"])  # of waves
+BRANCHES = tuple(f"cnn-1d-2d-3d:branches={dimensions}d" for dimensions in (1, 2, 3))
+MEASURED = (*(name for name in SHAPES if name != "cnn-1d-2d-3d"), *BRANCHES)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small() -> Iterator[None]:
     """Systems as small as they can be."""
     with pytest.MonkeyPatch.context() as patch:
-        tiny = factors.FactorSettings(n_atoms=4, visits=500, n_patches=4, iterations=5, n_components=4, c=(1.0,))
-        mixture = replace(fisher_hog.FisherSettings(), n_components=3, n_gaussians=2, patches=200, c=(1e-3,))
-        quick = replace(mfcc_dnn.MfccDnnSettings(), epochs=2, hidden=(8, 8))
-        patch.setattr(factors, "FactorSettings", lambda: tiny)
-        patch.setattr(fisher_hog, "FisherSettings", lambda: mixture)
-        patch.setattr(mfcc_dnn, "MfccDnnSettings", lambda: quick)
+        make_small(patch)
         yield
 
 
@@ -170,15 +144,6 @@ def changed(recipe: Recipe, keys: set[str]) -> Recipe:
         section, _, name = key.partition(".")
         tree[section][name] = OTHER[section][name]
     return Recipe.from_dict(tree)
-
-
-def corpus_for(name: str) -> Corpus:
-    n_segments, shape = SHAPES[name]
-    draws = np.random.default_rng(0)
-    labels = ["ab"[i % 2] for i in range(12)]
-    level = np.repeat([0.3 + 0.2 * (label == "a") for label in labels], n_segments)
-    features = draws.uniform(0, 1, (len(level), *shape)) * level.reshape(-1, *[1] * len(shape))
-    return corpus_of(features, labels, [n_segments] * 12)
 
 
 def predicted(system: System, corpus: Corpus) -> np.ndarray:
@@ -198,14 +163,14 @@ def test_every_key_of_the_recipe_and_every_own_setting_is_known_here() -> None:
 
 
 @pytest.mark.budget(30)
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", MEASURED)
 def test_what_is_not_read_changes_no_bit_and_what_is_read_changes_something(name: str) -> None:
     (spec,) = specs([name])
     base = SHORT if name.startswith("cnn-1d") else TINY
     read = recipe_read(base, reads(spec.module, spec.settings))
     keys = {f"{section}.{key}" for section, values in read.items() for key in values}
     others = {f"{section}.{key}" for section, values in base.to_dict().items() for key in values} - keys
-    corpus = corpus_for(name)
+    corpus = made_up(name, 0.3, 0.2)
     plain = build(spec, base)
     before = predicted(plain, corpus)
     for key in {key for other in others for key in (other, *TOGETHER.get(other, ()))} & keys:
