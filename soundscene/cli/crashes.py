@@ -2,13 +2,15 @@
 
 A command that only prints runs in a forked process. If that crashes, it is run once more by another one, which tries each
 file in a child process before it decodes it (`audio.trial`), so the file is an error like any other. What was printed
-before is not printed again. See docs/decisions/0093-printed-predictions-survive.md.
+before is not printed again: the waiting process writes to stdout for both, so it knows what has been written at whatever
+moment the other one crashes. See docs/decisions/0093-printed-predictions-survive.md.
 """
 
+import errno
 import io
-import mmap
 import os
 import signal
+import socket
 import struct
 import sys
 import threading
@@ -22,7 +24,8 @@ from soundscene.cli.terminal import complain, tell
 PRINTING = ("predict", "timeline", "explain", "evaluate")  # commands that read sound and resume nothing
 _CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE")
 _FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP")
-_COUNT = struct.Struct("Q")
+_ANSWER = struct.Struct("qi")  # bytes written, number of the error
+_MOST = 1 << 16  # bytes of one message
 
 
 def survive(command: Callable[[], object], words: Sequence[str]) -> None:
@@ -44,9 +47,8 @@ def _keeps(words: Sequence[str]) -> bool:
 
 
 def _supervise(command: Callable[[], object]) -> Never:
-    printed = mmap.mmap(-1, _COUNT.size)  # of all processes: bytes that have left this one
     position = _position()
-    number = _run(command, printed, careful=False)
+    number, printed = _run(command, 0, careful=False)
     name = signal.Signals(number).name
     if name not in _CRASHES:
         _end_by(number)
@@ -57,7 +59,8 @@ def _supervise(command: Callable[[], object]) -> Never:
         complain(f"a decoder crashed ({name}); rerun with a list in a file or with --out FOLDER, and the file is named")
         os._exit(128 + number)
     tell(f"a decoder crashed ({name}); each file is tried in a process of its own now")
-    _end_by(_run(command, printed, careful=True))
+    number, _ = _run(command, printed, careful=True)
+    _end_by(number)
 
 
 def _position() -> int | None:
@@ -80,17 +83,23 @@ def _end_by(number: int) -> Never:
     os._exit(128 + number)
 
 
-def _run(command: Callable[[], object], printed: mmap.mmap, careful: bool) -> int:
-    """Run a command in a process of its own, and end with it; return the number of the signal that it died of."""
+def _run(command: Callable[[], object], printed: int, careful: bool) -> tuple[int, int]:
+    """Run a command in a process of its own, and end with it; of its bytes the first `printed` are not written.
+
+    Returns:
+        The number of the signal that it died of, and the bytes of its output that have been written, by earlier ones too.
+    """
     numbers = {getattr(signal, name) for name in (*_FORWARDED, "SIGCHLD")}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     reader, writer = os.pipe()
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if child == 0:
         os.close(writer)
+        here.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _end_with(reader)
-        sys.stdout = _stdout(printed)
+        sys.stdout = _stdout(there, printed)
         if careful:
             from soundscene.audio.trial import try_all_files_first
 
@@ -98,6 +107,9 @@ def _run(command: Callable[[], object], printed: mmap.mmap, careful: bool) -> in
         command()
         os._exit(0)
     os.close(reader)
+    there.close()
+    printer = _Printer(here)
+    printer.start()
     while True:
         received = signal.sigwaitinfo(numbers)
         if received.si_signo != signal.SIGCHLD and received.si_code <= 0:  # what a terminal sends, the child gets too
@@ -109,7 +121,7 @@ def _run(command: Callable[[], object], printed: mmap.mmap, careful: bool) -> in
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         os._exit(code)
-    return -code
+    return -code, printed + printer.end()
 
 
 def _end_with(pipe: int) -> None:
@@ -122,29 +134,72 @@ def _end_with(pipe: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _stdout(printed: mmap.mmap) -> io.TextIOWrapper:
-    """Open stdout so that what a crashed process has printed is not printed again."""
+class _Printer(threading.Thread):
+    """Writes to stdout what a forked process sends, and answers each message when that is done."""
+
+    def __init__(self, messages: socket.socket) -> None:
+        super().__init__(daemon=True)
+        self._messages, self._number, self._written = messages, sys.stdout.fileno(), 0
+
+    def run(self) -> None:
+        while message := self._next():
+            try:
+                written, error = os.write(self._number, message), 0
+            except OSError as problem:
+                written, error = 0, problem.errno or 0
+            self._written += written
+            with suppress(OSError):  # the other one crashed meanwhile
+                self._messages.send(_ANSWER.pack(written, error))
+
+    def _next(self) -> bytes:
+        """Return the next message; empty at the end."""
+        with suppress(ConnectionResetError):  # once, after a crash with an answer unread; there may be a message
+            return self._messages.recv(_MOST)
+        return self._messages.recv(_MOST)
+
+    def end(self) -> int:
+        """Write what was sent before the other process ended; return how many bytes have been written."""
+        self._messages.shutdown(socket.SHUT_RD)
+        self.join()
+        return self._written
+
+
+def _stdout(messages: socket.socket, printed: int) -> io.TextIOWrapper:
+    """Open stdout so that another process writes to it, and what a crashed one has printed is not printed again."""
     old = sys.stdout
     assert isinstance(old, io.TextIOWrapper)
-    raw = io.BufferedWriter(_Counted(old.fileno(), printed))
+    raw = io.BufferedWriter(_Sent(old.fileno(), messages, printed))
     return io.TextIOWrapper(raw, encoding=old.encoding, errors=old.errors, line_buffering=old.line_buffering)
 
 
-class _Counted(io.FileIO):
-    """Writes to a descriptor what lies beyond the bytes that were written before."""
+class _Sent(io.FileIO):
+    """A descriptor to which another process writes, beginning after the bytes that were written before."""
 
-    def __init__(self, number: int, printed: mmap.mmap) -> None:
+    def __init__(self, number: int, messages: socket.socket, printed: int) -> None:
         super().__init__(number, "w", closefd=False)
-        self._printed = printed
-        (self._skip,) = _COUNT.unpack(printed[:])
+        self._messages, self._skip, self._unanswered = messages, printed, False
 
     def write(self, data: Any, /) -> int:  # a buffer, which has no type before Python 3.12
         view = memoryview(data).cast("B")
+        if self._unanswered:  # a signal broke the wait for it, and the same bytes come again
+            self._skip += self._answer()
         skipped = min(self._skip, len(view))
         self._skip -= skipped
         if skipped == len(view):
             return skipped
-        written = super().write(view[skipped:]) or 0
-        (n,) = _COUNT.unpack(self._printed[:])
-        self._printed[:] = _COUNT.pack(n + written)
-        return skipped + written
+        self._messages.send(view[skipped : skipped + _MOST])
+        self._unanswered = True
+        return skipped + self._answer()
+
+    def _answer(self) -> int:
+        """Wait until the last message has been written.
+
+        Raises:
+            OSError: It could not be; a pipe whose reader has ended, for example.
+        """
+        answer = self._messages.recv(_ANSWER.size)
+        self._unanswered = False
+        written, error = _ANSWER.unpack(answer) if answer else (0, errno.EPIPE)  # none if the other process was killed
+        if error:
+            raise OSError(error, os.strerror(error))
+        return written

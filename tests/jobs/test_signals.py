@@ -78,6 +78,17 @@ def test_a_full_disk_behind_stdout_is_one_line(model: Path, tmp_path: Path) -> N
     assert done.stderr == "soundscene: the output cannot be written (No space left on device); is the disk full?\n"
 
 
+def test_a_reader_that_is_gone_ends_a_command_without_a_word(model: Path, tmp_path: Path) -> None:
+    """`explain` ends as Python does, which flushes once more."""
+    sound = write(tmp_path / "a.wav", recording("rain", 2.2, 0))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        words = [sys.executable, "-m", "soundscene", "explain", str(model), str(sound), "--out", str(tmp_path / "a.png")]
+        done = subprocess.run(words, stdout=gone, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_a_csv_shard_cut_in_its_last_cell_is_noticed() -> None:
     whole = shard_bytes([Row.of(f"{n}.wav", answer(f"{n}.wav", n)) for n in range(2)], SCENES, "csv")
     assert list(read_paths(whole, "part", "csv", SCENES)) == ["0.wav", "1.wav"]
