@@ -76,7 +76,8 @@ def fit_member(
     fitted, labels = np.concatenate(copies), np.tile(part.labels(scenes)[part.voting], len(copies))
     groups = [part.recordings[i].group for i in part.recording[part.voting]] * len(copies)
     choices, seed = member.recipe.calibration, member.recipe.training.seed
-    svm, notes = fit_svm(fitted, labels, groups, len(scenes), choices.svm_c, choices.platt_folds, seed, LEAST_SCALE)
+    c, folds = choices.svm_c, choices.platt_folds
+    svm, notes = fit_svm(fitted, labels, groups, len(scenes), c, folds, seed, LEAST_SCALE, names=scenes)
     softmax, more = fit_softmax(fitted, labels, len(scenes), SOFTMAX_C, LEAST_SCALE)
     notes = (*padding_notes(member), *notes, *more)
     facts = {"epoch": 0, "seconds": round(time.perf_counter() - started, 1), "notes": [*notes]}

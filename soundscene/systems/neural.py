@@ -304,6 +304,7 @@ def _fit_head(
         choices.svm_c,
         choices.platt_folds,
         recipe.training.seed,
+        names=scenes,
     )
 
 

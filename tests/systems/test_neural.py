@@ -72,9 +72,9 @@ class Spy:
         self.epoch_size = rest["epoch_size"]
         return self._fit(recipe, training, n_scenes, **rest)
 
-    def fit_svm(self, embeddings: Any, labels: Any, groups: Any, *rest: Any) -> Any:
+    def fit_svm(self, embeddings: Any, labels: Any, groups: Any, *rest: Any, **named: Any) -> Any:
         self.svm_groups = groups
-        return self._fit_svm(embeddings, labels, groups, *rest)
+        return self._fit_svm(embeddings, labels, groups, *rest, **named)
 
 
 # --- what the network sees --------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_scenes_of_one_group_each_train_with_notes() -> None:
         "scene 'bus': none of its 1 group can be held out",
         "scene 'cafe': none of its 1 group can be held out",
         "scene 'park': none of its 1 group can be held out",
-        "scenes 0, 1, 2 have one group each, which was cut for Platt's sigmoids: optimistic probabilities",
+        "scenes bus, cafe, park have one group each, which was cut for Platt's sigmoids: optimistic probabilities",
     ]
 
 
