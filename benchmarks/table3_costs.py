@@ -11,7 +11,7 @@ branches, because their fusion has a number of its own. So are the seconds of th
 `experiment` makes after each epoch, which draw the curves of its report and nothing else: what is projected is that
 program, curves included. From the two sizes follows how a system's seconds grow, as a power of the number of recordings, at
 least 1 (where they grow more slowly, the start is what was measured). Memory is the peak of the process and all that it
-started; its growth is taken as linear.
+started together, shared pages once, looked at twice a second; its growth is taken as linear.
 """
 
 import argparse
@@ -19,13 +19,16 @@ import csv
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import log
 from pathlib import Path
+from typing import IO
 
 from soundscene.experiment.plan import Plan
 from soundscene.experiment.results import RunFolder, SplitResult
@@ -52,7 +55,7 @@ class Cost:
         fixed_s: Seconds of the training beside both.
         predict_s: Seconds of the test part's prediction.
         rest_s: Seconds of the process beside these: its start, and the features, where they were not stored yet.
-        peak_mib: Largest resident memory of the process and those it started.
+        peak_mib: Largest memory of the process and those it started together, shared pages once.
     """
 
     system: str
@@ -146,17 +149,54 @@ def measured(manifest: Path, folder: Path, system: str, epochs: int) -> Cost:
         ]  # fmt: skip
         started = time.perf_counter()
         with (folder / f"{system}.log").open("w", encoding="utf-8") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+            code, peak_mib = watched(command, log)
         wall_s = time.perf_counter() - started
-        if process.returncode:
+        if code:
             raise RuntimeError(f"{system}: see {log.name}")
-        record.write_text(json.dumps({"wall_s": wall_s, "peak_mib": usage.ru_maxrss / 1024}), encoding="utf-8")
+        record.write_text(json.dumps({"wall_s": wall_s, "peak_mib": peak_mib}), encoding="utf-8")
     kept = json.loads(record.read_text(encoding="utf-8"))
     place = RunFolder(run)
     (result,), _ = place.read_results(Plan.read(run))
     return _cost(result, kept["wall_s"], kept["peak_mib"], epochs)
+
+
+def watched(command: Sequence[str], log: IO[str] | None = None) -> tuple[int, float]:
+    """Run a command; return its exit code, and the peak in MiB of what it and all that it started hold together.
+
+    What the system reports of a process that has ended (`ru_maxrss`) is the largest one alone, without those that nobody
+    waited for, such as a training in a process of its own.
+    """
+    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    peak_kib = 0
+    try:
+        while True:
+            peak_kib = max(peak_kib, sum(map(_pss_kib, _session(process.pid))))
+            try:
+                return process.wait(timeout=0.5), peak_kib / 1024
+            except subprocess.TimeoutExpired:
+                continue
+    finally:
+        if process.returncode is None:  # Ctrl-C, which a session of its own does not get
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+
+def _session(leader: int) -> list[Path]:
+    """Processes in the session of a process, by their folders in /proc."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):  # it ended meanwhile
+            if folder.name.isdigit() and int((folder / "stat").read_text().rpartition(")")[2].split()[3]) == leader:
+                found.append(folder)
+    return found
+
+
+def _pss_kib(folder: Path) -> int:
+    """Memory of a process, each shared page divided by the number of those that share it; 0 if it has ended."""
+    with suppress(OSError, StopIteration):
+        lines = (folder / "smaps_rollup").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("Pss:")).split()[1])
+    return 0
 
 
 def _cost(result: SplitResult, wall_s: float, peak_mib: float, epochs: int) -> Cost:

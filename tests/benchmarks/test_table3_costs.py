@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from benchmarks.table3_costs import (
     projected,
     read_costs,
     table,
+    watched,
 )
 from soundscene.experiment.results import SplitResult
 from tests.report.made import made_results
@@ -107,3 +109,19 @@ def test_a_system_is_measured_on_a_corpus_of_the_shape_of_litis(tmp_path: Path) 
     assert found.fixed_s > 0
     assert found.peak_mib > 100
     assert measured(manifest, tmp_path / "run", "hog", 2) == found  # not run again
+
+
+def test_memory_is_that_of_a_process_and_its_children_together(tmp_path: Path) -> None:
+    """A child of a child, which nobody waits for, holds 200 MiB, and so does the process itself."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import subprocess, sys, time\n"
+        "hold = 'held = bytearray(200 << 20); held[::4096] = bytes([1]) * len(held[::4096]); time.sleep(3)'\n"
+        "started = subprocess.Popen([sys.executable, '-c', 'import time;' + hold])\n"
+        "exec(hold)\n"
+        "started.kill()\n"
+        "sys.exit(7)\n"
+    )
+    code, peak_mib = watched([sys.executable, str(program)])
+    assert code == 7
+    assert 400 < peak_mib < 480
