@@ -185,7 +185,7 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        sys.stdout = io.StringIO()  # or Python tries again, and complains, at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again, and complains, at its end
         if isinstance(error, BrokenPipeError):
             sys.exit(1)
         if isinstance(error.__context__, SystemExit) and error.__context__.code == 2:  # which has been said

@@ -9,6 +9,7 @@ moment the other one crashes. See docs/decisions/0093-printed-predictions-surviv
 import errno
 import io
 import os
+import select
 import signal
 import socket
 import struct
@@ -24,8 +25,9 @@ from soundscene.cli.terminal import complain, tell
 PRINTING = ("predict", "timeline", "explain", "evaluate")  # commands that read sound and resume nothing
 _CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE")
 _FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP")
-_ANSWER = struct.Struct("qi")  # bytes written, number of the error
-_MOST = 1 << 16  # bytes of one message
+_MESSAGE = struct.Struct("QQ")  # its number, and where in the output its bytes belong
+_ANSWER = struct.Struct("QQi")  # that number, bytes of the output that have been written, number of the error
+_MOST = 1 << 16  # bytes of output in one message
 
 
 def survive(command: Callable[[], object], words: Sequence[str]) -> None:
@@ -48,7 +50,9 @@ def _keeps(words: Sequence[str]) -> bool:
 
 def _supervise(command: Callable[[], object]) -> Never:
     position = _position()
-    number, printed = _run(command, 0, careful=False)
+    waited = {getattr(signal, name) for name in (*_FORWARDED, "SIGCHLD")}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    number, printed = _run(command, before, 0, careful=False)
     name = signal.Signals(number).name
     if name not in _CRASHES:
         _end_by(number)
@@ -59,7 +63,7 @@ def _supervise(command: Callable[[], object]) -> Never:
         complain(f"a decoder crashed ({name}); rerun with a list in a file or with --out FOLDER, and the file is named")
         os._exit(128 + number)
     tell(f"a decoder crashed ({name}); each file is tried in a process of its own now")
-    number, _ = _run(command, printed, careful=True)
+    number, _ = _run(command, before, printed, careful=True)
     _end_by(number)
 
 
@@ -83,23 +87,28 @@ def _end_by(number: int) -> Never:
     os._exit(128 + number)
 
 
-def _run(command: Callable[[], object], printed: int, careful: bool) -> tuple[int, int]:
+def _run(command: Callable[[], object], mask: set[int], printed: int, careful: bool) -> tuple[int, int]:
     """Run a command in a process of its own, and end with it; of its bytes the first `printed` are not written.
 
+    Args:
+        command: Ends the process.
+        mask: Signals that are blocked in the other process.
+        printed: Bytes of the same output that an earlier process has written.
+        careful: Try each file in a child process first.
+
     Returns:
-        The number of the signal that it died of, and the bytes of its output that have been written, by earlier ones too.
+        The number of the signal that it died of, or that asked it to end before it crashed, and the bytes of its output
+        that have been written, by earlier ones too.
     """
-    numbers = {getattr(signal, name) for name in (*_FORWARDED, "SIGCHLD")}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     reader, writer = os.pipe()
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if child == 0:
         os.close(writer)
         here.close()
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _end_with(reader)
-        sys.stdout = _stdout(there, printed)
+        sys.stdout = _stdout(there)
         if careful:
             from soundscene.audio.trial import try_all_files_first
 
@@ -108,20 +117,33 @@ def _run(command: Callable[[], object], printed: int, careful: bool) -> tuple[in
         os._exit(0)
     os.close(reader)
     there.close()
-    printer = _Printer(here)
+    printer = _Printer(here, printed)
     printer.start()
-    while True:
-        received = signal.sigwaitinfo(numbers)
-        if received.si_signo != signal.SIGCHLD and received.si_code <= 0:  # what a terminal sends, the child gets too
-            os.kill(child, received.si_signo)
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            break
+    asked, code = _wait(child)
     os.close(writer)
-    code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         os._exit(code)
-    return -code, printed + printer.end()
+    if not asked and signal.Signals(-code).name in _CRASHES:
+        asked = printer.end()
+    return asked or -code, printer.written
+
+
+def _wait(child: int) -> tuple[int, int]:
+    """Wait until a process ends, and pass signals on.
+
+    Returns:
+        The number of the last signal that asked it to end, 0 for none, and its exit code, below 0 for a signal.
+    """
+    asked = 0
+    while True:
+        received = signal.sigwaitinfo({getattr(signal, name) for name in (*_FORWARDED, "SIGCHLD")})
+        if received.si_signo != signal.SIGCHLD:
+            asked = received.si_signo
+            if received.si_code <= 0:  # what a terminal sends, the child gets too
+                os.kill(child, asked)
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return asked, os.waitstatus_to_exitcode(status)
 
 
 def _end_with(pipe: int) -> None:
@@ -135,71 +157,105 @@ def _end_with(pipe: int) -> None:
 
 
 class _Printer(threading.Thread):
-    """Writes to stdout what a forked process sends, and answers each message when that is done."""
+    """Writes to stdout what a forked process sends, and answers each message when that is done.
 
-    def __init__(self, messages: socket.socket) -> None:
+    A message says where in the output its bytes belong, so that what is sent again, after a signal or by a second process,
+    is not written again.
+
+    Attributes:
+        written: Bytes of the output that have been written, by earlier processes too.
+    """
+
+    def __init__(self, messages: socket.socket, written: int) -> None:
         super().__init__(daemon=True)
-        self._messages, self._number, self._written = messages, sys.stdout.fileno(), 0
+        self._messages, self._number, self.written = messages, sys.stdout.fileno(), written
 
     def run(self) -> None:
         while message := self._next():
+            number, place = _MESSAGE.unpack_from(message)
+            error = 0
             try:
-                written, error = os.write(self._number, message), 0
+                self._write(message[_MESSAGE.size + self.written - place :])
             except OSError as problem:
-                written, error = 0, problem.errno or 0
-            self._written += written
+                error = problem.errno or 0
             with suppress(OSError):  # the other one crashed meanwhile
-                self._messages.send(_ANSWER.pack(written, error))
+                self._messages.send(_ANSWER.pack(number, self.written, error))
+
+    def end(self) -> int:
+        """Write what was sent before the other process ended; return the number of a signal that broke the wait, or 0."""
+        self._messages.shutdown(socket.SHUT_RD)
+        asking = {getattr(signal, name) for name in _FORWARDED}
+        while self.is_alive():
+            if received := signal.sigtimedwait(asking, 0.1):
+                return received.si_signo
+        return next(iter(asking & signal.sigpending()), 0)
 
     def _next(self) -> bytes:
         """Return the next message; empty at the end."""
+        size = _MESSAGE.size + _MOST
         with suppress(ConnectionResetError):  # once, after a crash with an answer unread; there may be a message
-            return self._messages.recv(_MOST)
-        return self._messages.recv(_MOST)
+            return self._messages.recv(size)
+        return self._messages.recv(size)
 
-    def end(self) -> int:
-        """Write what was sent before the other process ended; return how many bytes have been written."""
-        self._messages.shutdown(socket.SHUT_RD)
-        self.join()
-        return self._written
+    def _write(self, data: bytes) -> None:
+        while data:
+            try:
+                n = os.write(self._number, data)
+            except BlockingIOError:  # another program on the same terminal or pipe wants that
+                select.select((), (self._number,), ())
+                continue
+            self.written += n
+            data = data[n:]
 
 
-def _stdout(messages: socket.socket, printed: int) -> io.TextIOWrapper:
-    """Open stdout so that another process writes to it, and what a crashed one has printed is not printed again."""
+def _stdout(messages: socket.socket) -> io.TextIOWrapper:
+    """Open stdout so that another process writes to it."""
     old = sys.stdout
     assert isinstance(old, io.TextIOWrapper)
-    raw = io.BufferedWriter(_Sent(old.fileno(), messages, printed))
+    raw = io.BufferedWriter(_Sent(old.fileno(), messages))
     return io.TextIOWrapper(raw, encoding=old.encoding, errors=old.errors, line_buffering=old.line_buffering)
 
 
 class _Sent(io.FileIO):
-    """A descriptor to which another process writes, beginning after the bytes that were written before."""
+    """A descriptor to which another process writes, until that fails.
 
-    def __init__(self, number: int, messages: socket.socket, printed: int) -> None:
+    A signal may break the wait for an answer at any point. Then the same bytes come again, or, of more than a buffer holds,
+    never.
+    """
+
+    def __init__(self, number: int, messages: socket.socket) -> None:
         super().__init__(number, "w", closefd=False)
-        self._messages, self._skip, self._unanswered = messages, printed, False
+        self._messages, self._owner, self._failed = messages, os.getpid(), False
+        self._place = self._last = 0  # of the next byte in the output; number of the last message
+        self._open = b""  # what was sent and whose answer has not come
 
     def write(self, data: Any, /) -> int:  # a buffer, which has no type before Python 3.12
-        view = memoryview(data).cast("B")
-        if self._unanswered:  # a signal broke the wait for it, and the same bytes come again
-            self._skip += self._answer()
-        skipped = min(self._skip, len(view))
-        self._skip -= skipped
-        if skipped == len(view):
-            return skipped
-        self._messages.send(view[skipped : skipped + _MOST])
-        self._unanswered = True
-        return skipped + self._answer()
+        if self._failed or os.getpid() != self._owner:  # a process that a library forked
+            return super().write(data) or 0
+        view = memoryview(data).cast("B")[:_MOST]
+        if self._open[: len(view)] != view[: len(self._open)]:  # it was given up, and may be written in part
+            self._open = b""
+            self._place = self._ask(b"")
+        self._open = bytes(view)
+        n = min(self._ask(self._open) - self._place, len(view))
+        self._open = b""
+        self._place += n
+        return n
 
-    def _answer(self) -> int:
-        """Wait until the last message has been written.
+    def _ask(self, data: bytes) -> int:
+        """Have bytes written; return how many of the output have been.
 
         Raises:
-            OSError: It could not be; a pipe whose reader has ended, for example.
+            OSError: They could not be; to a pipe whose reader has ended, for example.
         """
-        answer = self._messages.recv(_ANSWER.size)
-        self._unanswered = False
-        written, error = _ANSWER.unpack(answer) if answer else (0, errno.EPIPE)  # none if the other process was killed
+        self._last += 1
+        self._messages.send(_MESSAGE.pack(self._last, self._place) + data)
+        while True:
+            answer = self._messages.recv(_ANSWER.size)
+            number, written, error = _ANSWER.unpack(answer) if answer else (self._last, 0, errno.EPIPE)  # it was killed
+            if number == self._last:  # the answer to an earlier one may still come
+                break
         if error:
+            self._failed = True
             raise OSError(error, os.strerror(error))
         return written

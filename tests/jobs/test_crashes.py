@@ -20,33 +20,6 @@ from tests.support.crashing import crashing_libsndfile
 from tests.support.sounds import aac, sound, text
 from tests.support.tiny import recording, write, write_corpus
 
-N_LINES = 400
-PRINTING = f"""
-import os, signal, sys, threading, time
-from soundscene.audio import trial
-from soundscene.cli.crashes import survive
-
-again = []
-trial.try_all_files_first = lambda: again.append(True)
-
-
-def crash():
-    time.sleep(float(sys.argv[1]) / 1000)
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def command():
-    if not again:
-        threading.Thread(target=crash).start()
-    for number in range({N_LINES}):
-        print(number, flush=True)
-    if not again:
-        time.sleep(60)
-
-
-survive(command, ["predict"])
-"""
-
 
 @pytest.fixture
 def crashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
@@ -182,14 +155,3 @@ def test_a_node_that_died_in_a_shard_tries_its_recordings(model: Path, tmp_path:
     (tmp_path / "out" / (shard_of(0, names) + BEGUN)).touch()
     assert worker.run(0, names) == {"rows": 3, "broken": 1, "error": ""}
     assert [path.name for path in (tmp_path / "out").iterdir()] == [shard_of(0, names)]
-
-
-def test_a_crash_at_any_moment_of_printing_loses_no_line_and_repeats_none(tmp_path: Path) -> None:
-    """Between the write of a line and the note that it was written, there must be no moment at which a crash counts."""
-    program = tmp_path / "program.py"
-    program.write_text(PRINTING)
-    for after_ms in (0.5, 1, 2, 3):
-        words = [sys.executable, program, str(after_ms)]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-        assert done.stdout.split() == [str(number) for number in range(N_LINES)]
-        assert (done.returncode, done.stderr.count("a decoder crashed (SIGSEGV)")) == (0, 1), done.stderr
