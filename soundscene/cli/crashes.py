@@ -118,7 +118,6 @@ def _run(command: Callable[[], object], mask: set[int], printed: int, careful: b
     os.close(reader)
     there.close()
     printer = _Printer(here, printed)
-    printer.start()
     asked, code = _wait(child)
     os.close(writer)
     if code >= 0:
@@ -156,7 +155,7 @@ def _end_with(pipe: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-class _Printer(threading.Thread):
+class _Printer:
     """Writes to stdout what a forked process sends, and answers each message when that is done.
 
     A message says where in the output its bytes belong, so that what is sent again, after a signal or by a second process,
@@ -167,10 +166,11 @@ class _Printer(threading.Thread):
     """
 
     def __init__(self, messages: socket.socket, written: int) -> None:
-        super().__init__(daemon=True)
         self._messages, self._number, self.written = messages, sys.stdout.fileno(), written
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
-    def run(self) -> None:
+    def _run(self) -> None:
         while message := self._next():
             number, place = _MESSAGE.unpack_from(message)
             error = 0
@@ -185,7 +185,7 @@ class _Printer(threading.Thread):
         """Write what was sent before the other process ended; return the number of a signal that broke the wait, or 0."""
         self._messages.shutdown(socket.SHUT_RD)
         asking = {getattr(signal, name) for name in _FORWARDED}
-        while self.is_alive():
+        while self._thread.is_alive():
             if received := signal.sigtimedwait(asking, 0.1):
                 return received.si_signo
         return next(iter(asking & signal.sigpending()), 0)

@@ -74,7 +74,7 @@ def experiment(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="small, default, paper, or a TOML file. Default: that of the run, else small.",
+            help="small, default, paper, or a TOML file. Default: that of the run, else small; of LITIS Rouen default.",
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -121,6 +121,7 @@ def experiment(
     """
     require("experiment", "experiment" if cluster is None else "ray")
     from soundscene.cli.progress import ExperimentProgress
+    from soundscene.data.litis import is_litis
     from soundscene.experiment.request import (
         choose_recipe,
         from_diagnosis,
@@ -140,16 +141,17 @@ def experiment(
         raise typer.BadParameter("--diagnose makes its own splits; leave out --splits and --litis")
     names, numbers = split_names(systems), read_seeds(seeds)
     wanted = [*([f"training.epochs={epochs}"] if epochs else []), *(settings or [])]
-    chosen, recipe_note = choose_recipe(run, recipe, wanted, "small" if litis is None else "default")
     fabric = make_fabric(device, precision) if started_by_torchrun() else None
     first = fabric is None or fabric.global_rank == 0
+    corpus = open_corpus(manifest, columns, first) if manifest is not None else None
+    preset = "small" if corpus is not None and not is_litis(corpus) else "default"
+    chosen, recipe_note = choose_recipe(run, recipe, wanted, preset)
     if litis is not None:
         if first:
             tell(LITIS_NOTE)
         request = from_litis(litis, run / "litis", split_files, names, ablate, numbers, chosen, skip_broken)
     else:
-        assert manifest is not None
-        corpus = open_corpus(manifest, columns, first)
+        assert corpus is not None
         request = from_manifest(corpus, splits, names, ablate, numbers, chosen, skip_broken)
         if diagnose is not None:
             request = from_diagnosis(request, corpus, diagnose, run)

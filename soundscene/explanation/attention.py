@@ -39,3 +39,16 @@ def learnt(member: NetworkMember) -> tuple[bool, bool]:
     if pool is None:
         return False, False
     return not isinstance(pool.spatial, Uniform), not isinstance(pool.temporal, Uniform)
+
+
+def without_attention(member: NetworkMember) -> str:
+    """Say why a network has no attention, behind "the member ... "; "" where it has.
+
+    Args:
+        member: A network.
+    """
+    if member.has_attention:
+        return ""
+    if member.recipe.network.kind == "cnn":
+        return "is the CNN baseline, which has no attention"
+    return "takes the last states of its GRUs (network.pooling=last), so it has no attention"

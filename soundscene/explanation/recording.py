@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Float64
 
 from soundscene.audio.files import open_source
 from soundscene.errors import AudioError, BundleError, check_choice
-from soundscene.explanation.attention import attention
+from soundscene.explanation.attention import attention, without_attention
 from soundscene.explanation.attribution import Attribution, attribute
 from soundscene.explanation.members import choose_member, others
 from soundscene.member import BATCH
@@ -70,6 +70,7 @@ class RecordingView:
         notes: What may make the prediction worse, as in the prediction.
         member: Name of the member that `part` is of.
         of_members: What of the picture is of that member, and what of all; None for a model of one member.
+        unattended: Why that member has no attention, "" where it has one.
     """
 
     name: str
@@ -87,6 +88,7 @@ class RecordingView:
     notes: tuple[str, ...] = ()
     member: str = ""
     of_members: str | None = None
+    unattended: str = ""
 
     @property
     def predicted(self) -> int:
@@ -164,19 +166,14 @@ def analyse_recording(
     wanted = scene and match_name(scene, model.scenes)
     attributed = model.scenes.index(wanted) if wanted else int(fused[-1].argmax())
     spatial, temporal = attention(drawn, images) if drawn.has_attention else (None, None)
-    part = PlottedSegment(
-        int(np.flatnonzero(end_s > from_s + 1e-6)[0]),
-        wave.samples(),
-        wave.from_s,
-        images,
-        spatial,
-        temporal,
-        attribute(drawn, images, attributed, head),
-    )
+    first = int(np.flatnonzero(end_s > from_s + 1e-6)[0])
+    attribution = attribute(drawn, images, attributed, head)
+    part = PlottedSegment(first, wave.samples(), wave.from_s, images, spatial, temporal, attribution)
     return RecordingView(
         name or Path(source).name, file.duration_s, model.scenes, head, attributed, audio.segment_s,
         start_s, silent, np.exp(log_posterior), end_s[~silent], fused, part,
-        recording_notes(model, meter, file.summary, stream, head, int(silent.sum())), drawn.name, others(model, drawn),
+        recording_notes(model, meter, file.summary, stream, head, int(silent.sum())),
+        drawn.name, others(model, drawn), without_attention(drawn),
     )  # fmt: skip
 
 

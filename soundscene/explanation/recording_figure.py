@@ -173,10 +173,7 @@ def remarks(view: RecordingView) -> tuple[str, ...]:
         )
     if view.part.temporal is None:
         which = "This model" if view.of_members is None else f"The member {view.member}"
-        notes.append(
-            f"{which} is the CNN baseline, which has no attention. "
-            "Temporal attention, spatial attention and their product are left out."
-        )
+        notes.append(f"{which} {view.unattended}. Temporal attention, spatial attention and their product are left out.")
     if drawn > 1 and last < view.start_s[view.drawn][-2] + view.segment_s - 1e-6:
         notes.append("The last segment overlaps the one before: it is shown from where it is new, its attention dashed.")
     if view.silent[view.drawn].all():

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from soundscene.data.manifest import Manifest
-from soundscene.explanation.attention import learnt
+from soundscene.explanation.attention import learnt, without_attention
 from soundscene.explanation.corpus import ATTRIBUTED, SceneMeans, average
 from soundscene.explanation.corpus_figure import corpus_figure, corpus_table
 from soundscene.explanation.members import choose_member, others
@@ -152,7 +152,7 @@ def explain_manifest(
     notes = list[str]()
     if not attended:
         which = "this model" if len(model.members) == 1 else f"the member {drawn.name}"
-        notes.insert(0, f"{which} is the CNN baseline, which has no attention: only attributions are averaged")
+        notes.insert(0, f"{which} {without_attention(drawn)}: only attributions are averaged")
     if of_members := others(model, drawn):
         notes.insert(0, of_members)
     if test:

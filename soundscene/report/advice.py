@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -11,13 +11,13 @@ from soundscene.experiment.results import SplitResult
 from soundscene.recipe import Recipe
 from soundscene.report.claims import Claim, decide
 from soundscene.report.entries import Entry
+from soundscene.report.recipes import recipe_words
 from soundscene.scoring.comparisons import LEVEL
 from soundscene.scoring.intervals import Interval
 from soundscene.systems.catalogue import trainable
 
 QUESTION = "Which system to use"
 MOST_NAMES = 3
-MOST_SETTINGS = 8  # of a command; beyond them a recipe file is clearer
 
 
 @dataclass(frozen=True)
@@ -103,37 +103,6 @@ def train_command(entry: Entry, recipe: Recipe, manifest: str) -> str:
     words = ["soundscene", "train", manifest, "--out", "model.safetensors", "--systems", ",".join(members)]
     head = [] if entry.head in (recipe.calibration.head, "mixed") else ["--set", f"calibration.head={entry.head}"]
     return shlex.join([*words, *recipe_words(recipe), *head])
-
-
-def recipe_words(recipe: Recipe) -> list[str]:
-    """Return the options that name a recipe: the nearest preset and what differs from it.
-
-    Args:
-        recipe: Of a run.
-    """
-    presets = {name: Recipe.load(name) for name in ("small", "default", "paper")}
-    differing = {name: _differences(preset, recipe) for name, preset in presets.items()}
-    name = min(differing, key=lambda name: len(differing[name]))
-    if len(differing[name]) > MOST_SETTINGS:
-        return ["--recipe", "RECIPE.toml"]
-    settings = (word for key, value in differing[name].items() for word in ("--set", f"{key}={_toml(value)}"))
-    return ["--recipe", name, *settings]
-
-
-def _differences(preset: Recipe, recipe: Recipe) -> dict[str, Any]:
-    before, now = preset.to_dict(), recipe.to_dict()
-    return {
-        f"{section}.{key}": value
-        for section, values in now.items()
-        for key, value in values.items()
-        if value != before[section][key] and (section, key) != ("training", "seed")
-    }
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"[{', '.join(map(_toml, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
 def _rivals(best: Entry, others: Sequence[Entry], design: Literal["once", "repeated"], share: float, n: int) -> list[Entry]:

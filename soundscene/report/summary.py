@@ -7,6 +7,7 @@ from typing import Literal
 from soundscene.experiment.results import SplitResult
 from soundscene.recipe import Recipe
 from soundscene.report.entries import Entry, Fusion
+from soundscene.report.recipes import recipe_text
 from soundscene.report.tables import Setting
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.intervals import Interval
@@ -77,9 +78,9 @@ def setting(facts: RunFacts, results: Sequence[SplitResult]) -> Setting:
     """
     data = f"{facts.corpus}, {facts.n_recordings} recordings, {facts.n_groups} groups, {len(facts.scenes)} scenes"
     seeds = ", ".join(str(seed) for seed in sorted({r.seed for r in results}))
-    return Setting(
-        data, facts.splits_text, epoch_in_words(results), seeds, f"{facts.machine}, {counted(facts.threads, 'thread')}"
-    )
+    recipe = recipe_text(facts.recipe) if facts.recipe else "not stated"
+    machine = f"{facts.machine}, {counted(facts.threads, 'thread')}"
+    return Setting(data, facts.splits_text, recipe, epoch_in_words(results), seeds, machine)
 
 
 def epoch_in_words(results: Sequence[SplitResult]) -> str:

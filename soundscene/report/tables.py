@@ -46,6 +46,7 @@ class Setting:
 
     data: str
     splits: str
+    recipe: str
     epoch: str
     seeds: str
     machine: str
@@ -53,7 +54,8 @@ class Setting:
     def line(self) -> str:
         """Return the note as one line."""
         return (
-            f"Data: {self.data}. Splits: {self.splits}. Epoch: {self.epoch}. Seeds: {self.seeds}. Machine: {self.machine}."
+            f"Data: {self.data}. Splits: {self.splits}. Recipe: {self.recipe}. Epoch: {self.epoch}. Seeds: {self.seeds}. "
+            f"Machine: {self.machine}."
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from soundscene.recipe import Recipe
 from soundscene.settings import adapted
 from soundscene.systems.catalogue import is_backbone, member_system, members
+from soundscene.systems.variants import idle_keys, reads
 from soundscene.texts import counted
 
 # Best on ESC-10 among what takes at most three times as long as Recipe.small() (docs/decisions/0101).
@@ -54,12 +55,37 @@ def training_recipes(
     if not systems and recipe is None:
         added, note = adapted(_default_recipe(()), settings)
         found = default_members(added)
-        return found, (*([note] if note else []), _choice(found), MORE_TIME)
+        return found, tuple(filter(None, (note, _choice(found), MORE_TIME, idle(found, settings))))
     start = start_of(systems) if recipe is None else recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     added, note = adapted(start, settings)
     chosen = start.with_settings(added)
     begun = _beginning(systems, chosen, settings) if recipe is None else None
-    return members(systems, chosen) if systems else {name_of(chosen): chosen}, tuple(filter(None, (note, begun)))
+    found = members(systems, chosen) if systems else {name_of(chosen): chosen}
+    return found, tuple(filter(None, (note, begun, idle(found, settings))))
+
+
+def idle(found: Mapping[str, Recipe], settings: Sequence[str]) -> str | None:
+    """Name the settings that no member reads, as they change nothing; None if there are none.
+
+    Args:
+        found: Recipe of each member, by its name.
+        settings: As given.
+    """
+    read = [
+        ({*reads("transfer", ())}, ())
+        if is_backbone(name)
+        else ({*reads("neural", [f"network.kind={recipe.network.kind}"])}, idle_keys(recipe))
+        for name, recipe in found.items()
+    ]
+    keys = dict.fromkeys(setting.partition("=")[0].strip() for setting in settings)
+    unread = [
+        key
+        for key in keys
+        if not any(key not in without and {key, key.partition(".")[0]} & wanted for wanted, without in read)
+    ]
+    if not unread:
+        return None
+    return f"--set {', '.join(unread)}: not read by {', '.join(found)}, so nothing changes"
 
 
 def _choice(found: Mapping[str, Recipe]) -> str:

@@ -301,9 +301,7 @@ def _fit_head(
         np.tile(part.labels(scenes)[part.voting], len(copies)),
         groups * len(copies),
         len(scenes),
-        choices.svm_c,
-        choices.platt_folds,
-        recipe.training.seed,
+        *(choices.svm_c, choices.platt_folds, recipe.training.seed),
         names=scenes,
     )
 

@@ -214,6 +214,16 @@ def _why_not_read(key: str, system: str, read: Sequence[str]) -> str:
     return f"{key} is not read by {system}, so nothing would change; of the recipe it reads {', '.join(read)}"
 
 
+def idle_keys(recipe: Recipe) -> tuple[str, ...]:
+    """Return the keys that a network of the recipe does not read, because its pooling has no attention to set.
+
+    Args:
+        recipe: Of an Att-CRNN; that of a CNN baseline has none of these keys.
+    """
+    of_attention = ("network.attention", "network.attention_temperature", "network.attention_context")
+    return {"mean": of_attention, "last": (*of_attention, "network.attention_scale")}.get(recipe.network.pooling, ())
+
+
 def check_effect(name: str, recipe: Recipe, base: Recipe, given: Sequence[str]) -> None:
     """Refuse settings of a variant that leave the recipe as it is.
 
@@ -231,3 +241,8 @@ def check_effect(name: str, recipe: Recipe, base: Recipe, given: Sequence[str]) 
         after, before = (tree.to_dict().get(section, {}) for tree in (recipe, base))
         if (after[key] == before[key]) if dot else (after and after == before):
             raise RecipeError(f"system {short(name)!r}: {setting} is what the recipe has already; leave it out")
+        if setting.partition("=")[0] in idle_keys(recipe):
+            pooling = recipe.network.pooling
+            raise RecipeError(
+                f"system {short(name)!r}: {setting} changes nothing where network.pooling={pooling}; leave it out"
+            )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from soundscene.data.manifest import Manifest
+from soundscene.errors import SceneError
 from soundscene.experiment.plan import Plan
 from soundscene.experiment.results import RunFolder
 from tests.support.command_line import TINY_SET, run
@@ -126,6 +127,20 @@ def test_litis_is_one_command(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert len(results[0].scenes) == 19
     assert plan.text.startswith("2 splits read from")
     assert run("report", tmp_path / "run") == 0
+
+
+@pytest.mark.parametrize(("n_recordings", "preset"), [(57, "default"), (58, "small")])
+def test_an_experiment_on_litis_starts_from_the_default_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], n_recordings: int, preset: str
+) -> None:
+    def chosen(run: Path, name: str | None, settings: list[str], default: str) -> None:
+        raise SceneError(f"starts from {default}")
+
+    monkeypatch.setattr("soundscene.data.litis.N_RECORDINGS", n_recordings)
+    monkeypatch.setattr("soundscene.experiment.request.choose_recipe", chosen)
+    assert run("scan", write_litis(tmp_path / "litis", 3, 2.2), "--layout", "litis", "--out", tmp_path / "litis.csv") == 0
+    assert run("experiment", tmp_path / "litis.csv", "--splits", "columns=split*", "--out", tmp_path / "run") == 2
+    assert capfd.readouterr().err.splitlines()[-1] == f"soundscene: starts from {preset}"
 
 
 def test_litis_is_a_layout_of_scan(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -74,6 +74,9 @@ def test_the_baselines_picture_says_what_it_lacks(sound: Path, tmp_path: Path) -
     assert "This model is the CNN baseline" in words
     assert any("has no attention" in note for note in notes)
     assert "temporal attention" not in words.replace("no attention. Temporal attention", "")
+    last = blank_bundle(TINY.with_settings(["network.pooling=last"]))
+    _, notes = explain_recording(last, sound, out, most=2)
+    assert any(note.startswith("This model takes the last states of its GRUs (network.pooling=last)") for note in notes)
     assert "what speaks for" in words
 
 

@@ -96,15 +96,23 @@ def test_a_signal_ends_the_command_that_was_started_again(program: Any) -> None:
 @pytest.mark.parametrize(("ended_by", "number"), [("SIGKILL", signal.SIGKILL), ("SIGSEGV", signal.SIGTERM)])
 def test_a_command_that_died_behind_a_slow_reader_can_be_ended(program: Any, ended_by: str, number: signal.Signals) -> None:
     words = program(
+        "def end():\n"
+        "    before = -1\n"
+        "    while before != count[0]:  # until the reader holds the command up\n"
+        "        before = count[0]\n"
+        "        time.sleep(0.5)\n"
+        f"    os.kill(os.getpid(), signal.{ended_by})\n\n\n"
+        "count = [0]\n\n\n"
         "def body():\n"
-        f"    end = threading.Timer(0.5, os.kill, (os.getpid(), signal.{ended_by}))\n"
-        "    end.start()\n"
         "    for n in range(10**9):\n"
         "        print(n, flush=True)\n"
+        "        count[0] = n\n"
+        "        if n == 0:\n"
+        "            threading.Thread(target=end).start()\n"
     )
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     begin(process.stdout)
-    time.sleep(1.5)
+    time.sleep(3)
     if number != signal.SIGKILL:  # that one has ended both
         assert process.poll() is None
         process.send_signal(number)

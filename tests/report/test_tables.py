@@ -31,8 +31,8 @@ from soundscene.scoring.metrics import expected_calibration_error, log_loss
 from soundscene.scoring.separation import fisher_criterion
 from tests.report.made import BASES, FUSIONS, made_results
 
-SETTING = Setting("made", "3 folds by place", "the last", "0", "a machine, 1 thread")
-LINE = "Data: made. Splits: 3 folds by place. Epoch: the last. Seeds: 0. Machine: a machine, 1 thread."
+SETTING = Setting("made", "3 folds by place", "small", "the last", "0", "a machine, 1 thread")
+LINE = "Data: made. Splits: 3 folds by place. Recipe: small. Epoch: the last. Seeds: 0. Machine: a machine, 1 thread."
 
 
 @pytest.fixture(scope="module")

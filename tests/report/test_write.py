@@ -246,7 +246,7 @@ def test_the_page_begins_with_the_system_to_use_and_the_command_that_trains_it(t
     top = html[: html.index("<ul>")]
     assert command in top
     assert "<h1>My &lt;city&gt;</h1>" in top
-    assert html.count(escape(setting(facts(), strong).line())) == 1  # one line for the page
+    assert html.count(escape(setting(facts(recipe=recipe), strong).line())) == 1  # one line for the page
     assert 'see <a href="#section-' in html
     assert not re.search(r"\(Table \d\)|\(Figure \d\)|decision 0|page 0", html)
     assert [row[0] for row in summary.rows] == ["Att-CRNN (log-mel)", "MFCC + DNN"]

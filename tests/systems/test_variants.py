@@ -11,6 +11,7 @@ from soundscene.errors import RecipeError
 from soundscene.experiment.plan import make_plan
 from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import SYSTEMS, SystemSpec, build, specs
+from soundscene.systems.choice import training_recipes
 from soundscene.systems.system import FitContext, System
 from soundscene.systems.variants import READS, options_of, reads, recipe_read
 from tests.support.small_systems import SHAPES, SHORT, TINY, made_up, make_small
@@ -60,6 +61,8 @@ def planned(name: str, ablate: str | None = None) -> tuple[SystemSpec, ...]:
         ("backbone:file=x.safetensors", "file is no setting of backbone; backbone has no settings of its own"),
         ("tt-cnn:training.epochs=30", "training.epochs=30 is what the recipe has already; leave it out"),
         ("yamnet:calibration.svm_c=0.01", "calibration.svm_c=0.01 is what the recipe has already; leave it out"),
+        ("att-crnn-mel:network.pooling=mean:network.attention=32", "network.attention=32 changes nothing where network.p"),
+        ("att-crnn-mel:network.pooling=last:network.attention_scale=printed", "changes nothing where network.pooling=last"),
         ("tt-cnn:training.epoch=9", "unknown recipe key 'training.epoch'; did you mean 'training.epochs'?"),
     ],
 )
@@ -186,3 +189,12 @@ def test_what_is_not_read_changes_no_bit_and_what_is_read_changes_something(name
         if same and np.array_equal(predicted(system, corpus), before):
             idle.append(key)
     assert not idle
+
+
+def test_train_names_settings_that_no_member_reads() -> None:
+    notes = training_recipes((), None, ["network.global_pooling=mean", "network.hidden=8"])[1]
+    assert notes[-1] == "--set network.global_pooling: not read by att-crnn-mel, so nothing changes"
+    last = training_recipes(("att-crnn-mel",), None, ["network.pooling=last", "network.attention_scale=printed-2h"])[1]
+    assert any(note.startswith("--set network.attention_scale: not read by att-crnn-mel") for note in last)
+    mean = training_recipes(("att-crnn-mel", "cnn-mel"), None, ["network.global_pooling=mean", "augmentation=off"])[1]
+    assert not any("nothing changes" in note for note in mean)
