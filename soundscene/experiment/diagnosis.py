@@ -26,9 +26,6 @@ from soundscene.texts import fold_name
 from soundscene.types import Recording, Samples, Split
 
 DIAGNOSES = ("same-recording",)
-LEAKAGE = "LEAKAGE BY DESIGN"
-"""Heads every table and page of such an experiment."""
-
 GAP = 0.5  # of a segment, between the two excerpts that are cut from one recording
 EXCERPTS = "excerpts"
 """Folder in that of the run, for what is cut."""

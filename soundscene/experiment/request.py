@@ -8,9 +8,10 @@ from soundscene.data.designs import Design, read_splits
 from soundscene.data.litis import is_litis, litis_design, read_litis, with_origin
 from soundscene.data.manifest import Manifest
 from soundscene.errors import RecipeError
-from soundscene.experiment.diagnosis import DIAGNOSES, EXCERPTS, LEAKAGE, TEXT, excerpt_names, same_recording
+from soundscene.experiment.diagnosis import DIAGNOSES, EXCERPTS, TEXT, excerpt_names, same_recording
 from soundscene.experiment.plan import PLAN, Plan
 from soundscene.recipe import Recipe
+from soundscene.scoring.evaluation import LEAKAGE
 from soundscene.settings import adapted
 from soundscene.systems.catalogue import SystemSpec, is_backbone, specs
 from soundscene.texts import short

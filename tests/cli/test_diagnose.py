@@ -1,6 +1,7 @@
 """`soundscene experiment --diagnose same-recording`: its splits, and that nobody can read its scores as anything else."""
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,11 +15,12 @@ from scipy.io import wavfile
 from benchmarks.keep_runs import pack, unpack
 from soundscene.data.manifest import Manifest
 from soundscene.errors import AudioError, ManifestError, TrainingError
-from soundscene.experiment.diagnosis import LEAKAGE, same_recording
+from soundscene.experiment.diagnosis import same_recording
 from soundscene.experiment.plan import Plan
 from soundscene.experiment.request import from_diagnosis, from_manifest
 from soundscene.experiment.results import RunFolder
 from soundscene.experiment.run import RunOptions, run_experiment
+from soundscene.scoring.evaluation import LEAKAGE
 from tests.support.command_line import TINY_SET, run
 from tests.support.tiny import TINY
 
@@ -115,6 +117,15 @@ def test_every_table_and_page_is_headed(manifest: Path, tmp_path: Path, capfd: p
         lines = file.read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith("heading,")
         assert all(line.startswith(LEAKAGE) for line in lines[1:]), file.name
+    model = out / "models" / "hog__second_excerpts_tested__seed0.safetensors"
+    assert run("evaluate", model, manifest) == 0
+    told = capfd.readouterr().err
+    assert f"{LEAKAGE}: trained by experiment --diagnose same-recording" in told
+    assert "6 of 18 recordings are in the model's training set" in told
+    assert run("info", model) == 0
+    assert any(line.startswith("diagnosis") and LEAKAGE in line for line in capfd.readouterr().out.splitlines())
+    assert run("info", model, "--json") == 0
+    assert json.loads(capfd.readouterr().out)["diagnosis"] == "same-recording"
     assert run("experiment", manifest, *words, "--splits", "folds=2") == 2, "another experiment"
     assert "other diagnosis" in capfd.readouterr().err
 
