@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -113,6 +114,13 @@ def test_every_table_and_page_is_headed(manifest: Path, tmp_path: Path, capfd: p
     assert all(title.lstrip("# ").startswith(LEAKAGE) for title in titles)
     page = (out / "report" / "report.html").read_text(encoding="utf-8")
     assert f"<title>{LEAKAGE}" in page
+    figures = list((out / "report" / "figures").iterdir())
+    assert len(figures) > 3
+    for figure in figures:
+        root = ElementTree.fromstring(figure.read_bytes())
+        first = next(iter(root))
+        top = float(root.attrib["viewBox"].split()[1])
+        assert (first.text, top < float(first.attrib["y"]) < 0) == (LEAKAGE, True), figure.name
     for file in (out / "report" / "csv").iterdir():
         lines = file.read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith("heading,")
