@@ -137,7 +137,8 @@ def headed(svg: str, text: str) -> str:
     box = f'width="{width:g}pt" height="{height:g}pt" viewBox="0 {-2 * TEXT_PT:g} {width:g} {height:g}"'
     style = f"font-weight: bold; font-size: {TEXT_PT:g}px; font-family: {_FONTS}"
     line = f'<text x="{_MARGIN_PT}" y="{-TEXT_PT / 2:g}" style="{style}">{escape(clean(text))}</text>'
-    return f"{root[1]}{box}{root[4]}{line}{svg[root.end() :]}"
+    ground = f'<rect x="0" y="{-2 * TEXT_PT:g}" width="{width:g}" height="{2 * TEXT_PT:g}" style="fill: #ffffff" />'
+    return f"{root[1]}{box}{root[4]}{ground}{line}{svg[root.end() :]}"
 
 
 def _number_ids(svg: str) -> str:

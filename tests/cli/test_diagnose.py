@@ -112,13 +112,15 @@ def test_every_table_and_page_is_headed(manifest: Path, tmp_path: Path, capfd: p
     titles = [line for line in tables.splitlines() if line.startswith("#")]
     assert len(titles) > 3
     assert all(title.lstrip("# ").startswith(LEAKAGE) for title in titles)
+    assert "20 excerpts, 10 groups" in tables
+    assert "20 recordings" not in tables
     page = (out / "report" / "report.html").read_text(encoding="utf-8")
     assert f"<title>{LEAKAGE}" in page
     figures = list((out / "report" / "figures").iterdir())
     assert len(figures) > 3
     for figure in figures:
         root = ElementTree.fromstring(figure.read_bytes())
-        first = next(iter(root))
+        first = next(part for part in root if part.text and part.text.strip())
         top = float(root.attrib["viewBox"].split()[1])
         assert (first.text, top < float(first.attrib["y"]) < 0) == (LEAKAGE, True), figure.name
     for file in (out / "report" / "csv").iterdir():
