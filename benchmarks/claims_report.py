@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from soundscene.experiment.diagnosis import LEAKAGE
 from soundscene.experiment.plan import PLAN, Plan
 from soundscene.experiment.results import RunFolder, SplitResult
 from soundscene.plotting.page import Table
@@ -18,6 +17,7 @@ from soundscene.report.entries import Entry, find, make_entries
 from soundscene.report.figures import epochs_figure, forest_figure
 from soundscene.report.tables import generator_for
 from soundscene.scoring.comparisons import Comparison, corrected
+from soundscene.scoring.evaluation import LEAKAGE
 from soundscene.scoring.intervals import Interval, mean_interval
 
 ARMS = {

@@ -18,7 +18,7 @@ GIVEN = "given_"  # before the name of an output that may be given instead
 HEADS: tuple[Head, ...] = ("svm", "softmax")
 TRAINING = (
     *("manifest", "test", "groups", "recordings", "held_out_recordings", "segments", "licences"),
-    *("recordings_without_licence", "device", "versions"),
+    *("recordings_without_licence", "device", "versions", "diagnosis"),
 )
 """Facts of a training that a model file records, and that are copied into an exported one."""
 

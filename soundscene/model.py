@@ -1,7 +1,7 @@
 """A trained model: one or more members, fused by the product rule, with one temperature and one score of unfamiliarity."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,14 @@ class Model:
         """Return one line: scenes, members and head."""
         names = short(show(", ".join(self.scenes)))
         return f"<Model of {', '.join(self.member_names)}; {self.head} head; {counted(len(self.scenes), 'scene')}: {names}>"
+
+    def with_facts(self, facts: Mapping[str, Any]) -> "Model":
+        """Return the model with further facts in its provenance.
+
+        Args:
+            facts: By name; those that it has stay.
+        """
+        return replace(self, provenance={**facts, **self.provenance})
 
     @property
     def member_names(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from soundscene.data.splits import group_rule
 from soundscene.hub import EXPORTED_FILE, LICENCES
-from soundscene.scoring.evaluation import Evaluation
+from soundscene.scoring.evaluation import Evaluation, leakage_note
 from soundscene.scoring.intervals import mean_interval
 from soundscene.signal.ranges import TrainingRange
 from soundscene.systems.choice import MORE_TIME
@@ -201,6 +201,7 @@ def _training(card: CardFacts) -> list[str]:
         f"calibration: {_text(facts.get('held_out_recordings'))}.",
         f"- Segments: {_text(facts.get('segments'))}.",
     ]
+    lines += [f"- **{note}.**" for note in leakage_note(facts)]
     if counts:
         table = _table(("scene", "training recordings"), [(markdown(scene), f"{n}") for scene, n in sorted(counts.items())])
         lines.append("\n" + table)

@@ -31,7 +31,7 @@ from soundscene.member import BackboneMember, name_of
 from soundscene.model import Model
 from soundscene.network.models import Network, check_bands
 from soundscene.recipe import Recipe
-from soundscene.scoring.evaluation import Evaluation, HeadScores
+from soundscene.scoring.evaluation import Evaluation, HeadScores, leakage_note
 from soundscene.scoring.metrics import Metrics, evaluate
 from soundscene.systems.calibration import HEADS, predict
 from soundscene.systems.neural import MemberStepCallback, TrainedModel, train_members
@@ -310,7 +310,8 @@ def evaluate_on_images(model: Model, corpus: Corpus) -> Evaluation:
     audible = [r for i, r in enumerate(corpus.recordings) if corpus.voting[corpus.recording == i].any()]
     if not audible:
         raise ManifestError("there is nothing to score: every segment of every recording is digital silence")
-    notes = (*notes_of(corpus, len(audible)), *(note for head in HEADS if (note := model.lacking(head))))
+    lacking = (note for head in HEADS if (note := model.lacking(head)))
+    notes = (*leakage_note(model.provenance), *notes_of(corpus, len(audible)), *lacking)
     corpus = corpus.take(audible)
     truth = np.array([model.scenes.index(r.scene) for r in corpus.recordings], dtype=np.int64)
     n = len(model.scenes)

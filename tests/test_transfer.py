@@ -258,7 +258,7 @@ def test_an_experiment_keeps_embeddings_and_saves_a_whole_model(manifest: Path, 
     predictions = fitted.predict(corpus)
     assert set(predictions) == {"softmax", "svm"}
     assert fitted.save is not None
-    fitted.save(tmp_path / "m.safetensors")
+    fitted.save(tmp_path / "m.safetensors", {})
     predictor = load(tmp_path / "m.safetensors")
     assert predictor.head == "svm"
     for i in (0, 7, 14):  # the store holds 11 bits

@@ -215,6 +215,10 @@ def info(model: AnyModelArgument, as_json: JsonOption = False) -> None:
         return
     if facts.get("training_range"):
         facts["training_range"] = _limits(facts)
+    if facts.get("diagnosis"):
+        from soundscene.scoring.evaluation import leakage_note
+
+        facts["diagnosis"] = leakage_note(facts)[0]
     members = {f"member {member.pop('name')}": member for member in facts.pop("members", [])}
     sections = members | {f"choices.{name}": value for name, value in facts.pop("choices", {}).items()}
     sections |= {f"recipe.{name}": values for name, values in facts.pop("recipe").items()}

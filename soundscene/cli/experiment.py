@@ -154,7 +154,7 @@ def experiment(
         assert corpus is not None
         request = from_manifest(corpus, splits, names, ablate, numbers, chosen, skip_broken)
         if diagnose is not None:
-            request = from_diagnosis(request, corpus, diagnose, run)
+            request = from_diagnosis(request, corpus, diagnose)
     request, backbone_note = with_backbone(request, backbone, run)
     notes = (*request.notes, *filter(None, (recipe_note, backbone_note)))
     for note in notes if first else ():
@@ -162,7 +162,7 @@ def experiment(
     options = RunOptions(workers, threads, device, precision, cluster, results, fabric)
     with bar("reading audio", first, at_once=True) as reading, bar("trainings", first) as training:
         progress = ExperimentProgress(training, say if first else lambda line: None)
-        callbacks = RunCallbacks(lambda name, done, n: reading(done, n, name), progress.start, progress.update)
+        callbacks = RunCallbacks(lambda name, done, n: reading(done, n, name), progress.start, progress.update, tell)
         result = run_experiment(request, run, options, callbacks)
     if fabric is not None:
         close(fabric)

@@ -24,7 +24,7 @@ from soundscene.errors import SceneError, TrainingError
 from soundscene.experiment.local import Event, TaskCallback, summary
 from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.results import SUFFIX, RunFolder
-from soundscene.experiment.task import run_task
+from soundscene.experiment.task import facts_of, run_task
 from soundscene.files import write_atomic
 from soundscene.jobs.ray import check_versions, connected, last_line, ray, versions_here
 from soundscene.jobs.storage import Storage, is_url, one_line
@@ -236,7 +236,7 @@ def work_on_node(
         with tempfile.TemporaryDirectory() as folder:
             model = Path(folder) / "model"
             if fitted.save:
-                fitted.save(model)
+                fitted.save(model, facts_of(plan, corpora[0]))
             return TaskOutput(event, result.to_bytes(), model.read_bytes() if fitted.save else b"")
     except SceneError as error:
         return _failure(str(error))

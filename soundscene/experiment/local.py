@@ -22,7 +22,7 @@ from soundscene.data.store import FeatureStore, end_with_parent
 from soundscene.errors import ManifestError, SceneError
 from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.results import RunFolder, SplitResult
-from soundscene.experiment.task import read_parts, run_task
+from soundscene.experiment.task import facts_of, read_parts, run_task
 from soundscene.jobs.lock import locked
 from soundscene.processes import deaf_to_ctrl_c, server_context
 from soundscene.systems.system import PredictFunction
@@ -308,7 +308,7 @@ def run_here(
         result, fitted = run_task(plan, task, corpora, work if first else None, fabric, observe)
         if first:
             if fitted.save:
-                fitted.save(folder.model(task))
+                fitted.save(folder.model(task), facts_of(plan, corpora[0]))
             folder.write_result(task, result.to_bytes())
     if first:
         folder.clear(task)

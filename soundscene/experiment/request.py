@@ -1,6 +1,6 @@
 """The request of an experiment: which recordings, which splits, which systems, which recipe."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,9 +8,10 @@ from soundscene.data.designs import Design, read_splits
 from soundscene.data.litis import is_litis, litis_design, read_litis, with_origin
 from soundscene.data.manifest import Manifest
 from soundscene.errors import RecipeError
-from soundscene.experiment.diagnosis import DIAGNOSES, LEAKAGE, same_recording
+from soundscene.experiment.diagnosis import DIAGNOSES, EXCERPTS, TEXT, excerpt_names, same_recording
 from soundscene.experiment.plan import PLAN, Plan
 from soundscene.recipe import Recipe
+from soundscene.scoring.evaluation import LEAKAGE
 from soundscene.settings import adapted
 from soundscene.systems.catalogue import SystemSpec, is_backbone, specs
 from soundscene.texts import short
@@ -33,6 +34,7 @@ class Request:
         skip_broken: Leave out recordings that cannot be used, and list them in every table, instead of refusing them.
         notes: For the tables.
         diagnosis: Name of the diagnosis whose splits leak on purpose, or "".
+        diagnosed: Manifest of the diagnosis.
     """
 
     corpus: str
@@ -46,6 +48,7 @@ class Request:
     skip_broken: bool = False
     notes: tuple[str, ...] = ()
     diagnosis: str = ""
+    diagnosed: Manifest | None = None
 
 
 def from_manifest(
@@ -101,30 +104,40 @@ def from_manifest(
     )
 
 
-def from_diagnosis(request: Request, manifest: Path | Manifest, name: str, run: Path) -> Request:
-    """Return a request with the recordings and splits of a diagnosis in place of its own.
+def from_diagnosis(request: Request, manifest: Path | Manifest, name: str) -> Request:
+    """Return a request for a diagnosis, whose recordings and splits `with_excerpts` finds once the run's folder is locked.
 
     Args:
         request: Of the same manifest.
         manifest: The manifest, or its path.
         name: One of `diagnosis.DIAGNOSES`.
-        run: Folder of the run, for what is cut.
 
     Raises:
-        SceneError: There is no such diagnosis, or the recordings do not allow it.
+        SceneError: There is no such diagnosis.
     """
     if name not in DIAGNOSES:
         raise RecipeError(f"--diagnose {short(name)!r}: allowed is {', '.join(DIAGNOSES)}")
-    found = same_recording(Manifest.of(manifest), run / "excerpts", request.recipe.audio, request.skip_broken)
-    notes = (f"{LEAKAGE}: {found.design.text}; these scores say nothing about new recordings.", *found.notes)
-    return replace(
-        request,
-        recordings=found.recordings,
-        design=found.design,
-        notes=notes,
-        litis=False,
-        diagnosis=name,
-    )
+    note = f"{LEAKAGE}: {TEXT}; these scores say nothing about new recordings."
+    return replace(request, notes=(note,), litis=False, diagnosis=name, diagnosed=Manifest.of(manifest))
+
+
+def with_excerpts(request: Request, run: Path, earlier: Plan | None, unusable: Container[Path] = ()) -> Request:
+    """Return the request of a diagnosis with its recordings and splits; excerpts are cut into the run's folder.
+
+    Args:
+        request: From `from_diagnosis`.
+        run: Folder of the run.
+        earlier: Its plan, if it has one.
+        unusable: See `same_recording`.
+
+    Raises:
+        SceneError: The recordings do not allow it.
+    """
+    assert request.diagnosed is not None
+    names = None if earlier is None else excerpt_names(earlier.recordings)
+    audio, skip = request.recipe.audio, request.skip_broken
+    found = same_recording(request.diagnosed, run / EXCERPTS, audio, skip, names, unusable)
+    return replace(request, recordings=found.recordings, design=found.design, notes=(*request.notes, *found.notes))
 
 
 def from_litis(

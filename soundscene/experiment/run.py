@@ -1,14 +1,16 @@
 """An experiment from its request to its results: feature stores, check for leakage, tasks; rerun it to resume."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
 from soundscene.data.designs import Design, check
-from soundscene.errors import TrainingError
+from soundscene.errors import SceneError, TrainingError
+from soundscene.experiment.diagnosis import EXCERPTS
 from soundscene.experiment.local import (
     TaskCallback,
     build_stores,
@@ -19,7 +21,7 @@ from soundscene.experiment.local import (
     warm_up,
 )
 from soundscene.experiment.plan import PLAN, Plan, make_plan
-from soundscene.experiment.request import Request
+from soundscene.experiment.request import Request, with_excerpts
 from soundscene.experiment.results import RunFolder
 from soundscene.types import Split
 
@@ -57,11 +59,13 @@ class RunCallbacks:
         reading: Called with (representation, recordings done, total) while features are computed.
         started: Called with (plan, number of tasks, number of finished ones) before the first task.
         task: Called with each event of each task.
+        noted: Called with each note that is found while the folder is prepared.
     """
 
     reading: Callable[[str, int, int], None] = lambda representation, done, total: None
     started: Callable[[Plan, int, int], None] = lambda plan, n, n_done: None
     task: TaskCallback = lambda task, event: None
+    noted: Callable[[str], None] = lambda note: None
 
 
 @dataclass(frozen=True)
@@ -135,9 +139,9 @@ def _compute(folder: RunFolder, request: Request, options: RunOptions, progress:
     return ExperimentResult(plan, len(asked), sum(task.name in there for task in asked), failures)
 
 
-def _plan(request: Request, options: RunOptions) -> Plan:
-    """Return the plan of a request alone."""
-    return replace(
+def _plan(request: Request, options: RunOptions, earlier: Plan | None) -> Plan:
+    """Return the plan of a request alone, with the front-end of the folder's plan, which decides what is computed next."""
+    plan = replace(
         make_plan(request.corpus, request.root, request.recordings, request.design.splits, request.recipe, request.systems),
         design=request.design.kind,
         text=request.design.text,
@@ -148,22 +152,59 @@ def _plan(request: Request, options: RunOptions) -> Plan:
         notes=request.notes,
         diagnosis=request.diagnosis,
     )
+    return plan.with_front_end(earlier.front_end) if earlier else plan
 
 
 def _prepare(folder: RunFolder, request: Request, options: RunOptions, progress: RunCallbacks) -> Plan:
     """Compute features, check for unusable recordings and leakage, and join the plan with the one in the folder."""
-    plan = _plan(request, options)
     earlier = Plan.read(folder.path) if (folder.path / PLAN).exists() else None
+    plan = _plan(request, options, earlier)
     if earlier:
-        plan = plan.with_front_end(earlier.front_end)  # which decides what is computed next
         plan.check_choices(earlier, folder.path)  # before hours of reading
-    broken = build_stores(folder, plan, options.workers, progress.reading)
-    if not request.skip_broken:
-        refuse_broken(broken, len(plan.recordings))
-    plan = _without(plan, broken)
-    design = Design({name: plan.split(name) for name in plan.splits}, plan.design, plan.text)
-    check(design, content_hashes(folder, plan), groups=not plan.diagnosis)
-    return plan.joined(earlier, folder.path) if earlier else plan
+    with _nothing_new(folder.path / EXCERPTS) if earlier else nullcontext():
+        if request.diagnosis:
+            plan = _diagnosed(folder, request, options, progress, earlier)
+        else:
+            broken = build_stores(folder, plan, options.workers, progress.reading)
+            if not request.skip_broken:
+                refuse_broken(broken, len(plan.recordings))
+            plan = _without(plan, broken)
+        design = Design({name: plan.split(name) for name in plan.splits}, plan.design, plan.text)
+        check(design, content_hashes(folder, plan), groups=not plan.diagnosis)
+        return plan.joined(earlier, folder.path) if earlier else plan
+
+
+def _diagnosed(
+    folder: RunFolder, request: Request, options: RunOptions, progress: RunCallbacks, earlier: Plan | None
+) -> Plan:
+    """Cut excerpts and compute features, until both excerpts of every pair can be used."""
+    unusable: dict[Path, str] = {}
+    while True:
+        found = with_excerpts(request, folder.path, earlier, unusable)
+        plan = _plan(found, options, earlier)
+        broken = build_stores(folder, plan, options.workers, progress.reading)
+        if not request.skip_broken:
+            refuse_broken(broken, len(plan.recordings))
+        if not broken:
+            break
+        paths = (recording.path for recording in found.recordings)
+        rows = zip(paths, plan.recordings, strict=True)
+        unusable |= {path: f"{row[0]}: {broken[row[0]]}" for path, row in rows if row[0] in broken}
+    for note in found.notes[len(request.notes) :]:
+        progress.noted(note)
+    return replace(plan, left_out=tuple(unusable.values()))
+
+
+@contextmanager
+def _nothing_new(folder: Path) -> Iterator[None]:
+    """Remove files that are new in a folder where the run is refused: they belong to no plan."""
+    before = set(folder.glob("*"))
+    try:
+        yield
+    except SceneError:
+        for path in set(folder.glob("*")) - before:
+            path.unlink()
+        raise
 
 
 def _without(plan: Plan, broken: dict[str, str]) -> Plan:

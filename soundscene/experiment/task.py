@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from soundscene.errors import TrainingError
 from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.results import HeadPosteriors, SplitResult
 from soundscene.scoring.metrics import accuracy, log_loss
+from soundscene.systems.saved import HASH_DIGITS
 from soundscene.systems.system import FitContext, Fitted, Observer, PredictFunction, System, SystemPredictions
 from soundscene.texts import parse_json
 
@@ -80,6 +82,17 @@ def read_parts(plan: Plan, task: Task, store: Path) -> tuple[Corpus, Corpus]:
     split = plan.split(task.split)
     features = FeatureStore(store, system.representation)
     return features.load(split.train), features.load(split.test)
+
+
+def facts_of(plan: Plan, training: Corpus) -> dict[str, Any]:
+    """Return what a model file is to say of the experiment that trained it.
+
+    Args:
+        plan: Of the run.
+        training: Training part, those held out included.
+    """
+    heard = sorted(found[:HASH_DIGITS] for found in training.content_hash)
+    return {"trained_on": heard} | ({"diagnosis": plan.diagnosis} if plan.diagnosis else {})
 
 
 class _Diary:

@@ -10,15 +10,17 @@ import re
 import warnings
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from soundscene.errors import SceneError
-from soundscene.plotting.style import PNG_DPI, styled
+from soundscene.plotting.style import PNG_DPI, TEXT_PT, styled
 
 IMAGE_DPI = 150  # of the pixels inside an SVG
+_MARGIN_PT = 4  # left of a heading
 
 _FONTS = "'DejaVu Sans', Verdana, Arial, 'Noto Sans', sans-serif"
 _SVG = "http://www.w3.org/2000/svg"
@@ -116,6 +118,27 @@ def render_svg(figure: Figure, name: str) -> str:
         "style": "stroke-linejoin: round; stroke-linecap: butt; overflow: visible",
     }
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def headed(svg: str, text: str) -> str:
+    """Return a drawing with a line of bold text above it; the drawing itself stays as it is.
+
+    Args:
+        svg: From `render_svg`.
+        text: What nobody may see the drawing without.
+
+    Raises:
+        ValueError: It is not from `render_svg`.
+    """
+    root = re.match('(<svg [^>]*?)width="([0-9.]+)pt" height="[0-9.]+pt" viewBox="0 0 [0-9.]+ ([0-9.]+)"([^>]*>)', svg)
+    if root is None:
+        raise ValueError(f"no drawing of render_svg: {svg[:100]}")
+    width, height = max(float(root[2]), _MARGIN_PT * 2 + 0.8 * TEXT_PT * len(text)), float(root[3]) + 2 * TEXT_PT
+    box = f'width="{width:g}pt" height="{height:g}pt" viewBox="0 {-2 * TEXT_PT:g} {width:g} {height:g}"'
+    style = f"font-weight: bold; font-size: {TEXT_PT:g}px; font-family: {_FONTS}"
+    line = f'<text x="{_MARGIN_PT}" y="{-TEXT_PT / 2:g}" style="{style}">{escape(clean(text))}</text>'
+    ground = f'<rect x="0" y="{-2 * TEXT_PT:g}" width="{width:g}" height="{2 * TEXT_PT:g}" style="fill: #ffffff" />'
+    return f"{root[1]}{box}{root[4]}{ground}{line}{svg[root.end() :]}"
 
 
 def _number_ids(svg: str) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import median
 
 from soundscene.errors import TrainingError
-from soundscene.experiment.diagnosis import LEAKAGE
 from soundscene.experiment.plan import Plan
 from soundscene.experiment.results import RunFolder, SplitResult
 from soundscene.plotting.page import Table
@@ -17,6 +16,7 @@ from soundscene.report.published import row_of
 from soundscene.report.summary import RunFacts
 from soundscene.report.tables import METHODS
 from soundscene.report.write import write_report
+from soundscene.scoring.evaluation import LEAKAGE
 from soundscene.systems.catalogue import split_names
 
 FUSIONS = (

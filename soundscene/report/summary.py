@@ -68,6 +68,11 @@ class RunFacts:
         """Head of the tables with one head: the recipe's."""
         return self.recipe.calibration.head if self.recipe else "svm"
 
+    @property
+    def unit(self) -> str:
+        """What is counted: a diagnosis tests excerpts, of which two may be cut from one recording."""
+        return "excerpt" if self.heading else "recording"
+
 
 def setting(facts: RunFacts, results: Sequence[SplitResult]) -> Setting:
     """Return how the results were obtained, for the note under every table.
@@ -76,7 +81,7 @@ def setting(facts: RunFacts, results: Sequence[SplitResult]) -> Setting:
         facts: Of the run.
         results: Of the run.
     """
-    data = f"{facts.corpus}, {facts.n_recordings} recordings, {facts.n_groups} groups, {len(facts.scenes)} scenes"
+    data = f"{facts.corpus}, {facts.n_recordings} {facts.unit}s, {facts.n_groups} groups, {len(facts.scenes)} scenes"
     seeds = ", ".join(str(seed) for seed in sorted({r.seed for r in results}))
     recipe = recipe_text(facts.recipe) if facts.recipe else "not stated"
     machine = f"{facts.machine}, {counted(facts.threads, 'thread')}"
@@ -116,12 +121,12 @@ def lead(
     titles = list(dict.fromkeys(r.title for r in results))
     n_splits, seeds = len({r.split for r in results}), sorted({r.seed for r in results})
     corpus = (
-        f"{counted(facts.n_recordings, 'recording')} of {counted(len(facts.scenes), 'scene')} in "
+        f"{counted(facts.n_recordings, facts.unit)} of {counted(len(facts.scenes), 'scene')} in "
         f"{counted(facts.n_groups, 'group')}; {counted(len(titles), 'system')}, {counted(n_splits, 'split')}, "
         f"{counted(len(seeds), 'seed')}: {', '.join(titles)}."
     )
     score = (
-        f"{main.label} predicts the right scene for {100 * interval.estimate:.1f} % of the test recordings "
+        f"{main.label} predicts the right scene for {100 * interval.estimate:.1f} % of the test {facts.unit}s "
         f"(95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f} %, over groups; all splits and seeds "
         "together). "
     )

@@ -9,7 +9,8 @@ import numpy as np
 from soundscene.errors import TrainingError
 from soundscene.experiment.results import SplitResult
 from soundscene.files import write_atomic
-from soundscene.plotting.page import Table, page
+from soundscene.plotting.page import Picture, Table, page
+from soundscene.plotting.svg import headed
 from soundscene.report.advice import Advice, advise
 from soundscene.report.claims import beyond_baseline, claims, compare, share_tested
 from soundscene.report.entries import Entry, find, make_entries
@@ -69,7 +70,7 @@ def write_report(
     contents = [
         replace(
             section,
-            figures=tuple(replace(p, title=_headed(facts, p.title)) for p in section.figures),
+            figures=tuple(_marked_picture(facts, picture) for picture in section.figures),
             tables=tuple(replace(t, notes=tuple(n for n in t.notes if n != stated.line())) for t in section.tables),
         )
         for section in sections(Findings(facts, results, entries, main, intervals, comparisons, shown, curves))
@@ -109,6 +110,13 @@ def summary_table(chief: Sequence[tuple[Entry, Interval]]) -> Table:
 
 def _headed(facts: RunFacts, title: str) -> str:
     return f"{facts.heading}. {title}" if facts.heading else title
+
+
+def _marked_picture(facts: RunFacts, picture: Picture) -> Picture:
+    """Return a picture with the heading over its title, and inside its file, which may travel alone."""
+    if not facts.heading:
+        return picture
+    return replace(picture, title=_headed(facts, picture.title), svg=headed(picture.svg, facts.heading))
 
 
 def _marked(facts: RunFacts, table: Table) -> Table:

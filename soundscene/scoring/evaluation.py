@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from soundscene.scoring.intervals import Interval, mean_interval
 from soundscene.scoring.metrics import Metrics
-from soundscene.texts import counted
+from soundscene.texts import counted, short, show
 from soundscene.types import Compared, Head, Recording
+
+LEAKAGE = "LEAKAGE BY DESIGN"
+"""Heads every table and page of `experiment --diagnose`, and what is said of its models."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,21 @@ class PartScore:
     n: int
     n_groups: int
     accuracy: Interval
+
+
+def leakage_note(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a note where a model was trained by `experiment --diagnose`; else nothing.
+
+    Args:
+        facts: What its file says of the training.
+    """
+    name = facts.get("diagnosis")
+    if not name:
+        return ()
+    return (
+        f"{LEAKAGE}: trained by experiment --diagnose {short(show(str(name)))}, on other excerpts of the recordings of its "
+        "corpus; scores on that corpus say nothing about new recordings",
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)

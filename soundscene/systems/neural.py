@@ -395,5 +395,5 @@ def _fit_system(recipe: Recipe, front_end: int, corpus: Corpus, context: FitCont
         lambda test: model.members[0].embed(test.features[test.voting]),
         trained.held,
         tuple(model.provenance["notes"]),
-        partial(save_model, model),
+        lambda path, facts: save_model(model.with_facts(facts), path),
     )

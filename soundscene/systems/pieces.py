@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -121,7 +121,7 @@ def finish(
     model: PieceModel,
     parts: Parts,
     history: Sequence[Mapping[str, float]],
-    save: Callable[[PieceModel, Path], None] | None = None,
+    save: Callable[[PieceModel, Path, Mapping[str, Any]], None] | None = None,
     notes: Sequence[str] = (),
     earlier: Sequence[Mapping[str, float]] = (),
 ) -> Fitted:
@@ -131,7 +131,7 @@ def finish(
         model: Without temperatures.
         parts: What it was trained on, and what was held out.
         history: One row per epoch.
-        save: Writes the model to a file.
+        save: Writes the model to a file, as `Fitted.save` does.
         notes: Compromises of the fit.
         earlier: One row per epoch of the networks that were trained before this one and for it.
     """
@@ -207,7 +207,9 @@ def _classify(
     return torch.cat(posteriors)[:n].numpy(), torch.cat(embeddings)[:n].numpy()
 
 
-def save_pieces(identity: Identity, parts: Parts, model: PieceModel, path: Path) -> None:
+def save_pieces(
+    identity: Identity, parts: Parts, model: PieceModel, path: Path, facts: Mapping[str, Any] | None = None
+) -> None:
     """Write a network of pieces, and its SVM if it has one, as a saved system.
 
     Args:
@@ -215,6 +217,7 @@ def save_pieces(identity: Identity, parts: Parts, model: PieceModel, path: Path)
         parts: What it was trained on, and what was held out.
         model: With its temperatures.
         path: File to write.
+        facts: As `save_system` takes them.
 
     Raises:
         BundleError: The file cannot be written.
@@ -225,7 +228,8 @@ def save_pieces(identity: Identity, parts: Parts, model: PieceModel, path: Path)
         tensors |= {f"svm/{name}": t for name, t in model.svm.state_dict().items()}
         heads = ["svm", "softmax"]
     temperature = {head: float(model.temperature.get(head, 1.0)) for head in heads}
-    save_system(identity, SavedState(model.scenes, temperature, tensors, training_facts(parts, parts.notes)), path)
+    state = SavedState(model.scenes, temperature, tensors, training_facts(parts, parts.notes))
+    save_system(identity, state, path, facts)
 
 
 def restore_pieces(make: Callable[[SavedState], PieceModel], state: SavedState) -> PredictFunction:

@@ -266,13 +266,14 @@ class SavedSystem:
             return path, unexpected(str(path), error)
 
 
-def save_system(identity: Identity, state: SavedState, path: Path) -> None:
+def save_system(identity: Identity, state: SavedState, path: Path, facts: Mapping[str, Any] | None = None) -> None:
     """Write a fitted system atomically.
 
     Args:
         identity: What it is.
         state: What it has learnt.
         path: File to write.
+        facts: Of who trained it, to stand beside its own, which win.
 
     Raises:
         BundleError: The file cannot be written.
@@ -287,7 +288,7 @@ def save_system(identity: Identity, state: SavedState, path: Path) -> None:
         "scenes": state.scenes,
         "temperature": state.temperature,
         "head": next(iter(state.temperature)),
-        "facts": state.facts,
+        "facts": {**(facts or {}), **state.facts},
         "record": record_of(_built(identity)),
     }
     text = json.dumps(header, sort_keys=True)

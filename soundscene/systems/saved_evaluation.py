@@ -8,7 +8,7 @@ import numpy as np
 from soundscene.data.corpus import notes_of, recordings_of
 from soundscene.data.manifest import Manifest
 from soundscene.errors import ManifestError
-from soundscene.scoring.evaluation import Evaluation, HeadScores
+from soundscene.scoring.evaluation import Evaluation, HeadScores, leakage_note
 from soundscene.scoring.metrics import evaluate, no_scores
 from soundscene.systems.saved import HASH_DIGITS, SavedSystem
 
@@ -41,7 +41,7 @@ def evaluate_system(
     audible = [r for i, r in enumerate(corpus.recordings) if corpus.voting[corpus.recording == i].any()]
     if not audible:
         raise ManifestError("there is nothing to score: every segment of every recording is digital silence")
-    notes = (*notes_of(corpus, len(audible)), *saved.notes)
+    notes = (*leakage_note(saved.state.facts), *notes_of(corpus, len(audible)), *saved.notes)
     corpus = corpus.take(audible)
     truth = np.array([saved.scenes.index(r.scene) for r in corpus.recordings], dtype=np.int64)
     n = len(saved.scenes)

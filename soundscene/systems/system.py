@@ -88,7 +88,7 @@ class Fitted:
         embed: Gives the input of its last layer for each voting segment of a corpus, if there is one.
         held: Recordings held out from the fit to choose the temperature by.
         notes: Compromises of the fit.
-        save: Writes the model to a file, if it can.
+        save: Writes the model to a file, if it can, with facts of who trained it beside its own.
         earlier: One row per epoch of networks that were trained before the one that `history` is of, and are part of it.
         trained_on: Segments that an epoch runs over, 0 where it does not run over segments. None: all that vote.
     """
@@ -99,7 +99,7 @@ class Fitted:
     embed: Callable[[Corpus], Float32[np.ndarray, "segment feature"]] | None = None
     held: tuple[Recording, ...] = ()
     notes: tuple[str, ...] = ()
-    save: Callable[[Path], None] | None = None
+    save: Callable[[Path, Mapping[str, Any]], None] | None = None
     earlier: list[dict[str, float]] = field(default_factory=list)
     trained_on: int | None = None
 

@@ -304,5 +304,5 @@ def _fit(untrained: BackboneMember, corpus: Corpus, context: FitContext) -> Fitt
         embed=lambda test: test.features[test.voting, 0],
         held=trained.held,
         notes=tuple(model.provenance["notes"]),
-        save=partial(save_model, whole),
+        save=lambda path, facts: save_model(whole.with_facts(facts), path),
     )

@@ -1,16 +1,27 @@
 """`soundscene experiment --diagnose same-recording`: its splits, and that nobody can read its scores as anything else."""
 
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from lightning_fabric import Fabric
 from scipy.io import wavfile
 
+from benchmarks.keep_runs import pack, unpack
 from soundscene.data.manifest import Manifest
-from soundscene.errors import AudioError, ManifestError
-from soundscene.experiment.diagnosis import LEAKAGE, same_recording
+from soundscene.errors import AudioError, ManifestError, TrainingError
+from soundscene.experiment.diagnosis import same_recording
 from soundscene.experiment.plan import Plan
+from soundscene.experiment.request import from_diagnosis, from_manifest
+from soundscene.experiment.results import RunFolder
+from soundscene.experiment.run import RunOptions, run_experiment
+from soundscene.scoring.evaluation import LEAKAGE
 from tests.support.command_line import TINY_SET, run
 from tests.support.tiny import TINY
 
@@ -101,12 +112,30 @@ def test_every_table_and_page_is_headed(manifest: Path, tmp_path: Path, capfd: p
     titles = [line for line in tables.splitlines() if line.startswith("#")]
     assert len(titles) > 3
     assert all(title.lstrip("# ").startswith(LEAKAGE) for title in titles)
+    assert "20 excerpts, 10 groups" in tables
+    assert "20 recordings" not in tables
     page = (out / "report" / "report.html").read_text(encoding="utf-8")
     assert f"<title>{LEAKAGE}" in page
+    figures = list((out / "report" / "figures").iterdir())
+    assert len(figures) > 3
+    for figure in figures:
+        root = ElementTree.fromstring(figure.read_bytes())
+        first = next(part for part in root if part.text and part.text.strip())
+        top = float(root.attrib["viewBox"].split()[1])
+        assert (first.text, top < float(first.attrib["y"]) < 0) == (LEAKAGE, True), figure.name
     for file in (out / "report" / "csv").iterdir():
         lines = file.read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith("heading,")
         assert all(line.startswith(LEAKAGE) for line in lines[1:]), file.name
+    model = out / "models" / "hog__second_excerpts_tested__seed0.safetensors"
+    assert run("evaluate", model, manifest) == 0
+    told = capfd.readouterr().err
+    assert f"{LEAKAGE}: trained by experiment --diagnose same-recording" in told
+    assert "6 of 18 recordings are in the model's training set" in told
+    assert run("info", model) == 0
+    assert any(line.startswith("diagnosis") and LEAKAGE in line for line in capfd.readouterr().out.splitlines())
+    assert run("info", model, "--json") == 0
+    assert json.loads(capfd.readouterr().out)["diagnosis"] == "same-recording"
     assert run("experiment", manifest, *words, "--splits", "folds=2") == 2, "another experiment"
     assert "other diagnosis" in capfd.readouterr().err
 
@@ -118,3 +147,152 @@ def test_other_uses_are_refused_in_one_line(manifest: Path, tmp_path: Path, capf
     assert run("experiment", manifest, "--diagnose", "same-room", *words) == 2
     assert "allowed is same-recording" in capfd.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+# --- what a rerun finds, and what a refusal leaves --------------------------------------------------------------------
+
+
+@pytest.fixture
+def corpus(manifest: Path, tmp_path: Path) -> Path:
+    """The corpus, in a folder of its own."""
+    return Path(shutil.copytree(manifest.parent, tmp_path / "c")) / "manifest.csv"
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`experiment --diagnose` up to its trainings, which it leaves out."""
+    monkeypatch.setattr("soundscene.experiment.run.run_local", lambda *arguments: {})
+    monkeypatch.setattr("soundscene.experiment.run.warm_up", lambda: None)
+    words = ("--diagnose", "same-recording", "--systems", "hog", "--workers", "1", "--device", "cpu", *TINY_SET)
+    return lambda source, out, *more: run("experiment", source, "--out", out, *words, *more)
+
+
+class SecondProcess(Fabric):
+    """The second of two processes, whose first one has not come this far."""
+
+    @property
+    def global_rank(self) -> int:
+        """Not the first."""
+        return 1
+
+    def barrier(self, name: str | None = None) -> None:
+        """Wait for nobody."""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a run but its features, which may grow."""
+    files = (p for p in folder.rglob("*") if p.is_file() and "store" not in p.relative_to(folder).parts)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+def name_as_before(out: Path, corpus: Path) -> None:
+    """Name the excerpts of a run as was done earlier, by the path of the recording as it was typed."""
+    plan = out / "plan.json"
+    for scene, number in (("hall", 3), ("hall", 4), ("yard", 3), ("yard", 4)):
+        name = f"{scene}-{number}-0.wav"
+        new, old = (hashlib.sha256(text.encode()).hexdigest()[:16] for text in (name, f"{corpus.parent}/{name}"))
+        plan.write_text(plan.read_text().replace(new, old))
+        for half in (1, 2):
+            (out / "excerpts" / f"{new}-{half}.wav").rename(out / "excerpts" / f"{old}-{half}.wav")
+
+
+def test_a_run_goes_on_however_the_manifest_is_spelt(
+    corpus: Path, prepared: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert prepared("../c/manifest.csv", "run") == 0
+    before = contents(tmp_path / "here" / "run")
+    assert sum(name.startswith("excerpts") for name in before) == 8
+    assert prepared(corpus, tmp_path / "here" / "run") == 0
+    assert contents(tmp_path / "here" / "run") == before
+
+
+def test_a_run_that_named_excerpts_by_the_path_as_typed_goes_on_with_those_names(
+    corpus: Path, prepared: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    assert prepared(corpus, out) == 0
+    name_as_before(out, corpus)
+    before = contents(out)
+    monkeypatch.chdir(corpus.parent)
+    for source in (corpus, Path("manifest.csv")):
+        assert prepared(source, out) == 0
+        assert contents(out) == before
+
+
+def test_kept_runs_go_on_with_a_corpus_elsewhere(corpus: Path, prepared: Callable[..., int], tmp_path: Path) -> None:
+    runs, packed, elsewhere = tmp_path / "runs", tmp_path / "kept.tar.xz", tmp_path / "a" / "b"
+    assert prepared(corpus, runs / "same") == 0
+    name_as_before(runs / "same", corpus)
+    pack(runs, tmp_path, packed)
+    elsewhere.mkdir(parents=True)
+    corpus.parent.rename(elsewhere / "c")
+    shutil.rmtree(runs)
+    unpack(packed, elsewhere, tmp_path / "unpacked")
+    kept = Plan.read(tmp_path / "unpacked" / "same").recordings
+    assert prepared(elsewhere / "c" / "manifest.csv", tmp_path / "unpacked" / "same") == 0
+    assert Plan.read(tmp_path / "unpacked" / "same").recordings == kept
+
+
+def test_a_refused_command_changes_nothing(
+    corpus: Path, prepared: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert prepared(corpus, out) == 0
+    before = contents(out)
+    assert prepared(corpus, out, "--set", f"audio.segment_s={S / 2}") == 2
+    assert "other recipe" in capfd.readouterr().err
+    assert contents(out) == before
+    rows = corpus.read_text().replace("hall-3-0.wav,hall,hall3", "hall-3-0.wav,hall,another")
+    corpus.write_text(rows)
+    assert prepared(corpus, out) == 2
+    assert "other recordings" in capfd.readouterr().err
+    assert contents(out) == before
+    corpus.write_text(rows.replace("another", "hall3"))
+    shutil.copy(corpus.parent / "yard-4-0.wav", corpus.parent / "hall-3-0.wav")
+    assert prepared(corpus, out) == 2
+    assert "was cut from another recording" in capfd.readouterr().err
+    assert contents(out) == before
+
+
+def test_nothing_is_cut_without_the_lock_nor_by_another_process_of_torchrun(
+    corpus: Path, prepared: Callable[..., int], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with RunFolder(out).locked():
+        assert prepared(corpus, out) == 2
+    assert not (out / "excerpts").exists()
+    request = from_diagnosis(from_manifest(corpus, None, ["hog"], recipe=TINY), corpus, "same-recording")
+    with pytest.raises(TrainingError, match="holds no experiment"):
+        run_experiment(request, out, RunOptions(1, fabric=SecondProcess(accelerator="cpu", devices=1)))
+    assert not (out / "excerpts").exists()
+
+
+def test_a_recording_that_cannot_be_used_takes_no_place_in_a_pair(
+    corpus: Path, prepared: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wavfile.write(corpus.parent / "hall-0-00.wav", RATE, np.zeros(round(PLENTY * RATE), np.float32))
+    (corpus.parent / "yard-1-0.wav").write_bytes(b"no sound")
+    extra = "hall-0-00.wav,hall,hall0\nhall-0-2.wav,hall,hall0\nyard-0-2.wav,yard,yard0\n"
+    for name in ("hall-0-2.wav", "yard-0-2.wav"):
+        shutil.copy(corpus.parent / "hall-5-0.wav", corpus.parent / name)
+        rate, samples = wavfile.read(corpus.parent / name)
+        wavfile.write(corpus.parent / name, rate, samples * (0.5 if name.startswith("hall") else 0.25))
+    corpus.write_text(corpus.read_text() + extra)
+    assert prepared(corpus, tmp_path / "run", "--skip-broken") == 0
+    plan = Plan.read(tmp_path / "run")
+    train, test = plan.splits["second excerpts tested"]
+    groups = [[plan.recordings[i][2] for i in part] for part in (train, test)]
+    assert groups[0] == groups[1]
+    assert len(groups[0]) == len(set(groups[0])) == 9
+    assert "yard1" not in groups[0]
+    assert [path for path, _, group in plan.recordings if group == "hall0"] == ["hall-0-0.wav", "hall-0-1.wav"]
+    assert len(plan.left_out) == 2
+    assert plan.notes[1:] == (
+        "9 groups: 5 with two excerpts, 4 cut from one recording",
+        "2 further excerpts of 2 groups are not used",
+        "2 groups left out: one recording, too short to cut",
+        "1 groups left out: fewer than two excerpts can be used",
+    )
+    assert "further excerpts" in capfd.readouterr().err

@@ -11,6 +11,7 @@ from filelock import FileLock
 from lightning_fabric import Fabric
 
 from benchmarks.kill import differences, unlike
+from soundscene.bundle import load_model, save_model
 from soundscene.data.corpus import read_corpus
 from soundscene.data.manifest import Manifest
 from soundscene.errors import ManifestError, SceneError, TrainingError
@@ -19,7 +20,9 @@ from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.request import Request, from_manifest
 from soundscene.experiment.results import RunFolder, SplitResult
 from soundscene.experiment.run import ExperimentResult, RunCallbacks, RunOptions, run_experiment
-from soundscene.experiment.task import read_parts, run_task
+from soundscene.experiment.task import facts_of, read_parts, run_task
+from soundscene.model_facts import model_facts
+from soundscene.pipeline import evaluate_on_manifest
 from soundscene.predictor import load
 from soundscene.recipe import Recipe
 from soundscene.systems.calibration import HEADS, predict
@@ -55,6 +58,25 @@ def finished(
         request(manifest, "att-crnn-mel", "cnn-mel"), out, MEANS, RunCallbacks(task=lambda t, e: told.append((t, e)))
     )
     return out, outcome, told
+
+
+def test_a_model_of_a_network_knows_what_it_was_trained_on(manifest: Path, finished: tuple[Path, ExperimentResult, list]):
+    """As those of `train` do, so that `evaluate` warns."""
+    model = load_model(finished[0] / "models" / "cnn-mel__part=1__seed0.safetensors")
+    assert "diagnosis" not in model.provenance
+    scores = evaluate_on_manifest(model, manifest, workers=1)
+    assert (scores.n_recordings, scores.n_trained_on) == (15, 12)
+
+
+def test_a_model_of_a_diagnosis_says_so(manifest: Path, finished: tuple[Path, ExperimentResult, list], tmp_path: Path):
+    plan = replace(Plan.read(finished[0]), diagnosis="same-recording")
+    corpus = read_corpus(Manifest.read(manifest).recordings, TINY)
+    network = load_model(finished[0] / "models" / "cnn-mel__part=1__seed0.safetensors")
+    save_model(network.with_facts(facts_of(plan, corpus)), tmp_path / "m.safetensors")
+    model = load_model(tmp_path / "m.safetensors")
+    assert model_facts(model)["diagnosis"] == "same-recording"
+    notes = evaluate_on_manifest(model, manifest, workers=1).notes
+    assert notes[0].startswith("LEAKAGE BY DESIGN: trained by experiment --diagnose same-recording")
 
 
 def test_every_system_on_every_split_has_a_result_and_a_model(finished: tuple[Path, ExperimentResult, list]) -> None:

@@ -104,7 +104,7 @@ def fit(training: Corpus, context: FitContext) -> Fitted:
             context.observer(state.history[-1], predict)
         save_checkpoint(context.checkpoint, state, "stub")
     weights = json.dumps(state.network["w"].tolist()).encode()
-    return Fitted(predict, EPOCHS, state.history, save=lambda path: write_atomic(path, weights))
+    return Fitted(predict, EPOCHS, state.history, save=lambda path, facts: write_atomic(path, weights))
 
 
 @pytest.fixture

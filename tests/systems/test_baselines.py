@@ -75,7 +75,7 @@ def test_two_scenes_are_learnt_alike_twice_and_kept_in_a_file(method: str, tmp_p
     assert np.mean(first.recording.argmax(axis=1) == truth) >= 0.9
     assert fits[0].held
     assert fits[0].save
-    fits[0].save(tmp_path / "m.safetensors")
+    fits[0].save(tmp_path / "m.safetensors", {})
     restored = load_system(tmp_path / "m.safetensors").predict_corpus(test)[head]
     np.testing.assert_allclose(restored.calibrated, first.calibrated, atol=1e-9)
     with pytest.raises(TrainingError, match="two scenes"):

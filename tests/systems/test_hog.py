@@ -195,7 +195,7 @@ def test_what_is_saved_is_what_predicts(rendered: tuple[Corpus, Corpus], tmp_pat
     training, test = rendered
     fitted = HOG.fit(training, FitContext(0))
     assert fitted.save is not None
-    fitted.save(tmp_path / "hog.safetensors")
+    fitted.save(tmp_path / "hog.safetensors", {})
     tensors = load_file(tmp_path / "hog.safetensors")
     distance = test.features @ tensors["svm/weight"].T + tensors["svm/bias"]
     p = 1 / (1 + np.exp(tensors["svm/slope"] * distance + tensors["svm/offset"]))
@@ -203,7 +203,7 @@ def test_what_is_saved_is_what_predicts(rendered: tuple[Corpus, Corpus], tmp_pat
     assert np.exp(said) == pytest.approx(p / p.sum(axis=1, keepdims=True), rel=1e-4, abs=1e-6)
     assert [f.name for f in tmp_path.iterdir()] == ["hog.safetensors"]
     with pytest.raises(BundleError, match="cannot be written"):
-        fitted.save(tmp_path / "hog.safetensors" / "below.safetensors")
+        fitted.save(tmp_path / "hog.safetensors" / "below.safetensors", {})
 
 
 @pytest.mark.slow

@@ -232,7 +232,7 @@ def test_what_nothing_can_be_learnt_from_is_refused(rendered: tuple[Corpus, Corp
 def test_the_model_is_saved_with_its_scenes(rendered: tuple[Corpus, Corpus], tmp_path: Path) -> None:
     fitted = fit_small(rendered[0], FitContext(0))
     assert fitted.save is not None
-    fitted.save(tmp_path / "dnn.safetensors")
+    fitted.save(tmp_path / "dnn.safetensors", {})
     tensors = load_file(tmp_path / "dnn.safetensors")
     assert tensors["network/softmax.weight"].shape == (3, 16)
     assert tensors["network/hidden.0.0.weight"].shape == (16, 60)
@@ -242,7 +242,7 @@ def test_the_model_is_saved_with_its_scenes(rendered: tuple[Corpus, Corpus], tmp
     )
     assert [f.name for f in tmp_path.iterdir()] == ["dnn.safetensors"]
     with pytest.raises(BundleError, match="cannot be written"):
-        fitted.save(tmp_path / "dnn.safetensors" / "below.safetensors")
+        fitted.save(tmp_path / "dnn.safetensors" / "below.safetensors", {})
 
 
 @pytest.mark.slow

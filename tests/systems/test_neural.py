@@ -350,7 +350,7 @@ def test_as_a_system_it_gives_what_training_and_predicting_give(tmp_path: Path) 
     assert fitted.embed is not None
     assert fitted.embed(corpus).shape == (48, 2 * RECIPE.network.hidden)
     assert fitted.save is not None
-    fitted.save(tmp_path / "model")
+    fitted.save(tmp_path / "model", {})
     assert load_model(tmp_path / "model").scenes == SCENES
 
 

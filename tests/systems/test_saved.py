@@ -51,7 +51,7 @@ def fitted(name: str) -> tuple[Fitted, Corpus]:
 def test_a_file_predicts_the_same_bits(name: str, tmp_path: Path) -> None:
     fit, corpus = fitted(name)
     assert fit.save is not None
-    fit.save(tmp_path / "m.safetensors")
+    fit.save(tmp_path / "m.safetensors", {})
     assert is_system(tmp_path / "m.safetensors")
     loaded = load_system(tmp_path / "m.safetensors")
     before, after = fit.predict(corpus), loaded.predict_corpus(corpus)
