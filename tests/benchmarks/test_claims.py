@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import claims
 from benchmarks.claims_report import families, write
-from soundscene.experiment.diagnosis import LEAKAGE
+from soundscene.scoring.evaluation import LEAKAGE
 from tests.support.command_line import TINY_SET
 from tests.support.tiny import write_corpus
 

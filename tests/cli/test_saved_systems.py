@@ -33,7 +33,7 @@ def model(manifest: Path) -> Path:
     path = manifest.parent / "hog.safetensors"
     save = system.fit(store.load(recordings), FitContext(0)).save
     assert save is not None
-    save(path)
+    save(path, {})
     return path
 
 

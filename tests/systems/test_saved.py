@@ -73,7 +73,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, small: None) -> Path:
     path = tmp_path_factory.mktemp("saved") / "hog.safetensors"
     save = fitted("hog")[0].save
     assert save is not None
-    save(path)
+    save(path, {})
     return path
 
 
@@ -133,7 +133,7 @@ def test_models_of_members_and_saved_systems_are_told_apart(model: Path, tmp_pat
     save = fitted("hog")[0].save
     assert save is not None
     with pytest.raises((BundleError, TrainingError), match="cannot be written"):
-        save(model / "below.safetensors")
+        save(model / "below.safetensors", {})
 
 
 def test_features_or_choices_that_changed_since_are_refused(
@@ -152,7 +152,7 @@ def test_features_or_choices_that_changed_since_are_refused(
             load_system(model)
     save = fitted("sparse-nmf")[0].save
     assert save is not None
-    save(tmp_path / "nmf.safetensors")
+    save(tmp_path / "nmf.safetensors", {})
     fewer = factors.FactorSettings()
     with monkeypatch.context() as patch:  # a choice that no feature shows
         patch.setattr(factors, "FactorSettings", lambda: replace(fewer, alpha=0.2))
@@ -193,7 +193,7 @@ def test_facts_are_those_that_the_system_uses(model: Path, tmp_path: Path) -> No
     }
     save = fitted("tt-lstm:reduction=mean")[0].save
     assert save is not None
-    save(tmp_path / "tt.safetensors")
+    save(tmp_path / "tt.safetensors", {})
     facts = load_system(tmp_path / "tt.safetensors").facts
     assert (facts["choices"]["reduction"], facts["choices"]["width"]) == ("mean", 256)
     assert facts["recipe"]["network"] == {"hidden": 4}
