@@ -1,7 +1,7 @@
 """Tables and pictures of the arms of decision 0106, from whatever has finished."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,11 @@ from soundscene.experiment.plan import PLAN, Plan
 from soundscene.experiment.results import RunFolder, SplitResult
 from soundscene.plotting.page import Table
 from soundscene.plotting.style import styled
-from soundscene.plotting.svg import render_svg
+from soundscene.plotting.svg import headed, render_svg
 from soundscene.report.claims import Claim, decide
 from soundscene.report.entries import Entry, find, make_entries
 from soundscene.report.figures import epochs_figure, forest_figure
+from soundscene.report.recipes import recipe_text
 from soundscene.report.tables import generator_for
 from soundscene.scoring.comparisons import Comparison, corrected
 from soundscene.scoring.evaluation import LEAKAGE
@@ -37,6 +38,8 @@ ATTENTION, CNN, CNN_MEAN = "att-crnn-mel", "cnn-mel", "cnn-mel+network.global_po
 TWICE = "att-crnn-mel+network.attention_scale=printed-2h"
 PRIMARY = "Att-CRNN beats the CNN with maximum pooling"
 HEADS = ("svm", "softmax")
+N_PRIMARY = 2 * 2  # two conditions on two corpora
+N_SECONDARY = N_PRIMARY * (1 + 5 * len(HEADS))  # of six arms: four others beside the CNN, and CNN mean minus maximum
 
 
 @dataclass(frozen=True)
@@ -67,29 +70,36 @@ def write(runs: Path, out: Path) -> None:
         runs: Folder that `benchmarks.claims run` filled.
         out: Folder for README.md and the pictures.
     """
-    finished = [study for folder in sorted(runs.glob("*/*")) if (folder / PLAN).exists() and (study := _read(folder))]
+    begun = [study for folder in sorted(runs.glob("*/*")) if (folder / PLAN).exists() and (study := _read(folder))]
+    finished = [study for study in begun if not study.n_missing]
     if not finished:
-        raise SystemExit(f"{runs}: no result yet; run `python -m benchmarks.claims run` first")
+        raise SystemExit(f"{runs}: no study is complete yet; run `python -m benchmarks.claims run` first")
     primary, secondary = families(finished)
-    tables = [_scores(finished), _questions("Primary questions", primary), _questions("Secondary questions", secondary)]
+    tables = [
+        _scores(finished),
+        _questions("Primary questions", primary, N_PRIMARY),
+        _questions("Secondary questions", secondary, N_SECONDARY),
+    ]
     if added := added_questions(finished):
-        tables.append(_questions("Questions added on 27 November 2026: (9) times 2H", added))
+        tables.append(_questions("Questions added on 27 November 2026: (9) times 2H", added, len(added)))
     tables += [_attention(finished)]
     figures = {"arms": arms_figure([s for s in finished if s.study in ("same-30", "unseen-30")])}
     figures |= {"primary": forest_figure(primary)} if primary else {}
     for study in finished:
-        shown = [entry for name in study.arms if (entry := find(study.entries, name, "softmax"))]
+        shown = [replace(entry, title=ARMS[name]) for name in study.arms if (entry := find(study.entries, name, "softmax"))]
         figures[f"epochs-{study.study}-{study.plan.corpus}"] = epochs_figure(shown[:8])
+    leaking = {f"epochs-{study.study}-{study.plan.corpus}" for study in finished if study.plan.diagnosis}
     out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        (out / f"{name}.svg").write_text(render_svg(figure, name) + "\n", encoding="utf-8")
+        svg = render_svg(figure, name)
+        (out / f"{name}.svg").write_text((headed(svg, LEAKAGE) if name in leaking else svg) + "\n", encoding="utf-8")
     pictures = "\n\n".join(f"![{name}]({name}.svg)" for name in figures)
     text = "\n".join(table.markdown() for table in tables)
-    (out / "tables.md").write_text(f"# The arms of decision 0106\n\n{_state(finished)}\n\n{text}\n{pictures}\n", "utf-8")
+    (out / "tables.md").write_text(f"# The arms of decision 0106\n\n{_state(begun)}\n\n{text}\n{pictures}\n", "utf-8")
 
 
 def families(finished: Sequence[Finished]) -> tuple[list[Comparison], list[Comparison]]:
-    """Return the primary and the secondary questions, each family corrected by itself.
+    """Return the primary and the secondary questions, each family corrected by itself, over all that 0106 asks.
 
     The label of a comparison names the study and the corpus, because one family spans all of them.
     """
@@ -107,7 +117,7 @@ def families(finished: Sequence[Finished]) -> tuple[list[Comparison], list[Compa
                 continue
             for one in decide([Claim(f"{question}: {study.label}", better, worse, "segment accuracy")], "once", 0.0):
                 (primary if question == PRIMARY else secondary).append(one)
-    return corrected(primary), corrected(secondary)
+    return corrected(primary, N_PRIMARY), corrected(secondary, N_SECONDARY)
 
 
 def added_questions(finished: Sequence[Finished]) -> list[Comparison]:
@@ -179,7 +189,7 @@ def _scores(finished: Sequence[Finished]) -> Table:
     return Table("Accuracy", columns, tuple(rows), ("Intervals: bootstrap over groups, all splits and seeds together.",))
 
 
-def _questions(title: str, family: Sequence[Comparison]) -> Table:
+def _questions(title: str, family: Sequence[Comparison], n_asked: int) -> Table:
     rows = [
         (
             c.question,
@@ -193,8 +203,15 @@ def _questions(title: str, family: Sequence[Comparison]) -> Table:
         for c in family
     ]
     columns = ("question", "first", "second", "segments, points (95 %)", "p, Holm", "verdict", "found in 4 of 5 from")
-    note = "First minus second; scores averaged over seeds, groups resampled and flipped; Holm over this table."
-    return Table(title, columns, tuple(rows), (note,))
+    open_ = n_asked - len(family)
+    of_open = f"; the {open_} without an answer yet count as p = 1" if open_ else ""
+    notes = (
+        "First minus second; scores averaged over seeds, groups resampled and flipped; Holm over "
+        f"{n_asked} questions{of_open}.",
+        "Last column: difference that four of five such corpora would show at 5 % before Holm's correction. An undecided "
+        "difference may be larger; its interval says how large.",
+    )
+    return Table(title, columns, tuple(rows), notes)
 
 
 def _attention(finished: Sequence[Finished]) -> Table:
@@ -231,13 +248,24 @@ def _state(finished: Sequence[Finished]) -> str:
         seeds = sorted({r.seed for r in results})
         recipe = study.plan.base_recipe()
         machine = sorted({str(r.facts.get("machine", "?")) for r in results})
-        missing = f"; **{study.n_missing} trainings missing**" if study.n_missing else ""
+        what = "excerpts" if study.plan.diagnosis else "recordings"
+        n_all = len(results) + study.n_missing
+        left_out = f"; **left out below: {study.n_missing} of {n_all} trainings missing**" if study.n_missing else ""
         lines.append(
-            f"- {study.label}: {len(study.plan.recordings)} recordings, {study.plan.text}; last epoch ({epochs}), seeds "
-            f"{seeds}; `small` without augmentation, {recipe.audio.segment_s:g}-s segments; {', '.join(machine)}, one "
-            f"thread each{missing}. {' '.join(study.plan.notes)}"
+            f"- {study.label}: {len(study.plan.recordings)} {what}, {trained_on(study)}, {study.plan.text}; last epoch "
+            f"({epochs}), seeds {seeds}; recipe {recipe_text(recipe)}, {recipe.audio.segment_s:g}-s segments; "
+            f"{', '.join(machine)}, one thread each{left_out}. {' '.join(study.plan.notes)}"
         )
     return "\n".join(lines)
+
+
+def trained_on(study: Finished) -> str:
+    """Say how many recordings and segments the trainings of a study had, by which conditions differ."""
+    recordings = sorted({r.facts["training_recordings"] for r in study.results if "training_recordings" in r.facts})
+    segments = sorted({r.facts["training_segments"] for r in study.results if "training_segments" in r.facts})
+    counts = ((recordings, "recordings"), (segments, "segments"))
+    said = [f"{' to '.join(map(str, dict.fromkeys((n[0], n[-1]))))} {name}" for n, name in counts if n]
+    return f"each training on {' and '.join(said)}" if said else "size of the trainings not stated"
 
 
 def _percent(interval: Interval) -> str:

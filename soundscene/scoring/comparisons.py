@@ -152,13 +152,18 @@ def group_standard_error(score: Float[np.ndarray, " recording"], groups: Groups)
     return float(np.sqrt(n_groups / (n_groups - 1) * np.sum(off**2)) / len(score))
 
 
-def corrected(family: Sequence[Comparison]) -> list[Comparison]:
+def corrected(family: Sequence[Comparison], n_asked: int = 0) -> list[Comparison]:
     """Return the comparisons with `p_holm` over all of them; an undefined test (p nan) counts as p = 1.
 
     Source: Holm 1979, which holds whatever the dependence between the questions.
+
+    Args:
+        family: All that have an answer.
+        n_asked: Questions of the family, if some have no answer yet; those count as p = 1.
     """
     if not family:
         return []
     p = np.nan_to_num(np.array([c.p for c in family]), nan=1.0)
+    p = np.append(p, np.ones(max(0, n_asked - len(p))))
     holm = np.asarray(multipletests(p, alpha=LEVEL, method="holm")[1], np.float64)
-    return [replace(c, p_holm=float(value)) for c, value in zip(family, holm, strict=True)]
+    return [replace(c, p_holm=float(value)) for c, value in zip(family, holm, strict=False)]

@@ -34,9 +34,18 @@ def test_studies_of_a_rendered_corpus_and_their_report(tmp_path: Path, monkeypat
     assert text.count("Att-CRNN beats the CNN with maximum pooling") == 2
     assert text.count("(9) times 2H beats another arm: same-2h, tiny (LEAKAGE BY DESIGN)") == 1
     assert {p.name for p in (tmp_path / "report").glob("*.svg")} >= {"arms.svg", "primary.svg"}
+    marked = {p.stem: LEAKAGE in p.read_text() for p in (tmp_path / "report").glob("epochs-*.svg")}
+    assert marked == {"epochs-same-30-tiny": True, "epochs-unseen-30-tiny": False, "epochs-same-2h-tiny": True}
+    assert "Holm over 4 questions; the 2 without an answer yet count as p = 1." in text
+    assert text.count("each training on ") == 3
+    next((tmp_path / "runs" / "unseen-30" / "tiny" / "results").iterdir()).unlink()
+    write(tmp_path / "runs", tmp_path / "report")
+    text = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
+    assert "**left out below: 1 of " in text
+    assert not [line for line in text.splitlines() if line.startswith("|") and "unseen" in line]
 
 
 def test_without_results_it_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="no result yet"):
+    with pytest.raises(SystemExit, match="no study is complete yet"):
         write(tmp_path, tmp_path / "report")
     assert families([]) == ([], [])

@@ -166,6 +166,7 @@ def test_holm_over_a_family():
     with_none = corrected([comparison(0.02), comparison(float("nan"))])
     np.testing.assert_allclose([c.p_holm for c in with_none], [0.04, 1.0])
     assert corrected([]) == []
+    assert [c.p_holm for c in corrected([comparison(0.01), comparison(0.02)], 5)] == pytest.approx([0.05, 0.08])
 
 
 def test_the_verdict_follows_the_corrected_value_and_the_sign():
