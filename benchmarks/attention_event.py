@@ -6,7 +6,8 @@ Every recording is 2 s (one segment) of rain, wind, sea or traffic, drawn alike 
 to 0.45 s at a random place: a rising tone, a knock, or a burst of clicks. The scene is the kind of event. `Recipe.small()`
 is trained on the recordings of one part; on the other part the attention inside the event (and a frame to both sides) is
 divided by the attention elsewhere in the segment. Control: the same places against the attention of another recording, which
-shows what the network attends to wherever the event is. FOLDER is filled once; a model that is there is not trained again.
+shows what the network attends to wherever the event is. FOLDER has a folder for each --n, --test and --seed, which is filled
+once; a model that is there is not trained again.
 """
 
 import argparse
@@ -50,10 +51,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], dest="settings")
     arguments = parser.parse_args()
-    manifest = arguments.folder / "manifest.csv"
+    folder = arguments.folder / f"{arguments.n}-{arguments.test}-seed{arguments.seed}"
+    manifest = folder / "manifest.csv"
     if not manifest.exists():
-        render(arguments.folder, arguments.n, arguments.test, arguments.seed)
-    model = arguments.folder / f"{'_'.join(['model', *arguments.settings]).replace('/', '_')}.safetensors"
+        render(folder, arguments.n, arguments.test, arguments.seed)
+    model = folder / f"{'_'.join(['model', *arguments.settings]).replace('/', '_')}.safetensors"
     started = time.perf_counter()
     if not model.exists():
         recipe = Recipe.small().with_settings([f"training.seed={arguments.seed}", *arguments.settings])
