@@ -17,6 +17,7 @@ from soundscene.audio import trial
 from soundscene.cli import signals
 from soundscene.cli.crashes import survive
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell inherit it ignored
 again = []
 trial.try_all_files_first = lambda: again.append(True)
 signals.install()
