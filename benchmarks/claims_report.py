@@ -68,7 +68,7 @@ def write(runs: Path, out: Path) -> None:
 
     Args:
         runs: Folder that `benchmarks.claims run` filled.
-        out: Folder for README.md and the pictures.
+        out: Folder for tables.md and the pictures.
     """
     begun = [study for folder in sorted(runs.glob("*/*")) if (folder / PLAN).exists() and (study := _read(folder))]
     finished = [study for study in begun if not study.n_missing]

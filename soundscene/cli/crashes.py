@@ -50,8 +50,7 @@ def _keeps(words: Sequence[str]) -> bool:
 
 def _supervise(command: Callable[[], object]) -> Never:
     position = _position()
-    waited = {getattr(signal, name) for name in (*_FORWARDED, "SIGCHLD")}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_forwarded(), signal.SIGCHLD})
     number, printed = _run(command, before, 0, careful=False)
     name = signal.Signals(number).name
     if name not in _CRASHES:
@@ -127,6 +126,11 @@ def _run(command: Callable[[], object], mask: set[int], printed: int, careful: b
     return asked or -code, printer.written
 
 
+def _forwarded() -> set[int]:
+    """Signals that ask a command to end; not every system has them, so they are looked up where they are needed."""
+    return {getattr(signal, name) for name in _FORWARDED}
+
+
 def _wait(child: int) -> tuple[int, int]:
     """Wait until a process ends, and pass signals on.
 
@@ -135,7 +139,7 @@ def _wait(child: int) -> tuple[int, int]:
     """
     asked = 0
     while True:
-        received = signal.sigwaitinfo({getattr(signal, name) for name in (*_FORWARDED, "SIGCHLD")})
+        received = signal.sigwaitinfo({*_forwarded(), signal.SIGCHLD})
         if received.si_signo != signal.SIGCHLD:
             asked = received.si_signo
             if received.si_code <= 0:  # what a terminal sends, the child gets too
@@ -184,11 +188,10 @@ class _Printer:
     def end(self) -> int:
         """Write what was sent before the other process ended; return the number of a signal that broke the wait, or 0."""
         self._messages.shutdown(socket.SHUT_RD)
-        asking = {getattr(signal, name) for name in _FORWARDED}
         while self._thread.is_alive():
-            if received := signal.sigtimedwait(asking, 0.1):
+            if received := signal.sigtimedwait(_forwarded(), 0.1):
                 return received.si_signo
-        return next(iter(asking & signal.sigpending()), 0)
+        return next(iter(_forwarded() & signal.sigpending()), 0)
 
     def _next(self) -> bytes:
         """Return the next message; empty at the end."""
