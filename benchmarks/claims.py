@@ -13,9 +13,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.claims_questions import CORPORA
 from benchmarks.claims_report import write
 
-CORPORA = ("ambience11", "esc10")
 ATTENTION = "att-crnn-mel"
 MEAN = "att-crnn-mel:network.pooling=mean"
 CNN = "cnn-mel"

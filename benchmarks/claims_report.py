@@ -1,225 +1,136 @@
-"""Tables and pictures of the arms of decision 0106, from whatever has finished."""
+"""Tables of the arms of decision 0106, from whatever has finished, and the page that holds them and the pictures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from soundscene.experiment.plan import PLAN, Plan
-from soundscene.experiment.results import RunFolder, SplitResult
+from benchmarks.claims_figures import figures, of_segments, svg_of
+from benchmarks.claims_questions import (
+    ARMS,
+    CORPORA,
+    HEADS,
+    HEARD,
+    UNSEEN,
+    Answer,
+    Study,
+    answers,
+    comparisons,
+    n_copied,
+    read_studies,
+    smallest_after_holm,
+    whole_arms,
+)
+from soundscene.experiment.results import SplitResult
 from soundscene.plotting.page import Table
-from soundscene.plotting.style import styled
-from soundscene.plotting.svg import headed, render_svg
-from soundscene.report.claims import Claim, decide
-from soundscene.report.entries import Entry, find, make_entries
-from soundscene.report.figures import epochs_figure, forest_figure
+from soundscene.report.entries import find
 from soundscene.report.recipes import recipe_text
 from soundscene.report.tables import generator_for
-from soundscene.scoring.comparisons import Comparison, corrected
 from soundscene.scoring.evaluation import LEAKAGE
 from soundscene.scoring.intervals import Interval, mean_interval
 
-ARMS = {
-    "att-crnn-mel": "Att-CRNN",
-    "att-crnn-mel+network.pooling=mean": "its mean pooling",
-    "cnn-mel": "CNN, maximum",
-    "cnn-mel+network.global_pooling=mean": "CNN, mean",
-    "att-crnn-mel+network.pooling=last": "GRUs without attention",
-    "att-crnn-mel+network.recurrent=none": "attention without GRUs",
-    "att-crnn-mel+network.attention_scale=printed": "Att-CRNN, (9) as printed",
-    "att-crnn-mel+network.attention_scale=printed-2h": "Att-CRNN, (9) times 2H",
-    "att-crnn-mel+network.attention_temperature=0.1": "Att-CRNN, temperature 0.1",
-    "att-crnn-mel+network.attention_context=1": "Att-CRNN, context vectors 10 times as long at the start",
-}
-CONDITIONS = {"same": f"same recording ({LEAKAGE})", "unseen": "unseen recordings"}
-ATTENTION, CNN, CNN_MEAN = "att-crnn-mel", "cnn-mel", "cnn-mel+network.global_pooling=mean"
-TWICE = "att-crnn-mel+network.attention_scale=printed-2h"
-PRIMARY = "Att-CRNN beats the CNN with maximum pooling"
-HEADS = ("svm", "softmax")
-N_PRIMARY = 2 * 2  # two conditions on two corpora
-N_SECONDARY = N_PRIMARY * (1 + 5 * len(HEADS))  # of six arms: four others beside the CNN, and CNN mean minus maximum
+WHOLE = "Whole arms of a study that is not complete"
 
 
-@dataclass(frozen=True)
-class Finished:
-    """One study on one corpus, as far as it has results: entries of one name are all its splits and seeds."""
-
-    study: str
-    plan: Plan
-    results: tuple[SplitResult, ...]
-    entries: tuple[Entry, ...]
-    n_missing: int
-
-    @property
-    def label(self) -> str:
-        """Study and corpus, and that it leaks where it does."""
-        return f"{self.study}, {self.plan.corpus}" + (f" ({LEAKAGE})" if self.plan.diagnosis else "")
-
-    @property
-    def arms(self) -> list[str]:
-        """Names of the systems, in the order of `ARMS`."""
-        return [name for name in ARMS if any(entry.name == name for entry in self.entries)]
-
-
-def write(runs: Path, out: Path) -> None:
+def write(runs: Path, out: Path, corpora: Sequence[str] = CORPORA) -> None:
     """Write tables and pictures of the finished studies.
 
     Args:
         runs: Folder that `benchmarks.claims run` filled.
         out: Folder for tables.md and the pictures.
+        corpora: Names of those that the questions are asked of.
     """
-    begun = [study for folder in sorted(runs.glob("*/*")) if (folder / PLAN).exists() and (study := _read(folder))]
-    finished = [study for study in begun if not study.n_missing]
-    if not finished:
+    begun = read_studies(runs)
+    complete = [study for study in begun if not study.n_missing]
+    whole = [arms for study in begun if (arms := whole_arms(study))]
+    if not complete:
         raise SystemExit(f"{runs}: no study is complete yet; run `python -m benchmarks.claims run` first")
-    primary, secondary = families(finished)
+    primary = answers("primary", begun, corpora)
     tables = [
-        _scores(finished),
-        _questions("Primary questions", primary, N_PRIMARY),
-        _questions("Secondary questions", secondary, N_SECONDARY),
+        *scores("Accuracy", complete, begun),
+        questions("Primary questions", primary),
+        questions("Secondary questions", answers("secondary", begun, corpora)),
+        questions("Questions added on 27 November 2026: (9) times 2H", answers("added", begun, corpora)),
+        *attention("Where attention goes, and what it is worth", complete, begun),
+        *scores(f"{WHOLE}: accuracy", whole, begun),
+        *attention(f"{WHOLE}: where attention goes", whole, begun),
     ]
-    if added := added_questions(finished):
-        tables.append(_questions("Questions added on 27 November 2026: (9) times 2H", added, len(added)))
-    tables += [_attention(finished)]
-    figures = {"arms": arms_figure([s for s in finished if s.study in ("same-30", "unseen-30")])}
-    figures |= {"primary": forest_figure(primary)} if primary else {}
-    for study in finished:
-        shown = [replace(entry, title=ARMS[name]) for name in study.arms if (entry := find(study.entries, name, "softmax"))]
-        figures[f"epochs-{study.study}-{study.plan.corpus}"] = epochs_figure(shown[:8])
-    leaking = {f"epochs-{study.study}-{study.plan.corpus}" for study in finished if study.plan.diagnosis}
+    leaking = {f"epochs-{study.study}-{study.plan.corpus}" for study in complete if study.leaks} | {"entropy-heard"}
+    drawn = figures(complete, whole, primary)
     out.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        svg = render_svg(figure, name)
-        (out / f"{name}.svg").write_text((headed(svg, LEAKAGE) if name in leaking else svg) + "\n", encoding="utf-8")
-    pictures = "\n\n".join(f"![{name}]({name}.svg)" for name in figures)
+    for name, figure in drawn.items():
+        (out / f"{name}.svg").write_text(svg_of(figure, name, name in leaking), encoding="utf-8")
+    pictures = "\n\n".join(f"![{name}]({name}.svg)" for name in drawn)
     text = "\n".join(table.markdown() for table in tables)
-    (out / "tables.md").write_text(f"# The arms of decision 0106\n\n{_state(begun)}\n\n{text}\n{pictures}\n", "utf-8")
+    page = f"# The arms of decision 0106\n\n{_state(begun)}\n\n{text}\n{pictures}\n"
+    (out / "tables.md").write_text(page, encoding="utf-8")
 
 
-def families(finished: Sequence[Finished]) -> tuple[list[Comparison], list[Comparison]]:
-    """Return the primary and the secondary questions, each family corrected by itself, over all that 0106 asks.
+def scores(title: str, studies: Sequence[Study], begun: Sequence[Study]) -> list[Table]:
+    """Return the accuracy of every arm with both heads: a table for unseen recordings, and one for heard ones.
 
-    The label of a comparison names the study and the corpus, because one family spans all of them.
+    Args:
+        title: Of the tables.
+        studies: To show.
+        begun: All studies, to find trainings that two of them share.
     """
-    primary, secondary = [], []
-    for study in finished:
-        if study.study not in ("same-30", "unseen-30"):
-            continue
-        asked = [(PRIMARY, ATTENTION, CNN, "svm")]
-        further = [(ATTENTION, name) for name in study.arms if name not in (ATTENTION, CNN)] + [(CNN_MEAN, CNN)]
-        asked += [("Att-CRNN beats the CNN, softmax", ATTENTION, CNN, "softmax")]
-        asked += [("An arm beats another", first, second, head) for first, second in further for head in HEADS]
-        for question, first, second, head in asked:
-            better, worse = find(study.entries, first, head), find(study.entries, second, head)
-            if better is None or worse is None:
-                continue
-            for one in decide([Claim(f"{question}: {study.label}", better, worse, "segment accuracy")], "once", 0.0):
-                (primary if question == PRIMARY else secondary).append(one)
-    return corrected(primary, N_PRIMARY), corrected(secondary, N_SECONDARY)
-
-
-def added_questions(finished: Sequence[Finished]) -> list[Comparison]:
-    """Return the questions about the form times 2H where recordings were heard, a family of its own."""
-    asked: list[Comparison] = []
-    for study in (s for s in finished if s.study == "same-2h"):
-        first = find(study.entries, TWICE, "svm")
-        for name in (n for n in study.arms if n != TWICE):
-            second = find(study.entries, name, "svm")
-            if first is not None and second is not None:
-                claim = Claim(f"(9) times 2H beats another arm: {study.label}", first, second, "segment accuracy")
-                asked += decide([claim], "once", 0.0)
-    return corrected(asked)
-
-
-@styled
-def arms_figure(finished: Sequence[Finished]) -> Figure:
-    """Draw segment accuracy (SVM) of every arm: a panel a corpus, a disc for heard recordings, a ring for unseen ones."""
-    corpora = list(dict.fromkeys(study.plan.corpus for study in finished))
-    figure = Figure(figsize=(7.5, 3.5), layout="constrained")
-    panels = figure.subplots(1, max(len(corpora), 1), sharey=True, squeeze=False)[0]
-    names = [name for name in ARMS if any(name in study.arms for study in finished)]
-    for panel, corpus in zip(panels, corpora, strict=False):
-        for study in (s for s in finished if s.plan.corpus == corpus):
-            heard = bool(study.plan.diagnosis)
-            for place, name in enumerate(names):
-                if (entry := find(study.entries, name, "svm")) is None:
-                    continue
-                interval = _of_segments(entry)
-                y = place + (0.15 if heard else -0.15)
-                panel.plot([100 * interval.low, 100 * interval.high], [y, y], color="black", linewidth=1)
-                face = "black" if heard else "white"
-                panel.plot(100 * interval.estimate, y, "o", color="black", markerfacecolor=face, markersize=5)
-        panel.set(title=corpus, xlabel="segment accuracy, %")
-    panels[0].set_yticks(range(len(names)), [ARMS[name] for name in names])
-    panels[0].invert_yaxis()
-    for face, label in (
-        ("black", f"another excerpt of the recording was trained on: {LEAKAGE}"),
-        ("white", "unseen recordings"),
-    ):
-        panels[0].plot([], [], "o-", color="black", markerfacecolor=face, markersize=5, linewidth=1, label=label)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    return figure
-
-
-def _read(folder: Path) -> Finished | None:
-    plan = Plan.read(folder)
-    results, missing = RunFolder(folder).read_results(plan)
-    if not results:
-        return None
-    return Finished(folder.parent.name, plan, tuple(results), tuple(make_entries(results, {}, {})), len(missing))
-
-
-def _of_segments(entry: Entry) -> Interval:
-    correct = np.concatenate([part.segment_correct for part in entry.parts])
-    groups = [group for part in entry.parts for group in part.segment_groups]
-    return mean_interval(correct, groups, generator_for(f"{entry.label} segment"))
-
-
-def _scores(finished: Sequence[Finished]) -> Table:
-    rows = []
-    for study in finished:
-        for name in study.arms:
-            for entry in (e for head in HEADS if (e := find(study.entries, name, head))):
-                recordings = mean_interval(entry.correct(), entry.groups(), generator_for(f"{entry.label} recording"))
-                cells = [_percent(_of_segments(entry)), _percent(recordings)]
-                rows.append((study.label, ARMS[name], entry.head, *cells, f"{len(entry.splits)} x {len(entry.seeds)}"))
-    columns = ("study", "arm", "head", "segments, % (95 %)", "recordings, % (95 %)", "splits x seeds")
-    return Table("Accuracy", columns, tuple(rows), ("Intervals: bootstrap over groups, all splits and seeds together.",))
-
-
-def _questions(title: str, family: Sequence[Comparison], n_asked: int) -> Table:
-    rows = [
-        (
-            c.question,
-            c.first,
-            c.second,
-            f"{100 * c.difference.estimate:+.1f} ({100 * c.difference.low:+.1f} to {100 * c.difference.high:+.1f})",
-            f"{c.p_holm:.4f}",
-            c.verdict,
-            f"{100 * c.smallest:.1f}",
+    tables = []
+    for leaks, condition in ((True, f"heard recordings ({LEAKAGE})"), (False, "unseen recordings")):
+        rows = []
+        for study in (s for s in studies if s.leaks == leaks):
+            for name in study.arms:
+                for entry in (e for head in HEADS if (e := find(study.entries, name, head))):
+                    whole = mean_interval(entry.correct(), entry.groups(), generator_for(f"{entry.label} recording"))
+                    cells = [_percent(of_segments(entry)), _percent(whole), _size(study.of(name), study.unit)]
+                    cells += [f"{len(entry.splits)} x {len(entry.seeds)}", _copied(study, name, begun)]
+                    rows.append((study.label, ARMS[name], entry.head, *cells))
+        unit = "excerpts" if leaks else "recordings"
+        columns = ("study", "arm", "head", "segments, % (95 %)", f"{unit}, % (95 %)", "each training on", "splits x seeds")
+        notes = (
+            "Intervals: bootstrap over groups, all splits and seeds together. Note: trainings that another study has too "
+            "(equal posteriors and histories).",
         )
-        for c in family
-    ]
-    columns = ("question", "first", "second", "segments, points (95 %)", "p, Holm", "verdict", "found in 4 of 5 from")
-    open_ = n_asked - len(family)
-    of_open = f"; the {open_} without an answer yet count as p = 1" if open_ else ""
+        if rows:
+            tables.append(Table(f"{title}, {condition}", (*columns, "note"), tuple(rows), notes))
+    return tables
+
+
+def questions(title: str, family: Sequence[Answer]) -> Table:
+    """Return all planned questions of a family; one without an answer says why in place of its difference."""
+    n, rows = len(family), []
+    for answer in family:
+        asked, c = answer.question, answer.comparison
+        cells = [answer.why, "-", "-", "-", "-"]
+        if c:
+            estimate, low, high = (100 * x for x in (c.difference.estimate, c.difference.low, c.difference.high))
+            strictest = smallest_after_holm(c.smallest, n)
+            cells = [f"{estimate:+.1f} ({low:+.1f} to {high:+.1f})", f"{c.p_holm:.4f}", c.verdict]
+            cells += [f"{100 * c.smallest:.1f}", f"{100 * strictest:.1f}"]
+        rows.append((asked.text, *(f"{ARMS[arm]}, {asked.head}" for arm in (asked.first, asked.second)), *cells))
+    columns = ("question", "first", "second", "segments, points (95 %)", "p, Holm", "verdict")
+    columns += ("found in 4 of 5 from, before Holm", "found in 4 of 5 from, strictest step of Holm")
+    open_ = n - len(comparisons(family))
     notes = (
         "First minus second; scores averaged over seeds, groups resampled and flipped; Holm over "
-        f"{n_asked} questions{of_open}.",
-        "Last column: difference that four of five such corpora would show at 5 % before Holm's correction. An undecided "
-        "difference may be larger; its interval says how large.",
+        f"{n} questions{f'; the {open_} without an answer yet count as p = 1' if open_ else ''}.",
+        "Last two columns: difference, in points, that four of five such corpora would show at 5 % before Holm's correction "
+        f"and at its strictest step (5 % / {n}). An undecided difference may be larger; its interval says how large.",
     )
     return Table(title, columns, tuple(rows), notes)
 
 
-def _attention(finished: Sequence[Finished]) -> Table:
-    """How far attention leaves uniform, and what the softmax layer loses when it is made uniform at test."""
+def attention(title: str, studies: Sequence[Study], begun: Sequence[Study]) -> list[Table]:
+    """Return how far attention leaves uniform, and what the softmax layer loses when it is made uniform at test.
+
+    Args:
+        title: Of the table.
+        studies: To show.
+        begun: All studies, to find trainings that two of them share.
+    """
     rows = []
-    for study in finished:
+    for study in studies:
         for name in study.arms:
-            histories = [r.history for r in study.results if r.system == name and "temporal_entropy" in r.history[-1]]
+            histories = [r.history for r in study.of(name) if r.history and "temporal_entropy" in r.history[-1]]
             if not histories:
                 continue
             ends = [history[-1] for history in histories]
@@ -230,42 +141,57 @@ def _attention(finished: Sequence[Finished]) -> Table:
                 for rows_ in ([history[0] for history in histories], ends)
             ]
             spread = f"{100 * np.mean(lost):+.2f} ({100 * min(lost):+.2f} to {100 * max(lost):+.2f})"
-            rows.append((study.label, ARMS[name], *cells, spread, str(len(histories))))
+            rows.append((study.label, ARMS[name], *cells, spread, str(len(histories)), _copied(study, name, begun)))
     columns = ("study", "arm", "time, first epoch", "time, last", "space, first epoch", "space, last")
-    columns += ("points lost without it (range)", "trainings")
+    columns += ("points lost without it (range)", "trainings", "note")
     notes = (
         "Entropy: share of that of uniform weights, 128 training segments. Lost: segments of the test part, softmax layer, "
-        "with learnt weights made uniform.",
+        "with learnt weights made uniform. Note: trainings that another study has too (equal posteriors and histories).",
     )
-    return Table("Where attention goes, and what it is worth", columns, tuple(rows), notes)
+    return [Table(title, columns, tuple(rows), notes)] if rows else []
 
 
-def _state(finished: Sequence[Finished]) -> str:
+def trained_on(study: Study) -> str:
+    """Say how many recordings (or excerpts) and segments the trainings of a study had, by which conditions differ."""
+    size = _size(study.results, study.unit)
+    return f"each training on {size.replace(', ', ' and ')}" if size else "size of the trainings not stated"
+
+
+def _size(results: Sequence[SplitResult], unit: str) -> str:
+    counts = []
+    for key, name in (("training_recordings", unit), ("training_segments", "segments")):
+        if found := sorted({r.facts[key] for r in results if key in r.facts}):
+            counts.append(f"{' to '.join(map(str, dict.fromkeys((found[0], found[-1]))))} {name}")
+    return ", ".join(counts)
+
+
+def _copied(study: Study, name: str, begun: Sequence[Study]) -> str:
+    """Say which trainings of an arm are those of `same-30` or `unseen-30`, by their results."""
+    if study.study in (HEARD, UNSEEN):
+        return ""
+    n_all = len(study.of(name))
+    for other in (s for s in begun if s.study in (HEARD, UNSEEN) and s.plan.corpus == study.plan.corpus):
+        if n := n_copied(study, name, other):
+            return f"as {other.study}" if n == n_all else f"{n} of {n_all} as {other.study}"
+    return ""
+
+
+def _state(begun: Sequence[Study]) -> str:
     lines = ["Data, split, epoch, seed, recipe and machine of each study:", ""]
-    for study in finished:
+    for study in begun:
         results = study.results
         epochs = sorted({r.epoch for r in results})
         seeds = sorted({r.seed for r in results})
         recipe = study.plan.base_recipe()
         machine = sorted({str(r.facts.get("machine", "?")) for r in results})
-        what = "excerpts" if study.plan.diagnosis else "recordings"
         n_all = len(results) + study.n_missing
-        left_out = f"; **left out below: {study.n_missing} of {n_all} trainings missing**" if study.n_missing else ""
+        left_out = f"; **not complete: {study.n_missing} of {n_all} trainings missing**" if study.n_missing else ""
         lines.append(
-            f"- {study.label}: {len(study.plan.recordings)} {what}, {trained_on(study)}, {study.plan.text}; last epoch "
-            f"({epochs}), seeds {seeds}; recipe {recipe_text(recipe)}, {recipe.audio.segment_s:g}-s segments; "
-            f"{', '.join(machine)}, one thread each{left_out}. {' '.join(study.plan.notes)}"
+            f"- {study.label}: {len(study.plan.recordings)} {study.unit}, {trained_on(study)}, {study.plan.text}; last "
+            f"epoch ({epochs}), seeds {seeds}; recipe {recipe_text(recipe)}, {recipe.audio.segment_s:g}-s segments; "
+            f"{', '.join(machine)}, one thread each{left_out}. {' '.join(study.plan.notes)}".rstrip()
         )
     return "\n".join(lines)
-
-
-def trained_on(study: Finished) -> str:
-    """Say how many recordings and segments the trainings of a study had, by which conditions differ."""
-    recordings = sorted({r.facts["training_recordings"] for r in study.results if "training_recordings" in r.facts})
-    segments = sorted({r.facts["training_segments"] for r in study.results if "training_segments" in r.facts})
-    counts = ((recordings, "recordings"), (segments, "segments"))
-    said = [f"{' to '.join(map(str, dict.fromkeys((n[0], n[-1]))))} {name}" for n, name in counts if n]
-    return f"each training on {' and '.join(said)}" if said else "size of the trainings not stated"
 
 
 def _percent(interval: Interval) -> str:

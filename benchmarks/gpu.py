@@ -18,15 +18,16 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from benchmarks.gpu_work import Job, gflop, recipe_of, side_by_side
 from soundscene.data.litis import N_RECORDINGS, N_SPLITS, TRAIN_SHARE
+from soundscene.files import write_atomic
 
 SEGMENTS = round(N_RECORDINGS * 15 * TRAIN_SHARE)  # of a split's training part: 30 s in pieces of 2 s
 TEST_SEGMENTS = N_RECORDINGS * 15 - SEGMENTS
@@ -35,6 +36,23 @@ ENOUGH = 1.05  # a curve ends where a step raises it by less
 LARGEST_BATCH, MOST_AT_ONCE = 6400, 32
 
 Numbers = dict[str, float | str]
+Rows = dict[str, list[Numbers]]
+
+
+@dataclass
+class Tables:
+    """Rows by title; `changed` is called with all of them after each new row."""
+
+    changed: Callable[[Rows], None] = lambda _: None
+    rows: Rows = field(default_factory=dict)
+
+    def add(self, title: str, rows: Iterable[Numbers]) -> list[Numbers]:
+        """Append rows to a table, each as soon as it is measured, and return all rows of that table."""
+        table = self.rows.setdefault(title, [])
+        for row in rows:
+            table.append(row)
+            self.changed(self.rows)
+        return table
 
 
 @dataclass
@@ -57,26 +75,34 @@ def main() -> None:
     parser.add_argument("--segments", type=int, default=SEGMENTS, help="training segments resident in each process")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
     parser.add_argument("--minutes", type=float, default=9.0, help="no measurement begins later")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="results, written anew after each figure")
     options = parser.parse_args()
     job = Job("train", options.device, options.width, segments=options.segments, seconds=options.seconds)
     clock = Clock(time.monotonic() + 60 * options.minutes)
-    tables = measure(job, clock.run)
     facts = describe(options.device)
+
+    def keep(rows: Rows, complete: bool = False) -> None:
+        if options.json:
+            write_json(options.json, {"facts": facts, "job": asdict(job), "complete": complete, "tables": rows})
+
+    tables = measure(job, clock.run, keep)
+    keep(tables, complete=True)
     print("\n".join(f"- {name}: {value}" for name, value in facts.items()))
     for title, rows in tables.items():
         print(f"\n## {title}\n\n{markdown(rows)}")
-    if options.json:
-        options.json.write_text(
-            json.dumps({"facts": facts, "job": asdict(job), "tables": tables}, indent=1), encoding="utf-8"
-        )
 
 
-def measure(job: Job, run: Callable[[list[Job]], Numbers]) -> dict[str, list[Numbers]]:
-    """All tables, title -> rows; run: figures of jobs side by side."""
-    forward = gflop(recipe_of(job))
-    limits = {p: run([replace(job, what="matrix", precision=p)]) for p in ("fp32", "tf32", "bf16")}
-    tables = {"Matrix product, the limit": [{"precision": p, **found} for p, found in limits.items()]}
+def write_json(path: Path, content: dict[str, object]) -> None:
+    """Write the file whole or not at all, so that a run that is cut off leaves what it has measured."""
+    write_atomic(path, json.dumps(content, indent=1).encode())
+
+
+def measure(job: Job, run: Callable[[list[Job]], Numbers], keep: Callable[[Rows], None] = lambda _: None) -> Rows:
+    """All tables, title -> rows; run: figures of jobs side by side; keep: called with all tables after each figure."""
+    forward, tables = gflop(recipe_of(job)), Tables(keep)
+    precisions = ("fp32", "tf32", "bf16")
+    products = ({"precision": p, **run([replace(job, what="matrix", precision=p)])} for p in precisions)
+    limits = {str(found["precision"]): found for found in tables.add("Matrix product, the limit", products)}
 
     def row(one: Job, name: str) -> Numbers:
         found = run([one])
@@ -88,30 +114,29 @@ def measure(job: Job, run: Callable[[list[Job]], Numbers]) -> dict[str, list[Num
 
     ways = {"as written": job, "captured": replace(job, captured=True)}
     ways["captured, cudnn.benchmark"] = replace(job, captured=True, choose_kernels=True)
-    one = [row(replace(way, precision=p), name) for p in limits for name, way in ways.items()]
-    one.append(row(replace(job, captured=True, precision="bf16", kind="cnn"), "captured, CNN baseline"))
-    tables["One training (Att-CRNN unless noted)"] = one
+    one = tables.add(
+        "One training (Att-CRNN unless noted)",
+        (row(replace(way, precision=p), name) for p in precisions for name, way in ways.items()),
+    )
+    cnn = replace(job, captured=True, precision="bf16", kind="cnn")
+    tables.add("One training (Att-CRNN unless noted)", (row(cnn, name) for name in ("captured, CNN baseline",)))
     best = fastest(one, job)
     same = run([replace(best, what="compare", captured=True)])
-    tables["Captured against as written, 20 steps from the same seed"] = [same]
-    tables["Evaluation"] = [
-        {"what": name, **run([replace(best, what=what)])}
-        for name, what in (
-            ("from numpy, 64 at a time, as `bundle.embed`", "evaluate"),
-            ("resident, 512 at a time", "resident"),
-        )
-    ]
+    tables.add("Captured against as written, 20 steps from the same seed", [same])
+    evaluations = {"from numpy, 64 at a time, as `bundle.embed`": "evaluate", "resident, 512 at a time": "resident"}
+    tables.add("Evaluation", ({"what": n, **run([replace(best, what=what)])} for n, what in evaluations.items()))
     paper = run([replace(best, what="paper")])
-    tables["The paper's training of one split"] = [paper | _days(paper.get("s/epoch"), EPOCHS, "h for 500 epochs", 3600)]
-    tables["Side by side"] = curve("processes", lambda n: run([best] * n))
+    projected = _days(paper.get("s/epoch"), EPOCHS, "h for 500 epochs", 3600)
+    tables.add("The paper's training of one split", [paper | projected])
+    tables.add("Side by side", curve("processes", lambda n: run([best] * n)))
     if job.device == "cuda":
-        tables["Side by side"] += curve("streams of one process", lambda n: run([replace(best, streams=n)]))
+        tables.add("Side by side", curve("streams of one process", lambda n: run([replace(best, streams=n)])))
         with mps() as started:
             if started:
-                tables["Side by side"] += curve("processes under MPS", lambda n: run([best] * n))
-    tables["The whole of Table 2"] = [table2(tables)]
-    tables["Growing batch"] = grow(best, lambda larger: row(larger, "captured" if larger.captured else "as written"))
-    return tables
+                tables.add("Side by side", curve("processes under MPS", lambda n: run([best] * n)))
+    tables.add("The whole of Table 2", [table2(tables.rows)])
+    tables.add("Growing batch", grow(best, lambda larger: row(larger, "captured" if larger.captured else "as written")))
+    return tables.rows
 
 
 def fastest(rows: list[Numbers], job: Job) -> Job:
@@ -124,27 +149,29 @@ def fastest(rows: list[Numbers], job: Job) -> Job:
     return replace(job, precision=str(found["precision"]), captured="captured" in name, choose_kernels="cudnn" in name)
 
 
-def grow(job: Job, row: Callable[[Job], Numbers]) -> list[Numbers]:
+def grow(job: Job, row: Callable[[Job], Numbers]) -> Iterator[Numbers]:
     """Batches twice as large each time, until that pays no more: the last but one is the largest useful one."""
-    rows = [row(job)]
+    before = row(job)
+    yield before
     while job.batch * 2 <= min(LARGEST_BATCH, job.segments):
         job = replace(job, batch=2 * job.batch)
-        rows.append(row(job))
-        if _gain(rows[-2], rows[-1]) < ENOUGH:
+        after = row(job)
+        yield after
+        if _gain(before, after) < ENOUGH:
             break
-    return rows
+        before = after
 
 
-def curve(name: str, rate: Callable[[int], Numbers]) -> list[Numbers]:
+def curve(name: str, rate: Callable[[int], Numbers]) -> Iterator[Numbers]:
     """1, 2, 4 ... trainings at once, until twice as many raise the sum by less than 5 %."""
-    rows: list[Numbers] = []
+    before: Numbers = {}
     n = 1
     while n <= MOST_AT_ONCE:
-        rows.append({"how": name, "at once": n, **rate(n)})
-        if len(rows) > 1 and _gain(rows[-2], rows[-1]) < ENOUGH:
+        row: Numbers = {"how": name, "at once": n, **rate(n)}
+        yield row
+        if before and _gain(before, row) < ENOUGH:
             break
-        n *= 2
-    return rows
+        before, n = row, 2 * n
 
 
 def _gain(before: Numbers, after: Numbers) -> float:
@@ -152,7 +179,7 @@ def _gain(before: Numbers, after: Numbers) -> float:
     return other / one if isinstance(one, float) and isinstance(other, float) else 0.0
 
 
-def table2(tables: dict[str, list[Numbers]]) -> Numbers:
+def table2(tables: Rows) -> Numbers:
     """Days for 4 systems x 20 splits x 500 epochs, each counted as Att-CRNN, with a test pass after every epoch."""
     sums = [r for r in tables["Side by side"] if isinstance(r.get("segments/s"), float)]
     rates = [rate for r in tables["Evaluation"] if isinstance(rate := r.get("segments/s"), float)]

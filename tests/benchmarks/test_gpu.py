@@ -1,5 +1,6 @@
 """benchmarks/gpu.py without a card: what its processes do, at a tiny size, and what is made of their figures."""
 
+import json
 import math
 import queue
 import threading
@@ -129,6 +130,37 @@ def test_at_the_goal_table_2_takes_a_day():
 def test_a_card_on_which_nothing_runs_gives_tables_all_the_same():
     tables = gpu.measure(TINY, lambda _: {"failed": "no driver"})
     assert all("failed" in row for rows in tables.values() for row in rows)
+
+
+def test_every_figure_is_kept_as_soon_as_it_is_measured(tmp_path, monkeypatch):
+    file, n_runs = tmp_path / "gpu.json", 0
+
+    def cut_off(self, jobs):
+        nonlocal n_runs
+        n_runs += 1
+        if n_runs == 3 + 9 + 1 + 1 + 2 + 1 + 2:  # the second point of the first curve
+            raise KeyboardInterrupt
+        return fake(jobs)
+
+    monkeypatch.setattr(gpu.Clock, "run", cut_off)
+    monkeypatch.setattr("sys.argv", ["gpu", "--device", "cpu", "--json", str(file)])
+    with pytest.raises(KeyboardInterrupt):
+        gpu.main()
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert not kept["complete"]
+    assert {title: len(rows) for title, rows in kept["tables"].items()} == {
+        "Matrix product, the limit": 3,
+        "One training (Att-CRNN unless noted)": 10,
+        "Captured against as written, 20 steps from the same seed": 1,
+        "Evaluation": 2,
+        "The paper's training of one split": 1,
+        "Side by side": 1,
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["gpu.json"]
+    gpu.main()
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert kept["complete"]
+    assert len(kept["tables"]) == 8
 
 
 def test_after_its_time_nothing_is_started():

@@ -1,0 +1,135 @@
+"""Pictures of the arms of decision 0106: accuracy of every arm, and entropy of attention over the epochs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from benchmarks.claims_questions import ADDED, ARMS, CNN, CNN_MEAN, HEARD, LAST, MEAN, UNSEEN, Answer, Study, comparisons
+from soundscene.plotting.axes import legend_below
+from soundscene.plotting.style import PAGE_WIDTH_IN, REFERENCE_GREY, line_style, styled
+from soundscene.plotting.svg import headed, render_svg
+from soundscene.report.entries import Entry, find
+from soundscene.report.figures import epochs_figure, forest_figure
+from soundscene.report.tables import generator_for
+from soundscene.scoring.curves import epoch_curve
+from soundscene.scoring.evaluation import LEAKAGE
+from soundscene.scoring.intervals import Interval, mean_interval
+
+ENTROPIES = {"temporal_entropy": "time", "spatial_entropy": "space"}
+ALIKE = {"entropy-heard": (HEARD, ADDED), "entropy-unseen": (UNSEEN, "forms")}  # 30 epochs, segments of 2 s
+WITH_ATTENTION = [arm for arm in ARMS if arm not in (MEAN, LAST, CNN, CNN_MEAN)]  # an arm has one line in all figures
+MARKS = 8  # markers on a curve
+
+
+def figures(complete: Sequence[Study], whole: Sequence[Study], primary: Sequence[Answer]) -> dict[str, Figure]:
+    """Draw all figures that the results allow, by name.
+
+    Args:
+        complete: Complete studies.
+        whole: Whole arms of the others; only figures of entropy show them.
+        primary: The primary questions.
+    """
+    drawn: dict[str, Figure] = {}
+    if main := [study for study in complete if study.study in (HEARD, UNSEEN)]:
+        drawn["arms"] = arms_figure(main)
+    if decided := comparisons(primary):
+        drawn["primary"] = forest_figure(decided)
+    for name, studies in ALIKE.items():
+        shown = [study for asked in studies for study in (*complete, *whole) if study.study == asked]
+        if curves := attention_histories(shown):
+            drawn[name] = entropy_figure(curves)
+    for study in complete:
+        shown = [replace(entry, title=ARMS[arm]) for arm in study.arms if (entry := find(study.entries, arm, "softmax"))]
+        if shown:
+            drawn[f"epochs-{study.study}-{study.plan.corpus}"] = epochs_figure(shown[:8])
+    return drawn
+
+
+def svg_of(figure: Figure, name: str, leaks: bool) -> str:
+    """Return the content of a file, headed where all results in the figure leak."""
+    svg = render_svg(figure, name)
+    return (headed(svg, LEAKAGE) if leaks else svg) + "\n"
+
+
+def of_segments(entry: Entry) -> Interval:
+    """Return the segment accuracy of an entry, all splits and seeds together, with its 95 % interval."""
+    return mean_interval(entry.segment_correct(), entry.segment_groups(), generator_for(f"{entry.label} segment"))
+
+
+@styled
+def arms_figure(studies: Sequence[Study]) -> Figure:
+    """Draw segment accuracy (SVM) of every arm: a panel a corpus, a disc for heard recordings, a ring for unseen ones."""
+    corpora = list(dict.fromkeys(study.plan.corpus for study in studies))
+    figure = Figure(figsize=(7.5, 3.5), layout="constrained")
+    panels = figure.subplots(1, len(corpora), sharey=True, squeeze=False)[0]
+    names = [name for name in ARMS if any(name in study.arms for study in studies)]
+    for panel, corpus in zip(panels, corpora, strict=True):
+        for study in (s for s in studies if s.plan.corpus == corpus):
+            for place, name in enumerate(names):
+                if (entry := find(study.entries, name, "svm")) is None:
+                    continue
+                interval = of_segments(entry)
+                y = place + (0.15 if study.leaks else -0.15)
+                panel.plot([100 * interval.low, 100 * interval.high], [y, y], color="black", linewidth=1)
+                face = "black" if study.leaks else "white"
+                panel.plot(100 * interval.estimate, y, "o", color="black", markerfacecolor=face, markersize=5)
+        panel.set(title=corpus, xlabel="segment accuracy, %")
+    panels[0].set_yticks(range(len(names)), [ARMS[name] for name in names])
+    panels[0].invert_yaxis()
+    for face, label in (
+        ("black", f"another excerpt of the recording was trained on: {LEAKAGE}"),
+        ("white", "unseen recordings"),
+    ):
+        panels[0].plot([], [], "o-", color="black", markerfacecolor=face, markersize=5, linewidth=1, label=label)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+Histories = Mapping[str, Mapping[str, Sequence[list[dict[str, float]]]]]
+"""Histories of the trainings, by corpus and arm."""
+
+
+def attention_histories(studies: Sequence[Study]) -> Histories:
+    """Return the histories of the arms that have attention; of an arm in several studies, those of the first."""
+    found: dict[str, dict[str, list[list[dict[str, float]]]]] = {}
+    for study in studies:
+        for arm in study.arms:
+            histories = [r.history for r in study.of(arm) if r.history and "temporal_entropy" in r.history[-1]]
+            if histories:
+                found.setdefault(study.plan.corpus, {}).setdefault(arm, histories)
+    return dict(sorted(found.items()))
+
+
+@styled
+def entropy_figure(curves: Histories) -> Figure:
+    """Draw the entropy of attention by epoch, a share of that of uniform weights: corpora across, time and space down.
+
+    A line is the mean over splits and seeds.
+    """
+    figure = Figure(figsize=(PAGE_WIDTH_IN, 4.6), layout="constrained")
+    panels = figure.subplots(len(ENTROPIES), len(curves), sharex=True, sharey=True, squeeze=False)
+    handles: dict[str, Line2D] = {}
+    for row, (key, axis) in zip(panels, ENTROPIES.items(), strict=True):
+        row[0].set_ylabel("entropy, share of uniform")
+        for panel, (corpus, of_corpus) in zip(row, curves.items(), strict=True):
+            panel.axhline(1, color=REFERENCE_GREY, linewidth=0.9)
+            for number, arm in enumerate(WITH_ATTENTION):
+                if arm not in of_corpus:
+                    continue
+                curve, drawn = epoch_curve(of_corpus[arm], key), line_style(number)
+                step = max(1, len(curve.epoch) // MARKS)
+                (handles[arm],) = panel.plot(
+                    curve.epoch, curve.mean, color=drawn.color, linestyle=drawn.dashes, marker=drawn.marker,
+                    markevery=(number % step, step),
+                )  # fmt: skip
+            panel.set(title=f"{corpus}, attention over {axis}")
+    for panel in panels[-1]:
+        panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        panel.set_xlim(left=0)
+    shown = [arm for arm in WITH_ATTENTION if arm in handles]
+    legend_below(figure, [handles[arm] for arm in shown], [ARMS[arm] for arm in shown])
+    return figure

@@ -1,0 +1,138 @@
+"""The plan of decision 0106, and the page that cites its tables: every figure in it stands in the generated report."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.claims_questions import CORPORA, HEARD, UNSEEN, answers, planned, smallest_after_holm
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "explanation" / "attention.md"
+REPORT = ROOT / "docs" / "results" / "claims" / "tables.md"
+FORMS = {
+    "mean-preserving": "Att-CRNN",
+    "printed": "Att-CRNN, (9) as printed",
+    "printed, times 2H": "Att-CRNN, (9) times 2H",
+    "temperature 0.1": "Att-CRNN, temperature 0.1",
+    "context vectors ten times as long at the start": "Att-CRNN, context vectors 10 times as long at the start",
+}
+SUBTRACTED = {"mean-preserving form": "Att-CRNN"}
+COLUMNS = {"time": "time, last", "space": "space, last", "points lost (range)": "points lost without it (range)"}
+
+Row = dict[str, str]
+
+
+def tables(text: str) -> list[list[Row]]:
+    """Tables of a page in Markdown, a dictionary a row."""
+    found: list[list[Row]] = []
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        lines = [[cell.strip() for cell in line.strip().strip("|").split(" | ")] for line in block.splitlines()]
+        found.append([dict(zip(lines[0], cells, strict=False)) for cells in lines[2:]])
+    return found
+
+
+def section(title: str) -> list[list[Row]]:
+    """Tables of one section of the page."""
+    return tables(PAGE.read_text(encoding="utf-8").partition(f"## {title}\n")[2].partition("\n## ")[0] + "\n")
+
+
+def study_of(column: str) -> str:
+    """Name of a study and corpus in the report, as `ambience11, heard` names it on the page."""
+    corpus, condition = column.removesuffix(" (leakage)").split(", ")
+    return f"{UNSEEN if condition == 'unseen' else HEARD}, {corpus.lower().replace('-', '')}"
+
+
+def check(place: str, cited: str, column: str, **wanted: str) -> None:
+    """Compare a figure of the page with the report's row in which the columns begin as wanted.
+
+    Args:
+        place: For the message.
+        cited: Figure of the page.
+        column: Of the report.
+        **wanted: Columns of the report, and how their cells begin; `study` and `question` may go on behind a space.
+    """
+    rows = [row for table in tables(REPORT.read_text(encoding="utf-8")) for row in table if column in row]
+    there = [row for row in rows if all(matches(row.get(key, ""), value) for key, value in wanted.items())]
+    assert there, f"docs/explanation/attention.md, {place}: docs/results/claims/tables.md has no row of {wanted}"
+    values = {row[column] for row in there}
+    assert any(value == cited or value.startswith(f"{cited} (") for value in values), (
+        f"docs/explanation/attention.md, {place}: change {cited!r} to {' or '.join(sorted(values))!r}, "
+        f"as docs/results/claims/tables.md has it under {column!r}"
+    )
+
+
+def matches(cell: str, value: str) -> bool:
+    return cell == value or cell == f"{value} (LEAKAGE BY DESIGN)"
+
+
+def test_segments_right_are_those_of_the_report():
+    (rows,) = section("Segments right, %")
+    n = 0
+    for row in rows:
+        for column in list(row)[2:]:
+            place = f"Segments right, {row['arm']}, {row['head']}, {column}"
+            wanted = {"study": study_of(column), "arm": row["arm"], "head": row["head"]}
+            check(place, row[column], "segments, % (95 %)", **wanted)
+            n += 1
+    assert n >= 36
+
+
+def test_entropies_are_those_of_the_report():
+    rows = section("Where attention goes")[0]
+    assert len(rows) >= 6
+    for row in rows:
+        for cited, column in COLUMNS.items():
+            place = f"Where attention goes, {row['study']}, {row['arm']}, {cited}"
+            check(place, row[cited], column, study=study_of(row["study"]), arm=row["arm"])
+
+
+def test_forms_are_those_of_the_report():
+    rows, _ = section("The form of (9)")
+    assert len(rows) >= 2
+    for row in rows:
+        wanted = {"study": "forms, esc10", "arm": FORMS[row["form"]]}
+        for head in ("svm", "softmax"):
+            check(f"The form of (9), {row['form']}", row[f"segments, {head}"], "segments, % (95 %)", head=head, **wanted)
+            check(f"The form of (9), {row['form']}", row[f"recordings, {head}"], "recordings, % (95 %)", head=head, **wanted)
+        for cited, column in COLUMNS.items():
+            check(f"The form of (9), {row['form']}, {cited}", row[cited], column, **wanted)
+
+
+def test_differences_to_the_form_times_2h_are_those_of_the_report():
+    _, rows = section("The form of (9)")
+    assert len(rows) == 4
+    for row in rows:
+        for column in list(row)[1:]:
+            difference, verdict = row[column].rsplit(", ", 1)
+            corpus = column.lower().replace("-", "")
+            second = f"{SUBTRACTED.get(row['minus'], row['minus'])}, svm"
+            wanted = {"question": f"(9) times 2H beats another arm: same-2h, {corpus}", "second": second}
+            check(f"minus {row['minus']}, {column}", difference, "segments, points (95 %)", **wanted)
+            check(f"minus {row['minus']}, {column}", verdict, "verdict", **wanted)
+
+
+def test_a_figure_that_drifted_is_named():
+    wanted = {"study": "same-30, esc10", "arm": "Att-CRNN", "head": "svm"}
+    with pytest.raises(AssertionError, match=r"here: change '0\.0' to "):
+        check("here", "0.0", "segments, % (95 %)", **wanted)
+    with pytest.raises(AssertionError, match="has no row of"):
+        check("here", "0.0", "segments, % (95 %)", study="same-30, nowhere")
+
+
+def test_the_plan_has_the_questions_of_0106():
+    asked = planned()
+    count = {family: sum(q.family == family for q in asked) for family in ("primary", "secondary", "added")}
+    assert count == {"primary": 4, "secondary": 44, "added": 8}
+    assert len({(q.study, q.corpus, q.first, q.second, q.head) for q in asked}) == len(asked)
+    assert {q.corpus for q in asked if q.family == "primary"} == set(CORPORA)
+    assert all(("LEAKAGE BY DESIGN" in q.text) == q.study.startswith("same") for q in asked)
+    assert [(a.comparison, a.why) for a in answers("primary", [])] == [(None, "not run")] * 4
+
+
+def test_the_smallest_difference_after_holm_is_that_of_0106():
+    """0106, power: 1.0 to 1.4 points of standard error; 2.8 to 3.9 before, 3.3 to 4.7 over four, 4.1 to 5.7 over 44."""
+    before = [error * (1.959964 + 0.841621) for error in (1.0, 1.4)]
+    assert [round(smallest_after_holm(points, 1), 1) for points in before] == [2.8, 3.9]
+    assert [round(smallest_after_holm(points, 4), 1) for points in before] == [3.3, 4.7]
+    assert [round(smallest_after_holm(points, 44), 1) for points in before] == [4.1, 5.7]
