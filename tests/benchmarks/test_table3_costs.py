@@ -22,6 +22,7 @@ from benchmarks.table3_costs import (
     watched,
 )
 from soundscene.experiment.results import SplitResult
+from soundscene.systems.catalogue import TABLE3
 from tests.report.made import made_results
 
 SMALL = Cost("hog", 100, epoch_s=0.0, n_epochs=0, watch_s=0.0, fixed_s=2.0, predict_s=1.0, rest_s=9.0, peak_mib=600)
@@ -125,3 +126,12 @@ def test_memory_is_that_of_a_process_and_its_children_together(tmp_path: Path) -
     code, peak_mib = watched([sys.executable, str(program)])
     assert code == 7
     assert 400 < peak_mib < 480
+
+
+def test_the_table_of_the_documents_is_made_of_the_measured_figures() -> None:
+    root = Path(__file__).parents[2]
+    known = read_costs(root / "docs" / "results" / "table3-costs.json")
+    small, large = sorted({n for _, n in known})
+    lines = table({system: (known[system, small], known[system, large]) for system in TABLE3})
+    page = (root / "docs" / "reproducing.md").read_text(encoding="utf-8")
+    assert "\n".join(lines) in page
