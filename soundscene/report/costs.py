@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from soundscene.experiment.results import SplitResult
+from soundscene.report.published import OTHER_EPOCHS, trains_several
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,31 @@ def costs(results: Sequence[SplitResult], sizes: Mapping[str, float] | None = No
         )
         for name, of_system in by_system.items()
     }
+
+
+def epochs_of(result: SplitResult) -> int | None:
+    """Return the epochs of all networks of a training.
+
+    Args:
+        result: One without the fact has the rows of its last network only.
+
+    Returns:
+        None where a system trains several networks and the result does not have the fact.
+    """
+    if "epochs" in result.facts:
+        return int(result.facts["epochs"])
+    return None if trains_several(result.system) else len(result.history)
+
+
+def segments_per_second(result: SplitResult) -> float:
+    """Return how many segments a training went through in a second of its epochs.
+
+    Args:
+        result: One without the fact of all epochs counted the segments that vote, whatever its epochs run over.
+
+    Returns:
+        NaN where an epoch does not run over segments, or the number is of another count.
+    """
+    other = "epochs" not in result.facts and result.system.partition("+")[0] in OTHER_EPOCHS
+    speed = result.facts.get("segments_trained_per_second")
+    return float(speed) if speed and len(result.recording_of) and not other else float("nan")

@@ -14,9 +14,9 @@ from jaxtyping import Float64, Int64
 
 from soundscene.experiment.results import SplitResult
 from soundscene.plotting.page import Table
-from soundscene.report.costs import costs
+from soundscene.report.costs import costs, epochs_of, segments_per_second
 from soundscene.report.entries import Entry, EntryPart, find
-from soundscene.report.published import KINDS, PAGES, PUBLISHED, Published, kind_of, page_of
+from soundscene.report.published import KINDS, PAGES, PUBLISHED, Published, kind_of, page_of, trains_several, works_of
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.intervals import Interval, mean_interval
 from soundscene.scoring.metrics import (
@@ -83,6 +83,8 @@ def accuracy_table(entries: Sequence[Entry], setting: Setting, litis: bool = Fal
         printed = _printed(beside(c).segment, beside(c).recording) if litis else ()
         rows.append((*cells, *printed))
     notes = ["Mean ± standard deviation over splits; interval: bootstrap over groups, all splits together."]
+    if several := dict.fromkeys(c.title for c in entries if trains_several(c.name)):
+        notes.append(f"Epoch of {', '.join(several)}: that of the network that is trained last.")
     title = "Accuracy by segment and by recording"
     return Table(f"{title} (Table 2)" if litis else title, columns, tuple(rows), (*notes, *_ends(setting, litis)))
 
@@ -136,6 +138,8 @@ def comparison_table(
         )
     if pages:
         notes.append(f"Page, on what is known and what we chose: {', '.join(PAGES[number] for number in pages)}.")
+    if works := works_of([*(c.base or c.name for c in entries), *(p.name for p in PUBLISHED if litis)]):
+        notes.append(f"Systems of other authors are named after, by their numbers in the paper: {works}.")
     title = "Accuracy, F1 and precision"
     return Table(f"{title} (Table 3)" if litis else title, columns, tuple(rows), (*notes, *_ends(setting, litis)))
 
@@ -362,11 +366,12 @@ def cost_table(results: Sequence[SplitResult], setting: Setting, sizes: Mapping[
     rows = []
     for name, of_system in sorted(by_system.items(), key=lambda item: _place(kind_of(item[0]))):
         seconds = [float(r.facts.get("seconds", np.nan)) for r in of_system]
-        speed = [_segments_per_second(r) for r in of_system]
-        epochs = sorted({int(r.facts.get("epochs", len(r.history))) for r in of_system})
+        speed = [segments_per_second(r) for r in of_system]
+        counted = [epochs_of(r) for r in of_system]
+        epochs = sorted({n for n in counted if n is not None})
         where = {f"{r.facts.get('device', '?')}, {r.facts.get('machine', '?')}" for r in of_system}
         threads = sorted({str(r.facts.get("threads", "?")) for r in of_system})
-        trained = "-".join(str(e) for e in dict.fromkeys((epochs[0], epochs[-1])))
+        trained = NONE if None in counted else "-".join(str(e) for e in dict.fromkeys((epochs[0], epochs[-1])))
         hours = f"{np.nansum(seconds) / 3600:.2f}"
         cost = found[name]
         each = ((1000 * cost.training_s, ".1f"), (1000 * cost.prediction_s, ".2f"), (cost.model_bytes / 1e6, ".2f"))
@@ -378,15 +383,10 @@ def cost_table(results: Sequence[SplitResult], setting: Setting, sizes: Mapping[
     note = (
         "Seconds of the process that finished the training, without the epochs of an interrupted one. Costs a recording are "
         "without its features, which are computed once and stored. Model: size of its file, where it can be saved. "
-        "Epochs: of all networks of a system. Segments a second: of systems whose epochs run over segments."
+        "Epochs: of all networks of a system. Segments a second: of systems whose epochs run over segments. "
+        f"{NONE} also where results of an older soundscene have another count."
     )
     return Table("Cost", (*columns, "threads", "machine"), tuple(rows), (note, setting.line()))
-
-
-def _segments_per_second(result: SplitResult) -> float:
-    """Return NaN where an epoch does not run over segments, also of results that had a number all the same."""
-    speed = result.facts.get("segments_trained_per_second")
-    return float(speed) if speed and len(result.recording_of) else float("nan")
 
 
 def mean_over_splits(entry: Entry, metric: Callable[[EntryPart], float]) -> float:

@@ -1,8 +1,8 @@
 """Sparse NMF, convolutive NMF and kernel PCA [38]: what slices of sound are made of, without labels, then a softmax layer.
 
-Source: Bisot, Serizel, Essid and Richard 2017, "Feature learning with matrix factorization applied to acoustic scene
-classification": abstract, and the authors' later code for projection, pooling, scale and classifier. Known and chosen:
-docs/decisions/0111-factorisations.md.
+Source: Bisot, Serizel, Essid and Richard 2016, "Acoustic scene classification with matrix factorization for unsupervised
+feature learning": abstract. Projection, pooling, scale and classifier are known from code of two of the authors for a later
+work (Bisot and Serizel 2017), not from the cited paper. Known and chosen: docs/decisions/0111-factorisations.md.
 """
 
 import json

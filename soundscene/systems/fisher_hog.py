@@ -1,6 +1,7 @@
 """FisherHOG+ProbSVM [37]: patches of gradients of a constant-Q image, coded as one Fisher vector a recording, linear SVM.
 
-Source: title and the row's name only, so every number is ours. Known and chosen: docs/decisions/0112-fisher-hog.md.
+Source: Ye, Kobayashi, Murakawa and Higuchi 2015, "Acoustic scene classification based on sound textures and events": title
+and the row's name only, so every number is ours. Known and chosen: docs/decisions/0112-fisher-hog.md.
 """
 
 import json

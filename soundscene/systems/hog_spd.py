@@ -1,7 +1,7 @@
 """HOG+SPD [39]: how levels change, and how often each level occurs in each band, in one linear SVM.
 
 HOG is that of `hog.py`. SPD is a histogram of levels for each band, an image band x level. Source: the title of Bisot,
-Essid and Richard 2015, EUSIPCO; SPD after the abstract of Dennis 2013. Known and chosen:
+Essid and Richard 2015; SPD after the abstract of another author's work, Dennis 2013. Known and chosen:
 docs/decisions/0110-images-of-a-recording.md.
 """
 

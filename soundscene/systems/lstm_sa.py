@@ -1,7 +1,8 @@
 """LSTM-SA [34]: an LSTM network that trains on rearranged chunks of its recordings, and predicts them as they are.
 
-Source: Bae, Choi and Kim 2018 as cited by the paper. Only its abstract could be read. Which choices are the paper's and
-which ours: docs/decisions/0115-temporal-transformer-and-lstm-sa.md.
+Source: Zhang, Zhang and Wu 2018, "Data independent sequence augmentation method for acoustic scene classification". Only
+its abstract could be read. Which choices are the paper's and which ours:
+docs/decisions/0115-temporal-transformer-and-lstm-sa.md.
 """
 
 import math

@@ -1,6 +1,8 @@
 """LTE-RNN [2] and LTE-CNN [6]: networks on label-tree embeddings of three feature sets and two channels, then an SVM.
 
-Source: the authors' public code (facts, not code). What is theirs and what is ours: docs/decisions/0116-label-trees.md.
+Source: Phan, Koch, Katzberg, Maass, Mazur and Mertins 2017 and Phan, Hertel, Maass, Koch, Mazur and Mertins 2017, of which
+abstracts could be read, and their author's public code (facts, not code). What is theirs and what is ours:
+docs/decisions/0116-label-trees.md.
 """
 
 import math

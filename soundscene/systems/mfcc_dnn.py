@@ -1,6 +1,6 @@
 """MFCC+DNN [40]: cepstral coefficients of frames, a feed-forward network that classifies each frame, fused by product.
 
-Source: Petetin, Laroche and Mayoue 2015, "Deep neural networks for audio scene recognition", EUSIPCO. The paper was not
+Source: Petetin, Laroche and Mayoue 2015, "Deep neural networks for audio scene recognition". The paper was not
 available, so every number in `MfccDnnSettings` is ours: docs/decisions/0054-hog-and-mfcc-dnn.md.
 """
 

@@ -1,7 +1,9 @@
 """Scene-LTE + Speech-LTE [36]: label-tree embeddings over scenes and over rendered phones, averaged, linear SVM.
 
-Source: the authors' public code for the tree (facts, not code), the abstract for speech. Its speech, TIMIT, cannot be
-shipped, so ours is rendered, which the title says: docs/decisions/0117-scene-and-speech-trees.md.
+Source: Phan, Hertel, Maass, Koch and Mertins 2016, the abstract, and for the tree the authors' public code (facts, not
+code). The abstract does not mention speech: that part follows the abstract of another paper of the authors (Phan, Hertel,
+Maass, Mazur and Mertins 2016). Its speech, TIMIT, cannot be shipped, so ours is rendered, which the title says:
+docs/decisions/0117-scene-and-speech-trees.md.
 """
 
 import json

@@ -1,7 +1,8 @@
 """Temporal Transformer [10] in a DNN, a CNN and an LSTM network: Fourier magnitudes along time, and a learnt reduction.
 
-Source: Zhang, Han and Shi 2018 as cited by the paper. Only its abstract could be read. Which choices are the paper's and
-which ours: docs/decisions/0115-temporal-transformer-and-lstm-sa.md.
+Source: Zhang, Zhang and Wu 2018, "Temporal transformer networks for acoustic scene classification". Only its abstract
+could be read. Which choices are the paper's and which ours:
+docs/decisions/0115-temporal-transformer-and-lstm-sa.md.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """1D+2D+3D CNNs [9]: networks on the wave, on its image and on blocks of the image, and a fusion network on their features.
 
-Source: the cited paper's abstract, the idea only. All sizes are ours: docs/decisions/0118-three-cnns.md.
+Source: the abstract of Yin, Shah and Zimmermann 2018, the idea only. All sizes are ours: docs/decisions/0118-three-cnns.md.
 """
 
 import json

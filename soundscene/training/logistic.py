@@ -1,7 +1,7 @@
 """Multinomial logistic regression on vectors, with C chosen by group, as plain arrays.
 
 Features are divided by their deviation and not centred, because non-negative projections mean something at zero. Source:
-the code of the authors of [38] (Bisot, Serizel 2017), for its scale and its solver.
+code of two authors of [38] for a later work (Bisot and Serizel 2017), for its scale and its solver.
 """
 
 import warnings

@@ -324,6 +324,24 @@ def test_epochs_are_those_of_all_networks_and_segments_a_second_need_segments(re
     assert (row["epochs"], row["segments a second"]) == ("4", NONE)
 
 
+def test_old_results_of_several_networks_have_neither_epochs_nor_segments_a_second(results):
+    """They hold the rows of the fusion only: 10 epochs of 100, and a speed that no network has."""
+    cnn = next(r for r in results if r.system == "cnn-mel")
+    old = {"segments_trained_per_second": 16522.0, "seconds": 593.0}
+    fused = replace(cnn, system="cnn-1d-2d-3d", facts=old)
+    row = cells(cost_table([fused], SETTING), "CNN (log-mel)")
+    assert (row["epochs"], row["segments a second"], row["seconds each (median)"]) == (NONE, NONE, "593.0")
+    new = replace(fused, facts=old | {"epochs": 100, "segments_trained_per_second": 900.0})
+    row = cells(cost_table([new], SETTING), "CNN (log-mel)")
+    assert (row["epochs"], row["segments a second"]) == ("100", "900")
+    row = cells(cost_table([fused, new], SETTING), "CNN (log-mel)")
+    assert (row["epochs"], row["segments a second"]) == (NONE, "900")
+    row = cells(cost_table([replace(fused, system="cnn-1d-2d-3d+branches=2d")], SETTING), "CNN (log-mel)")
+    assert row["epochs"] == "4"
+    row = cells(cost_table([replace(fused, system="lte-rnn")], SETTING), "CNN (log-mel)")
+    assert (row["epochs"], row["segments a second"]) == ("4", NONE)
+
+
 def test_the_same_results_give_the_same_bytes_and_every_table_its_line(entries):
     results = made_results(("att-crnn-mel", "cnn-mel", "hog"))
 

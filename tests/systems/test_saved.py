@@ -17,9 +17,10 @@ from soundscene.data.corpus import Corpus
 from soundscene.errors import AudioError, BundleError, TrainingError
 from soundscene.systems import factors, fisher_hog, hog, mfcc_dnn
 from soundscene.systems.catalogue import build, specs
-from soundscene.systems.saved import load_system
+from soundscene.systems.saved import corpus_of, load_system
 from soundscene.systems.system import FitContext, Fitted
 from soundscene.tensors import digest
+from soundscene.types import Recording
 from tests.support.small_systems import SHORT, TINY, made_up, make_small
 from tests.support.tiny import RATE, blank_bundle, write
 
@@ -66,6 +67,29 @@ def test_a_file_predicts_the_same_bits(name: str, tmp_path: Path) -> None:
     with safe_open(tmp_path / "m.safetensors", "pt") as file:
         header = json.loads(file.metadata()["bundle"])
     assert (header["version"], header["scenes"]) == (3, ["a", "b"])
+
+
+@pytest.mark.parametrize("name", ["hog", "conv-nmf", "tt-dnn"])
+def test_single_files_have_the_posteriors_of_the_corpus_and_twice_the_same_bits(name: str, tmp_path: Path) -> None:
+    """Not the bits of the corpus: products over recordings are summed in another order than those of one."""
+    draws = np.random.default_rng(0)
+    recordings = []
+    for i in range(12):
+        noise = draws.normal(0, 0.1, RATE * (4 + i % 4) // 2)
+        noise[1:] += (0.2 * (i % 2) + 0.4 * (i % 3)) * noise[:-1]  # scenes that overlap: few posteriors are 0 or 1
+        recordings.append(Recording(write(tmp_path / f"{i}.wav", noise.clip(-1, 1)), "ab"[i % 2], f"{i}"))
+    system = build(specs([name])[0], TINY)
+    corpus = corpus_of(recordings, [system.representation.extract(recording) for recording in recordings])
+    save = system.fit(corpus, FitContext(0)).save
+    assert save is not None
+    save(tmp_path / "m.safetensors", {})
+    loaded = load_system(tmp_path / "m.safetensors")
+    together = np.exp(loaded.predict_corpus(corpus)[loaded.head].calibrated)
+    single = np.stack([loaded.predict(recording.path).posterior for recording in recordings])
+    np.testing.assert_allclose(single, together, rtol=0, atol=1e-5)
+    assert np.sum((single[:, 0] > 0.001) & (single[:, 0] < 0.999)) > 3
+    assert np.ptp(single[:, 0]) > 0.001
+    assert np.array_equal(loaded.predict(recordings[0].path).posterior, single[0])
 
 
 @pytest.fixture(scope="module")
