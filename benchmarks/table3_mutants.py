@@ -97,7 +97,7 @@ BREAKS = (
     Break(
         "lte-cnn",
         "the maximum over time",
-        "systems/lte_networks.py",
+        "systems/lte_cnn.py",
         ".amax(dim=2)",
         "[..., 0]",
         "systems/test_lte_networks.py::test_a_pattern_gives_the_same_maximum_wherever_it_stands",

@@ -28,6 +28,9 @@ from soundscene.types import Recording, Samples
 _VERSION = 1  # of the code that makes features; another one is another store
 _FLOOR = 1e-10  # smallest power in a logarithm
 _SAME_S = 1e-3  # two stretches that begin within it are one
+_CENTROID = 51  # where the mean of the centroid stands: 45 energies, crossings, level and quarters are before it
+_DEVIATIONS = (138, 210)  # where the deviations of the levels of both long-frame sets stand: their first cosines
+_STEADY = 1e-2  # what a deviation of equal levels stays below, whatever is rounded
 
 SETS = {"spectral": slice(0, 106), "gammatone": slice(106, 170), "cepstral": slice(170, 250)}
 """Where the values of each set stand among those of a stretch."""
@@ -67,12 +70,14 @@ class Stretches:
         recording: [stretch], index of its recording.
         start_s: [stretch], in its recording.
         of_piece: [piece, position], index of the stretch, for each of the pieces.
+        silent: [stretch], whether it is digital silence as recorded.
     """
 
     features: Float32[np.ndarray, "stretch channel value"]
     recording: Int64[np.ndarray, " stretch"]
     start_s: Float64[np.ndarray, " stretch"]
     of_piece: Int64[np.ndarray, "piece position"]
+    silent: Bool[np.ndarray, " stretch"]
 
 
 def low_level(recipe: Recipe, front_end: int = FRONT_END, choices: LowLevelSettings | None = None) -> Representation:
@@ -120,20 +125,57 @@ def stretches_of(corpus: Corpus, pieces: Bool[np.ndarray, " piece"], choices: Lo
     recording = np.repeat(of, start_s.shape[1])
     place = np.stack([recording, np.round(start_s.ravel() / _SAME_S).astype(np.int64)])
     _, first, inverse = np.unique(place, axis=1, return_index=True, return_inverse=True)
-    flat = features.reshape(-1, *features.shape[2:])
-    return Stretches(flat[first], recording[first], start_s.ravel()[first], inverse.reshape(start_s.shape))
+    flat = features.reshape(-1, *features.shape[2:])[first]
+    silent = without_sound(flat) | np.repeat(corpus.silent[pieces], start_s.shape[1])[first]
+    return Stretches(flat, recording[first], start_s.ravel()[first], inverse.reshape(start_s.shape), silent)
+
+
+def without_sound(features: Float32[np.ndarray, "*rows channel value"]) -> Bool[np.ndarray, "*rows"]:
+    """Tell by features as they are stored which stretches are digital silence in the recorded channel.
+
+    The centroid of a frame is a mean of frequencies weighted by power, with a floor of 1e-10 in its denominator. It is
+    exactly zero without power, and hundreds of Hz for one sample of 24 bits in the middle of a frame. The frames of the
+    spectral set end up to half a frame before the stretch does; what is behind them changes the levels of the last of the
+    longer frames, so that these deviate. Sound that does neither is in no value of the stretch.
+
+    Args:
+        features: Of stretches.
+    """
+    recorded = features[..., 0, :]
+    return (recorded[..., _CENTROID] == 0) & (recorded[..., list(_DEVIATIONS)] < _STEADY).all(axis=-1)
+
+
+def with_zeros(values: Float32[np.ndarray, "sounding value"], stretches: Stretches) -> Float32[np.ndarray, "stretch value"]:
+    """Put zeros, which is what padding has, in the places of stretches of digital silence.
+
+    Args:
+        values: Of the stretches that are not silent.
+        stretches: All of them.
+    """
+    places = np.zeros((len(stretches.silent), values.shape[1]), np.float32)
+    places[~stretches.silent] = values
+    return places
 
 
 def evenly(stretches: Stretches, choices: LowLevelSettings) -> Bool[np.ndarray, " stretch"]:
-    """Tell which stretches follow the one before by a hop or more: not those of a last piece that was shifted back.
+    """Tell which stretches make an even sequence of each recording, from its first stretch with sound to its last.
+
+    Each follows the one before by a hop or more, so those of a last piece that was shifted back are left out. Silence within
+    a recording keeps its place. A recording that has no sound keeps all its stretches.
 
     Args:
         stretches: From `stretches_of`.
         choices: Settings.
     """
+    sounding = np.flatnonzero(~stretches.silent)
+    with_sound, first, n = np.unique(stretches.recording[sounding], return_index=True, return_counts=True)
+    inside = ~np.isin(stretches.recording, with_sound)
+    for begin, end in zip(sounding[first], sounding[first + n - 1], strict=True):
+        inside[begin : end + 1] = True
     kept = np.zeros(len(stretches.start_s), np.bool_)
     last, recording = -math.inf, -1
-    for i, (start_s, of) in enumerate(zip(stretches.start_s, stretches.recording, strict=True)):
+    for i in np.flatnonzero(inside):
+        start_s, of = stretches.start_s[i], stretches.recording[i]
         if of != recording or start_s >= last + choices.hop_s - _SAME_S:
             kept[i], last, recording = True, start_s, of
     return kept

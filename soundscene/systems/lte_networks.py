@@ -5,34 +5,23 @@ abstracts could be read, and their author's public code (facts, not code). What 
 docs/decisions/0116-label-trees.md.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
-from torch.nn import functional
 
 from soundscene.data.corpus import Corpus
-from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import FRONT_END, Recipe
-from soundscene.scoring.fusion import product_by_recording, temper
 from soundscene.systems.epochs import Optimisation, fabric_of, fingerprint, run_epochs, shuffled
-from soundscene.systems.low_level import SETS, LowLevelSettings, Stretches, evenly, low_level, stretches_of
-from soundscene.systems.pieces import (
-    PieceModel,
-    divide_pieces,
-    finish,
-    predict_pieces,
-    remember_last,
-    softmax_of_embedding,
-    temperatures,
-)
-from soundscene.systems.system import FitContext, Fitted, System, SystemPredictions
+from soundscene.systems.low_level import SETS, LowLevelSettings, Stretches, evenly, low_level, stretches_of, with_zeros
+from soundscene.systems.lte_cnn import LteCnnModel, LteCnnNetwork, embedding_images, filter_widths, predict_lte_cnn
+from soundscene.systems.pieces import PieceModel, divide_pieces, finish, predict_pieces, remember_last, temperatures
+from soundscene.systems.system import FitContext, Fitted, System
 from soundscene.systems.whole import Parts, voting_recordings
 from soundscene.training.calibrate import fit_svm
 from soundscene.training.label_tree import UNSAVED, LabelTree, TreeSettings, fit_label_tree
@@ -48,7 +37,7 @@ class LteSettings:
         kind: Network on the sequence of a piece (rnn), or on the embedding image of a recording (cnn).
         tree: Settings of the label trees.
         low_level: Settings of the features.
-        widths: Lengths of the CNN's filters in stretches, as far as the shortest training recording has room for them.
+        widths: Lengths of the CNN's filters in stretches, as far as half of the training recordings have room for them.
         filters: Filters of each length.
         dropout: Dropout probability: RNN, CNN.
         batch_size: Pieces (RNN) and recordings (CNN) in a batch.
@@ -99,48 +88,6 @@ class LteRnnNetwork(nn.Module):
         return self.softmax(self.embed(sequences))
 
 
-class LteCnnNetwork(nn.Module):
-    """Classify embedding images: filters that span all values, ReLU, maximum over time, softmax layer.
-
-    Args:
-        n_in: Values of an embedding.
-        widths: Lengths of the filters.
-        filters: Filters of each length.
-        n_scenes: Number of scenes.
-        dropout: Dropout probability of the maxima.
-
-    Shape:
-        Images [recording, stretch, n_in + 1], whose last column is 1 where there is a stretch and 0 where the image is
-        padded; embedding [recording, maximum]; logits [recording, scene].
-    """
-
-    def __init__(self, n_in: int, widths: Sequence[int], filters: int, n_scenes: int, dropout: float) -> None:
-        super().__init__()
-        self.widths = tuple(widths)
-        self.convolutions = nn.ModuleList(nn.Conv1d(n_in, filters, width) for width in widths)
-        self.dropout = nn.Dropout(dropout)
-        self.softmax = nn.Linear(filters * len(widths), n_scenes)
-
-    def embed(self, images: Float[Tensor, "recording stretch column"]) -> Float[Tensor, "recording maximum"]:
-        """Return the maximum over time of each filter, over places where it fits into the recording.
-
-        A recording shorter than a filter has one place, at its start, which sees zeros behind the recording.
-        """
-        n = images[..., -1].sum(dim=1)
-        values = images[..., :-1].transpose(1, 2)
-        maxima = []
-        for width, convolution in zip(self.widths, self.convolutions, strict=True):
-            maps = torch.relu(convolution(functional.pad(values, (0, max(0, width - values.shape[2])))))
-            place = torch.arange(maps.shape[2], device=maps.device)
-            outside = place[None] > (n - width).clamp(min=0)[:, None]
-            maxima.append(maps.masked_fill(outside[:, None], -math.inf).amax(dim=2))
-        return torch.cat(maxima, dim=1)
-
-    def forward(self, images: Float[Tensor, "recording stretch column"]) -> Float[Tensor, "recording scene"]:
-        """Return logits of images."""
-        return self.softmax(self.dropout(self.embed(images)))
-
-
 @dataclass(frozen=True)
 class Trees:
     """A label tree for each set of features and channel.
@@ -162,6 +109,8 @@ def fit_trees(
 ) -> tuple[Trees, Float32[np.ndarray, "stretch embedded"], tuple[str, ...]]:
     """Fit the trees, and embed the stretches that they are fitted to by forests that have not seen their groups.
 
+    Digital silence trains no tree.
+
     Args:
         stretches: Of the kept part.
         parts: From `divide_pieces`.
@@ -169,16 +118,29 @@ def fit_trees(
         seed: Of folds and forests.
 
     Returns:
-        The trees, embeddings of the stretches, and notes.
+        The trees, embeddings of the stretches, which are zeros for digital silence, and notes.
     """
-    labels = np.array([parts.scenes.index(r.scene) for r in parts.kept.recordings], np.int64)[stretches.recording]
-    groups = [parts.kept.recordings[i].group for i in stretches.recording]
+    sounding = ~stretches.silent
+    recording = stretches.recording[sounding]
+    labels = np.array([parts.scenes.index(r.scene) for r in parts.kept.recordings], np.int64)[recording]
+    groups = [parts.kept.recordings[i].group for i in recording]
     fitted = [
-        fit_label_tree(stretches.features[:, channel, where], labels, groups, choices, seed, parts.scenes)
+        fit_label_tree(stretches.features[sounding, channel, where], labels, groups, choices, seed, parts.scenes)
         for channel, where in _sources()
     ]
     notes = tuple(dict.fromkeys(note for _, _, of_tree in fitted for note in of_tree))
-    return Trees(tuple(tree for tree, _, _ in fitted)), np.concatenate([crossed for _, crossed, _ in fitted], axis=1), notes
+    crossed = np.concatenate([crossed for _, crossed, _ in fitted], axis=1)
+    return Trees(tuple(tree for tree, _, _ in fitted)), with_zeros(crossed, stretches), notes
+
+
+def embed_stretches(trees: Trees, stretches: Stretches) -> Float32[np.ndarray, "stretch embedded"]:
+    """Embed stretches; digital silence is zeros, and no tree is asked for it.
+
+    Args:
+        trees: From `fit_trees`.
+        stretches: Any.
+    """
+    return with_zeros(trees.embed(stretches.features[~stretches.silent]), stretches)
 
 
 def _sources() -> list[tuple[int, slice]]:
@@ -218,7 +180,7 @@ def read_sequences(trees: Trees, choices: LowLevelSettings, corpus: Corpus) -> F
         corpus: Low-level features.
     """
     stretches = stretches_of(corpus, corpus.voting, choices)
-    return trees.embed(stretches.features)[stretches.of_piece]
+    return embed_stretches(trees, stretches)[stretches.of_piece]
 
 
 def _fit_rnn(recipe: Recipe, choices: LteSettings, corpus: Corpus, context: FitContext) -> Fitted:
@@ -255,46 +217,6 @@ def _fit_rnn(recipe: Recipe, choices: LteSettings, corpus: Corpus, context: FitC
 # --- LTE-CNN --------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class LteCnnModel:
-    """The model of LTE-CNN, which classifies recordings as a whole.
-
-    Attributes:
-        network: The network.
-        scenes: Names in the order of posteriors.
-        read: Makes the embedding images of the recordings of a corpus that vote, of which there is one or more.
-        svm: SVM on the maxima, None while the network trains.
-        temperature: Of each head.
-    """
-
-    network: LteCnnNetwork
-    scenes: tuple[str, ...]
-    read: Callable[[Corpus], Float32[np.ndarray, "recording longest column"]]
-    svm: CalibratedSVM | None = None
-    temperature: Mapping[str, float] | None = None
-
-
-def embedding_images(
-    embedded: Float32[np.ndarray, "stretch value"], stretches: Stretches, kept: Bool[np.ndarray, " stretch"]
-) -> Float32[np.ndarray, "recording longest column"]:
-    """Arrange embeddings as an image for each recording that has a stretch, padded to the longest.
-
-    Args:
-        embedded: Of all stretches.
-        stretches: Which recordings they are of.
-        kept: Which of them belong into an image.
-
-    Returns:
-        Images whose last column tells the stretches from the padding.
-    """
-    of, start, n = np.unique(stretches.recording[kept], return_index=True, return_counts=True)
-    images = np.zeros((len(of), n.max(initial=0), embedded.shape[1] + 1), np.float32)
-    images[..., -1] = np.arange(images.shape[1]) < n[:, None]
-    images[images[..., -1] == 1, :-1] = embedded[kept]  # both in the order of recordings, then of time
-    assert (np.diff(start) > 0).all()
-    return images
-
-
 def read_images(trees: Trees, choices: LowLevelSettings, corpus: Corpus) -> Float32[np.ndarray, "recording longest column"]:
     """Make the embedding images of the recordings of a corpus that vote.
 
@@ -303,51 +225,27 @@ def read_images(trees: Trees, choices: LowLevelSettings, corpus: Corpus) -> Floa
         choices: Settings of the features.
         corpus: Low-level features.
     """
-    audible = ~corpus.silent & np.isin(corpus.recording, voting_recordings(corpus))
-    stretches = stretches_of(corpus, audible, choices)
-    return embedding_images(trees.embed(stretches.features), stretches, evenly(stretches, choices))
+    stretches = _stretches_of_voting(corpus, choices)
+    return embedding_images(embed_stretches(trees, stretches), stretches, evenly(stretches, choices))
 
 
-def predict_lte_cnn(model: LteCnnModel, corpus: Corpus) -> Mapping[str, SystemPredictions]:
-    """Predict recordings as a whole. Digital silence does not vote.
-
-    Args:
-        model: The model.
-        corpus: Low-level features.
-    """
-    of = voting_recordings(corpus)
-    heads = {"softmax": np.zeros((0, len(model.scenes)))} | ({"svm": np.zeros((0, len(model.scenes)))} if model.svm else {})
-    if len(of):
-        images = torch.from_numpy(model.read(corpus))
-        device = model.network.softmax.weight.device
-        with torch.no_grad():
-            logits, maxima = softmax_of_embedding(model.network, images.to(device))
-            heads["softmax"] = logits.double().log_softmax(-1).cpu().numpy()
-            if model.svm:
-                heads["svm"] = model.svm(maxima.cpu()).numpy()
-    found = {}
-    for head, log_posterior in heads.items():
-        recording = product_by_recording(log_posterior, of, len(corpus.recordings))
-        calibrated = temper(recording, (model.temperature or {}).get(head, 1.0))
-        no_segments = np.zeros((0, len(model.scenes)))
-        found[head] = SystemPredictions(no_segments, np.zeros(0, np.int64), recording, calibrated)
-    return found
+def _stretches_of_voting(corpus: Corpus, choices: LowLevelSettings) -> Stretches:
+    """Return the stretches of all pieces of recordings that vote, silent ones among them: they keep a sound's place."""
+    return stretches_of(corpus, np.isin(corpus.recording, voting_recordings(corpus)), choices)
 
 
 def _fit_cnn(recipe: Recipe, choices: LteSettings, corpus: Corpus, context: FitContext) -> Fitted:
     """Fit trees, network (last epoch) and SVM to groups that are not held out, and temperatures to those that are."""
     parts = divide_pieces(corpus, recipe, context)
     of = voting_recordings(parts.kept)
-    audible = ~parts.kept.silent & np.isin(parts.kept.recording, of)
-    stretches = stretches_of(parts.kept, audible, choices.low_level)
+    stretches = _stretches_of_voting(parts.kept, choices.low_level)
     trees, crossed, notes = fit_trees(stretches, parts, choices.tree, context.seed)
     images = embedding_images(crossed, stretches, evenly(stretches, choices.low_level))
     labels = np.array([parts.scenes.index(parts.kept.recordings[i].scene) for i in of], np.int64)
-    shortest = int(images[..., -1].sum(axis=1).min())
-    widths = [width for width in choices.widths if width <= shortest] or [min(choices.widths[0], shortest)]
+    widths, width_notes = filter_widths(choices.widths, images)
     fabric = fabric_of(context)
     inputs, truth = (fabric.to_device(torch.from_numpy(array)) for array in (images, labels))
-    facts = {"lte": asdict(choices), "recipe": recipe.to_stored(), "seed": context.seed}
+    facts = {"lte": asdict(choices), "recipe": recipe.to_stored(), "seed": context.seed, "widths": widths}
 
     def make() -> LteCnnNetwork:
         return LteCnnNetwork(images.shape[2] - 1, widths, choices.filters, len(parts.scenes), choices.dropout[1])
@@ -369,7 +267,7 @@ def _fit_cnn(recipe: Recipe, choices: LteSettings, corpus: Corpus, context: FitC
     svm, svm_notes = fit_svm(maxima, labels, groups, len(parts.scenes), choices.c, folds, context.seed, names=parts.scenes)
     model = LteCnnModel(network, parts.scenes, read, svm)
     model = replace(model, temperature=temperatures(partial(predict_lte_cnn, model), parts))
-    notes = (*parts.notes, *notes, *svm_notes, UNSAVED)
+    notes = (*parts.notes, *notes, *width_notes, *svm_notes, UNSAVED)
     return Fitted(
         partial(predict_lte_cnn, model),
         len(history),

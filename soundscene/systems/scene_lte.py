@@ -97,23 +97,27 @@ def _speech_tree(sample_rate: int, settings: str) -> LabelTree:
     return plant(features, labels, groups, TreeSettings(**tree), _PHONES_SEED)[0]
 
 
-def average(embedded: Float32[np.ndarray, "stretch value"], stretches: Stretches) -> Float32[np.ndarray, "recording value"]:
-    """Average embeddings over the stretches of each recording, in the order of recordings.
+def average(embedded: Float32[np.ndarray, "sounding value"], stretches: Stretches) -> Float32[np.ndarray, "recording value"]:
+    """Average embeddings over the stretches of each recording that are not silent, in the order of recordings.
 
     Args:
-        embedded: Of stretches.
-        stretches: Which recordings they are of.
+        embedded: Of the stretches that are not silent.
+        stretches: All of them, which tell the recordings. One without sound has zeros.
     """
-    _, of, n = np.unique(stretches.recording, return_inverse=True, return_counts=True)
-    total = np.zeros((len(n), embedded.shape[1]))
+    recordings, of = np.unique(stretches.recording, return_inverse=True)
+    of = of[~stretches.silent]
+    total = np.zeros((len(recordings), embedded.shape[1]))
     np.add.at(total, of, embedded)
-    return (total / n[:, None]).astype(np.float32)
+    n = np.bincount(of, minlength=len(recordings))
+    return (total / np.maximum(n, 1)[:, None]).astype(np.float32)
 
 
 def describe(
     trees: tuple[LabelTree, ...], choices: LowLevelSettings, corpus: Corpus
 ) -> Float32[np.ndarray, "recording value"]:
     """Describe the recordings that vote: all trees' embeddings of the recorded channel, averaged over time.
+
+    Stretches of digital silence have no part in it.
 
     Args:
         trees: Over scenes, and over phones if there is one.
@@ -124,7 +128,7 @@ def describe(
     if not audible.any():
         return np.zeros((0, sum(tree.n_values for tree in trees)), np.float32)
     stretches = stretches_of(corpus, audible, choices)
-    features = stretches.features[:, 0, _VALUES]
+    features = stretches.features[~stretches.silent, 0, _VALUES]
     return np.concatenate([average(tree.embed(features), stretches) for tree in trees], axis=1)
 
 
@@ -133,9 +137,10 @@ def _fit(recipe: Recipe, choices: SceneLteSettings, corpus: Corpus, context: Fit
     parts = divide_pieces(corpus, recipe, context)
     audible = ~parts.kept.silent & np.isin(parts.kept.recording, voting_recordings(parts.kept))
     stretches = stretches_of(parts.kept, audible, choices.low_level)
-    features = stretches.features[:, 0, _VALUES]
-    labels = np.array([parts.scenes.index(r.scene) for r in parts.kept.recordings], np.int64)[stretches.recording]
-    groups = [parts.kept.recordings[i].group for i in stretches.recording]
+    features = stretches.features[~stretches.silent, 0, _VALUES]
+    recording = stretches.recording[~stretches.silent]
+    labels = np.array([parts.scenes.index(r.scene) for r in parts.kept.recordings], np.int64)[recording]
+    groups = [parts.kept.recordings[i].group for i in recording]
     tree, crossed, notes = fit_label_tree(features, labels, groups, choices.tree, context.seed, parts.scenes)
     trees, vectors = (tree,), average(crossed, stretches)
     if choices.speech == "rendered":

@@ -1,11 +1,13 @@
 """Corpora of made-up pieces, for systems whose features need no sound."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from soundscene.data.corpus import Corpus
+from soundscene.systems.low_level import LowLevelSettings, describe_stretches
 from soundscene.types import Recording
 
 
@@ -42,6 +44,23 @@ def corpus_of(
         duration_s=(2.0 * n_pieces,) * len(rows),
         notes=((),) * len(rows),
     )
+
+
+def low_level_silence() -> np.ndarray:
+    """Low-level features [value] of digital silence, as a store keeps them."""
+    return describe_stretches(np.zeros((1, 11025), np.float32), 22050, LowLevelSettings())[0].astype(np.float16)
+
+
+def silenced(corpus: Corpus, places: np.ndarray) -> Corpus:
+    """The same with digital silence as recorded; its second channel keeps what it had.
+
+    Args:
+        corpus: Low-level features.
+        places: [piece, stretch], which are silent.
+    """
+    features = corpus.features.copy()
+    features[places, 0] = low_level_silence()
+    return replace(corpus, features=features, silent=corpus.silent | places.all(axis=1))
 
 
 def accuracy(log_posterior: np.ndarray, corpus: Corpus) -> float:

@@ -9,7 +9,17 @@ from soundscene.data.corpus import Corpus
 from soundscene.data.store import FeatureStore
 from soundscene.errors import RecipeError
 from soundscene.recipe import Recipe
-from soundscene.systems.low_level import SETS, LowLevelSettings, describe_stretches, evenly, low_level, stretches_of
+from soundscene.systems.low_level import (
+    SETS,
+    LowLevelSettings,
+    Stretches,
+    describe_stretches,
+    evenly,
+    low_level,
+    stretches_of,
+    with_zeros,
+    without_sound,
+)
 from soundscene.types import Recording
 from tests.support.tiny import RATE, recording, write
 
@@ -73,11 +83,47 @@ def test_pieces_hold_every_stretch_and_stretches_come_once(corpus: Corpus) -> No
     stretches = stretches_of(corpus, ~corpus.silent, CHOICES)
     assert [int((stretches.recording == i).sum()) for i in range(4)] == [39, 18, 7, 11]
     kept = evenly(stretches, CHOICES)
-    assert [int((stretches.recording[kept] == i).sum()) for i in range(4)] == [39, 13, 7, 11]  # 0 to 2.5, 2.85 and 3.1 s
+    # 0 to 2.5, 2.85 and 3.1 s; of the last one not those at 1, 1.25 and 1.5 s, which end with the silence or before
+    assert [int((stretches.recording[kept] == i).sum()) for i in range(4)] == [39, 13, 7, 8]
     assert (np.diff(stretches.start_s[kept & (stretches.recording == 1)]) >= 0.249).all()
     assert stretches.of_piece.shape == (15, 7)
     assert np.array_equal(stretches.features[stretches.of_piece], corpus.features[~corpus.silent])
     assert np.array_equal(corpus.features[0, 4:], corpus.features[1, :3])  # shared, whichever piece they are cut from
+
+
+def test_silence_is_found_in_what_is_stored_and_pieces_agree_on_it(corpus: Corpus) -> None:
+    stretches = stretches_of(corpus, np.ones(len(corpus.silent), np.bool_), CHOICES)
+    assert stretches.start_s[stretches.silent].tolist() == [0.25 * i for i in range(7)]
+    assert set(stretches.recording[stretches.silent]) == {3}
+    without = stretches_of(corpus, ~corpus.silent, CHOICES)
+    assert without.start_s[without.silent].tolist() == [1.0, 1.25, 1.5]
+    assert without_sound(corpus.features).sum() == 7 + 3  # the last three of the silent piece are the first of the next
+
+
+def test_one_sample_is_no_silence_and_the_other_channel_does_not_matter() -> None:
+    waves = np.zeros((5, RATE // 2), np.float32)
+    waves[1, 5000] = 2.0**-23  # the least of 24 bits
+    waves[2, 3000] = -(2.0**-15)
+    waves[3, -100:] = 0.05 * np.random.default_rng(0).normal(size=100)  # behind the last frame of the spectral set
+    waves[4] = 2.0**-15  # no crossing, no change
+    stored = describe_stretches(waves, RATE, CHOICES).astype(np.float16).astype(np.float32)
+    assert np.array_equal(stored[0, :106], stored[3, :106])
+    both = np.stack([stored, np.ones_like(stored)], axis=1)
+    assert without_sound(both).tolist() == [True, False, False, False, False]
+    assert not without_sound(both[:, ::-1]).any()
+
+
+def test_an_even_sequence_goes_from_sound_to_sound() -> None:
+    sounding = {0: "..x..xx.", 1: "....", 2: "x", 3: "xx.."}
+    silent = np.array([mark == "." for marks in sounding.values() for mark in marks])
+    recording = np.repeat(list(sounding), [len(marks) for marks in sounding.values()])
+    start_s = np.concatenate([0.25 * np.arange(len(marks)) for marks in sounding.values()])
+    start_s[6] -= 0.1  # a last piece, shifted back
+    stretches = Stretches(np.zeros((len(silent), 2, 1), np.float32), recording, start_s, np.zeros((0, 7), np.int64), silent)
+    kept = evenly(stretches, CHOICES)
+    assert [np.flatnonzero(kept[recording == i]).tolist() for i in sounding] == [[2, 3, 4, 5], [0, 1, 2, 3], [0], [0, 1]]
+    values = np.arange(1, 1 + (~silent).sum(), dtype=np.float32)[:, None]
+    assert with_zeros(values, stretches)[:, 0].tolist() == [0, 0, 1, 0, 0, 2, 3, 0, 0, 0, 0, 0, 4, 5, 6, 0, 0]
 
 
 def test_steady_noise_is_weaker_in_the_second_channel(tmp_path: Path) -> None:

@@ -1,16 +1,25 @@
 """LTE-CNN does not care where a pattern stands nor what is padded; LTE-RNN hears an order that a mean cannot."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from soundscene.data.corpus import Corpus
 from soundscene.recipe import Recipe
-from soundscene.systems import lte_networks
-from soundscene.systems.low_level import SETS, Stretches
-from soundscene.systems.lte_networks import LteCnnNetwork, LteRnnNetwork, LteSettings, embedding_images
-from soundscene.systems.system import FitContext
+from soundscene.systems import lte_networks, scene_lte
+from soundscene.systems.low_level import SETS, LowLevelSettings, Stretches
+from soundscene.systems.lte_cnn import LteCnnNetwork, embedding_images, filter_widths
+from soundscene.systems.lte_networks import LteRnnNetwork, LteSettings, Trees, read_images
+from soundscene.systems.scene_lte import SceneLteSettings
+from soundscene.systems.system import FitContext, Fitted
+from soundscene.training import label_tree
 from soundscene.training.label_tree import LabelTree, TreeSettings
-from tests.support.pieces import accuracy, corpus_of
+from tests.support.pieces import accuracy, corpus_of, low_level_silence, silenced
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +59,11 @@ def test_padding_changes_nothing_and_a_short_recording_has_one_place(n: int, cnn
 def test_an_image_is_in_the_order_of_time_and_tells_its_padding() -> None:
     of = np.array([0, 0, 2, 2, 2])
     stretches = Stretches(
-        np.zeros((5, 2, 1), np.float32), of, np.array([0.0, 0.25, 0.0, 0.25, 0.3]), np.zeros((0, 7), np.int64)
+        np.zeros((5, 2, 1), np.float32),
+        of,
+        np.array([0.0, 0.25, 0.0, 0.25, 0.3]),
+        np.zeros((0, 7), np.int64),
+        np.zeros(5, np.bool_),
     )
     images = embedding_images(np.arange(5, dtype=np.float32)[:, None], stretches, np.array([True] * 4 + [False]))
     assert images.tolist() == [[[0, 1], [1, 1]], [[2, 1], [3, 1]]]
@@ -94,6 +107,112 @@ def test_six_trees_read_three_sets_of_both_channels() -> None:
     read = [features[channel, where] for channel, where in lte_networks._sources()]
     assert [set(values) for values in read] == [{0}, {1}, {2}, {10}, {11}, {12}]
     assert [len(values) for values in read] == [106, 64, 80] * 2
+
+
+TREE = TreeSettings(n_trees=2, folds=2)
+RECIPE = Recipe.small().with_settings(["training.epochs=2", "network.hidden=4"])
+FITS: dict[str, Callable[[Corpus, FitContext], Fitted]] = {
+    "rnn": partial(lte_networks._fit_rnn, RECIPE, LteSettings(tree=TREE)),
+    "cnn": partial(lte_networks._fit_cnn, RECIPE, LteSettings(tree=TREE, filters=2, widths=(5, 10, 25))),
+    "scene": partial(scene_lte._fit, RECIPE, SceneLteSettings("none", tree=TREE, c=(1e-2,))),
+}
+
+
+@pytest.fixture
+def one_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lte_networks, "_sources", lambda: [(0, slice(0, 106))])
+
+
+@pytest.mark.usefixtures("one_tree")
+@pytest.mark.parametrize("kind", FITS)
+def test_no_tree_sees_digital_silence(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[np.ndarray] = []
+    forest, embed = label_tree._forest, LabelTree.embed
+    monkeypatch.setattr(label_tree, "_forest", lambda rows, *rest: (seen.append(rows), forest(rows, *rest))[1])
+    monkeypatch.setattr(LabelTree, "embed", lambda tree, rows: (seen.append(rows), embed(tree, rows))[1])
+    training, test = corpus_of(ordered, n_recordings=5), corpus_of(ordered, n_recordings=3, name="test")
+    draws = np.random.default_rng(0)
+    for corpus in (training, test):
+        places = draws.random((len(corpus.features), 7)) < 0.3
+        places[:3] = True  # a recording that is silent but for what a resampler leaves, so that the store lets it vote
+        corpus.features[:] = silenced(corpus, places).features
+    silence = low_level_silence()[:106]
+    assert (training.features[:, :, 0, :106] == silence).all(axis=-1).any()
+    said = FITS[kind](training, FitContext(0)).predict(test)
+    assert all(np.isfinite(one.calibrated).all() for one in said.values())
+    assert sum(len(rows) for rows in seen) > 300
+    assert not any((rows[:, :106] == silence).all(axis=1).any() for rows in seen if rows.ndim == 2)
+    assert not any((rows[:, 0, :106] == silence).all(axis=1).any() for rows in seen if rows.ndim == 3)
+
+
+@pytest.mark.usefixtures("one_tree")
+def test_a_sequence_of_the_rnn_has_zeros_where_there_is_silence() -> None:
+    fitted = FITS["rnn"](corpus_of(ordered, n_recordings=5), FitContext(0))
+    read = fitted.predict.args[0].read  # pyright: ignore[reportFunctionMemberAccess]
+    test = corpus_of(ordered, n_recordings=2, name="test")
+    places = np.zeros((len(test.features), 7), np.bool_)
+    places[0, [0, 5]] = places[2] = True  # the third piece does not vote
+    sequences, before = read(silenced(test, places)), read(test)
+    rest = np.arange(len(test.features)) != 2
+    assert not sequences[places[rest]].any()
+    assert np.array_equal(sequences[~places[rest]], before[rest][~places[rest]])
+
+
+def test_an_image_keeps_the_gaps_of_silence_and_no_filter_sees_across_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, then = np.zeros((2, 7, 2, 250), np.float32)
+    first[..., 0] = then[..., 1] = 1
+    first[..., 51] = then[..., 51] = 1000  # the centroid of what is no silence
+    corpus = corpus_of(lambda scene, draws: first, ("a", "b"), n_recordings=1, n_pieces=4)
+    corpus.features[2] = corpus.features[6] = then
+    gaps = np.zeros((8, 7), np.bool_)
+    gaps[3] = gaps[7] = gaps[[0, 4], :2] = True  # what is cut: the last piece, and the begin of the first
+    gaps[5] = True  # between the two sounds of the second recording
+    monkeypatch.setattr(Trees, "embed", lambda trees, rows: rows[:, 0, :2])
+    images = read_images(Trees(()), LowLevelSettings(), silenced(corpus, gaps))
+    assert images[..., -1].sum(axis=1).tolist() == [19, 19]
+    assert images[1, 5:12].tolist() == [[0, 0, 1]] * 7
+    assert images[0, 5:12].tolist() == [[1, 0, 1]] * 7
+    assert images[:, 12:].tolist() == [[[0, 1, 1]] * 7] * 2
+
+    network = LteCnnNetwork(2, (2,), 1, 2, 0.5).eval()
+    with torch.no_grad():
+        (convolution,) = network.convolutions
+        nn.init.constant_(convolution.get_parameter("bias"), -1)
+        convolution.get_parameter("weight").copy_(torch.tensor([[[1.0, 0], [0, 1]]]))  # one sound, then the other
+        assert network.embed(torch.from_numpy(images)).tolist() == [[1], [0]]
+
+
+def test_one_short_recording_takes_no_filter_away_from_the_others() -> None:
+    def images(*n: int) -> np.ndarray:
+        found = np.zeros((len(n), max(n), 3), np.float32)
+        found[..., -1] = np.arange(max(n)) < np.array(n)[:, None]
+        return found
+
+    wanted = (5, 10, 15, 20)
+    note = "filters of 5, 10, 15 stretches, not 5, 10, 15, 20: the median training recording has 19"
+    assert filter_widths(wanted, images(19, 19, 19, 19)) == ([5, 10, 15], (note,))
+    assert filter_widths(wanted, images(19, 7, 19, 19)) == ([5, 10, 15], (note,))
+    assert filter_widths(wanted, images(39, 1, 20)) == ([5, 10, 15, 20], ())
+    assert filter_widths(wanted, images(3, 3, 9))[0] == [3]
+
+
+@pytest.mark.usefixtures("one_tree")
+def test_recordings_shorter_than_a_filter_train_and_are_predicted() -> None:
+    training, test = corpus_of(ordered, n_recordings=5), corpus_of(ordered, n_recordings=3, name="test")
+
+    def first_piece_of(corpus: Corpus, recordings: list[int]) -> Corpus:
+        kept = ~np.isin(corpus.recording, recordings) | (corpus.start_s == 0)
+        arrays = ("features", "recording", "start_s", "silent", "regular")
+        return replace(corpus, **{name: getattr(corpus, name)[kept] for name in arrays})
+
+    fitted = FITS["cnn"](first_piece_of(training, [0, 7]), FitContext(0))
+    assert fitted.predict.args[0].network.widths == (5, 10)  # pyright: ignore[reportFunctionMemberAccess]
+    assert "filters of 5, 10 stretches, not 5, 10, 25: the median training recording has 21" in fitted.notes
+    short = first_piece_of(test, [0])  # 7 stretches
+    alone = short.take(short.recordings[:1])
+    for head, said in fitted.predict(short).items():
+        assert np.isfinite(said.recording).all()
+        assert np.allclose(fitted.predict(alone)[head].recording[0], said.recording[0], atol=1e-5)
 
 
 def ordered(scene: str, draws: np.random.Generator) -> np.ndarray:

@@ -15,7 +15,7 @@ from soundscene.systems.low_level import SETS, LowLevelSettings, Stretches, desc
 from soundscene.systems.scene_lte import SceneLteSettings, average, speech_tree
 from soundscene.systems.system import FitContext, Fitted
 from soundscene.training.label_tree import TreeSettings
-from tests.support.pieces import accuracy, corpus_of
+from tests.support.pieces import accuracy, corpus_of, silenced
 
 RECIPE = Recipe().with_settings(["calibration.held_out=0.25"])
 CHOICES = SceneLteSettings("none", tree=TreeSettings(n_trees=3, folds=2), c=(1e-2,))
@@ -71,9 +71,34 @@ def test_silence_does_not_vote_and_one_scene_is_refused(training: Corpus, test: 
 
 
 def test_every_stretch_counts_once_in_the_average() -> None:
-    of = np.array([0, 0, 0, 4])
-    stretches = Stretches(np.zeros((4, 2, 1), np.float32), of, np.zeros(4), np.zeros((0, 7), np.int64))
-    assert average(np.array([[1.0], [2], [6], [5]], np.float32), stretches).tolist() == [[3.0], [5.0]]
+    of, silent = np.array([0, 0, 0, 4]), np.zeros(4, np.bool_)
+    stretches = Stretches(np.zeros((4, 2, 1), np.float32), of, np.zeros(4), np.zeros((0, 7), np.int64), silent)
+    values = np.array([[1.0], [2], [6], [5]], np.float32)
+    assert average(values, stretches).tolist() == [[3.0], [5.0]]
+    silent[1] = True
+    assert average(values[[0, 2, 3]], stretches).tolist() == [[3.5], [5.0]]
+    silent[3] = True
+    assert average(values[[0, 2]], stretches).tolist() == [[3.5], [0.0]]
+
+
+def test_digital_silence_in_and_behind_a_sound_changes_no_average(test: Corpus, fitted: Fitted) -> None:
+    describe = fitted.predict.args[0].describe  # pyright: ignore[reportFunctionMemberAccess]
+    scattered = np.zeros((len(test.features), 7), np.bool_)
+    scattered[0, [0, 1, 4]] = scattered[1, 2:] = True
+    mixed = silenced(test, scattered)
+    sounding = np.concatenate([test.features[0, [2, 3, 5, 6]], test.features[1, :2]])
+    tree = describe.args[0][0]
+    assert describe(mixed)[0] == pytest.approx(tree.embed(sounding[:, 0, SETS["spectral"]]).mean(axis=0), abs=1e-6)
+    assert np.array_equal(describe(mixed)[1:], describe(test)[1:])
+
+    behind = np.zeros((len(test.features), 7), np.bool_)
+    behind[1] = True  # the second of two pieces
+    kept = np.arange(len(test.features)) != 1
+    without = replace(
+        test,
+        **{name: getattr(test, name)[kept] for name in ("features", "recording", "start_s", "silent", "regular")},
+    )
+    assert np.array_equal(describe(silenced(test, behind)), describe(without))
 
 
 @pytest.mark.slow

@@ -32,6 +32,20 @@ def test_pairs_that_are_confused_are_parted_last() -> None:
     assert notes == ()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_forest_knows_by_heart_is_confused_all_the_same(seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    features, labels, groups = rows(4, 16, seed, per_group=20)
+    # 0 and 1 are alike, and 2 and 3; but rows of a group are, too, so that a forest knows the groups that it learns from
+    features = np.repeat(draws.uniform(-10, 10, (64, 4)), 20, axis=0) + 0.01 * features
+    features[:, 0] = 40 * np.isin(labels, [2, 3]) + 0.1 * features[:, 0]
+    # a quarter of the rows of 0 is the same as of 2, and of 1 as of 3, which cannot be known by heart
+    same = np.arange(len(labels)) % 4 == 0
+    features[same] = 100 + 100 * np.isin(labels[same], [1, 3])[:, None]
+    splits, _ = grow(features.astype(np.float32), labels, groups, SMALL, seed)
+    assert {frozenset(side) for side in splits[0]} == {frozenset({0, 1}), frozenset({2, 3})}
+
+
 @pytest.mark.parametrize("n_labels", [2, 3, 5])
 def test_an_embedding_is_both_posteriors_of_each_of_c_minus_1_nodes(n_labels: int) -> None:
     features, labels, groups = rows(n_labels, 4)
