@@ -48,12 +48,24 @@ class Mixture:
         return (patches.astype(np.float64) - self.centre) @ self.axes
 
     def vector(self, patches: Float[np.ndarray, "patch feature"]) -> Float32[np.ndarray, " value"]:
-        """Return the Fisher vector of a bag of patches: parts of the weights, the means and the deviations.
+        """Return the Fisher vector of a bag of patches: `departure` with its signed square root, of norm one.
 
         A bag without patches is the zero vector.
         """
         if not len(patches):
             return np.zeros(self.size, np.float32)
+        joined = self.departure(patches)
+        joined = np.sign(joined) * np.sqrt(np.abs(joined))
+        return (joined / max(float(np.linalg.norm(joined)), 1e-12)).astype(np.float32)
+
+    def departure(self, patches: Float[np.ndarray, "patch feature"]) -> Float64[np.ndarray, " value"]:
+        """Return how patches depart from the mixture: parts of the weights, the means and the deviations.
+
+        It is near zero for the sample that the mixture was fitted to.
+
+        Args:
+            patches: At least one.
+        """
         x, deviation = self.whiten(patches), np.sqrt(self.variance)
         # (x - mean)^2 / variance, summed over components, without an array [patch, Gaussian, component]
         squared = x**2 @ (1 / self.variance).T - 2 * x @ (self.mean / self.variance).T
@@ -66,9 +78,7 @@ class Mixture:
         of_mean = (first - total * self.mean) / (root * deviation)
         spread = second - 2 * first * self.mean + total * (self.mean**2 - self.variance)
         of_deviation = spread / (np.sqrt(2) * root * self.variance)
-        joined = np.concatenate([of_weight.ravel(), of_mean.ravel(), of_deviation.ravel()])
-        joined = np.sign(joined) * np.sqrt(np.abs(joined))
-        return (joined / max(float(np.linalg.norm(joined)), 1e-12)).astype(np.float32)
+        return np.concatenate([of_weight.ravel(), of_mean.ravel(), of_deviation.ravel()])
 
 
 def fit_mixture(

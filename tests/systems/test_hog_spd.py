@@ -1,5 +1,7 @@
 """HOG+SPD: histograms of levels follow the physics of noise and tones, and near levels are near in the SVM's space."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
@@ -7,7 +9,7 @@ from scipy.stats import wasserstein_distance
 from soundscene.recipe import Recipe
 from soundscene.systems import hog, hog_spd
 from soundscene.systems.constant_q import ConstantQ, magnitudes
-from soundscene.systems.hog_spd import SpdSettings, exceedance, level_histograms
+from soundscene.systems.hog_spd import SpdSettings, exceedance, fit_blocks, level_histograms
 from soundscene.systems.system import FitContext
 from tests.support.tiny import RATE
 from tests.support.vectors import corpus_of
@@ -17,9 +19,9 @@ WIDTH_DB = SETTINGS.range_db / SETTINGS.n_levels
 CENTRES_DB = -SETTINGS.range_db + WIDTH_DB * (0.5 + np.arange(SETTINGS.n_levels))
 
 
-def spd(samples: np.ndarray) -> np.ndarray:
+def spd(samples: np.ndarray, settings: SpdSettings = SETTINGS) -> np.ndarray:
     magnitude = magnitudes(samples.astype(np.float32), RATE, ConstantQ())
-    return level_histograms(magnitude, magnitude.shape[1], SETTINGS)
+    return level_histograms(magnitude, magnitude.shape[1], settings)
 
 
 def band_of(frequency_hz: float) -> int:
@@ -45,6 +47,23 @@ def test_a_steady_tone_has_one_level_and_one_that_is_on_half_the_time_two() -> N
     assert np.sort(halved[1:])[-2:].sum() == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.parametrize(("kind", "most_db", "by_peak_db"), [("click", 1.5, -5.0), ("beep", 0.5, -20.0)])
+def test_a_short_peak_in_noise_hardly_shifts_the_image(kind: str, most_db: float, by_peak_db: float) -> None:
+    noise = np.random.default_rng(0).normal(size=10 * RATE)
+    peak = noise.copy()
+    if kind == "click":  # 40 dB above the noise, in all bands: a stronger one shifts it, see docs/decisions/0110
+        peak[5 * RATE] += 100.0
+    else:
+        at = np.arange(RATE // 50)
+        peak[5 * RATE + at] += 100.0 * np.sin(2 * np.pi * 4000.0 * at / RATE) * np.hanning(len(at))
+
+    def shift_db(settings: SpdSettings) -> float:
+        return float(np.median((spd(peak, settings) - spd(noise, settings)) @ CENTRES_DB))
+
+    assert abs(shift_db(SETTINGS)) < most_db
+    assert shift_db(replace(SETTINGS, quantile=1.0)) < by_peak_db  # below the peak all else is weaker
+
+
 def test_padding_behind_a_short_recording_is_not_counted() -> None:
     noise = np.random.default_rng(0).normal(size=RATE // 2).astype(np.float32)
     magnitude = magnitudes(noise, RATE, ConstantQ())
@@ -62,6 +81,21 @@ def test_exceedances_are_as_far_apart_as_the_earth_movers_distance() -> None:
     tones = np.eye(64)[10:20]  # levels 0 to 9 bins apart
     assert [np.abs(exceedance(tones[0]) - exceedance(tone)).sum() for tone in tones] == pytest.approx([*range(10)])
     assert {np.abs(tones[0] - tone).sum() for tone in tones[1:]} == {2.0}  # without, all are equally far
+
+
+@pytest.mark.parametrize("gain", [1.0, 30.0])
+def test_both_descriptors_weigh_alike_whatever_their_size_and_number_of_values(gain: float) -> None:
+    draws = np.random.default_rng(0)
+    features = draws.uniform(0, 1, (12, 1024 + 3 * 64)).astype(np.float32)
+    features[:, :1024] *= gain
+    corpus = corpus_of(features, ["ab"[i % 2] for i in range(12)])
+    one, other, both = (fit_blocks(corpus, 1024, 64, blocks) for blocks in ("hog", "spd", "both"))
+    assert (one.scale[1], other.scale[0]) == (0.0, 0.0)
+    assert both.scale.tolist() == [one.scale[0], other.scale[1]]
+    for block in (one, other):
+        assert np.linalg.norm(block(corpus), axis=1).mean() == pytest.approx(1.0, rel=1e-5)
+    kernels = [block(corpus) @ block(corpus).T for block in (one, other, both)]
+    assert kernels[2] == pytest.approx(kernels[0] + kernels[1], rel=1e-4)
 
 
 def test_silence_has_no_levels_and_both_descriptors_are_stored() -> None:
