@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
+from soundscene.errors import TrainingError
 from soundscene.recipe import Recipe
 from soundscene.systems import hog, hog_spd
 from soundscene.systems.constant_q import ConstantQ, magnitudes
-from soundscene.systems.hog_spd import SpdSettings, exceedance, fit_blocks, level_histograms
+from soundscene.systems.hog_spd import SpdSettings, exceedance, fit_blocks, fit_kernel, level_histograms, mean_distance
 from soundscene.systems.system import FitContext
 from tests.support.tiny import RATE
 from tests.support.vectors import corpus_of
@@ -141,3 +142,84 @@ def test_scenes_that_differ_in_how_levels_are_spread_are_learnt_from_spd_and_not
         right[blocks] = float(np.mean(predicted[0].argmax(axis=1) == truth[16:]))
     assert right["spd"] == 1.0
     assert right["hog"] < 0.9
+
+
+def emd(first: np.ndarray, second: np.ndarray) -> float:
+    """What the kernel's distance is of two recordings [band, level]."""
+    one, other = (exceedance(image).reshape(1, -1) for image in (first, second))
+    return float(mean_distance(one, other, first.shape[-1])[0, 0])
+
+
+def test_the_distance_of_the_kernel_is_the_earth_movers_mean_over_bands() -> None:
+    first, second = np.random.default_rng(2).dirichlet(np.full(64, 0.3), (2, 5))
+    bins = np.arange(64)
+    bands = [wasserstein_distance(bins, bins, one, other) for one, other in zip(first, second, strict=True)]
+    assert emd(first, second) == pytest.approx(np.mean(bands))
+    tone = np.eye(64)[[20, 30, 40]]
+    assert [emd(tone, np.roll(tone, shift, axis=1)) for shift in (0, 1, 10)] == pytest.approx([0, 1, 10])
+
+
+def shifted_tones(n: int = 12) -> np.ndarray:
+    """Features of recordings whose tones are 0 to n - 1 levels up, with HOG of no scene."""
+    draws = np.random.default_rng(3)
+    level = np.tile(np.eye(64)[20 + np.arange(n)], (1, 4))
+    return np.concatenate([draws.uniform(0, 1, (n, 1024)), level], axis=1)
+
+
+def test_the_coordinates_of_the_kernel_have_it_as_their_inner_product() -> None:
+    corpus = corpus_of(shifted_tones(), ["ab"[i % 2] for i in range(12)])
+    spd_only, both, hog_only = (fit_kernel(corpus, 1024, 64, blocks, 0) for blocks in ("spd", "both", "hog"))
+    number = np.arange(12)
+    apart = np.abs(number[:, None] - number)
+    typical = np.median(apart[np.triu_indices(12, 1)])
+    expected = np.exp(-apart / typical)  # a shift by one level is nearer than by ten
+    assert spd_only(corpus) @ spd_only(corpus).T == pytest.approx(expected, abs=1e-4)
+    of_hog = hog_only(corpus) @ hog_only(corpus).T
+    assert np.sqrt(np.diag(of_hog)).mean() == pytest.approx(1.0, abs=1e-4)  # as long as those of the other kernel
+    assert both(corpus) @ both(corpus).T == pytest.approx(expected + of_hog, abs=1e-4)
+    part = corpus.take(corpus.recordings[:9])  # width and scale are those of the training part
+    learnt = fit_kernel(part, 1024, 64, "spd", 0)
+    assert learnt(corpus)[9:] @ learnt(part).T == pytest.approx(np.exp(-apart[9:, :9] * learnt.gamma), abs=1e-4)
+
+
+def test_few_landmarks_are_nystroems_approximation(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = corpus_of(shifted_tones(), ["ab"[i % 2] for i in range(12)])
+    monkeypatch.setattr(hog_spd, "_LANDMARKS", 6)
+    found = fit_kernel(corpus, 1024, 64, "spd", 0)
+    assert found.landmarks.shape == (6, 1024 + 4 * 63)
+    assert found(corpus).shape == (12, 6)
+    exact = found.kernel(found.landmarks.astype(np.float64))
+    marks = [int(np.flatnonzero((corpus.features[:, :1024] == mark[:1024]).all(axis=1))[0]) for mark in found.landmarks]
+    assert found(corpus)[marks] @ found(corpus)[marks].T == pytest.approx(exact, abs=1e-4)
+
+
+def test_a_round_kernel_learns_a_scene_between_two_parts_of_another() -> None:
+    labels = [("outer" if i % 4 in (0, 3) else "middle") for i in range(48)]
+    bins = [12 + 12 * (i % 4) + (i // 4) % 4 for i in range(48)]  # outer, middle, middle, outer; some levels apart
+    mixed = np.random.default_rng(0).permutation(48)
+    level = np.eye(64)[bins][mixed]
+    corpus = corpus_of(np.concatenate([np.zeros((48, 1024)), level], axis=1), [labels[i] for i in mixed])
+    system = hog_spd.system(Recipe.small(), "hog-spd", "HOG + SPD", options={"blocks": "spd", "kernel": "emd"})
+    predicted = system.fit(corpus.take(corpus.recordings[:32]), FitContext(0)).predict(corpus.take(corpus.recordings[32:]))
+    truth = [["middle", "outer"].index(r.scene) for r in corpus.recordings[32:]]
+    assert predicted["svm"].recording.argmax(axis=1).tolist() == truth
+
+
+def test_the_default_is_recorded_as_it_was_without_kernels() -> None:
+    plain, linear = (hog_spd.system(Recipe.small(), "hog-spd", "", options=o) for o in ({}, {"kernel": "linear"}))
+    assert plain.choices == linear.choices
+    assert "kernel" not in plain.choices["hog_spd"]
+    other = hog_spd.system(Recipe.small(), "hog-spd", "", options={"kernel": "emd"})
+    assert other.choices["hog_spd"]["kernel"] == "emd"
+    assert other.representation.key == plain.representation.key
+
+
+@pytest.mark.parametrize("kernel", ["linear", "emd"])
+def test_silence_is_uniform_and_a_silent_training_part_is_refused(kernel: str) -> None:
+    corpus = corpus_of(shifted_tones(), ["ab"[i % 2] for i in range(12)])
+    mute = replace(corpus, silent=np.ones_like(corpus.silent))
+    system = hog_spd.system(Recipe.small(), "hog-spd", "HOG + SPD", options={"kernel": kernel})
+    predicted = system.fit(corpus, FitContext(0)).predict(mute)["svm"]
+    assert np.exp(predicted.calibrated) == pytest.approx(0.5)
+    with pytest.raises(TrainingError, match="two scenes or more"):
+        system.fit(mute, FitContext(0))
