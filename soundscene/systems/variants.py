@@ -33,7 +33,7 @@ READS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "hog": {"": (_RATE, _HELD, _FOLDS)},
     "hog_spd": {"": ("blocks", _RATE, _HELD, _FOLDS), "blocks=both": ("kernel",), "blocks=spd": ("kernel",)},
     "cqt_hog": {"": ("weights", _RATE, _HELD, _FOLDS)},
-    "fisher_hog": {"": (_RATE, "audio.last_piece", _HELD, _FOLDS)},
+    "fisher_hog": {"": ("height", _RATE, "audio.last_piece", _HELD, _FOLDS)},
     "factors": {
         "": ("method", "level", _RATE, _HELD),
         "method=sparse-nmf": ("penalty",),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
+from scipy.linalg import block_diag
 from scipy.special import softmax
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -82,7 +83,7 @@ class Mixture:
 
 
 def fit_mixture(
-    patches: Float32[np.ndarray, "patch feature"], n_components: int, n_gaussians: int, seed: int
+    patches: Float32[np.ndarray, "patch feature"], n_components: int, n_gaussians: int, seed: int, n_beside: int = 0
 ) -> tuple[Mixture, tuple[str, ...]]:
     """Whiten patches by their principal components and fit a mixture of diagonal Gaussians.
 
@@ -91,6 +92,7 @@ def fit_mixture(
         n_components: Principal components kept.
         n_gaussians: Gaussians, at most one for two patches.
         seed: Of the beginning of the mixture.
+        n_beside: Last features that are no part of the principal components, and stand beside them as they are.
 
     Returns:
         The mixture, and a note if it had not converged.
@@ -103,15 +105,18 @@ def fit_mixture(
             "fewer than two patches of the training part are not flat: is it digital silence? Each of two scenes or more "
             "needs sound"
         )
-    n_components = min(n_components, patches.shape[1], len(patches) - 1)
-    pca: Any = PCA(n_components, svd_solver="full").fit(patches.astype(np.float64))
+    n_reduced = patches.shape[1] - n_beside
+    n_components = min(n_components, n_reduced, len(patches) - 1)
+    pca: Any = PCA(n_components, svd_solver="full").fit(patches[:, :n_reduced].astype(np.float64))
     deviation = np.sqrt(np.maximum(pca.explained_variance_, 1e-12))
-    axes = pca.components_.T / deviation
+    axes, centre = pca.components_.T / deviation, pca.mean_
+    if n_beside:
+        axes, centre = block_diag(axes, np.eye(n_beside)), np.concatenate([centre, np.zeros(n_beside)])
     learner: Any = GaussianMixture(
         min(n_gaussians, max(1, len(patches) // 2)), covariance_type="diag", reg_covar=_FLOOR, random_state=seed % 2**32
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        learner.fit((patches - pca.mean_) @ axes)
-    mixture = Mixture(pca.mean_, axes, learner.weights_, learner.means_, learner.covariances_)
+        learner.fit((patches - centre) @ axes)
+    mixture = Mixture(centre, axes, learner.weights_, learner.means_, learner.covariances_)
     return mixture, ("the mixture of Gaussians stopped before it converged",) if caught else ()
