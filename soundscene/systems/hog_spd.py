@@ -1,4 +1,4 @@
-"""HOG+SPD [39]: how levels change, and how often each level occurs in each band, in one SVM.
+"""HOG+SPD [39]: how levels change, and how often each level occurs in each band, in one linear SVM.
 
 HOG is that of `hog.py`. SPD is a histogram of levels for each band, an image band x level. Source: the title of Bisot,
 Essid and Richard 2015, EUSIPCO; SPD after the abstract of Dennis 2013. Known and chosen:

@@ -111,7 +111,8 @@ def fit_mixture(
     deviation = np.sqrt(np.maximum(pca.explained_variance_, 1e-12))
     axes, centre = pca.components_.T / deviation, pca.mean_
     if n_beside:
-        axes, centre = block_diag(axes, np.eye(n_beside)), np.concatenate([centre, np.zeros(n_beside)])
+        axes = np.asarray(block_diag(axes, np.eye(n_beside)))
+        centre = np.concatenate([centre, np.zeros(n_beside)])
     learner: Any = GaussianMixture(
         min(n_gaussians, max(1, len(patches) // 2)), covariance_type="diag", reg_covar=_FLOOR, random_state=seed % 2**32
     )

@@ -9,7 +9,7 @@ import torch
 from soundscene.data.corpus import Corpus
 from soundscene.recipe import Recipe
 from soundscene.systems import lstm_sa
-from soundscene.systems.lstm_sa import LstmSaSettings, Sequences, rearranged, rearranger
+from soundscene.systems.lstm_sa import LstmSaNetwork, LstmSaSettings, Sequences, rearranged, rearranger
 from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext
 from tests.support.pieces import accuracy, corpus_of
@@ -96,6 +96,16 @@ def test_frames_of_a_chunk_stay_in_order_and_chunks_do_not(numbered: Corpus) -> 
     assert lengths == {10, 20}  # drawn for each sequence
     assert np.mean(np.array(jumps) == 1) < 0.1
     assert {np.sign(jump - 1) for jump in jumps} >= {-1, 1}  # backwards and forwards
+
+
+@torch.no_grad()
+def test_the_embedding_is_the_mean_over_frames() -> None:
+    torch.manual_seed(0)
+    network = LstmSaNetwork(RECIPE, LstmSaSettings(), 2).eval()
+    images = torch.randn(2, 2, 16, 80)
+    frames = network.recurrent(images[:, 0].transpose(1, 2))
+    assert torch.allclose(network.embed(images), frames.mean(dim=1), atol=1e-6)
+    assert torch.equal(network.embed(images), network.embed(images[:, :1]))  # channel 0 alone
 
 
 def sweeps(scene: str, draws: np.random.Generator) -> np.ndarray:
