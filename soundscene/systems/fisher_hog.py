@@ -5,6 +5,8 @@ and the row's name only, so every number is ours. Known and chosen: docs/decisio
 """
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -25,6 +27,9 @@ from soundscene.training.fisher import Mixture, fit_mixture
 from soundscene.types import Recording, Samples
 
 _VERSION = 1  # of the code that makes patches; another one is another store
+
+OPTIONS: Mapping[str, tuple[str, ...]] = {"height": ("off", "on")}
+"""Whether a patch knows its place along frequency, by two values beside its principal components."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,9 @@ class FisherSettings:
     folds: int = 3
 
 
-def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) -> System:
+def system(
+    recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, options: Mapping[str, str] | None = None
+) -> System:
     """Make Fisher vectors of gradients with a linear SVM a system for experiments.
 
     Args:
@@ -66,8 +73,10 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) ->
         name: Name in files.
         title: Title in tables.
         front_end: Not used; it reads no noise-subtracted channel.
+        options: See `OPTIONS`.
     """
     choices = FisherSettings()
+    chosen = {key: value for key, value in (options or {}).items() if value != OPTIONS[key][0]}
     learner = ("n_components", "n_gaussians", "patches", "c", "folds")
     facts = {
         "version": _VERSION,
@@ -78,10 +87,11 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) ->
         "scikit-image": version("scikit-image"),
     }
     representation = Representation("patches", json.dumps(facts, sort_keys=True), partial(_extract, recipe, choices))
-    stored = recipe.to_stored() | {"fisher_hog": asdict(choices)}
-    identity = Identity(name, title, recipe, front_end=front_end)
-    restore = partial(restore_whole, lambda learnt: partial(_vectors, Mixture(**learnt)))
-    return System(name, title, representation, stored, partial(_fit, identity, choices), restore)
+    stored = recipe.to_stored() | {"fisher_hog": {**asdict(choices), **chosen}}
+    identity = Identity(name, title, recipe, chosen, front_end)
+    n_columns = _n_columns(choices) if chosen else None
+    restore = partial(restore_whole, lambda learnt: partial(_vectors, Mixture(**learnt), n_columns))
+    return System(name, title, representation, stored, partial(_fit, identity, choices, n_columns), restore)
 
 
 def patches_of(
@@ -127,7 +137,31 @@ def _extract(recipe: Recipe, settings: FisherSettings, recording: Recording) -> 
     return read_whole(recording, audio, compute)
 
 
-def _fit(identity: Identity, settings: FisherSettings, corpus: Corpus, context: FitContext) -> Fitted:
+def _n_columns(settings: FisherSettings) -> int:
+    return settings.frames // settings.cell - settings.block + 1
+
+
+def with_height(
+    patches: Float32[np.ndarray, "piece patch value"], n_columns: int | None
+) -> Float32[np.ndarray, "piece patch more"]:
+    """Append two values that say where along frequency a patch is: cos(pi h) and cos(2 pi h), h from 0 below to 1 above.
+
+    Their mean over all heights is 0, their deviation 1 and their correlation 0, as of principal components that are
+    whitened.
+
+    Args:
+        patches: Of pieces, low ones first.
+        n_columns: Patches beside each other in a piece; None appends nothing.
+    """
+    if n_columns is None:
+        return patches
+    number = np.arange(patches.shape[1]) // n_columns
+    height = (number + 0.5) / math.ceil(patches.shape[1] / n_columns)
+    place = math.sqrt(2) * np.cos(np.pi * np.outer(height, [1, 2])).astype(np.float32)
+    return np.concatenate([patches, np.broadcast_to(place, (len(patches), *place.shape))], axis=2)
+
+
+def _fit(identity: Identity, settings: FisherSettings, n_columns: int | None, corpus: Corpus, context: FitContext) -> Fitted:
     recipe = identity.recipe
     parts = divide(corpus, recipe, context)
     voting = np.flatnonzero(parts.kept.voting)
@@ -135,20 +169,24 @@ def _fit(identity: Identity, settings: FisherSettings, corpus: Corpus, context: 
     flat = ~patches.any(axis=2)
     owner = np.repeat(parts.kept.recording[voting], patches.shape[1])[~flat.ravel()]
     drawn = sample_by_group([str(i) for i in owner], settings.patches, np.random.default_rng(context.seed))
-    sample = patches.reshape(-1, patches.shape[2])[np.flatnonzero(~flat.ravel())[drawn]]
-    mixture, notes = fit_mixture(sample, settings.n_components, settings.n_gaussians, context.seed)
-    describe = partial(_vectors, mixture)
+    placed = with_height(patches, n_columns)
+    sample = placed.reshape(-1, placed.shape[2])[np.flatnonzero(~flat.ravel())[drawn]]
+    n_beside = placed.shape[2] - patches.shape[2]
+    mixture, notes = fit_mixture(sample, settings.n_components, settings.n_gaussians, context.seed, n_beside)
+    describe = partial(_vectors, mixture, n_columns)
     vectors = describe(parts.kept)
-    model, more = fit_whole(parts, vectors, describe, recipe, settings.c, settings.folds, context.seed)
+    # How many patches are how high is alike in all recordings: a value that does not vary but by rounding is not blown up.
+    least = 0.0 if n_columns is None else 1e-3
+    model, more = fit_whole(parts, vectors, describe, recipe, settings.c, settings.folds, context.seed, least)
     return fitted_whole(model, parts, (*notes, *more), identity, vars(mixture))
 
 
-def _vectors(mixture: Mixture, corpus: Corpus) -> Float32[np.ndarray, "recording value"]:
+def _vectors(mixture: Mixture, n_columns: int | None, corpus: Corpus) -> Float32[np.ndarray, "recording value"]:
     """Return the Fisher vector of all patches of each recording that has sound."""
     voting = corpus.voting
     rows = [np.zeros((0, mixture.size), np.float32)]
     for number in voting_recordings(corpus):
         patches = corpus.features[voting & (corpus.recording == number)]
-        patches = patches.reshape(-1, patches.shape[2])
-        rows.append(mixture.vector(patches[patches.any(axis=1)])[None])
+        placed = with_height(patches, n_columns)
+        rows.append(mixture.vector(placed[patches.any(axis=2)])[None])
     return np.concatenate(rows)

@@ -7,12 +7,13 @@ docs/decisions/0110-images-of-a-recording.md.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
+from scipy.spatial.distance import cdist
 
 from soundscene.data.corpus import Corpus
 from soundscene.data.store import Extract, Representation
@@ -21,13 +22,17 @@ from soundscene.systems.constant_q import ConstantQ, hop_samples, magnitudes
 from soundscene.systems.hog import HogSettings, constant_q_image, describe
 from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext, Fitted, System
-from soundscene.systems.whole import divide, fit_whole, fitted_whole, read_whole, restore_whole
+from soundscene.systems.whole import Describe, divide, fit_whole, fitted_whole, read_whole, restore_whole
+from soundscene.training.factors import sample_by_group
 from soundscene.types import Recording, Samples
 
 _VERSION = 1  # of the code below; another one is another store
 
-OPTIONS: Mapping[str, tuple[str, ...]] = {"blocks": ("both", "spd", "hog")}
-"""Settings that make a variant: which of the two descriptors the SVM reads."""
+_LANDMARKS = 1000  # recordings, at most, that the kernel is evaluated at
+
+OPTIONS: Mapping[str, tuple[str, ...]] = {"blocks": ("both", "spd", "hog"), "kernel": ("linear", "emd")}
+"""Settings that make a variant: which of the two descriptors the SVM reads, and how it compares two SPDs: by a linear kernel
+on cumulated histograms, or by exp(-gamma x earth mover's distance)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class SpdSettings:
 def system(
     recipe: Recipe, name: str, title: str, front_end: int = FRONT_END, options: Mapping[str, str] | None = None
 ) -> System:
-    """Make HOG and SPD with a linear SVM a system for experiments.
+    """Make HOG and SPD with an SVM a system for experiments.
 
     Args:
         recipe: Only `audio` and `calibration` are used, without `svm_c`.
@@ -64,7 +69,10 @@ def system(
         options: See `OPTIONS`.
     """
     choices = SpdSettings()
-    blocks = (options or {}).get("blocks", "both")
+    chosen = {"blocks": "both"} | dict(options or {})
+    if chosen.get("kernel") == "linear":
+        del chosen["kernel"]  # the files and plans of the default are those from before there were kernels
+    with_kernel = {"landmarks": _LANDMARKS} if "kernel" in chosen else {}
     facts = {
         "version": _VERSION,
         "sample_rate": recipe.audio.sample_rate,
@@ -74,10 +82,10 @@ def system(
         "scikit-image": version("scikit-image"),
     }
     representation = Representation("hog-spd", json.dumps(facts, sort_keys=True), partial(_extract, recipe, choices))
-    stored = recipe.to_stored() | {"hog_spd": {**asdict(choices), "blocks": blocks}}
-    identity = Identity(name, title, recipe, {"blocks": blocks}, front_end)
+    stored = recipe.to_stored() | {"hog_spd": {**asdict(choices), **chosen, **with_kernel}}
+    identity = Identity(name, title, recipe, chosen, front_end)
     restore = partial(restore_whole, partial(_restored, choices))
-    return System(name, title, representation, stored, partial(_fit, identity, choices, blocks), restore)
+    return System(name, title, representation, stored, partial(_fit, identity, choices, chosen), restore)
 
 
 def level_histograms(
@@ -176,25 +184,119 @@ def fit_blocks(corpus: Corpus, n_hog: int, n_levels: int, blocks: str) -> Joined
     return JoinedBlocks(n_hog, n_levels, scale, axes[size > 1e-6 * size.max(initial=0.0)])
 
 
+@dataclass(frozen=True)
+class KernelBlocks:
+    """Both descriptors of recordings as a kernel sees them, in coordinates whose inner products are that kernel.
+
+        k(x, y) = s_hog^2 <hog x, hog y> + s_spd exp(-gamma d(x, y))      d is the earth mover's distance, mean over bands
+
+    A linear SVM on these coordinates is the kernel's SVM where every training recording is a landmark, and Nystroem's
+    approximation of it where there are more.
+
+    Attributes:
+        n_hog: Values of HOG.
+        n_levels: Levels of SPD.
+        scale: [block] s: one over the mean norm of HOG in the training part, and 1; 0 for one that is left out.
+        gamma: One over the median distance of two recordings of the training part.
+        landmarks: [landmark, value], HOG and cumulated SPD of recordings of the training part.
+        root: [landmark, direction], inverse square root of the kernel matrix of the landmarks.
+    """
+
+    n_hog: int
+    n_levels: int
+    scale: Float64[np.ndarray, "2"]
+    gamma: float
+    landmarks: Float32[np.ndarray, "landmark value"]
+    root: Float64[np.ndarray, "landmark direction"]
+
+    def __call__(self, corpus: Corpus) -> Float32[np.ndarray, "recording direction"]:
+        """Return a vector for each recording with sound."""
+        rows = _joined(corpus, self.n_hog, self.n_levels, np.ones(2))
+        return (self.kernel(rows) @ self.root).astype(np.float32)
+
+    def kernel(self, rows: Float[np.ndarray, "recording value"]) -> Float64[np.ndarray, "recording landmark"]:
+        """Return the kernel of recordings with the landmarks.
+
+        Args:
+            rows: HOG and cumulated SPD.
+        """
+        n_hog, marks = self.n_hog, self.landmarks.astype(np.float64)
+        found = np.zeros((len(rows), len(marks)))
+        if self.scale[0]:
+            found += self.scale[0] ** 2 * (rows[:, :n_hog] @ marks[:, :n_hog].T)
+        if self.scale[1]:
+            found += self.scale[1] * np.exp(-self.gamma * mean_distance(rows[:, n_hog:], marks[:, n_hog:], self.n_levels))
+        return found
+
+
+def mean_distance(
+    first: Float[np.ndarray, "one value"], second: Float[np.ndarray, "other value"], n_levels: int
+) -> Float64[np.ndarray, "one other"]:
+    """Return the earth mover's distance of two recordings in levels, mean over bands.
+
+    Args:
+        first: Exceedances of all bands.
+        second: Of other recordings.
+        n_levels: Levels of a histogram.
+    """
+    return cdist(first, second, "cityblock") * ((n_levels - 1) / first.shape[1])
+
+
+def fit_kernel(corpus: Corpus, n_hog: int, n_levels: int, blocks: str, seed: int) -> KernelBlocks:
+    """Find landmarks, scale, width and coordinates of the kernel in the training part, without labels.
+
+    Args:
+        corpus: Training part.
+        n_hog: Values of HOG.
+        n_levels: Levels of SPD.
+        blocks: See `OPTIONS`.
+        seed: Of the landmarks, where there are more recordings than are taken.
+    """
+    rows = _joined(corpus, n_hog, n_levels, np.ones(2)).astype(np.float32)
+    if len(rows) > _LANDMARKS:
+        groups = [group for group, votes in zip(corpus.groups(), corpus.voting, strict=True) if votes]
+        rows = rows[sample_by_group(groups, _LANDMARKS, np.random.default_rng(seed))]
+    norm = float(np.linalg.norm(rows[:, :n_hog].astype(np.float64), axis=1).mean()) if len(rows) else 0.0
+    scale = np.array([1 / norm if norm > 0 and blocks != "spd" else 0.0, float(blocks != "hog")])
+    distance = mean_distance(rows[:, n_hog:], rows[:, n_hog:], n_levels)
+    of_pairs = distance[np.triu_indices(len(rows), 1)]
+    typical = float(np.median(of_pairs)) if len(of_pairs) else 0.0
+    unit = KernelBlocks(n_hog, n_levels, scale, 1 / typical if typical > 0 else 1.0, rows, np.eye(len(rows)))
+    size, axes = np.linalg.eigh(unit.kernel(rows.astype(np.float64)))
+    large = size > 1e-6 * size.max(initial=0.0)
+    return replace(unit, root=axes[:, large] / np.sqrt(size[large]))
+
+
 def _joined(
     corpus: Corpus, n_hog: int, n_levels: int, scale: Float64[np.ndarray, "2"]
 ) -> Float64[np.ndarray, "recording value"]:
     features = corpus.features[corpus.voting].astype(np.float64)
-    spd = exceedance(features[:, n_hog:].reshape(len(features), -1, n_levels)).reshape(len(features), -1)
+    n, n_bands = len(features), (features.shape[1] - n_hog) // n_levels  # n may be 0, which no -1 below can stand for
+    spd = exceedance(features[:, n_hog:].reshape(n, n_bands, n_levels)).reshape(n, n_bands * (n_levels - 1))
     return np.concatenate([scale[0] * features[:, :n_hog], scale[1] * spd], axis=1)
 
 
-def _fit(identity: Identity, settings: SpdSettings, blocks: str, corpus: Corpus, context: FitContext) -> Fitted:
+def _fit(
+    identity: Identity, settings: SpdSettings, chosen: Mapping[str, str], corpus: Corpus, context: FitContext
+) -> Fitted:
     recipe = identity.recipe
     parts = divide(corpus, recipe, context)
-    vectors_of = fit_blocks(parts.kept, _n_hog(settings), settings.n_levels, blocks)
+    size = (_n_hog(settings), settings.n_levels, chosen["blocks"])
+    if chosen.get("kernel") == "emd":
+        vectors_of = fit_kernel(parts.kept, *size, context.seed)
+        names = ("scale", "gamma", "landmarks", "root")
+    else:
+        vectors_of, names = fit_blocks(parts.kept, *size), ("scale", "basis")
     choice = (settings.c, settings.folds, context.seed)
     model, notes = fit_whole(parts, vectors_of(parts.kept), vectors_of, recipe, *choice, least_scale=np.inf)
-    return fitted_whole(model, parts, notes, identity, {"scale": vectors_of.scale, "basis": vectors_of.basis})
+    return fitted_whole(model, parts, notes, identity, {name: np.asarray(getattr(vectors_of, name)) for name in names})
 
 
-def _restored(settings: SpdSettings, learnt: dict[str, np.ndarray]) -> JoinedBlocks:
-    return JoinedBlocks(_n_hog(settings), settings.n_levels, learnt["scale"], learnt["basis"])
+def _restored(settings: SpdSettings, learnt: dict[str, np.ndarray]) -> Describe:
+    size = (_n_hog(settings), settings.n_levels, learnt["scale"])
+    if "root" in learnt:
+        return KernelBlocks(*size, float(learnt["gamma"]), learnt["landmarks"], learnt["root"])
+    return JoinedBlocks(*size, learnt["basis"])
 
 
 def _n_hog(settings: SpdSettings) -> int:

@@ -31,9 +31,9 @@ READS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "": ("audio.segment_s", "audio.last_piece", "training.segment_hop_s", "augmentation", "calibration"),
     },
     "hog": {"": (_RATE, _HELD, _FOLDS)},
-    "hog_spd": {"": ("blocks", _RATE, _HELD, _FOLDS)},
+    "hog_spd": {"": ("blocks", _RATE, _HELD, _FOLDS), "blocks=both": ("kernel",), "blocks=spd": ("kernel",)},
     "cqt_hog": {"": ("weights", _RATE, _HELD, _FOLDS)},
-    "fisher_hog": {"": (_RATE, "audio.last_piece", _HELD, _FOLDS)},
+    "fisher_hog": {"": ("height", _RATE, "audio.last_piece", _HELD, _FOLDS)},
     "factors": {
         "": ("method", "level", _RATE, _HELD),
         "method=sparse-nmf": ("penalty",),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
+from scipy.linalg import block_diag
 from scipy.special import softmax
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -48,12 +49,24 @@ class Mixture:
         return (patches.astype(np.float64) - self.centre) @ self.axes
 
     def vector(self, patches: Float[np.ndarray, "patch feature"]) -> Float32[np.ndarray, " value"]:
-        """Return the Fisher vector of a bag of patches: parts of the weights, the means and the deviations.
+        """Return the Fisher vector of a bag of patches: `departure` with its signed square root, of norm one.
 
         A bag without patches is the zero vector.
         """
         if not len(patches):
             return np.zeros(self.size, np.float32)
+        joined = self.departure(patches)
+        joined = np.sign(joined) * np.sqrt(np.abs(joined))
+        return (joined / max(float(np.linalg.norm(joined)), 1e-12)).astype(np.float32)
+
+    def departure(self, patches: Float[np.ndarray, "patch feature"]) -> Float64[np.ndarray, " value"]:
+        """Return how patches depart from the mixture: parts of the weights, the means and the deviations.
+
+        It is near zero for the sample that the mixture was fitted to.
+
+        Args:
+            patches: At least one.
+        """
         x, deviation = self.whiten(patches), np.sqrt(self.variance)
         # (x - mean)^2 / variance, summed over components, without an array [patch, Gaussian, component]
         squared = x**2 @ (1 / self.variance).T - 2 * x @ (self.mean / self.variance).T
@@ -66,13 +79,11 @@ class Mixture:
         of_mean = (first - total * self.mean) / (root * deviation)
         spread = second - 2 * first * self.mean + total * (self.mean**2 - self.variance)
         of_deviation = spread / (np.sqrt(2) * root * self.variance)
-        joined = np.concatenate([of_weight.ravel(), of_mean.ravel(), of_deviation.ravel()])
-        joined = np.sign(joined) * np.sqrt(np.abs(joined))
-        return (joined / max(float(np.linalg.norm(joined)), 1e-12)).astype(np.float32)
+        return np.concatenate([of_weight.ravel(), of_mean.ravel(), of_deviation.ravel()])
 
 
 def fit_mixture(
-    patches: Float32[np.ndarray, "patch feature"], n_components: int, n_gaussians: int, seed: int
+    patches: Float32[np.ndarray, "patch feature"], n_components: int, n_gaussians: int, seed: int, n_beside: int = 0
 ) -> tuple[Mixture, tuple[str, ...]]:
     """Whiten patches by their principal components and fit a mixture of diagonal Gaussians.
 
@@ -81,6 +92,7 @@ def fit_mixture(
         n_components: Principal components kept.
         n_gaussians: Gaussians, at most one for two patches.
         seed: Of the beginning of the mixture.
+        n_beside: Last features that are no part of the principal components, and stand beside them as they are.
 
     Returns:
         The mixture, and a note if it had not converged.
@@ -93,15 +105,19 @@ def fit_mixture(
             "fewer than two patches of the training part are not flat: is it digital silence? Each of two scenes or more "
             "needs sound"
         )
-    n_components = min(n_components, patches.shape[1], len(patches) - 1)
-    pca: Any = PCA(n_components, svd_solver="full").fit(patches.astype(np.float64))
+    n_reduced = patches.shape[1] - n_beside
+    n_components = min(n_components, n_reduced, len(patches) - 1)
+    pca: Any = PCA(n_components, svd_solver="full").fit(patches[:, :n_reduced].astype(np.float64))
     deviation = np.sqrt(np.maximum(pca.explained_variance_, 1e-12))
-    axes = pca.components_.T / deviation
+    axes, centre = pca.components_.T / deviation, pca.mean_
+    if n_beside:
+        axes = np.asarray(block_diag(axes, np.eye(n_beside)))
+        centre = np.concatenate([centre, np.zeros(n_beside)])
     learner: Any = GaussianMixture(
         min(n_gaussians, max(1, len(patches) // 2)), covariance_type="diag", reg_covar=_FLOOR, random_state=seed % 2**32
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        learner.fit((patches - pca.mean_) @ axes)
-    mixture = Mixture(pca.mean_, axes, learner.weights_, learner.means_, learner.covariances_)
+        learner.fit((patches - centre) @ axes)
+    mixture = Mixture(centre, axes, learner.weights_, learner.means_, learner.covariances_)
     return mixture, ("the mixture of Gaussians stopped before it converged",) if caught else ()

@@ -77,7 +77,9 @@ def test_the_lstm_hears_the_past_alone_and_begins_with_open_forget_gates() -> No
     frames = torch.randn(2, 10, 3)
     with torch.no_grad():
         whole, cut = stack(frames), stack(frames[:, :6])
+        other = stack(torch.cat([frames[:, :3] + 1, frames[:, 3:]], dim=1))
     assert whole.shape == (2, 10, 4)
     assert torch.allclose(whole[:, :6], cut, atol=1e-6)
+    assert (whole[:, 5] - other[:, 5]).abs().max() > 1e-3  # and that of the past which is three frames back
     bias = stack.layers[1].bias_ih_l0 + stack.layers[1].bias_hh_l0  # pyright: ignore[reportOperatorIssue]
     assert torch.equal(bias[4:8], torch.ones(4))

@@ -12,6 +12,7 @@ from soundscene.recipe import Recipe
 from soundscene.systems import factors
 from soundscene.systems.factors import FactorSettings, slices_of
 from soundscene.systems.system import FitContext, System
+from soundscene.systems.whole import divide
 from tests.support.tiny import RATE
 from tests.support.vectors import corpus_of
 
@@ -76,6 +77,39 @@ def test_silence_is_uniform_company_does_not_matter_and_one_scene_is_refused(
         system.fit(corpus.take(corpus.recordings[::2]), FitContext(0))
     with pytest.raises(TrainingError, match="two scenes or more"):
         system.fit(replace(corpus, silent=np.ones_like(corpus.silent)), FitContext(0))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_recording_is_described_by_the_mean_over_its_slices(method: str) -> None:
+    chosen = {key: values[0] for key, values in factors.OPTIONS.items()} | {"method": method}
+    corpus = spectra_corpus()
+    learnt, _ = factors._factorise(TINY, chosen, divide(corpus, RECIPE, FitContext(0)), 0)
+    describe = factors._description(TINY, chosen, learnt)
+    whole = describe(corpus)
+    count = np.bincount(corpus.recording)
+    labels = [r.scene for r in corpus.recordings]
+    of_each = [corpus.features[corpus.recording == i] for i in range(len(labels))]
+    twice = corpus_of(np.concatenate([np.tile(rows, (2, 1)) for rows in of_each]), labels, (2 * count).tolist())
+    if method == "conv-nmf":  # where both copies meet, patches overlap
+        assert np.linalg.norm(describe(twice) - whole) < 0.3 * np.linalg.norm(whole)
+        return
+    assert describe(twice) == pytest.approx(whole, rel=1e-3, abs=1e-5)
+    alone = describe(corpus_of(corpus.features, [labels[i] for i in corpus.recording]))
+    means = np.stack([alone[corpus.recording == i].mean(axis=0) for i in range(len(labels))])
+    assert whole == pytest.approx(means, rel=1e-3, abs=1e-5)
+
+
+def test_the_kernel_reads_as_many_slices_of_a_short_recording_as_of_a_long_one() -> None:
+    draws = np.random.default_rng(0)
+    counts = [100] + [4] * 15
+    rows = draws.uniform(0, 1, (sum(counts), 12))
+    rows[:100, 0] = 9.0  # the mark of the long one
+    parts = divide(corpus_of(rows, ["ab"[i % 2] for i in range(16)], counts), RECIPE, FitContext(1))
+    assert parts.kept.features[:, 0].max() == 9.0
+    chosen = {key: values[0] for key, values in factors.OPTIONS.items()} | {"method": "kernel-pca"}
+    learnt, _ = factors._factorise(replace(TINY, kernel_rows=36), chosen, parts, 0)
+    assert len(learnt["rows"]) == 36
+    assert (learnt["rows"][:, 0] == 9.0).sum() == 3  # twelve recordings are kept
 
 
 def test_order_in_time_is_known_to_long_patches_only(monkeypatch: pytest.MonkeyPatch) -> None:

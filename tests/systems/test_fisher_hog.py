@@ -1,4 +1,4 @@
-"""FisherHOG: pieces of two seconds, no flat patches, no order in time, the same twice."""
+"""FisherHOG: pieces of two seconds, no flat patches, no order in time, height where it is asked for, the same twice."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from soundscene.data.corpus import Corpus
 from soundscene.errors import TrainingError
 from soundscene.recipe import Recipe
 from soundscene.systems import fisher_hog
-from soundscene.systems.fisher_hog import FisherSettings, patches_of
+from soundscene.systems.fisher_hog import FisherSettings, patches_of, with_height
 from soundscene.systems.system import FitContext
 from tests.support.tiny import RATE
 from tests.support.vectors import corpus_of
@@ -73,3 +73,53 @@ def test_silence_is_uniform_and_a_silent_training_part_is_refused(system: fisher
     assert np.exp(predicted.calibrated) == pytest.approx(0.5)
     with pytest.raises(TrainingError, match="digital silence"):
         system.fit(mute, FitContext(0))
+
+
+def placed_corpus() -> Corpus:
+    """Two scenes of the same patches in pieces of 4 x 9: one kind is below and the other above, or the other way round."""
+    draws = np.random.default_rng(0)
+    kinds = draws.uniform(0, 1, (2, 36))
+    labels = ["ab"[i % 2] for i in range(24)]
+    rows = []
+    for label in labels:
+        kind = np.repeat([0, 0, 1, 1] if label == "a" else [1, 1, 0, 0], 9)
+        kind = np.where(draws.random((2, 36)) < 0.1, 1 - kind, kind)  # a few stand in the other half
+        rows.append(kinds[kind] + draws.normal(0, 0.1, (2, 36, 36)))
+    return corpus_of(np.concatenate(rows), labels, [2] * 24)
+
+
+def test_height_alone_is_learnt_with_height_and_not_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fisher_hog, "FisherSettings", lambda: TINY)
+    corpus = placed_corpus()
+    train, test = corpus.take(corpus.recordings[:16]), corpus.take(corpus.recordings[16:])
+    truth = np.array(["ab".index(r.scene) for r in test.recordings])
+    pieces = test.features.reshape(-1, 4, 9, 36)
+    later = replace(test, features=pieces[:, :, [5, 0, 8, 1, 7, 2, 6, 3, 4]].reshape(test.features.shape))
+    turned = replace(test, features=pieces[:, ::-1].reshape(test.features.shape))
+    for height in ("off", "on"):
+        system = fisher_hog.system(Recipe.small(), "fisher-hog", "FisherHOG", options={"height": height})
+        fit = system.fit(train, FitContext(1))
+        plain, mixed, upside_down = (fit.predict(part)["svm"].recording for part in (test, later, turned))
+        assert mixed == pytest.approx(plain, abs=1e-4)  # the order in time does not matter
+        right = np.mean(plain.argmax(axis=1) == truth)
+        if height == "on":
+            assert right == 1.0
+            assert (upside_down.argmax(axis=1) != truth).all()
+        else:
+            assert right <= 0.75
+            assert upside_down == pytest.approx(plain, abs=1e-4)
+
+
+def test_height_is_two_white_values_and_the_default_knows_of_none() -> None:
+    patches = np.ones((2, 216, 36), np.float32)
+    placed = with_height(patches, 9)
+    assert np.array_equal(placed[..., :36], patches)
+    place = placed[0, :, 36:].reshape(24, 9, 2)
+    assert (place == place[:, :1]).all()  # patches beside each other are as high
+    assert place[:, 0].T @ place[:, 0] / 24 == pytest.approx(np.eye(2), abs=1e-5)
+    assert place.mean(axis=(0, 1)) == pytest.approx(np.zeros(2), abs=1e-5)
+    assert (np.diff(place[:, 0, 0]) < 0).all()
+    assert with_height(patches, None) is patches
+    plain, off = (fisher_hog.system(Recipe.small(), "fisher-hog", "", options=o) for o in (None, {"height": "off"}))
+    assert plain.choices == off.choices
+    assert "height" not in plain.choices["fisher_hog"]

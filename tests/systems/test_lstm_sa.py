@@ -9,7 +9,7 @@ import torch
 from soundscene.data.corpus import Corpus
 from soundscene.recipe import Recipe
 from soundscene.systems import lstm_sa
-from soundscene.systems.lstm_sa import LstmSaSettings, Sequences, rearranged, rearranger
+from soundscene.systems.lstm_sa import LstmSaNetwork, LstmSaSettings, Sequences, rearranged, rearranger
 from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext
 from tests.support.pieces import accuracy, corpus_of
@@ -78,6 +78,34 @@ def test_half_of_an_epoch_stays_as_it_is_and_every_piece_comes_once(numbered: Co
     plain = replace(choices, source="nothing")
     images = torch.cat([batch for batch, _ in rearranged(numbered, SCENES, recipe, plain, torch.device("cpu"))(generator)])
     assert torch.equal(images.sort(dim=0).values, torch.from_numpy(numbered.features[:, :1]).sort(dim=0).values)
+
+
+def test_frames_of_a_chunk_stay_in_order_and_chunks_do_not(numbered: Corpus) -> None:
+    choices = LstmSaSettings(chunks_s=(0.25, 0.5), kept=0.0)
+    recipe = RECIPE.with_settings(["features.n_bands=3"])
+    draw = rearranged(numbered, SCENES, recipe, choices, torch.device("cpu"))
+    generator, lengths, jumps = torch.Generator().manual_seed(0), set(), []
+    for images, _ in (batch for _ in range(4) for batch in draw(generator)):
+        for steps in images[:, 0, 0].diff(dim=-1):
+            length = 20 if (steps[9::20] == 1).all() else 10  # two chunks of 10 may follow each other, four times hardly
+            lengths.add(length)
+            inside = torch.ones(79, dtype=torch.bool)
+            inside[length - 1 :: length] = False
+            assert (steps[inside] == 1).all()
+            jumps += steps[~inside].tolist()
+    assert lengths == {10, 20}  # drawn for each sequence
+    assert np.mean(np.array(jumps) == 1) < 0.1
+    assert {np.sign(jump - 1) for jump in jumps} >= {-1, 1}  # backwards and forwards
+
+
+@torch.no_grad()
+def test_the_embedding_is_the_mean_over_frames() -> None:
+    torch.manual_seed(0)
+    network = LstmSaNetwork(RECIPE, LstmSaSettings(), 2).eval()
+    images = torch.randn(2, 2, 16, 80)
+    frames = network.recurrent(images[:, 0].transpose(1, 2))
+    assert torch.allclose(network.embed(images), frames.mean(dim=1), atol=1e-6)
+    assert torch.equal(network.embed(images), network.embed(images[:, :1]))  # channel 0 alone
 
 
 def sweeps(scene: str, draws: np.random.Generator) -> np.ndarray:

@@ -183,6 +183,15 @@ def test_the_network_reads_standardised_frames() -> None:
     assert seen[0].flatten().tolist() == pytest.approx([1 / np.sqrt(2), 0, 0, 0])  # the second never varied
 
 
+@torch.no_grad()
+def test_the_network_is_no_line() -> None:
+    torch.manual_seed(0)
+    network = FrameNetwork(5, 3, hidden=(16, 16), dropout=0.5).eval()
+    one, other = torch.randn(2, 20, 5)
+    between = (network(one) + network(other)) / 2
+    assert (network((one + other) / 2) - between).abs().max() > 0.01
+
+
 def test_silent_segments_do_not_vote_and_a_silent_recording_has_equal_probabilities(
     rendered: tuple[Corpus, Corpus],
 ) -> None:

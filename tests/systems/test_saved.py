@@ -26,6 +26,7 @@ from tests.support.tiny import RATE, blank_bundle, write
 
 NAMES = (
     *("hog", "hog-spd", "hog-spd:blocks=spd", "cqt-hog", "fisher-hog", "sparse-nmf", "conv-nmf", "kernel-pca", "mfcc-dnn"),
+    *("hog-spd:kernel=emd", "hog-spd:blocks=spd:kernel=emd", "fisher-hog:height=on"),
     *("tt-dnn", "tt-lstm:reduction=mean", "lstm-sa", "cnn-1d-2d-3d", "cnn-1d-2d-3d:branches=3d"),
 )
 

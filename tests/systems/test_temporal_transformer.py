@@ -52,6 +52,27 @@ def test_dropout_of_the_cnn_is_no_modulation() -> None:
     assert torch.allclose(maps, maps[..., :1].expand_as(maps), atol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("kind", "before", "after"), [("dnn", 0, 0), ("lstm", 0, 39), ("cnn", 6, 6)])
+def test_maps_follow_time(kind: Any, before: int, after: int) -> None:
+    torch.manual_seed(0)
+    network = TemporalTransformerNetwork(RECIPE, TemporalTransformerSettings(kind), 2).eval()
+    images = torch.randn(1, 1, 64, 80)
+    other = images.clone()
+    other[..., 40] += 3.0
+    plain, changed = network.maps(images)[0], network.maps(other)[0]
+    assert plain.shape[1] == 80
+    moved = (plain != changed).any(dim=0).nonzero().flatten()
+    assert 40 in moved
+    assert 40 - before <= int(moved.min()) <= int(moved.max()) <= 40 + after
+    frames = (plain - plain.mean(dim=1, keepdim=True)).norm()
+    assert frames > 0.1 * plain.norm()  # there is something to reduce
+    if kind == "dnn":  # a map is a band
+        other = images.clone()
+        other[:, :, 7] += 3.0
+        assert (plain != network.maps(other)[0]).any(dim=1).nonzero().flatten().tolist() == [7]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cnn", "lstm"])
 def test_the_other_networks_learn_them_too(kind: Any, corpora: tuple[Corpus, Corpus]) -> None:

@@ -52,10 +52,15 @@ def planned(name: str, ablate: str | None = None) -> tuple[SystemSpec, ...]:
         ("hog-spd:", "expected key=value behind each colon, and nothing stands there"),
         ("hog-spd:blocks=spd:", "expected key=value behind each colon, and nothing stands there"),
         ("hog-spd:blocks", "'blocks' has no value; its own settings are blocks (both, spd, hog), and those of the recipe"),
-        ("hog-spd:block=spd", "block is no setting of hog-spd; its own settings are blocks (both, spd, hog)"),
+        (
+            "hog-spd:block=spd",
+            "block is no setting of hog-spd; its own settings are blocks (both, spd, hog), kernel (linear, emd)",
+        ),
         ("hog-spd:blocks=all", "blocks=all, allowed are both, spd, hog"),
+        ("hog-spd:blocks=hog:kernel=emd", "kernel is not read by hog-spd, so nothing would change"),
+        ("hog-spd:kernel=linear", "kernel=linear is what hog-spd has already; leave it out, or give emd"),
         ("hog:blocks=spd", "blocks is no setting of hog; hog has no settings of its own"),
-        ("fisher-hog:height=on", "height is no setting of fisher-hog; fisher-hog has no settings of its own"),
+        ("fisher-hog:height=off", "height=off is what fisher-hog has already; leave it out, or give on"),
         ("table3:blocks=spd", "table3 takes no settings; name one system, as in hog-spd:blocks=spd"),
         ("Table3", "band-statistics, table3"),
         ("backbone:file=x.safetensors", "file is no setting of backbone; backbone has no settings of its own"),
@@ -77,6 +82,7 @@ def test_a_variant_without_effect_is_refused_in_one_line(name: str, message: str
 def test_variants_with_an_effect_are_taken() -> None:
     names = ("kernel-pca:kernel=linear", "conv-nmf:patch=slice", "sparse-nmf: penalty = off", "lstm-sa:from=scene")
     names += ("cnn-mel:network.global_pooling=mean", "att-crnn-mel:augmentation=off", "yamnet:calibration.svm_c=0.1")
+    names += ("fisher-hog:height=on", "hog-spd:kernel=emd", "hog-spd:blocks=spd:kernel=emd")
     assert [planned(name)[0].name for name in names] == [
         name.replace(":", "+").replace(" ", "") if name.startswith("sparse") else name.replace(":", "+") for name in names
     ]
@@ -130,7 +136,7 @@ TOGETHER = {  # keys that a recipe takes together only
     "training.patience": ("training.keep",),
 }
 BRANCHES = tuple(f"cnn-1d-2d-3d:branches={dimensions}d" for dimensions in (1, 2, 3))
-MEASURED = (*(name for name in SHAPES if name != "cnn-1d-2d-3d"), *BRANCHES)
+MEASURED = (*(name for name in SHAPES if name != "cnn-1d-2d-3d"), *BRANCHES, "hog-spd:kernel=emd", "fisher-hog:height=on")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,5 +1,7 @@
 """Sparse NMF finds planted atoms, kernel PCA parts rings, and both agree with their judges."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA, KernelPCA
@@ -32,6 +34,28 @@ def test_planted_atoms_are_found_and_codes_are_sparse_and_not_negative(planted: 
     assert np.array_equal(again.atoms, dictionary.atoms)
     sparser, _ = fit_dictionary(rows, 8, 0.5, 2_000, 0)
     assert (sparser.encode(rows) > 0).mean() < (codes > 0).mean()
+
+
+def test_atoms_are_learnt_under_the_penalty_that_codes_pay(planted: tuple[np.ndarray, np.ndarray]) -> None:
+    rows = planted[1]
+
+    def cost(alpha_of_the_fit: float) -> float:
+        """Of codes that pay a penalty of 0.3."""
+        found = replace(fit_dictionary(rows, 16, alpha_of_the_fit, 4_000, 0)[0], alpha=0.3)
+        codes = found.encode(rows)
+        return float(0.5 * np.square(found.scale * rows - codes @ found.atoms).sum() + 0.3 * codes.sum())
+
+    assert cost(0.3) < 0.97 * cost(1e-6)
+
+
+def test_neither_factorisation_depends_on_the_level_of_all_rows(planted: tuple[np.ndarray, np.ndarray]) -> None:
+    rows = planted[1]
+    plain, louder = (fit_dictionary(gain * rows, 8, 0.05, 2_000, 0)[0] for gain in (1.0, 100.0))
+    assert louder.atoms == pytest.approx(plain.atoms, abs=1e-3)
+    assert louder.encode(100 * rows) == pytest.approx(plain.encode(rows), abs=1e-3)
+    near, far = (fit_projection(gain * rows, 4, "rbf", 0) for gain in (1.0, 100.0))
+    assert far.gamma == pytest.approx(1e-4 * near.gamma, rel=1e-3)
+    assert np.abs(far.project(100 * rows)) == pytest.approx(np.abs(near.project(rows)), abs=1e-3)
 
 
 def test_kernel_pca_is_that_of_scikit_learn_and_pca_for_a_linear_kernel() -> None:
