@@ -18,12 +18,11 @@ from soundscene.member import BackboneMember
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
 from soundscene.training.augment import any_of, augmented_pieces
-from soundscene.training.calibrate import fit_softmax, fit_svm
+from soundscene.training.calibrate import LEAST_SCALE, fit_softmax, fit_svm
 
 SOFTMAX_C = 0.01  # chosen on ESC-10 (docs/decisions/0105)
 FLOOR = 1e-12  # power below which augmentation cuts the logarithm
 T = TypeVar("T")
-LEAST_SCALE = 0.3  # of a feature, in median ones: many of YAMNet's are zero in most recordings (docs/decisions/0099)
 
 
 def untrained_member(

@@ -23,7 +23,7 @@ from soundscene.systems.lte_cnn import LteCnnModel, LteCnnNetwork, embedding_ima
 from soundscene.systems.pieces import PieceModel, divide_pieces, finish, predict_pieces, remember_last, temperatures
 from soundscene.systems.system import FitContext, Fitted, System
 from soundscene.systems.whole import Parts, voting_recordings
-from soundscene.training.calibrate import fit_svm
+from soundscene.training.calibrate import LEAST_SCALE, fit_svm
 from soundscene.training.label_tree import UNSAVED, LabelTree, TreeSettings, fit_label_tree
 
 OPTIONS = {"kind": ("rnn", "cnn")}
@@ -263,8 +263,8 @@ def _fit_cnn(recipe: Recipe, choices: LteSettings, corpus: Corpus, context: FitC
     with torch.no_grad():
         maxima = network.embed(torch.from_numpy(images)).numpy()
     groups = [parts.kept.recordings[i].group for i in of]
-    folds = recipe.calibration.platt_folds
-    svm, svm_notes = fit_svm(maxima, labels, groups, len(parts.scenes), choices.c, folds, context.seed, names=parts.scenes)
+    choice = (choices.c, recipe.calibration.platt_folds, context.seed, LEAST_SCALE)  # some filters are dead but for a few
+    svm, svm_notes = fit_svm(maxima, labels, groups, len(parts.scenes), *choice, names=parts.scenes)
     model = LteCnnModel(network, parts.scenes, read, svm)
     model = replace(model, temperature=temperatures(partial(predict_lte_cnn, model), parts))
     notes = (*parts.notes, *notes, *width_notes, *svm_notes, UNSAVED)

@@ -30,6 +30,7 @@ Fold = tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"]]  # training and t
 
 _MAX_ITERATIONS = 10_000  # of liblinear; 13 are usual
 _ATTEMPTS = 5  # shuffles tried for each number of folds
+LEAST_SCALE = 0.3  # of a feature, in median ones, where many features are zero in most recordings (docs/decisions/0099)
 _ABSENT = -1e4  # logit of a scene without a segment: its probability is zero in float64
 _DEAD = 1e-6  # a feature whose deviation is below this share of its size is rounding noise of float32
 
