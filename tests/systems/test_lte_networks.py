@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from soundscene.data.corpus import Corpus
+from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
 from soundscene.systems import lte_networks, scene_lte
 from soundscene.systems.low_level import SETS, LowLevelSettings, Stretches
@@ -18,6 +20,7 @@ from soundscene.systems.lte_networks import LteRnnNetwork, LteSettings, Trees, r
 from soundscene.systems.scene_lte import SceneLteSettings
 from soundscene.systems.system import FitContext, Fitted
 from soundscene.training import label_tree
+from soundscene.training.calibrate import LEAST_SCALE, fit_svm
 from soundscene.training.label_tree import LabelTree, TreeSettings
 from tests.support.pieces import accuracy, corpus_of, low_level_silence, silenced
 
@@ -213,6 +216,20 @@ def test_recordings_shorter_than_a_filter_train_and_are_predicted() -> None:
     for head, said in fitted.predict(short).items():
         assert np.isfinite(said.recording).all()
         assert np.allclose(fitted.predict(alone)[head].recording[0], said.recording[0], atol=1e-5)
+
+
+@pytest.mark.usefixtures("one_tree")
+def test_a_filter_that_few_recordings_wake_does_not_flatten_the_svm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The floor itself is tested in training/test_calibrate.py; without it one fold of ambience11 was flat (page 0116)."""
+    floors: list[float] = []
+
+    def spy(*given: Any, **named: Any) -> tuple[CalibratedSVM, tuple[str, ...]]:
+        floors.append(given[7])
+        return fit_svm(*given, **named)
+
+    monkeypatch.setattr(lte_networks, "fit_svm", spy)
+    FITS["cnn"](corpus_of(ordered, n_recordings=5), FitContext(0))
+    assert floors == [LEAST_SCALE]
 
 
 def ordered(scene: str, draws: np.random.Generator) -> np.ndarray:
