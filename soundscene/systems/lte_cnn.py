@@ -1,6 +1,7 @@
 """The network of LTE-CNN [6] on embedding images: its filters, its images, and its predictions of recordings.
 
-Source: the authors' public code (facts, not code). What is theirs and what is ours: docs/decisions/0116-label-trees.md.
+Source: Phan, Hertel, Maass, Koch, Mazur and Mertins 2017, of which the abstract could be read, and its author's public code
+(facts, not code). What is theirs and what is ours: docs/decisions/0116-label-trees.md.
 """
 
 import math

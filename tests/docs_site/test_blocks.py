@@ -27,7 +27,7 @@ NOT_RUN: dict[tuple[str, str], tuple[int, str]] = {
     ("docs/guide/service.md", ""): (2, f"{INSTALLS}; a service that does not end; curl"),
     ("docs/guide/sixteen.md", ""): (1, OWN_FILES),
     ("docs/guide/transfer.md", ""): (3, "needs YAMNet's published weights, or an encoder of the reader's own"),
-    ("docs/reproducing.md", ""): (2, "LITIS Rouen, which is not at hand; days"),
+    ("docs/reproducing.md", ""): (3, "LITIS Rouen, which is not at hand; days"),
     ("docs/explanation/method.md", "math"): (5, "equations"),
     ("docs/LOG.md", ""): (5, MEASURED),
     ("docs/results/parity.md", ""): (2, MEASURED),
