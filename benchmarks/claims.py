@@ -13,19 +13,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.claims_questions import CORPORA
+from benchmarks.claims_questions import ATTENTION, CNN, CNN_MEAN, COLD, CORPORA, LAST, MEAN, NO_GRU, PRINTED, TWICE, WIDE
 from benchmarks.claims_report import write
 
-ATTENTION = "att-crnn-mel"
-MEAN = "att-crnn-mel:network.pooling=mean"
-CNN = "cnn-mel"
-CNN_MEAN = "cnn-mel:network.global_pooling=mean"
-LAST = "att-crnn-mel:network.pooling=last"
-NO_GRU = "att-crnn-mel:network.recurrent=none"
-TWICE = "att-crnn-mel:network.attention_scale=printed-2h"
-FORMS = ("att-crnn-mel:network.attention_scale=printed", TWICE)
-COLD = "att-crnn-mel:network.attention_temperature=0.1"
-WIDE = "att-crnn-mel:network.attention_context=1"
 PLAIN = ("--recipe", "small", "--set", "augmentation=off")
 
 
@@ -34,7 +24,7 @@ class Study:
     """One experiment on each corpus.
 
     Attributes:
-        arms: Systems as `soundscene experiment --systems` names them.
+        arms: Systems as results name them, `NAME+key=value`.
         options: Further options.
         corpora: Names of folders.
         seeds: Comma-separated.
@@ -51,7 +41,7 @@ ALL, LONG, POOLS = (ATTENTION, MEAN, CNN, CNN_MEAN, LAST, NO_GRU), (ATTENTION, M
 STUDIES = {
     "same-30": Study(ALL, SAME),
     "unseen-30": Study(ALL, UNSEEN),
-    "forms": Study((ATTENTION, *FORMS, COLD, WIDE), ("--splits", "by=fold"), ("esc10",), "0"),
+    "forms": Study((ATTENTION, PRINTED, TWICE, COLD, WIDE), ("--splits", "by=fold"), ("esc10",), "0"),
     "same-2h": Study((TWICE, ATTENTION, CNN, CNN_MEAN, MEAN), SAME, seeds="0"),
     "same-90": Study(LONG, (*SAME, "--set", "training.epochs=90")),
     "unseen-90": Study(LONG, (*UNSEEN, "--set", "training.epochs=90")),
@@ -85,8 +75,9 @@ def run(given: argparse.Namespace) -> None:
     for name in given.studies.split(","):
         study = STUDIES[name]
         for corpus in (c for c in study.corpora if c in given.only.split(",")):
+            systems = ",".join(study.arms).replace("+", ":")  # as `--systems` names them
             command = [sys.executable, "-m", "soundscene", "experiment", given.corpora / corpus / "manifest.csv"]
-            command += ["--out", given.out / name / corpus, "--systems", ",".join(study.arms), *PLAIN, *study.options]
+            command += ["--out", given.out / name / corpus, "--systems", systems, *PLAIN, *study.options]
             command += [
                 "--seeds",
                 given.seeds or study.seeds,

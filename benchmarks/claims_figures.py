@@ -7,7 +7,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from benchmarks.claims_questions import ADDED, ARMS, CNN, CNN_MEAN, HEARD, LAST, MEAN, UNSEEN, Answer, Study, comparisons
+from benchmarks.claims_questions import (
+    ADDED,
+    ARMS,
+    CNN,
+    CNN_MEAN,
+    HEARD,
+    LAST,
+    MEAN,
+    UNSEEN,
+    Answer,
+    StudyResults,
+    comparisons,
+)
 from soundscene.plotting.axes import legend_below
 from soundscene.plotting.style import PAGE_WIDTH_IN, REFERENCE_GREY, line_style, styled
 from soundscene.plotting.svg import headed, render_svg
@@ -24,7 +36,7 @@ WITH_ATTENTION = [arm for arm in ARMS if arm not in (MEAN, LAST, CNN, CNN_MEAN)]
 MARKS = 8  # markers on a curve
 
 
-def figures(complete: Sequence[Study], whole: Sequence[Study], primary: Sequence[Answer]) -> dict[str, Figure]:
+def figures(complete: Sequence[StudyResults], whole: Sequence[StudyResults], primary: Sequence[Answer]) -> dict[str, Figure]:
     """Draw all figures that the results allow, by name.
 
     Args:
@@ -60,7 +72,7 @@ def of_segments(entry: Entry) -> Interval:
 
 
 @styled
-def arms_figure(studies: Sequence[Study]) -> Figure:
+def arms_figure(studies: Sequence[StudyResults]) -> Figure:
     """Draw segment accuracy (SVM) of every arm: a panel a corpus, a disc for heard recordings, a ring for unseen ones."""
     corpora = list(dict.fromkeys(study.plan.corpus for study in studies))
     figure = Figure(figsize=(7.5, 3.5), layout="constrained")
@@ -92,7 +104,7 @@ Histories = Mapping[str, Mapping[str, Sequence[list[dict[str, float]]]]]
 """Histories of the trainings, by corpus and arm."""
 
 
-def attention_histories(studies: Sequence[Study]) -> Histories:
+def attention_histories(studies: Sequence[StudyResults]) -> Histories:
     """Return the histories of the arms that have attention; of an arm in several studies, those of the first."""
     found: dict[str, dict[str, list[list[dict[str, float]]]]] = {}
     for study in studies:

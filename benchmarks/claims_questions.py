@@ -19,7 +19,8 @@ CORPORA = ("ambience11", "esc10")
 ATTENTION, CNN, CNN_MEAN = "att-crnn-mel", "cnn-mel", "cnn-mel+network.global_pooling=mean"
 MEAN, LAST = "att-crnn-mel+network.pooling=mean", "att-crnn-mel+network.pooling=last"
 NO_GRU = "att-crnn-mel+network.recurrent=none"
-TWICE = "att-crnn-mel+network.attention_scale=printed-2h"
+PRINTED, TWICE = (f"att-crnn-mel+network.attention_scale={scale}" for scale in ("printed", "printed-2h"))
+COLD, WIDE = "att-crnn-mel+network.attention_temperature=0.1", "att-crnn-mel+network.attention_context=1"
 ARMS = {
     ATTENTION: "Att-CRNN",
     MEAN: "its mean pooling",
@@ -27,10 +28,10 @@ ARMS = {
     CNN_MEAN: "CNN, mean",
     LAST: "GRUs without attention",
     NO_GRU: "attention without GRUs",
-    "att-crnn-mel+network.attention_scale=printed": "Att-CRNN, (9) as printed",
+    PRINTED: "Att-CRNN, (9) as printed",
     TWICE: "Att-CRNN, (9) times 2H",
-    "att-crnn-mel+network.attention_temperature=0.1": "Att-CRNN, temperature 0.1",
-    "att-crnn-mel+network.attention_context=1": "Att-CRNN, context vectors 10 times as long at the start",
+    COLD: "Att-CRNN, temperature 0.1",
+    WIDE: "Att-CRNN, context vectors 10 times as long at the start",
 }
 HEARD, UNSEEN, ADDED = "same-30", "unseen-30", "same-2h"
 HEADS = ("svm", "softmax")
@@ -43,7 +44,7 @@ def label(study: str, corpus: str, leaks: bool) -> str:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyResults:
     """One study on one corpus, as far as it has results: entries of one name are all its splits and seeds."""
 
     study: str
@@ -77,7 +78,7 @@ class Study:
         return [result for result in self.results if result.system == arm]
 
 
-def read_studies(runs: Path) -> list[Study]:
+def read_studies(runs: Path) -> list[StudyResults]:
     """Return all studies that have a result, in the order of their names."""
     found = []
     for folder in sorted(path for path in runs.glob("*/*") if (path / PLAN).exists()):
@@ -88,14 +89,14 @@ def read_studies(runs: Path) -> list[Study]:
     return found
 
 
-def whole_arms(study: Study) -> Study | None:
+def whole_arms(study: StudyResults) -> StudyResults | None:
     """Return the arms of an incomplete study that have all their splits and seeds, as a study; None without any."""
     n_asked = {spec.name: len(study.plan.splits) * len(study.plan.seeds) for spec in study.plan.systems}
     kept = [result for result in study.results if len(study.of(result.system)) == n_asked[result.system]]
     return _study(study.study, study.plan, kept, 0) if kept and study.n_missing else None
 
 
-def n_copied(study: Study, arm: str, other: Study) -> int:
+def n_copied(study: StudyResults, arm: str, other: StudyResults) -> int:
     """Count the trainings of an arm that another study has too: equal posteriors and equal histories, seconds included."""
     return sum(any(_same_training(one, two) for two in other.of(arm)) for one in study.of(arm))
 
@@ -158,7 +159,7 @@ def planned(corpora: Sequence[str] = CORPORA) -> list[Question]:
     return asked
 
 
-def answers(family: Family, studies: Sequence[Study], corpora: Sequence[str] = CORPORA) -> list[Answer]:
+def answers(family: Family, studies: Sequence[StudyResults], corpora: Sequence[str] = CORPORA) -> list[Answer]:
     """Return every planned question of a family, with its comparison where its study is complete.
 
     Holm's correction is over all planned questions; one without an answer counts as p = 1.
@@ -189,11 +190,11 @@ def smallest_after_holm(smallest: float, n: int) -> float:
     return float(smallest * (stats.norm.ppf(1 - LEVEL / 2 / n) + power) / (stats.norm.ppf(1 - LEVEL / 2) + power))
 
 
-def _study(name: str, plan: Plan, results: Sequence[SplitResult], n_missing: int) -> Study:
-    return Study(name, plan, tuple(results), tuple(make_entries(results, {}, {})), n_missing)
+def _study(name: str, plan: Plan, results: Sequence[SplitResult], n_missing: int) -> StudyResults:
+    return StudyResults(name, plan, tuple(results), tuple(make_entries(results, {}, {})), n_missing)
 
 
-def _answer(question: Question, studies: Sequence[Study]) -> Answer:
+def _answer(question: Question, studies: Sequence[StudyResults]) -> Answer:
     pair = (question.first, question.second)
     study = next((s for s in studies if (s.study, s.plan.corpus) == (question.study, question.corpus)), None)
     n_there = sum(len(study.of(arm)) for arm in pair) if study else 0

@@ -13,7 +13,7 @@ from benchmarks.claims_questions import (
     HEARD,
     UNSEEN,
     Answer,
-    Study,
+    StudyResults,
     answers,
     comparisons,
     n_copied,
@@ -66,7 +66,7 @@ def write(runs: Path, out: Path, corpora: Sequence[str] = CORPORA) -> None:
     (out / "tables.md").write_text(page, encoding="utf-8")
 
 
-def scores(title: str, studies: Sequence[Study], begun: Sequence[Study]) -> list[Table]:
+def scores(title: str, studies: Sequence[StudyResults], begun: Sequence[StudyResults]) -> list[Table]:
     """Return the accuracy of every arm with both heads: a table for unseen recordings, and one for heard ones.
 
     Args:
@@ -119,7 +119,7 @@ def questions(title: str, family: Sequence[Answer]) -> Table:
     return Table(title, columns, tuple(rows), notes)
 
 
-def attention(title: str, studies: Sequence[Study], begun: Sequence[Study]) -> list[Table]:
+def attention(title: str, studies: Sequence[StudyResults], begun: Sequence[StudyResults]) -> list[Table]:
     """Return how far attention leaves uniform, and what the softmax layer loses when it is made uniform at test.
 
     Args:
@@ -151,7 +151,7 @@ def attention(title: str, studies: Sequence[Study], begun: Sequence[Study]) -> l
     return [Table(title, columns, tuple(rows), notes)] if rows else []
 
 
-def trained_on(study: Study) -> str:
+def trained_on(study: StudyResults) -> str:
     """Say how many recordings (or excerpts) and segments the trainings of a study had, by which conditions differ."""
     size = _size(study.results, study.unit)
     return f"each training on {size.replace(', ', ' and ')}" if size else "size of the trainings not stated"
@@ -165,7 +165,7 @@ def _size(results: Sequence[SplitResult], unit: str) -> str:
     return ", ".join(counts)
 
 
-def _copied(study: Study, name: str, begun: Sequence[Study]) -> str:
+def _copied(study: StudyResults, name: str, begun: Sequence[StudyResults]) -> str:
     """Say which trainings of an arm are those of `same-30` or `unseen-30`, by their results."""
     if study.study in (HEARD, UNSEEN):
         return ""
@@ -176,7 +176,7 @@ def _copied(study: Study, name: str, begun: Sequence[Study]) -> str:
     return ""
 
 
-def _state(begun: Sequence[Study]) -> str:
+def _state(begun: Sequence[StudyResults]) -> str:
     lines = ["Data, split, epoch, seed, recipe and machine of each study:", ""]
     for study in begun:
         results = study.results

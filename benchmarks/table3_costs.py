@@ -34,12 +34,12 @@ from soundscene.experiment.plan import Plan
 from soundscene.experiment.results import RunFolder, SplitResult
 from soundscene.recipe import Recipe
 from soundscene.render.corpus import render_corpus
+from soundscene.report.costs import trains_several
 from soundscene.systems.catalogue import TABLE3
 
 N_SCENES, N_RECORDINGS, N_SPLITS, TRAIN = 19, 3026, 20, 0.8  # of LITIS Rouen
 SECONDS = 30.0
 NIGHT_H, CORES = 10, 2
-BRANCHES = ("cnn-1d-2d-3d",)  # systems whose networks but the last are trained in what counts as fixed seconds
 
 
 @dataclass(frozen=True)
@@ -204,11 +204,11 @@ def _cost(result: SplitResult, wall_s: float, peak_mib: float, epochs: int) -> C
     seconds, predict_s, in_epochs = facts["seconds"], facts["predict_seconds"], facts["epoch_seconds"]
     more = Recipe.small().training.epochs / epochs
     # Some systems have a number of epochs of their own, as the last of several networks has.
-    last_more = more if n == epochs and result.system not in BRANCHES else 1.0
+    last_more = more if n == epochs and not trains_several(result.system) else 1.0
     beside_s = max(0.0, seconds - in_epochs)
     watched_s = min(beside_s, facts.get("watch_seconds", n * predict_s))  # results before that fact
     fixed_s, earlier_s, n_earlier = beside_s - watched_s, 0.0, 0
-    if result.system in BRANCHES:
+    if trains_several(result.system):
         if "epochs" in facts:
             last_s = sum(row["seconds"] for row in result.history)
             n_earlier, earlier_s, in_epochs = facts["epochs"] - n, in_epochs - last_s, last_s

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from soundscene.experiment.results import SplitResult
-from soundscene.report.published import OTHER_EPOCHS, trains_several
+
+SEVERAL_NETWORKS = ("cnn-1d-2d-3d",)
+"""Systems that train several networks one after the other, unless a variant of `branches` trains one."""
+
+OTHER_EPOCHS = (*SEVERAL_NETWORKS, "mfcc-dnn", "lte-rnn", "lte-cnn")
+"""Systems of which old results count other segments than an epoch runs over."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,16 @@ def costs(results: Sequence[SplitResult], sizes: Mapping[str, float] | None = No
         )
         for name, of_system in by_system.items()
     }
+
+
+def trains_several(system: str) -> bool:
+    """Return whether a system or variant trains several networks one after the other.
+
+    >>> trains_several("cnn-1d-2d-3d"), trains_several("cnn-1d-2d-3d+branches=2d"), trains_several("tt-cnn")
+    (True, False, False)
+    """
+    base, _, variant = system.partition("+")
+    return base in SEVERAL_NETWORKS and "branches=" not in variant.replace("branches=all", "")
 
 
 def epochs_of(result: SplitResult) -> int | None:

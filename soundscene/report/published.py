@@ -196,12 +196,6 @@ PAGES = {
 }
 """Path of each page in the source of soundscene, which has no public address."""
 
-SEVERAL_NETWORKS = ("cnn-1d-2d-3d",)
-"""Systems that train several networks one after the other, unless a variant of `branches` trains one."""
-
-OTHER_EPOCHS = (*SEVERAL_NETWORKS, "mfcc-dnn", "lte-rnn", "lte-cnn")
-"""Systems of which old results count other segments than an epoch runs over."""
-
 EARLIER = tuple(row.name for row in PUBLISHED if row.page)
 """Systems of other authors, which our Att-CRNN and CNN are compared with."""
 
@@ -237,16 +231,6 @@ def row_of(system: str) -> Published | None:
     'HOG+SPD'
     """
     return next((row for row in PUBLISHED if row.name == system.partition("+")[0]), None)
-
-
-def trains_several(system: str) -> bool:
-    """Return whether a system or variant trains several networks one after the other.
-
-    >>> trains_several("cnn-1d-2d-3d"), trains_several("cnn-1d-2d-3d+branches=2d"), trains_several("tt-cnn")
-    (True, False, False)
-    """
-    base, _, variant = system.partition("+")
-    return base in SEVERAL_NETWORKS and "branches=" not in variant.replace("branches=all", "")
 
 
 def works_of(systems: Iterable[str]) -> str:

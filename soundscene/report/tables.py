@@ -14,9 +14,9 @@ from jaxtyping import Float64, Int64
 
 from soundscene.experiment.results import SplitResult
 from soundscene.plotting.page import Table
-from soundscene.report.costs import costs, epochs_of, segments_per_second
+from soundscene.report.costs import costs, epochs_of, segments_per_second, trains_several
 from soundscene.report.entries import Entry, EntryPart, find
-from soundscene.report.published import KINDS, PAGES, PUBLISHED, Published, kind_of, page_of, trains_several, works_of
+from soundscene.report.published import KINDS, PAGES, PUBLISHED, Published, kind_of, page_of, works_of
 from soundscene.scoring.comparisons import Comparison
 from soundscene.scoring.intervals import Interval, mean_interval
 from soundscene.scoring.metrics import (
