@@ -13,7 +13,7 @@ import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -43,6 +43,9 @@ from soundscene.predictor import Predictor, load
 from soundscene.recipe import Recipe
 from soundscene.scoring.evaluation import Evaluation
 from soundscene.types import Head, Timeline
+
+if TYPE_CHECKING:
+    from soundscene.systems.saved import SavedSystem
 
 CORES = os.cpu_count() or 1
 ERRORS, PER = ("raise", "keep"), ("recording", "segment")
@@ -178,12 +181,9 @@ def evaluate(model: ModelLike, manifest: CorpusLike, *, test: str | None = None,
         from soundscene.pipeline import evaluate_on_manifest
 
         return evaluate_on_manifest(_trained(predictor), as_manifest(manifest), test=test, workers=workers)
-    from soundscene.systems.saved import SavedSystem
     from soundscene.systems.saved_evaluation import evaluate_system
 
-    if not isinstance(predictor, SavedSystem):
-        raise SceneError(f"a model of type {type(predictor).__name__}: only models of soundscene are evaluated")
-    return evaluate_system(predictor, as_manifest(manifest), test=test, workers=workers)
+    return evaluate_system(_saved(predictor, "evaluated"), as_manifest(manifest), test=test, workers=workers)
 
 
 def predict(
@@ -221,7 +221,7 @@ def timeline(model: ModelLike, source: Any, *, stay_s: float = timelines.DEFAULT
     """Segment a long recording into scenes over time.
 
     Args:
-        model: File or predictor.
+        model: File or predictor; also a file of another system that has segments, such as a temporal transformer.
         source: A recording, as in `predict`.
         stay_s: Expected stay in a scene, in seconds.
 
@@ -231,7 +231,11 @@ def timeline(model: ModelLike, source: Any, *, stay_s: float = timelines.DEFAULT
     Raises:
         SceneError: Of any kind.
     """
-    predictor = load_predictor(model)
+    predictor = load_any(model, "soundscene.timeline")
+    if not isinstance(predictor, Predictor):
+        from soundscene.systems.segment_model import segment_predictor
+
+        predictor = segment_predictor(_saved(predictor, "segmented"))
     check_number("stay_s", stay_s, 0.0)
     timelines.check_stay(predictor.model, stay_s)
     return timelines.timeline(predictor.predict(checked_source(source), warn=False), predictor.model, predictor.head, stay_s)
@@ -338,6 +342,14 @@ def _trained(model: ModelLike) -> Model:
     if not isinstance(found, Model):
         raise SceneError("an exported model only predicts; give the model file (.safetensors)")
     return found
+
+
+def _saved(predictor: AnyPredictor, done: str) -> "SavedSystem":
+    from soundscene.systems.saved import SavedSystem
+
+    if not isinstance(predictor, SavedSystem):
+        raise SceneError(f"a model of type {type(predictor).__name__}: only models of soundscene are {done}")
+    return predictor
 
 
 def _each(predictor: AnyPredictor, sources: Sequence[Any], workers: int) -> Iterator[ScenePrediction | SceneError]:

@@ -249,8 +249,8 @@ def read_file(path: Path, system: bool = False) -> tuple[dict[str, Any], dict[st
     if version == SYSTEM_VERSION and "system" in header and not system:
         raise BundleError(
             f"{path}: a model of the system {short(str(header.get('system')))}, which predict, evaluate, info and push can "
-            "use and nothing else: timelines, pictures, embeddings, services and exports of saved systems are not built (in "
-            "Python: soundscene.predict and soundscene.evaluate)"
+            "use, and timeline and listen where it has segments: pictures, embeddings, services and exports of saved "
+            "systems are not built (in Python: soundscene.predict, evaluate and timeline)"
         )
     if version > (SYSTEM_VERSION if system else VERSION):
         raise BundleError(

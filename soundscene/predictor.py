@@ -369,7 +369,7 @@ def load(path: str | Path, head: Head | None = None, keep: float = KEEP, device:
 
     Raises:
         BundleError: The file is missing, damaged, foreign or of a newer version, or a saved system, which only
-            `soundscene.predict` and `evaluate` take.
+            `soundscene.predict`, `evaluate` and `timeline` take.
         SceneError: There is no such device or head.
     """
     with opened(path) as file:

@@ -1,12 +1,16 @@
 """`soundscene listen`: the scene of live audio, from a microphone or a pipe."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from soundscene.cli.models import check_model
 from soundscene.cli.options import INPUT, OUTPUT, AnyModelArgument, HeadOption, SafeCsvOption, extra_of
 from soundscene.extras import require
+
+if TYPE_CHECKING:
+    from soundscene.scene_model import SceneModel
 
 PcmType = Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"]  # as in audio.pcm, which imports NumPy
 
@@ -67,12 +71,11 @@ def listen(
     from soundscene.audio.microphone import Microphone
     from soundscene.cli.listen_run import device_of, open_pipe, print_inputs, run
     from soundscene.live import DEFAULT_WINDOW_S, Listener, warm_up
-    from soundscene.predictor import load
 
     if devices:
         print_inputs()
         return
-    loaded = load(model).model
+    loaded = _load(model, head)
     head = head or loaded.head
     window = DEFAULT_WINDOW_S if window is None else window
     if stdin:
@@ -84,3 +87,18 @@ def listen(
     warm_up(loaded, head, sample_rate)
     hop_s = loaded.audio.segment_s if hop is None else hop
     run(source, listener, form, loaded.scenes, hop_s, safe_csv)
+
+
+def _load(model: Path, head: Literal["svm", "softmax"] | None) -> "SceneModel":
+    from soundscene.predictor import load
+
+    if extra_of(model) == "torch":
+        from soundscene.bundle import is_system
+
+        if is_system(model):
+            require("listen", "experiment")
+            from soundscene.systems.saved import load_system
+            from soundscene.systems.segment_model import stream_model
+
+            return stream_model(load_system(model).checked(model, head), str(model))
+    return load(model).model

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from soundscene.predictor import Predictor
+    from soundscene.systems.segment_model import SegmentPredictor
     from soundscene.types import Timeline
 
 TimelineForm = Literal["table", "csv", "json", "labels", "raven"]
@@ -170,7 +171,7 @@ def _decoded(
     sounds: Sequence[Path],
     single: bool,
     choices: Choices,
-    sink: "Callable[[Timeline, Predictor], None]",
+    sink: "Callable[[Timeline, Predictor | SegmentPredictor], None]",
     at_end: bool,
 ) -> "tuple[list[Timeline], list[str]]":
     """Decode all recordings, each handed to the sink at once, or `at_end` where the sink would print into the bar.
@@ -185,7 +186,7 @@ def _decoded(
         from soundscene import timelines
         from soundscene.audio.recorded import recorded_at
 
-        predictor = load_predictor(model, choices.head, choices.device)
+        predictor = _load(model, choices.head, choices.device)
         timelines.check_stay(predictor.model, stay_s)
         for number, sound in enumerate(sounds):
             duration_s = _duration_s(sound)
@@ -217,6 +218,19 @@ def _decoded(
     return lines, errors
 
 
+def _load(model: Path, head: Literal["svm", "softmax"] | None, device: str) -> "Predictor | SegmentPredictor":
+    if extra_of(model) == "torch":
+        from soundscene.bundle import is_system
+
+        if is_system(model):
+            require("timeline", "experiment")
+            from soundscene.systems.saved import load_system
+            from soundscene.systems.segment_model import segment_predictor
+
+            return segment_predictor(load_system(model).checked(model, head), str(model))
+    return load_predictor(model, head, device)
+
+
 def _duration_s(sound: Path) -> float | None:
     """Return the seconds that a header states, None where only decoding tells; what is wrong is told by the decoder."""
     from soundscene.audio.facts import audio_facts
@@ -234,12 +248,14 @@ def _of_sound(seconds: float, total_s: float | None) -> str:
     return f"{clock(seconds)} of {clock(total_s)}" if total_s else f"{clock(seconds)} of sound"
 
 
-def _sink(place: str | None, form: TimelineForm, safe_csv: bool) -> "Callable[[Timeline, Predictor], None]":
+def _sink(
+    place: str | None, form: TimelineForm, safe_csv: bool
+) -> "Callable[[Timeline, Predictor | SegmentPredictor], None]":
     """Return what a finished timeline is handed to: stdout, a file of its own, or nothing if one file holds them all."""
     if place is None:
         printed: list[None] = []
 
-        def to_stdout(line: "Timeline", predictor: "Predictor") -> None:
+        def to_stdout(line: "Timeline", predictor: "Predictor | SegmentPredictor") -> None:
             _print(line, form, safe_csv, predictor.model.audio.sample_rate / 2, first=not printed)
             printed.append(None)
 
@@ -251,7 +267,7 @@ def _sink(place: str | None, form: TimelineForm, safe_csv: bool) -> "Callable[[T
         return lambda line, predictor: None
     folder, taken = Path(place), {"shares"}
 
-    def to_folder(line: "Timeline", predictor: "Predictor") -> None:
+    def to_folder(line: "Timeline", predictor: "Predictor | SegmentPredictor") -> None:
         stem = Path(line.source).stem
         names = chain([stem], (f"{stem}-{number}" for number in count(2)))
         name = next(name for name in names if name.casefold() not in taken)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
-from soundscene.data.corpus import Corpus
+from soundscene.data.corpus import Corpus, front_end_of
 from soundscene.network.blocks import Standardise
 from soundscene.network.lstm import LSTMStack
 from soundscene.network.models import n_frames
@@ -220,7 +220,8 @@ def system(
     facts = recipe.to_stored() | {"lstm_sa": asdict(choices)}
     identity = Identity(name, title, recipe, options or {}, front_end)
     restore = partial(restore_pieces, partial(_untrained, recipe, choices))
-    return System(name, title, images(recipe, front_end), facts, partial(_fit, identity, choices), restore)
+    source = partial(front_end_of, recipe, version=front_end)
+    return System(name, title, images(recipe, front_end), facts, partial(_fit, identity, choices), restore, True, source)
 
 
 def _untrained(recipe: Recipe, choices: LstmSaSettings, state: SavedState) -> PieceModel:

@@ -35,7 +35,7 @@ from soundscene.systems.pieces import (
 )
 from soundscene.systems.saved import Identity
 from soundscene.systems.system import FitContext, Fitted, SavedState, System
-from soundscene.types import Recording
+from soundscene.types import Recording, Samples, SegmentFeatures
 
 _VERSION = 1  # of the code that makes coefficients; another one is another store
 _FLOOR = 1e-10  # smallest power in the logarithm
@@ -132,7 +132,8 @@ def system(recipe: Recipe, name: str, title: str, front_end: int = FRONT_END) ->
     identity = Identity(name, title, recipe, front_end=front_end)
     stored = recipe.to_stored() | {"mfcc_dnn": asdict(choices)}
     restore = partial(restore_pieces, partial(_restored, choices))
-    return System(name, title, representation, stored, partial(_fit, identity, choices), restore)
+    source = partial(MfccSource, recipe.audio, choices)
+    return System(name, title, representation, stored, partial(_fit, identity, choices), restore, True, source)
 
 
 def coefficients(
@@ -163,6 +164,55 @@ def coefficients(
         librosa.feature.delta(mfcc, width=choices.delta_frames, order=order, mode="nearest") for order in (1, 2)
     )
     return np.concatenate([mfcc, first, second], axis=1).swapaxes(1, 2).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class MfccSource:
+    """Makes streams of coefficients, segment by segment.
+
+    Attributes:
+        audio: Rate and segments.
+        choices: Settings of frames and coefficients.
+        segment_hop_s: Seconds between starts of segments, by default their length.
+    """
+
+    audio: AudioRecipe
+    choices: MfccDnnSettings
+    segment_hop_s: float | None = None
+
+    def stream(self) -> "MfccStream":
+        """Return a new stream for one recording."""
+        return MfccStream(self)
+
+
+class MfccStream:
+    """Coefficients of the segments of one recording: push its samples, then flush."""
+
+    def __init__(self, source: MfccSource) -> None:
+        audio, hop_s = source.audio, source.segment_hop_s
+        hop = None if hop_s is None else max(1, round(hop_s * audio.sample_rate))
+        self._source = source
+        self._segments = SegmentStream(audio.sample_rate, audio.segment_samples, hop, audio.last_piece, channels=1)
+
+    def push(self, samples: Samples) -> SegmentFeatures:
+        """Return the coefficients of the segments that these samples complete."""
+        return self._features(*self._segments.push(samples[None]))
+
+    def flush(self) -> SegmentFeatures:
+        """Return those of the last segment, if there is one."""
+        return self._features(*self._segments.flush())
+
+    def notes(self, trained_with: int) -> tuple[str, ...]:
+        """Return nothing: no version of the front-end changes them."""
+        return ()
+
+    def _features(
+        self, waves: Float32[np.ndarray, "segment 1 sample"], start_s: Float64[np.ndarray, " segment"]
+    ) -> SegmentFeatures:
+        audio = self._source.audio
+        one = np.zeros((1, audio.segment_samples), np.float32)  # for the shape, where no segment is complete
+        found = coefficients(waves[:, 0] if len(waves) else one, audio.sample_rate, self._source.choices)[: len(waves)]
+        return SegmentFeatures((found,), start_s, np.asarray(~waves.any(axis=(1, 2))))
 
 
 def _extract(audio: AudioRecipe, choices: MfccDnnSettings, recording: Recording) -> Extract:

@@ -2,7 +2,8 @@
 
 It is the file of `bundle.py` in format 3: a header of JSON (name, options, recipe, scenes, temperatures, and a record of its
 features and choices) and tensors, with a checksum, and without pickle. Loading builds the system of that name anew, so the
-file names no code. soundscene 0.1 and all that reads members only (timeline, listen, explain, export) refuse it in one line.
+file names no code. soundscene 0.1 and all that reads members only (explain, embed, serve, export) refuse it in one line;
+timeline and listen take what has segments (`segment_model.py`).
 """
 
 import json

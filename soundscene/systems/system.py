@@ -15,6 +15,7 @@ from torch import Tensor
 
 from soundscene.data.corpus import Corpus
 from soundscene.data.store import Representation
+from soundscene.signal.streams import FeatureSource
 from soundscene.types import Recording
 
 
@@ -115,6 +116,9 @@ class System:
         choices: All its settings, as plain values.
         fit: Fits it to a training part.
         restore: Makes its predictions of what a file holds, if it can.
+        has_segments: Whether it has posteriors of segments, and not of recordings alone.
+        source: Makes what computes its features segment by segment, given the seconds from one to the next; None where the
+            features of a segment depend on the rest of the recording.
     """
 
     name: str
@@ -123,3 +127,5 @@ class System:
     choices: Mapping[str, Any]
     fit: Callable[[Corpus, FitContext], Fitted]
     restore: Callable[[SavedState], PredictFunction] | None = None
+    has_segments: bool = False
+    source: Callable[[float | None], FeatureSource] | None = None

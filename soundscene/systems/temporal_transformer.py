@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from soundscene.data.corpus import Corpus
+from soundscene.data.corpus import Corpus, front_end_of
 from soundscene.network.blocks import POOL, ConvStack, Standardise
 from soundscene.network.lstm import LSTMStack
 from soundscene.network.models import check_bands, n_frames
@@ -137,7 +137,8 @@ def system(
     facts = recipe.to_stored() | {"temporal_transformer": asdict(choices)}
     identity = Identity(name, title, recipe, options or {}, front_end)
     restore = partial(restore_pieces, partial(_untrained, recipe, choices))
-    return System(name, title, images(recipe, front_end), facts, partial(_fit, identity, choices), restore)
+    source = partial(front_end_of, recipe, version=front_end)
+    return System(name, title, images(recipe, front_end), facts, partial(_fit, identity, choices), restore, True, source)
 
 
 def _untrained(recipe: Recipe, choices: TemporalTransformerSettings, state: SavedState) -> PieceModel:

@@ -149,7 +149,7 @@ def system(
     stored = recipe.to_stored() | {"three_cnns": asdict(choices)}
     identity = Identity(name, title, recipe, options or {}, front_end)
     restore = partial(restore_pieces, partial(_untrained, recipe, choices))
-    return System(name, title, representation, stored, partial(_fit, identity, choices), restore)
+    return System(name, title, representation, stored, partial(_fit, identity, choices), restore, has_segments=True)
 
 
 def _extract(audio: AudioRecipe, recording: Recording) -> Extract:

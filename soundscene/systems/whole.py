@@ -4,6 +4,7 @@ The groups that are held out are those of every other system for the same seed. 
 on the groups that are kept; only the temperature is fitted on the held ones.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -239,7 +240,9 @@ def arrays_of(state: SavedState) -> dict[str, np.ndarray]:
 
 
 def training_facts(parts: Parts, notes: tuple[str, ...]) -> dict[str, Any]:
-    """Return what a file says of its training: hashes and licences of the recordings, how many were held out, notes.
+    """Return what a file says of its training: hashes, licences and numbers of the recordings, notes.
+
+    Those by scene are without the held-out ones.
 
     Args:
         parts: From `divide`.
@@ -249,6 +252,7 @@ def training_facts(parts: Parts, notes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "trained_on": sorted(found[:HASH_DIGITS] for found in heard),
         "recordings": len(heard),
+        "recordings_by_scene": dict(sorted(Counter(one.scene for one in parts.kept.recordings).items())),
         "held_out_recordings": len(parts.held.recordings),
         **licence_facts((*parts.kept.recordings, *parts.held.recordings)),
         "notes": list(notes),

@@ -1,5 +1,7 @@
-"""A saved system on the command line: predict, evaluate, info and push work, all else refuses it in one line."""
+"""A saved system on the command line: predict, evaluate, info and push work, timeline and listen where it has
+segments, all else refuses it in one line."""
 
+import io
 import json
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from soundscene.recipe import Recipe
 from soundscene.systems.catalogue import build, specs
 from soundscene.systems.system import FitContext
 from tests.support.command_line import run
-from tests.support.tiny import SCENES, write_corpus
+from tests.support.tiny import SCENES, write, write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +29,25 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(manifest: Path) -> Path:
-    system = build(specs(["hog"])[0], Recipe.small())
-    store, recordings = FeatureStore(manifest.parent / "store", system.representation), Manifest.read(manifest).recordings
+    return saved("hog", manifest)
+
+
+def saved(name: str, manifest: Path) -> Path:
+    system = build(specs([name])[0], Recipe.small().with_settings(["training.epochs=5"]))
+    store = FeatureStore(manifest.parent / f"store-{name}", system.representation)
+    recordings = Manifest.read(manifest).recordings
     assert store.build(recordings) == {}
-    path = manifest.parent / "hog.safetensors"
+    path = manifest.parent / f"{name}.safetensors"
     save = system.fit(store.load(recordings), FitContext(0)).save
     assert save is not None
     save(path, {})
     return path
+
+
+@pytest.fixture(scope="module")
+def pieces(manifest: Path) -> Path:
+    """A network of segments, the images of whose segments are those of members."""
+    return saved("tt-dnn", manifest)
 
 
 @pytest.mark.budget(12)  # librosa compiles its transforms once in a process
@@ -83,8 +96,31 @@ def test_everything_else_refuses_it_in_one_line(
     told = " ".join(capfd.readouterr().err.split())
     assert any(part in told for part in ("a model of the system hog", "are printed", "has no head softmax")), told
     assert "Traceback" not in told
-    if "a model of the system" in told:
-        assert "timelines, pictures, embeddings, services and exports of saved systems are not built" in told
+    if words[0] in ("timeline", "listen"):
+        assert f"{model}: a model of the system hog, which judges a" in told
+    elif "a model of the system" in told:
+        assert "where it has segments: pictures, embeddings, services and exports of saved systems are not built" in told
+
+
+def test_one_with_segments_has_a_timeline_and_listens(
+    pieces: Path, manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = [soundfile.read(manifest.parent / scene / "0.wav")[0] for scene in ("rain", "office", "rain")]
+    sound = write(tmp_path / "day.wav", np.concatenate(scenes))
+    assert run("timeline", pieces, sound, "--format", "json", "--stay", "4") == 0
+    spans = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert {span["scene"] for span in spans} <= set(SCENES)
+    assert (spans[0]["start_s"], spans[-1]["end_s"]) == (0, 6.0)
+    line = soundscene.timeline(pieces, sound, stay_s=4.0)
+    assert [(span.start_s, span.scene) for span in line.spans] == [(span["start_s"], span["scene"]) for span in spans]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(sound.read_bytes())))
+    assert run("listen", pieces, "--stdin", "--format", "jsonl") == 0
+    heard = [json.loads(text) for text in capfd.readouterr().out.splitlines()]
+    assert len(heard) == 3
+    found = soundscene.predict(pieces, sound)
+    assert isinstance(found, ScenePrediction)
+    rows = [[one["segment_posterior"][scene] for scene in SCENES] for one in heard]
+    np.testing.assert_allclose(rows, [segment.posterior for segment in found.segments], atol=1e-3)
 
 
 def test_the_functions_take_it_too(model: Path, manifest: Path) -> None:
@@ -104,7 +140,7 @@ def test_the_functions_take_it_too(model: Path, manifest: Path) -> None:
             soundscene.predict(model, swapped)
     with pytest.raises(AudioError, match=r"^array: .*digital silence"):
         soundscene.predict(model, (np.zeros(rate), rate))
-    with pytest.raises(BundleError, match=r"system hog, which predict.*soundscene\.predict and soundscene\.evaluate"):
+    with pytest.raises(BundleError, match=r"system hog, which predict.*soundscene\.predict, evaluate and timeline"):
         soundscene.load(model)
-    with pytest.raises(BundleError, match=r"soundscene\.predict and soundscene\.evaluate can use"):
+    with pytest.raises(BundleError, match=r"soundscene\.predict, evaluate and timeline can use"):
         soundscene.embed(load_any(model, "soundscene.predict"), sound)
