@@ -235,7 +235,8 @@ def timeline(model: ModelLike, source: Any, *, stay_s: float = timelines.DEFAULT
     if not isinstance(predictor, Predictor):
         from soundscene.systems.segment_model import segment_predictor
 
-        predictor = segment_predictor(_saved(predictor, "segmented"))
+        name = os.fspath(model) if isinstance(model, str | os.PathLike) else "model"
+        predictor = segment_predictor(_saved(predictor, "segmented"), name)
     check_number("stay_s", stay_s, 0.0)
     timelines.check_stay(predictor.model, stay_s)
     return timelines.timeline(predictor.predict(checked_source(source), warn=False), predictor.model, predictor.head, stay_s)

@@ -30,12 +30,12 @@ from soundscene.model import MOST_MEMBERS, Model
 from soundscene.network.blocks import rename_stack
 from soundscene.network.models import build_network
 from soundscene.network.svm import CalibratedSVM, linear
-from soundscene.recipe import FRONT_END, Recipe
+from soundscene.recipe import Recipe
 from soundscene.scoring.fusion import MAX_TEMPERATURE, MIN_TEMPERATURE
 from soundscene.scoring.unfamiliarity import Familiarity, SceneGaussians
 from soundscene.signal.ranges import TrainingRange
 from soundscene.stored_recipe import LATER, divide, join
-from soundscene.tensors import digest, open_tensors, part, under
+from soundscene.tensors import digest, known_front_end, open_tensors, part, under
 from soundscene.texts import LONGEST, LONGEST_NAME, check_scenes, parse_json, short
 from soundscene.types import Head
 
@@ -183,7 +183,7 @@ def _network_member(stored: dict[str, Any], tensors: dict[str, Tensor], n_scenes
     svm = CalibratedSVM(network.softmax.in_features, n_scenes)
     network.load_state_dict(part(tensors, "network/"))
     svm.load_state_dict(part(tensors, "svm/"))
-    front_end = _front_end(stored.get("front_end", 1))
+    front_end = known_front_end(stored.get("front_end", 1))
     return NetworkMember(name or name_of(recipe), recipe, network.eval(), svm.eval(), front_end)
 
 
@@ -260,12 +260,6 @@ def read_file(path: Path, system: bool = False) -> tuple[dict[str, Any], dict[st
     if metadata.get("sha256") != digest(metadata["bundle"], tensors):
         raise BundleError(f"{path}: differs from what was saved (checksum); copy the file again")
     return header, tensors
-
-
-def _front_end(stored: Any) -> int:
-    if type(stored) is not int or not 1 <= stored <= FRONT_END:  # True is 1 as well
-        raise ValueError(f"front_end is {stored!r}, this soundscene knows 1 to {FRONT_END}")
-    return stored
 
 
 def _temperature(stored: Any) -> dict[str, float]:

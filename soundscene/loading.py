@@ -62,7 +62,9 @@ def load_predictor(model: ModelLike) -> Predictor:
     if isinstance(model, str | os.PathLike):
         return load(model)
     if isinstance(model, AnyPredictor):
-        raise BundleError("a saved system, which soundscene.predict, evaluate and timeline can use and nothing else")
+        raise BundleError(
+            "a saved system, which soundscene.predict and evaluate can use, and timeline where it has segments"
+        )
     raise _foreign(model)
 
 

@@ -192,7 +192,7 @@ class Model:
         """
         n = len(self.scenes)
         counts = self.provenance.get("recordings")
-        if not isinstance(counts, dict) or set(counts) != set(self.scenes) or not all(map(_is_count, counts.values())):
+        if not isinstance(counts, dict) or set(counts) != set(self.scenes) or not all(map(is_count, counts.values())):
             return np.full(n, 1 / n)
         share = np.array([counts[scene] for scene in self.scenes], np.float64)
         share /= share.sum()
@@ -238,5 +238,6 @@ def _prior(member: Member, head: Head, share: Float64[np.ndarray, " scene"]) -> 
     return share
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Tell whether a value from a file is a whole number above 0."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -369,7 +369,7 @@ def load(path: str | Path, head: Head | None = None, keep: float = KEEP, device:
 
     Raises:
         BundleError: The file is missing, damaged, foreign or of a newer version, or a saved system, which only
-            `soundscene.predict`, `evaluate` and `timeline` take.
+            `soundscene.predict`, `evaluate` and `timeline` take, the last where it has segments.
         SceneError: There is no such device or head.
     """
     with opened(path) as file:

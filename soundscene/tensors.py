@@ -18,6 +18,7 @@ from torch import Tensor
 
 from soundscene.errors import SceneError
 from soundscene.files import url_hint, write_atomic
+from soundscene.recipe import FRONT_END
 from soundscene.texts import parse_json, short
 
 
@@ -129,3 +130,17 @@ def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
         prefix: Such as "svm/".
     """
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def known_front_end(stored: Any) -> int:
+    """Check a stored version of the front-end.
+
+    Args:
+        stored: From a header.
+
+    Raises:
+        ValueError: This soundscene does not know it.
+    """
+    if type(stored) is not int or not 1 <= stored <= FRONT_END:  # True is 1 as well
+        raise ValueError(f"front_end is {stored!r}, this soundscene knows 1 to {FRONT_END}")
+    return stored

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soundscene.cli.corpus import open_corpus
-from soundscene.cli.models import check_model, check_scored
+from soundscene.cli.models import check_model, check_scored, load_saved
 from soundscene.cli.options import (
     CORES,
     OUTPUT,
@@ -38,7 +38,6 @@ _RATES = ("rate", "sample_rate")  # of --by, which need no column
 if TYPE_CHECKING:
     from soundscene.data.manifest import Manifest
     from soundscene.scoring.evaluation import Evaluation
-    from soundscene.systems.saved import SavedSystem
     from soundscene.types import Head
 
 
@@ -76,15 +75,15 @@ def evaluate(
     check_scored(model, manifest)
     _check_outputs(predictions, confusion, safe_csv, [model, manifest, manifest / "manifest.csv"])
     with bar("reading audio", at_once=True) as reading:
-        from soundscene.bundle import is_system, load_model
+        from soundscene.bundle import load_model
         from soundscene.compute import place
         from soundscene.pipeline import evaluate_on_manifest
         from soundscene.systems.saved_evaluation import evaluate_system
 
         corpus = open_corpus(manifest, columns)
         _check_columns(corpus, by or ())
-        if is_system(model):
-            saved = _load_system(model, head)
+        saved = load_saved("evaluate", model, head, device)
+        if saved is not None:
             default = saved.head
             result = evaluate_system(saved, corpus, test=test, workers=workers, read_progress=reading)
         else:
@@ -102,13 +101,6 @@ def evaluate(
 
         for note in draw_confusion(result.scores[head or default].recording.confusion, result.scenes, confusion):
             tell(note)
-
-
-def _load_system(model: Path, head: "Head | None") -> "SavedSystem":
-    require("evaluate", "experiment")
-    from soundscene.systems.saved import load_system
-
-    return load_system(model).checked(model, head)
 
 
 def _check_outputs(predictions: Path | None, confusion: Path | None, safe_csv: bool, inputs: list[Path]) -> None:
@@ -252,12 +244,10 @@ def _facts(model: Path) -> dict[str, Any]:
         from soundscene.graph_model import load_graph
 
         return load_graph(model).facts.to_facts()
-    from soundscene.bundle import is_system, load_model
+    saved = load_saved("info", model)
+    if saved is not None:
+        return saved.facts
+    from soundscene.bundle import load_model
     from soundscene.model_facts import model_facts
 
-    if is_system(model):
-        require("info", "experiment")
-        from soundscene.systems.saved import load_system
-
-        return load_system(model).facts
     return model_facts(load_model(model))

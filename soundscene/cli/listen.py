@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from soundscene.cli.models import check_model
+from soundscene.cli.models import check_model, load_saved
 from soundscene.cli.options import INPUT, OUTPUT, AnyModelArgument, HeadOption, SafeCsvOption, extra_of
 from soundscene.extras import require
 
@@ -90,15 +90,11 @@ def listen(
 
 
 def _load(model: Path, head: Literal["svm", "softmax"] | None) -> "SceneModel":
-    from soundscene.predictor import load
+    saved = load_saved("listen", model, head)
+    if saved is None:
+        from soundscene.predictor import load
 
-    if extra_of(model) == "torch":
-        from soundscene.bundle import is_system
+        return load(model).model
+    from soundscene.systems.segment_model import stream_model
 
-        if is_system(model):
-            require("listen", "experiment")
-            from soundscene.systems.saved import load_system
-            from soundscene.systems.segment_model import stream_model
-
-            return stream_model(load_system(model).checked(model, head), str(model))
-    return load(model).model
+    return stream_model(saved, str(model))

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from soundscene.cli.models import load_predictor
-from soundscene.cli.options import extra_of
+from soundscene.cli.models import load_predictor, load_saved
 from soundscene.errors import SceneError
-from soundscene.extras import require
 
 if TYPE_CHECKING:
     from soundscene.prediction import ScenePrediction
@@ -97,17 +95,11 @@ def load_models(models: Sequence[Path], head: Literal["svm", "softmax"] | None, 
 
 
 def _load(model: Path, head: Literal["svm", "softmax"] | None, device: str, several: bool) -> "Predictor | SavedSystem":
-    if extra_of(model) == "torch":
-        from soundscene.bundle import is_system
-
-        if is_system(model):
-            if several:
-                raise SceneError(
-                    f"{model}: a saved system reads recordings in a way of its own and shares no decoding; predict with it "
-                    "alone"
-                )
-            require("predict", "experiment")
-            from soundscene.systems.saved import load_system
-
-            return load_system(model).checked(model, head)
-    return load_predictor(model, head, device)
+    saved = load_saved("predict", model, head, device)
+    if saved is None:
+        return load_predictor(model, head, device)
+    if several:
+        raise SceneError(
+            f"{model}: a saved system reads recordings in a way of its own and shares no decoding; predict with it alone"
+        )
+    return saved

@@ -10,10 +10,12 @@ from soundscene.audio.containers import not_audio
 from soundscene.audio.folders import AUDIO_SUFFIXES
 from soundscene.cli.outputs import keep_inputs
 from soundscene.errors import BundleError, ManifestError, SceneError
+from soundscene.extras import require
 from soundscene.hub import is_reference, local_model
 
 if TYPE_CHECKING:
     from soundscene.predictor import Predictor
+    from soundscene.systems.saved import SavedSystem
 
 SUFFIX = ".safetensors"
 _MODELS = (SUFFIX, ".onnx")
@@ -150,6 +152,36 @@ def load_predictor(model: Path, head: Literal["svm", "softmax"] | None, device: 
     from soundscene.predictor import load
 
     return load(model, head, device=device)
+
+
+def load_saved(
+    command: str, model: Path, head: Literal["svm", "softmax"] | None = None, device: str = "cpu"
+) -> "SavedSystem | None":
+    """Load a saved system; None where the file is something else.
+
+    Args:
+        command: Name of the command.
+        model: Model file.
+        head: Classifier; by default the system's own.
+        device: Where it shall compute: saved systems have the CPU only.
+
+    Raises:
+        SceneError: It cannot be loaded, has no such head, or another device was named.
+    """
+    if model.suffix.lower() == _MODELS[1]:
+        return None
+    from soundscene.bundle import is_system
+
+    if not is_system(model):
+        return None
+    require(command, "experiment")
+    from soundscene.compute import DEVICES
+    from soundscene.systems.saved import load_system
+
+    if device not in ("auto", "cpu"):
+        known = "a saved system computes on the CPU" if device in DEVICES else f"allowed are {', '.join(DEVICES)}"
+        raise SceneError(f"--device {device}: {known}")
+    return load_system(model).checked(model, head)
 
 
 def check_manifest(manifest: Path, out: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from soundscene.cli.models import check_recordings, load_predictor
+from soundscene.cli.models import check_recordings, load_predictor, load_saved
 from soundscene.cli.options import OUTPUT, AnyModelArgument, HeadOption, PredictDeviceOption, SafeCsvOption, extra_of
 from soundscene.cli.outputs import ONE_FILE, is_one_file, keep_inputs, refuse_other_file
 from soundscene.cli.terminal import UNREADABLE, bar, complain, err, say, tell
@@ -219,16 +219,12 @@ def _decoded(
 
 
 def _load(model: Path, head: Literal["svm", "softmax"] | None, device: str) -> "Predictor | SegmentPredictor":
-    if extra_of(model) == "torch":
-        from soundscene.bundle import is_system
+    saved = load_saved("timeline", model, head, device)
+    if saved is None:
+        return load_predictor(model, head, device)
+    from soundscene.systems.segment_model import segment_predictor
 
-        if is_system(model):
-            require("timeline", "experiment")
-            from soundscene.systems.saved import load_system
-            from soundscene.systems.segment_model import segment_predictor
-
-            return segment_predictor(load_system(model).checked(model, head), str(model))
-    return load_predictor(model, head, device)
+    return segment_predictor(saved, str(model))
 
 
 def _duration_s(sound: Path) -> float | None:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
-from soundscene.data.corpus import Corpus, front_end_of
+from soundscene.data.corpus import Corpus
 from soundscene.network.blocks import Standardise
 from soundscene.network.lstm import LSTMStack
 from soundscene.network.models import n_frames
@@ -27,6 +27,7 @@ from soundscene.systems.pieces import (
     PieceModel,
     divide_pieces,
     finish,
+    image_source,
     piece_labels,
     predict_pieces,
     restore_pieces,
@@ -220,7 +221,7 @@ def system(
     facts = recipe.to_stored() | {"lstm_sa": asdict(choices)}
     identity = Identity(name, title, recipe, options or {}, front_end)
     restore = partial(restore_pieces, partial(_untrained, recipe, choices))
-    source = partial(front_end_of, recipe, version=front_end)
+    source = partial(image_source, recipe, front_end)
     return System(name, title, images(recipe, front_end), facts, partial(_fit, identity, choices), restore, True, source)
 
 

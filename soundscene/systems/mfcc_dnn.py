@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import pairwise
 
@@ -23,6 +23,7 @@ from soundscene.data.corpus import Corpus
 from soundscene.data.store import Extract, Representation
 from soundscene.recipe import FRONT_END, AudioRecipe, Recipe
 from soundscene.signal.segments import SegmentStream
+from soundscene.signal.streams import join_segments
 from soundscene.systems.epochs import Optimisation, fabric_of, fingerprint, run_epochs, shuffled
 from soundscene.systems.pieces import (
     PieceModel,
@@ -38,6 +39,7 @@ from soundscene.systems.system import FitContext, Fitted, SavedState, System
 from soundscene.types import Recording, Samples, SegmentFeatures
 
 _VERSION = 1  # of the code that makes coefficients; another one is another store
+_AT_ONCE = 256  # segments of a recording computed together: all of one of eight minutes
 _FLOOR = 1e-10  # smallest power in the logarithm
 
 
@@ -180,52 +182,66 @@ class MfccSource:
     choices: MfccDnnSettings
     segment_hop_s: float | None = None
 
+    @cached_property
+    def nothing(self) -> SegmentFeatures:
+        """No segments, in the shape of some."""
+        one = np.zeros((1, self.audio.segment_samples), np.float32)
+        found = coefficients(one, self.audio.sample_rate, self.choices)[:0]
+        return SegmentFeatures((found,), np.zeros(0), np.zeros(0, np.bool_))
+
     def stream(self) -> "MfccStream":
         """Return a new stream for one recording."""
         return MfccStream(self)
 
 
 class MfccStream:
-    """Coefficients of the segments of one recording: push its samples, then flush."""
+    """Coefficients of the segments of one recording: push its samples, then flush.
 
-    def __init__(self, source: MfccSource) -> None:
+    Args:
+        source: What it is of.
+        at_once: Segments that are computed together, at least; fewer at the end.
+    """
+
+    def __init__(self, source: MfccSource, at_once: int = 1) -> None:
         audio, hop_s = source.audio, source.segment_hop_s
         hop = None if hop_s is None else max(1, round(hop_s * audio.sample_rate))
-        self._source = source
+        self._source, self._at_once = source, at_once
         self._segments = SegmentStream(audio.sample_rate, audio.segment_samples, hop, audio.last_piece, channels=1)
+        self._waiting: list[tuple[Float32[np.ndarray, "segment 1 sample"], Float64[np.ndarray, " segment"]]] = []
 
     def push(self, samples: Samples) -> SegmentFeatures:
-        """Return the coefficients of the segments that these samples complete."""
-        return self._features(*self._segments.push(samples[None]))
+        """Return the coefficients of the segments that are complete; some may be held back."""
+        return self._take(self._segments.push(samples[None]), self._at_once)
 
     def flush(self) -> SegmentFeatures:
-        """Return those of the last segment, if there is one."""
-        return self._features(*self._segments.flush())
+        """Return those of the rest."""
+        return self._take(self._segments.flush(), 0)
 
     def notes(self, trained_with: int) -> tuple[str, ...]:
         """Return nothing: no version of the front-end changes them."""
         return ()
 
-    def _features(
-        self, waves: Float32[np.ndarray, "segment 1 sample"], start_s: Float64[np.ndarray, " segment"]
+    def _take(
+        self, cut: tuple[Float32[np.ndarray, "segment 1 sample"], Float64[np.ndarray, " segment"]], at_least: int
     ) -> SegmentFeatures:
-        audio = self._source.audio
-        one = np.zeros((1, audio.segment_samples), np.float32)  # for the shape, where no segment is complete
-        found = coefficients(waves[:, 0] if len(waves) else one, audio.sample_rate, self._source.choices)[: len(waves)]
+        self._waiting.append(cut)
+        if (n := sum(len(waves) for waves, _ in self._waiting)) < at_least or n == 0:
+            return self._source.nothing
+        waves, start_s = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+        self._waiting = []
+        found = coefficients(waves[:, 0], self._source.audio.sample_rate, self._source.choices)
         return SegmentFeatures((found,), start_s, np.asarray(~waves.any(axis=(1, 2))))
 
 
 def _extract(audio: AudioRecipe, choices: MfccDnnSettings, recording: Recording) -> Extract:
-    file = AudioFile(recording.path, audio)
-    stream = SegmentStream(audio.sample_rate, audio.segment_samples, last_piece=audio.last_piece)
-    pieces = [stream.push(np.stack([block, block])) for block in file.blocks()]  # it takes two channels: the same one twice
-    pieces.append(stream.flush())
-    waves = np.concatenate([channels[:, 0] for channels, _ in pieces])
+    file, stream = AudioFile(recording.path, audio), MfccStream(MfccSource(audio, choices), _AT_ONCE)
+    pieces = [stream.push(block) for block in file.blocks()]
+    found = join_segments([*pieces, stream.flush()])
     return Extract(
-        features=coefficients(waves, audio.sample_rate, choices),
-        start_s=np.concatenate([start_s for _, start_s in pieces]),
-        silent=np.asarray(~waves.any(axis=1)),
-        regular=np.ones(len(waves), np.bool_),
+        features=found.features[0],
+        start_s=found.start_s,
+        silent=found.silent,
+        regular=np.ones(len(found.start_s), np.bool_),
         content_hash=file.content_hash,
         duration_s=float(file.duration_s),
         notes=tuple(file.notes),

@@ -19,6 +19,7 @@ from soundscene.errors import TrainingError
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
 from soundscene.scoring.fusion import fit_temperature, product_by_recording, temper
+from soundscene.signal.frontend import FrontEnd
 from soundscene.systems.saved import Identity, save_system
 from soundscene.systems.system import FitContext, Fitted, PredictFunction, SavedState, SystemPredictions
 from soundscene.systems.whole import Parts, divide, training_facts
@@ -48,6 +49,17 @@ def softmax_of_embedding(
 def stored_features(corpus: Corpus) -> Float32[np.ndarray, "piece ..."]:
     """Return the features of voting pieces as they are stored: what most networks read."""
     return corpus.features[corpus.voting]
+
+
+def image_source(recipe: Recipe, front_end: int, segment_hop_s: float | None) -> FrontEnd:
+    """Return what computes the images of segments of a stream, at any distance of segments.
+
+    Args:
+        recipe: Audio and features.
+        front_end: Version of the front-end.
+        segment_hop_s: Seconds between starts of segments, by default their length.
+    """
+    return FrontEnd(recipe.audio, [recipe.features], segment_hop_s, front_end)
 
 
 def remember_last(read: Callable[[Corpus], A]) -> Callable[[Corpus], A]:

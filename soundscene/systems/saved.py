@@ -1,4 +1,4 @@
-"""Model files of systems that are no model of members: those of Table 3, such as HOG, on a recording as a whole.
+"""Model files of systems that are no model of members: those of Table 3, such as HOG.
 
 It is the file of `bundle.py` in format 3: a header of JSON (name, options, recipe, scenes, temperatures, and a record of its
 features and choices) and tensors, with a checksum, and without pickle. Loading builds the system of that name anew, so the
@@ -10,6 +10,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
@@ -29,9 +30,9 @@ from soundscene.prediction import ScenePrediction, SegmentPrediction
 from soundscene.recipe import FRONT_END, Recipe
 from soundscene.systems.catalogue import SYSTEMS, SystemSpec, build, spec_of
 from soundscene.systems.record import note_on, own_choices, record_of
-from soundscene.systems.system import SavedState, System, SystemPredictions
+from soundscene.systems.system import PredictFunction, SavedState, System, SystemPredictions
 from soundscene.systems.variants import reads, recipe_read
-from soundscene.tensors import digest
+from soundscene.tensors import digest, known_front_end
 from soundscene.texts import check_scenes, short
 from soundscene.threads import in_order, one_blas_thread
 from soundscene.types import Head, Recording
@@ -180,6 +181,11 @@ class SavedSystem:
         except Exception as error:
             return unexpected(str(recording.path), error)
 
+    @cached_property
+    def _restored(self) -> PredictFunction:
+        assert self.system.restore is not None
+        return self.system.restore(self.state)
+
     def predict_corpus(self, corpus: Corpus) -> Mapping[str, SystemPredictions]:
         """Predict recordings whose features were read.
 
@@ -189,10 +195,9 @@ class SavedSystem:
         Raises:
             BundleError: What the file holds does not fit together.
         """
-        assert self.system.restore is not None
         try:
             with one_blas_thread():
-                found = self.system.restore(self.state)(corpus)
+                found = self._restored(corpus)
         except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise BundleError(f"the tensors of the model do not fit together ({short(reason)}); train it again") from None
@@ -317,7 +322,7 @@ def load_system(path: Path) -> SavedSystem:
             _text(header["title"]),
             Recipe.from_stored(header["recipe"]),
             {_text(key): _text(value) for key, value in header["options"].items()},
-            header["front_end"],
+            known_front_end(header["front_end"]),
         )
         temperature = _temperature(header["temperature"])
         temperature = {header["head"]: temperature[header["head"]]} | temperature

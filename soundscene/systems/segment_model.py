@@ -15,6 +15,7 @@ from jaxtyping import Float32, Float64
 from soundscene.data.corpus import Corpus
 from soundscene.data.store import DTYPE
 from soundscene.errors import BundleError
+from soundscene.model import is_count
 from soundscene.prediction import ScenePrediction
 from soundscene.recipe import FRONT_END, AudioRecipe
 from soundscene.signal.streams import FeatureSource
@@ -123,19 +124,19 @@ class SegmentModel:
         raise ValueError(UNKNOWN)
 
     def lacking(self, head: Head) -> str | None:
-        """Return None: a head that it lacks is refused when it is loaded."""
-        return None
+        """Say what predictions must be read with: that libraries have other versions, say. No member lacks a head."""
+        return "; ".join(self.saved.notes) or None
 
     def training_prior(self, head: Head) -> Float64[np.ndarray, " scene"]:
-        """Return the share of each scene among the training recordings: no system with segments balances scenes.
+        """Return the share of each scene among the training segments: no system with segments balances scenes.
 
         Uniform for a file of a soundscene that did not count them.
 
         Args:
             head: "softmax" or "svm".
         """
-        counts = self.saved.state.facts.get("recordings_by_scene")
-        if not isinstance(counts, dict) or set(counts) != set(self.scenes):
+        counts = self.saved.state.facts.get("segments_by_scene")
+        if not isinstance(counts, dict) or set(counts) != set(self.scenes) or not all(map(is_count, counts.values())):
             return np.full(len(self.scenes), 1 / len(self.scenes))
         share = np.array([counts[scene] for scene in self.scenes], np.float64)
         return share / share.sum()

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from soundscene.data.corpus import Corpus, front_end_of
+from soundscene.data.corpus import Corpus
 from soundscene.network.blocks import POOL, ConvStack, Standardise
 from soundscene.network.lstm import LSTMStack
 from soundscene.network.models import check_bands, n_frames
@@ -27,6 +27,7 @@ from soundscene.systems.pieces import (
     PieceModel,
     divide_pieces,
     finish,
+    image_source,
     piece_labels,
     predict_pieces,
     restore_pieces,
@@ -137,7 +138,7 @@ def system(
     facts = recipe.to_stored() | {"temporal_transformer": asdict(choices)}
     identity = Identity(name, title, recipe, options or {}, front_end)
     restore = partial(restore_pieces, partial(_untrained, recipe, choices))
-    source = partial(front_end_of, recipe, version=front_end)
+    source = partial(image_source, recipe, front_end)
     return System(name, title, images(recipe, front_end), facts, partial(_fit, identity, choices), restore, True, source)
 
 

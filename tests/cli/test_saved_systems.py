@@ -80,6 +80,8 @@ def test_it_predicts_is_scored_and_tells_what_it_is(model: Path, manifest: Path,
         ("explain", "MODEL", "SOUND", "--out", "PICTURE"),
         ("predict", "MODEL", "SOUND", "--out", "OUT"),
         ("predict", "MODEL", "SOUND", "--head", "softmax"),
+        ("predict", "MODEL", "SOUND", "--device", "cuda"),
+        ("timeline", "MODEL", "SOUND", "--device", "nonsense"),
     ],
     ids=" ".join,
 )
@@ -94,9 +96,10 @@ def test_everything_else_refuses_it_in_one_line(
     }
     assert run(*(places.get(word, word) for word in words)) == 2
     told = " ".join(capfd.readouterr().err.split())
-    assert any(part in told for part in ("a model of the system hog", "are printed", "has no head softmax")), told
+    devices = ("--device cuda: a saved system computes on the CPU", "--device nonsense: allowed are auto, cpu, cuda, mps")
+    assert any(part in told for part in ("a model of the system hog", "are printed", "has no head softmax", *devices)), told
     assert "Traceback" not in told
-    if words[0] in ("timeline", "listen"):
+    if words[0] in ("timeline", "listen") and "--device" not in words:
         assert f"{model}: a model of the system hog, which judges a" in told
     elif "a model of the system" in told:
         assert "where it has segments: pictures, embeddings, services and exports of saved systems are not built" in told
@@ -142,5 +145,5 @@ def test_the_functions_take_it_too(model: Path, manifest: Path) -> None:
         soundscene.predict(model, (np.zeros(rate), rate))
     with pytest.raises(BundleError, match=r"system hog, which predict.*soundscene\.predict, evaluate and timeline"):
         soundscene.load(model)
-    with pytest.raises(BundleError, match=r"soundscene\.predict, evaluate and timeline can use"):
+    with pytest.raises(BundleError, match=r"soundscene\.predict and evaluate can use, and timeline"):
         soundscene.embed(load_any(model, "soundscene.predict"), sound)

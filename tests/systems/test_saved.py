@@ -122,6 +122,7 @@ def rewritten(model: Path, to: Path, change: Callable[[dict, dict], None]) -> Pa
         (lambda header, tensors: header.update(temperature={"svm": -1}), "temperature of 'svm' is -1"),
         (lambda header, tensors: header.update(scenes=["a"]), "expected two or more names"),
         (lambda header, tensors: header.update(options=[]), "header is of no use"),
+        (lambda header, tensors: header.update(front_end=3), "front_end is 3, this soundscene knows 1 to 2"),
         (lambda header, tensors: header.update(record=[]), "record is [], expected features and choices"),
         (lambda header, tensors: tensors.update({"svm/bias": torch.full((2,), torch.nan)}), "not numbers"),
     ],

@@ -1,5 +1,6 @@
 """Saved systems with segments: a timeline and a stream of the posteriors that `predict` has."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +85,9 @@ def test_a_stream_has_the_posteriors_of_the_file(name: str, corpus: Path, day: P
     np.testing.assert_allclose(rows, [one.posterior for one in found.segments], atol=1e-5)
     assert updates[-1].posterior is not None
     np.testing.assert_allclose(updates[-1].posterior, found.posterior, atol=1e-5)
-    overlapping = list(listen(Listener(stream_model(system), system.head, RATE, hop_s=0.5), blocks))
-    assert [one.start_s for one in overlapping[:3]] == [0.0, 0.5, 1.0]
+    for hop_s in (0.3, 3.0):  # also such as divide no segment
+        at_hops = list(listen(Listener(stream_model(system), system.head, RATE, hop_s=hop_s), blocks))
+        assert [one.start_s for one in at_hops[:3]] == pytest.approx([0.0, hop_s, 2 * hop_s][: len(at_hops)], abs=1e-4)
 
 
 def test_what_has_no_segments_or_needs_the_whole_is_refused_in_one_line(corpus: Path, tmp_path: Path) -> None:
@@ -98,7 +100,20 @@ def test_what_has_no_segments_or_needs_the_whole_is_refused_in_one_line(corpus: 
         stream_model(saved("cnn-1d-2d-3d", corpus, tmp_path))
 
 
-def test_without_counts_of_scenes_the_prior_is_uniform(corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [None, 0, "x", [1], True])
+def test_without_counts_of_scenes_the_prior_is_uniform(count: object, corpus: Path, tmp_path: Path) -> None:
     system = saved("tt-dnn", corpus, tmp_path)
-    del system.state.facts["recordings_by_scene"]
+    assert system.state.facts["segments_by_scene"] == {"night_crickets": 2, "office": 2, "rain": 4}, "without the held-out"
+    if count is None:
+        del system.state.facts["segments_by_scene"]
+    else:
+        system.state.facts["segments_by_scene"]["rain"] = count
     assert SegmentModel(system).training_prior("softmax").tolist() == [1 / 3] * 3
+
+
+def test_what_every_prediction_must_be_read_with_is_in_every_update(corpus: Path, day: Path, tmp_path: Path) -> None:
+    system = replace(saved("tt-dnn", corpus, tmp_path), notes=("another librosa",))
+    block = Arrival(np.ones((3 * RATE, 1), np.float32) / 9, 0.0)
+    updates = list(listen(Listener(stream_model(system), system.head, RATE), [block]))
+    assert all("another librosa" in one.notes for one in updates)
+    assert "another librosa" in timelines.timeline(system.predict(day), SegmentModel(system), system.head, 10.0).notes
