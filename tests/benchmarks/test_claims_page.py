@@ -87,9 +87,19 @@ def test_entropies_are_those_of_the_report():
             check(place, row[cited], column, study=study_of(row["study"]), arm=row["arm"])
 
 
+def test_longer_trainings_are_those_of_the_report():
+    (rows,) = section("Longer training")
+    assert len(rows) == 8
+    for row in rows:
+        for column in list(row)[2:]:
+            corpus, epochs = column.split(", ")
+            wanted = {"study": f"same-{epochs}, {corpus.lower().replace('-', '')}", "arm": row["arm"], "head": row["head"]}
+            check(f"Longer training, {row['arm']}, {column}", row[column], "segments, % (95 %)", **wanted)
+
+
 def test_forms_are_those_of_the_report():
     rows, _ = section("The form of (9)")
-    assert len(rows) >= 2
+    assert {row["form"] for row in rows} == FORMS.keys()
     for row in rows:
         wanted = {"study": "forms, esc10", "arm": FORMS[row["form"]]}
         for head in ("svm", "softmax"):
