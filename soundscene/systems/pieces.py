@@ -240,7 +240,9 @@ def save_pieces(
         tensors |= {f"svm/{name}": t for name, t in model.svm.state_dict().items()}
         heads = ["svm", "softmax"]
     temperature = {head: float(model.temperature.get(head, 1.0)) for head in heads}
-    state = SavedState(model.scenes, temperature, tensors, training_facts(parts, parts.notes))
+    counts = np.bincount(piece_labels(parts), minlength=len(parts.scenes)).tolist()  # the prior that its posteriors hold
+    facts_of_fit = training_facts(parts, parts.notes) | {"segments_by_scene": dict(zip(parts.scenes, counts, strict=True))}
+    state = SavedState(model.scenes, temperature, tensors, facts_of_fit)
     save_system(identity, state, path, facts)
 
 

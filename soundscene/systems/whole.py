@@ -239,21 +239,16 @@ def arrays_of(state: SavedState) -> dict[str, np.ndarray]:
 
 
 def training_facts(parts: Parts, notes: tuple[str, ...]) -> dict[str, Any]:
-    """Return what a file says of its training: hashes, licences and numbers of recordings, notes.
-
-    Segments by scene are what an epoch of a network runs over: those that vote, of the kept part. A system that judges a
-    recording as a whole counts what it stores of one, mostly one row.
+    """Return what a file says of its training: hashes and licences of the recordings, how many were held out, notes.
 
     Args:
         parts: From `divide`.
         notes: Of the fit.
     """
-    counts = np.bincount(parts.kept.labels(parts.scenes)[parts.kept.voting], minlength=len(parts.scenes))
     heard = (*parts.kept.content_hash, *parts.held.content_hash)
     return {
         "trained_on": sorted(found[:HASH_DIGITS] for found in heard),
         "recordings": len(heard),
-        "segments_by_scene": {scene: int(n) for scene, n in zip(parts.scenes, counts, strict=True)},
         "held_out_recordings": len(parts.held.recordings),
         **licence_facts((*parts.kept.recordings, *parts.held.recordings)),
         "notes": list(notes),

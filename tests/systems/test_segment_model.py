@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from soundscene import timelines
 from soundscene.audio.pcm import Arrival
@@ -75,7 +76,7 @@ def test_a_timeline_is_of_the_posteriors_of_predict(name: str, corpus: Path, day
 def test_a_stream_has_the_posteriors_of_the_file(name: str, corpus: Path, day: Path, tmp_path: Path) -> None:
     system = saved(name, corpus, tmp_path)
     found = system.predict(day)
-    sound = np.concatenate([np.frombuffer(day.read_bytes()[44:], np.int16).astype(np.float32) / 32768])[:, None]
+    sound = soundfile.read(day, dtype="float32", always_2d=True)[0]
     listener = Listener(stream_model(system), system.head, RATE)
     blocks = [Arrival(part, 0.0) for part in np.array_split(sound, 11)]
     updates = list(listen(listener, blocks))
@@ -87,7 +88,7 @@ def test_a_stream_has_the_posteriors_of_the_file(name: str, corpus: Path, day: P
     np.testing.assert_allclose(updates[-1].posterior, found.posterior, atol=1e-5)
     for hop_s in (0.3, 3.0):  # also such as divide no segment
         at_hops = list(listen(Listener(stream_model(system), system.head, RATE, hop_s=hop_s), blocks))
-        assert [one.start_s for one in at_hops[:3]] == pytest.approx([0.0, hop_s, 2 * hop_s][: len(at_hops)], abs=1e-4)
+        assert [one.start_s for one in at_hops[:3]] == pytest.approx([0.0, hop_s, 2 * hop_s], abs=1e-4)
 
 
 def test_what_has_no_segments_or_needs_the_whole_is_refused_in_one_line(corpus: Path, tmp_path: Path) -> None:
