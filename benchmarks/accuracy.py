@@ -251,7 +251,7 @@ def print_differences(rows: Sequence[dict[str, Any]]) -> None:
     for one, other in pairs:
         if one in right and other in right:
             d = paired_difference(right[one], right[other], groups, np.random.default_rng(0))
-            print(f"| {one} - {other} | {100 * d.estimate:+.1f} | {100 * d.low:+.1f} to {100 * d.high:+.1f} |")
+            print(f"| {one} - {other} | {100 * d.estimate:+z.1f} | {100 * d.low:+z.1f} to {100 * d.high:+z.1f} |")
 
 
 def print_robust(rows: Sequence[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from soundscene.report.claims import Claim, decide
 from soundscene.report.entries import Entry, find, make_entries
 from soundscene.scoring.comparisons import LEVEL, POWER, Comparison, corrected
 from soundscene.scoring.evaluation import LEAKAGE
+from soundscene.scoring.intervals import Interval
 
 CORPORA = ("ambience11", "esc10")
 ATTENTION, CNN, CNN_MEAN = "att-crnn-mel", "cnn-mel", "cnn-mel+network.global_pooling=mean"
@@ -177,6 +178,20 @@ def answers(family: Family, studies: Sequence[StudyResults], corpora: Sequence[s
 def comparisons(asked: Iterable[Answer]) -> list[Comparison]:
     """Return the comparisons of the questions that have one."""
     return [answer.comparison for answer in asked if answer.comparison]
+
+
+def difference(study: StudyResults, first: str, second: str, head: str) -> Interval | None:
+    """Return the segment accuracy of the first arm minus that of the second, groups resampled; None without common segments.
+
+    Args:
+        study: Complete.
+        first: Name of the system.
+        second: Name of the system.
+        head: Of both.
+    """
+    one, other = (find(study.entries, arm, head) for arm in (first, second))
+    found = decide([Claim(study.label, one, other, "segment accuracy")], "once", 0.0) if one and other else []
+    return found[0].difference if found else None
 
 
 def smallest_after_holm(smallest: float, n: int) -> float:

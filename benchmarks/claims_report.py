@@ -7,7 +7,9 @@ import numpy as np
 
 from benchmarks.claims_figures import figures, of_segments, svg_of
 from benchmarks.claims_questions import (
+    ADDED,
     ARMS,
+    ATTENTION,
     CORPORA,
     HEADS,
     HEARD,
@@ -16,6 +18,7 @@ from benchmarks.claims_questions import (
     StudyResults,
     answers,
     comparisons,
+    difference,
     n_copied,
     read_studies,
     smallest_after_holm,
@@ -51,6 +54,7 @@ def write(runs: Path, out: Path, corpora: Sequence[str] = CORPORA) -> None:
         questions("Primary questions", primary),
         questions("Secondary questions", answers("secondary", begun, corpora)),
         questions("Questions added on 27 November 2026: (9) times 2H", answers("added", begun, corpora)),
+        *unplanned(complete),
         *attention("Where attention goes, and what it is worth", complete, begun),
         *scores(f"{WHOLE}: accuracy", whole, begun),
         *attention(f"{WHOLE}: where attention goes", whole, begun),
@@ -104,7 +108,7 @@ def questions(title: str, family: Sequence[Answer]) -> Table:
         if c:
             estimate, low, high = (100 * x for x in (c.difference.estimate, c.difference.low, c.difference.high))
             strictest = smallest_after_holm(c.smallest, n)
-            cells = [f"{estimate:+.1f} ({low:+.1f} to {high:+.1f})", f"{c.p_holm:.4f}", c.verdict]
+            cells = [f"{estimate:+z.1f} ({low:+z.1f} to {high:+z.1f})", f"{c.p_holm:.4f}", c.verdict]
             cells += [f"{100 * c.smallest:.1f}", f"{100 * strictest:.1f}"]
         rows.append((asked.text, *(f"{ARMS[arm]}, {asked.head}" for arm in (asked.first, asked.second)), *cells))
     columns = ("question", "first", "second", "segments, points (95 %)", "p, Holm", "verdict")
@@ -117,6 +121,26 @@ def questions(title: str, family: Sequence[Answer]) -> Table:
         f"and at its strictest step (5 % / {n}). An undecided difference may be larger; its interval says how large.",
     )
     return Table(title, columns, tuple(rows), notes)
+
+
+def unplanned(studies: Sequence[StudyResults]) -> list[Table]:
+    """Return Att-CRNN minus every other arm in the studies that no question was planned for: intervals, no verdicts.
+
+    Args:
+        studies: Complete ones.
+    """
+    rows = []
+    for study in (s for s in studies if s.study not in (HEARD, UNSEEN, ADDED)):
+        for name, head in ((arm, head) for arm in study.arms if arm != ATTENTION for head in HEADS):
+            if found := difference(study, ATTENTION, name, head):
+                estimate, low, high = (f"{100 * x:+z.1f}" for x in (found.estimate, found.low, found.high))
+                arms = (f"{ARMS[ATTENTION]}, {head}", f"{ARMS[name]}, {head}")
+                rows.append((study.label, *arms, f"{estimate} ({low} to {high})"))
+    notes = (
+        "First minus second, scores averaged over seeds, groups resampled. Not planned, so not tested and not corrected.",
+    )
+    columns = ("study", "first", "second", "segments, points (95 %)")
+    return [Table("Differences that no question was planned for", columns, tuple(rows), notes)] if rows else []
 
 
 def attention(title: str, studies: Sequence[StudyResults], begun: Sequence[StudyResults]) -> list[Table]:
@@ -140,7 +164,7 @@ def attention(title: str, studies: Sequence[StudyResults], begun: Sequence[Study
                 for key in ("temporal_entropy", "spatial_entropy")
                 for rows_ in ([history[0] for history in histories], ends)
             ]
-            spread = f"{100 * np.mean(lost):+.2f} ({100 * min(lost):+.2f} to {100 * max(lost):+.2f})"
+            spread = f"{100 * np.mean(lost):+z.2f} ({100 * min(lost):+z.2f} to {100 * max(lost):+z.2f})"
             rows.append((study.label, ARMS[name], *cells, spread, str(len(histories)), _copied(study, name, begun)))
     columns = ("study", "arm", "time, first epoch", "time, last", "space, first epoch", "space, last")
     columns += ("points lost without it (range)", "trainings", "note")

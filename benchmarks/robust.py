@@ -335,11 +335,11 @@ def _systems(facts: dict[str, Any]) -> str:
 def _line(shift: str, figures: dict[str, Any]) -> str:
     lost, low, high = figures["points_lost"]
     target = SHIFTS[shift].target if shift in SHIFTS else None
-    change = "-" if shift == AS_IT_IS else f"{lost:+.1f} ({low:+.1f} to {high:+.1f})"
+    change = "-" if shift == AS_IT_IS else f"{lost:+z.1f} ({low:+z.1f} to {high:+z.1f})"
     return (
         f"| {shift} | {figures['accuracy']:.3f} | {change} | {'-' if target is None else f'{target:g}'} | "
         f"{figures['log_loss']:.3f} | {figures['mean_probability']:.3f} | {figures['calibration_error']:.3f} | "
-        f"{figures['calibration_excess']:+.3f} |"
+        f"{figures['calibration_excess']:+z.3f} |"
     )
 
 
@@ -369,8 +369,9 @@ def _difference(shift: str, first: Pooled, second: Pooled) -> str:
     excess = [excess_calibration_error(p.posterior, p.truth)[1] for p in (first, second)]
     return (
         f"| {shift} | {first.right.mean():.3f} -> {second.right.mean():.3f} | "
-        f"{points[0]:+.1f} ({points[1]:+.1f} to {points[2]:+.1f}) | {first.loss.mean():.3f} -> {second.loss.mean():.3f} | "
-        f"{loss.estimate:+.3f} ({loss.low:+.3f} to {loss.high:+.3f}) | {excess[0]:+.3f} -> {excess[1]:+.3f} |"
+        f"{points[0]:+z.1f} ({points[1]:+z.1f} to {points[2]:+z.1f}) | "
+        f"{first.loss.mean():.3f} -> {second.loss.mean():.3f} | "
+        f"{loss.estimate:+z.3f} ({loss.low:+z.3f} to {loss.high:+z.3f}) | {excess[0]:+z.3f} -> {excess[1]:+z.3f} |"
     )
 
 

@@ -91,7 +91,7 @@ def _say_cost(cost: "Int8Cost") -> None:
         tell(f"{cost.n_trained_on} of {cost.n} recordings are in the model's training set; use --test with those left out")
     points = [100 * x for x in (cost.difference.estimate, cost.difference.low, cost.difference.high)]
     say(
-        f"in 8 bits {cost.after:.1%} of {cost.n} recordings right, in 32 bits {cost.before:.1%}: {points[0]:+.1f} points, "
-        f"95 % interval {points[1]:+.1f} to {points[2]:+.1f} ({cost.head}, {cost.n_groups} groups resampled)"
+        f"in 8 bits {cost.after:.1%} of {cost.n} recordings right, in 32 bits {cost.before:.1%}: {points[0]:+z.1f} points, "
+        f"95 % interval {points[1]:+z.1f} to {points[2]:+z.1f} ({cost.head}, {cost.n_groups} groups resampled)"
     )
     say(f"{cost.changed} of {cost.n} scenes changed; posteriors differ by at most {cost.largest:.2g}")

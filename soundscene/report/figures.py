@@ -147,9 +147,9 @@ def _draw_comparison(axis: Axes, place: float, comparison: Comparison) -> None:
 
 def _estimate_text(comparison: Comparison) -> str:
     interval = comparison.difference
-    text = f"{100 * interval.estimate:+.1f}"
+    text = f"{100 * interval.estimate:+z.1f}"
     if np.isfinite([interval.low, interval.high]).all():
-        text += f" [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+        text += f" [{100 * interval.low:+z.1f}, {100 * interval.high:+z.1f}]"
     return f"{text} {comparison.verdict}".replace("-", "\u2212")
 
 

@@ -475,7 +475,7 @@ def _share(value: float) -> str:
 
 
 def _signed(value: float, digits: int) -> str:
-    return f"{round(value, digits) + 0.0:+.{digits}f}"  # what rounds to zero is +0, not -0
+    return f"{value:+z.{digits}f}"  # what rounds to zero is +0, not -0
 
 
 def _p(value: float) -> str:

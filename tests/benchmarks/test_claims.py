@@ -29,11 +29,14 @@ def test_studies_of_a_rendered_corpus_and_their_report(tmp_path: Path, monkeypat
         "same-30": claims.Study(arms, claims.SAME, ("tiny",), "0"),
         "unseen-30": claims.Study(arms, ("--splits", "by=fold"), ("tiny",), "0"),
         "same-2h": claims.Study((claims.TWICE, claims.CNN), claims.SAME, ("tiny",), "0"),
+        "same-4s": claims.Study(
+            (claims.ATTENTION, claims.MEAN), (*claims.SAME, "--set", "audio.segment_s=1"), ("tiny",), "0"
+        ),
     }
     corpora = ("tiny", "elsewhere")
     monkeypatch.setattr(claims, "STUDIES", studies)
     words = ["claims", "run", str(tmp_path / "corpora"), "--only", "tiny", "--out", str(tmp_path / "runs")]
-    monkeypatch.setattr("sys.argv", [*words, "--studies", "same-30,unseen-30,same-2h", "--workers", "2"])
+    monkeypatch.setattr("sys.argv", [*words, "--studies", "same-30,unseen-30,same-2h,same-4s", "--workers", "2"])
     claims.main()
     runs, report = tmp_path / "runs", tmp_path / "report"
     for file in (runs / "same-2h" / "tiny" / "results").glob("cnn-mel__*"):
@@ -50,12 +53,15 @@ def test_studies_of_a_rendered_corpus_and_their_report(tmp_path: Path, monkeypat
     assert text.count("(9) times 2H beats another arm: same-2h, tiny (LEAKAGE BY DESIGN)") == 4
     assert {p.name for p in report.glob("*.svg")} >= {"arms.svg", "primary.svg"}
     marked = {p.stem: LEAKAGE in p.read_text() for p in report.glob("e*.svg")}
-    epochs = {"epochs-same-30-tiny": True, "epochs-unseen-30-tiny": False, "epochs-same-2h-tiny": True}
+    epochs = {f"epochs-{study}-tiny": study.startswith("same") for study in studies}
     assert marked == epochs | {"entropy-heard": True, "entropy-unseen": False}
     assert "Holm over 4 questions; the 2 without an answer yet count as p = 1." in text
     assert "Holm over 44 questions; the 42 without an answer yet count as p = 1." in text
     assert "Holm over 8 questions; the 7 without an answer yet count as p = 1." in text
-    assert text.count("each training on ") == 3 + 2
+    assert text.count("each training on ") == 4 + 2
+    not_planned = text.partition("### Differences that no question was planned for")[2].partition("### ")[0]
+    assert not_planned.count(f"| same-4s, tiny ({LEAKAGE}) | Att-CRNN, ") == 2  # both heads
+    assert not_planned.count("\n| ") == 2 + 1
     noted = [line for line in text.splitlines() if line.endswith("| as same-30 |")]
     assert len(noted) == 2  # both heads
     assert all(line.startswith("| same-2h") and "CNN, maximum" in line for line in noted)

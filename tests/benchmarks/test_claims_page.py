@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.claims_questions import CORPORA, HEARD, UNSEEN, answers, planned, smallest_after_holm
+from benchmarks.claims_questions import CORPORA, HEARD, UNSEEN, Answer, answers, planned, smallest_after_holm
+from benchmarks.claims_report import questions
+from soundscene.scoring.comparisons import Comparison
+from soundscene.scoring.intervals import Interval
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "explanation" / "attention.md"
@@ -128,6 +131,13 @@ def test_a_figure_that_drifted_is_named():
         check("here", "0.0", "segments, % (95 %)", **wanted)
     with pytest.raises(AssertionError, match="has no row of"):
         check("here", "0.0", "segments, % (95 %)", study="same-30, nowhere")
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus():
+    difference = Interval(-0.0001, -0.0002, 0.01)
+    found = Comparison("", "", "", "segment accuracy", difference, 1.0, 1.0, 0.02, n_splits=1, n_groups=9)
+    table = questions("", [Answer(planned()[0], found)])
+    assert table.rows[0][3] == "+0.0 (+0.0 to +1.0)"
 
 
 def test_the_plan_has_the_questions_of_0106():
