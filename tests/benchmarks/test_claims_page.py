@@ -21,6 +21,8 @@ FORMS = {
     "context vectors ten times as long at the start": "Att-CRNN, context vectors 10 times as long at the start",
 }
 SUBTRACTED = {"mean-preserving form": "Att-CRNN"}
+LENGTHS = {("ambience11", "2 s"): HEARD, ("ambience11", "4 s"): "same-4s", ("ambience11", "10 s"): "same-10s"}
+LENGTHS |= {("ESC-10", "2 s"): HEARD, ("ESC-10", "4 s"): "same-4s"}
 COLUMNS = {"time": "time, last", "space": "space, last", "points lost (range)": "points lost without it (range)"}
 
 Row = dict[str, str]
@@ -91,13 +93,43 @@ def test_entropies_are_those_of_the_report():
 
 
 def test_longer_trainings_are_those_of_the_report():
-    (rows,) = section("Longer training")
+    _, rows = section("Longer training")
     assert len(rows) == 8
     for row in rows:
         for column in list(row)[2:]:
             corpus, epochs = column.split(", ")
             wanted = {"study": f"same-{epochs}, {corpus.lower().replace('-', '')}", "arm": row["arm"], "head": row["head"]}
             check(f"Longer training, {row['arm']}, {column}", row[column], "segments, % (95 %)", **wanted)
+
+
+def test_differences_after_90_epochs_are_those_of_the_report():
+    rows, _ = section("Longer training")
+    assert len(rows) == 3
+    for row in rows:
+        for column in list(row)[1:]:
+            corpus, head = column.split(", ")
+            wanted = {"study": f"same-90, {corpus.lower().replace('-', '')}", "first": f"Att-CRNN, {head}"}
+            wanted["second"] = f"{row['Att-CRNN minus']}, {head}"
+            check(f"Longer training, {row['Att-CRNN minus']}, {column}", row[column], "segments, points (95 %)", **wanted)
+
+
+def test_longer_segments_are_those_of_the_report():
+    rows, entropies = section("Longer segments")
+    assert {(row["corpus"], row["segments of"]) for row in rows} == set(LENGTHS)
+    assert len(rows) == 2 * len(entropies) == 2 * len(LENGTHS)
+    for row in rows:
+        study = f"{LENGTHS[row['corpus'], row['segments of']]}, {row['corpus'].lower().replace('-', '')}"
+        place = f"Longer segments, {study}, {row['head']}"
+        for arm in ("Att-CRNN", "its mean pooling"):
+            check(place, row[arm], "segments, % (95 %)", study=study, arm=arm, head=row["head"])
+        arms = {"first": f"Att-CRNN, {row['head']}", "second": f"its mean pooling, {row['head']}"}
+        planned_ = study.startswith(HEARD)
+        wanted = {"question": f"An arm beats another: {study}"} if planned_ else {"study": study}
+        check(place, row["difference, points"], "segments, points (95 %)", **wanted, **arms)
+    for row in entropies:
+        study = f"{LENGTHS[row['corpus'], row['segments of']]}, {row['corpus'].lower().replace('-', '')}"
+        for cited, column in COLUMNS.items():
+            check(f"Longer segments, {study}, {cited}", row[cited], column, study=study, arm="Att-CRNN")
 
 
 def test_forms_are_those_of_the_report():
