@@ -138,11 +138,13 @@ class Answer:
         question: As planned.
         comparison: None where there is no answer yet.
         why: Why there is none: "not run", or "incomplete" with the number of trainings.
+        by_seed: First minus second by each seed alone, a share.
     """
 
     question: Question
     comparison: Comparison | None
     why: str = ""
+    by_seed: tuple[float, ...] = ()
 
 
 def planned(corpora: Sequence[str] = CORPORA) -> list[Question]:
@@ -180,8 +182,10 @@ def comparisons(asked: Iterable[Answer]) -> list[Comparison]:
     return [answer.comparison for answer in asked if answer.comparison]
 
 
-def difference(study: StudyResults, first: str, second: str, head: str) -> Interval | None:
-    """Return the segment accuracy of the first arm minus that of the second, groups resampled; None without common segments.
+def difference(study: StudyResults, first: str, second: str, head: str) -> tuple[Interval, tuple[float, ...]] | None:
+    """Return the segment accuracy of the first arm minus that of the second, groups resampled, and that by seed.
+
+    None where they have no segments in common.
 
     Args:
         study: Complete.
@@ -190,8 +194,16 @@ def difference(study: StudyResults, first: str, second: str, head: str) -> Inter
         head: Of both.
     """
     one, other = (find(study.entries, arm, head) for arm in (first, second))
-    found = decide([Claim(study.label, one, other, "segment accuracy")], "once", 0.0) if one and other else []
-    return found[0].difference if found else None
+    if one is None or other is None:
+        return None
+    found = decide([Claim(study.label, one, other, "segment accuracy")], "once", 0.0)
+    return (found[0].difference, by_seed(one, other)) if found else None
+
+
+def by_seed(first: Entry, second: Entry) -> tuple[float, ...]:
+    """Return the segment accuracy of the first entry minus that of the second by each seed that both have, ascending."""
+    seeds = [seed for seed in first.seeds if seed in second.seeds]
+    return tuple(_accuracy(first, seed) - _accuracy(second, seed) for seed in seeds)
 
 
 def smallest_after_holm(smallest: float, n: int) -> float:
@@ -220,7 +232,13 @@ def _answer(question: Question, studies: Sequence[StudyResults]) -> Answer:
         n_asked = len(pair) * len(study.plan.splits) * len(study.plan.seeds)
         return Answer(question, None, f"incomplete: {n_there} of {n_asked} trainings")
     found = decide([Claim(question.text, first, second, "segment accuracy")], "once", 0.0)
-    return Answer(question, found[0]) if found else Answer(question, None, "no segments in common")
+    if not found:
+        return Answer(question, None, "no segments in common")
+    return Answer(question, found[0], by_seed=by_seed(first, second))
+
+
+def _accuracy(entry: Entry, seed: int) -> float:
+    return float(np.concatenate([part.segment_correct for part in entry.parts if part.seed == seed]).mean())
 
 
 def _same_training(one: SplitResult, other: SplitResult) -> bool:

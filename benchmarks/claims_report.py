@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.claims_control import trained_and_held_out
 from benchmarks.claims_figures import figures, of_segments, svg_of
 from benchmarks.claims_questions import (
     ADDED,
@@ -55,6 +56,7 @@ def write(runs: Path, out: Path, corpora: Sequence[str] = CORPORA) -> None:
         questions("Secondary questions", answers("secondary", begun, corpora)),
         questions("Questions added on 27 November 2026: (9) times 2H", answers("added", begun, corpora)),
         *unplanned(complete),
+        *trained_and_held_out([study for study in complete if study.leaks]),
         *attention("Where attention goes, and what it is worth", complete, begun),
         *scores(f"{WHOLE}: accuracy", whole, begun),
         *attention(f"{WHOLE}: where attention goes", whole, begun),
@@ -104,18 +106,18 @@ def questions(title: str, family: Sequence[Answer]) -> Table:
     n, rows = len(family), []
     for answer in family:
         asked, c = answer.question, answer.comparison
-        cells = [answer.why, "-", "-", "-", "-"]
+        cells = [answer.why, "-", "-", "-", "-", "-"]
         if c:
-            estimate, low, high = (100 * x for x in (c.difference.estimate, c.difference.low, c.difference.high))
             strictest = smallest_after_holm(c.smallest, n)
-            cells = [f"{estimate:+z.1f} ({low:+z.1f} to {high:+z.1f})", f"{c.p_holm:.4f}", c.verdict]
+            cells = [_points(c.difference), _by_seed(answer.by_seed), f"{c.p_holm:.4f}", c.verdict]
             cells += [f"{100 * c.smallest:.1f}", f"{100 * strictest:.1f}"]
         rows.append((asked.text, *(f"{ARMS[arm]}, {asked.head}" for arm in (asked.first, asked.second)), *cells))
-    columns = ("question", "first", "second", "segments, points (95 %)", "p, Holm", "verdict")
+    columns = ("question", "first", "second", "segments, points (95 %)", "by seed", "p, Holm", "verdict")
     columns += ("found in 4 of 5 from, before Holm", "found in 4 of 5 from, strictest step of Holm")
     open_ = n - len(comparisons(family))
     notes = (
-        "First minus second; scores averaged over seeds, groups resampled and flipped; Holm over "
+        "First minus second; scores averaged over seeds, groups resampled and flipped. Intervals and p values are of these "
+        "trainings and hold no chance of training; by seed, the same difference is what stands beside them. Holm over "
         f"{n} questions{f'; the {open_} without an answer yet count as p = 1' if open_ else ''}.",
         "Last two columns: difference, in points, that four of five such corpora would show at 5 % before Holm's correction "
         f"and at its strictest step (5 % / {n}). An undecided difference may be larger; its interval says how large.",
@@ -133,13 +135,12 @@ def unplanned(studies: Sequence[StudyResults]) -> list[Table]:
     for study in (s for s in studies if s.study not in (HEARD, UNSEEN, ADDED)):
         for name, head in ((arm, head) for arm in study.arms if arm != ATTENTION for head in HEADS):
             if found := difference(study, ATTENTION, name, head):
-                estimate, low, high = (f"{100 * x:+z.1f}" for x in (found.estimate, found.low, found.high))
                 arms = (f"{ARMS[ATTENTION]}, {head}", f"{ARMS[name]}, {head}")
-                rows.append((study.label, *arms, f"{estimate} ({low} to {high})"))
+                rows.append((study.label, *arms, _points(found[0]), _by_seed(found[1])))
     notes = (
         "First minus second, scores averaged over seeds, groups resampled. Not planned, so not tested and not corrected.",
     )
-    columns = ("study", "first", "second", "segments, points (95 %)")
+    columns = ("study", "first", "second", "segments, points (95 %)", "by seed")
     return [Table("Differences that no question was planned for", columns, tuple(rows), notes)] if rows else []
 
 
@@ -216,6 +217,15 @@ def _state(begun: Sequence[StudyResults]) -> str:
             f"{', '.join(machine)}, one thread each{left_out}. {' '.join(study.plan.notes)}".rstrip()
         )
     return "\n".join(lines)
+
+
+def _by_seed(differences: Sequence[float]) -> str:
+    return ", ".join(f"{100 * x:+z.1f}" for x in differences)
+
+
+def _points(interval: Interval) -> str:
+    """Return a difference in points with its interval."""
+    return f"{100 * interval.estimate:+z.1f} ({100 * interval.low:+z.1f} to {100 * interval.high:+z.1f})"
 
 
 def _percent(interval: Interval) -> str:

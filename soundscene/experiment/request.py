@@ -137,7 +137,18 @@ def with_excerpts(request: Request, run: Path, earlier: Plan | None, unusable: C
     names = None if earlier is None else excerpt_names(earlier.recordings)
     audio, skip = request.recipe.audio, request.skip_broken
     found = same_recording(request.diagnosed, run / EXCERPTS, audio, skip, names, unusable)
-    return replace(request, recordings=found.recordings, design=found.design, notes=(*request.notes, *found.notes))
+    notes = (*request.notes, *found.notes, *_not_heard(request.recipe.calibration.held_out))
+    return replace(request, recordings=found.recordings, design=found.design, notes=notes)
+
+
+def _not_heard(held_out: float) -> tuple[str, ...]:
+    """Say that a network of a diagnosis does not hear the groups that are held out for its temperature."""
+    if not held_out:
+        return ()
+    return (
+        f"{100 * held_out:g} % of the groups are held out from a network for its temperature (calibration.held_out): their "
+        "tested excerpts were not heard; --set calibration.held_out=0 trains on all",
+    )
 
 
 def from_litis(

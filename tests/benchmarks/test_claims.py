@@ -3,9 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import claims
+from benchmarks.claims_control import trained_and_held_out
+from benchmarks.claims_questions import StudyResults, read_studies
 from benchmarks.claims_report import write
 from soundscene.experiment.results import SplitResult
 from soundscene.scoring.evaluation import LEAKAGE
@@ -62,6 +65,8 @@ def test_studies_of_a_rendered_corpus_and_their_report(tmp_path: Path, monkeypat
     not_planned = text.partition("### Differences that no question was planned for")[2].partition("### ")[0]
     assert not_planned.count(f"| same-4s, tiny ({LEAKAGE}) | Att-CRNN, ") == 2  # both heads
     assert not_planned.count("\n| ") == 2 + 1
+    assert "### Of the tested recordings, those that were trained on and those held out" in text
+    check_held_out(next(study for study in read_studies(runs) if study.study == "same-30"))
     noted = [line for line in text.splitlines() if line.endswith("| as same-30 |")]
     assert len(noted) == 2  # both heads
     assert all(line.startswith("| same-2h") and "CNN, maximum" in line for line in noted)
@@ -78,6 +83,30 @@ def test_studies_of_a_rendered_corpus_and_their_report(tmp_path: Path, monkeypat
     assert "### Accuracy, unseen recordings" not in text
     whole = text.partition("### Whole arms of a study that is not complete: accuracy, unseen recordings")[2]
     assert whole.count("| unseen-30, tiny | Att-CRNN |") == 2 + 1  # both heads, and the table of attention
+
+
+def check_held_out(study: StudyResults) -> None:
+    """Compare the control with the results themselves: heard and held out together are the accuracy of all."""
+    (table,) = trained_and_held_out([study])
+    rows = {(row[1], row[2]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    group_of = {path: (scene, group) for path, scene, group in study.plan.recordings}
+    for arm, title in ((claims.ATTENTION, "Att-CRNN"), (claims.CNN, "CNN, maximum")):
+        right = {True: list[bool](), False: list[bool]()}
+        for result in study.of(arm):
+            held = {group_of[path] for path in result.held_recordings}
+            assert held
+            predicted = result.heads["svm"].segment.argmax(axis=1)
+            for i, scene in zip(result.recording_of, predicted, strict=True):
+                right[group_of[result.recordings[i]] in held].append(scene == result.truth[i])
+        row = rows[title, "svm"]
+        for is_held, column in ((False, "trained on, % (95 %)"), (True, "held out, % (95 %)")):
+            assert row[column].split(" (")[0] == f"{100 * np.mean(right[is_held]):.1f}"
+        assert row["predictions held out"] == f"{len(right[True])} of {len(right[True]) + len(right[False])}"
+    assert rows["Att-CRNN", "svm"]["Att-CRNN minus it, held out"] == "-"
+    minus, (one, other) = rows["CNN, maximum", "svm"], (rows[arm, "svm"] for arm in ("Att-CRNN", "CNN, maximum"))
+    for column in ("trained on", "held out"):
+        apart = float(one[f"{column}, % (95 %)"].split(" (")[0]) - float(other[f"{column}, % (95 %)"].split(" (")[0])
+        assert float(minus[f"Att-CRNN minus it, {column}"].split(" (")[0]) == pytest.approx(apart, abs=0.15)
 
 
 def test_without_results_it_says_what_to_do(tmp_path: Path) -> None:

@@ -294,5 +294,11 @@ def test_a_recording_that_cannot_be_used_takes_no_place_in_a_pair(
         "2 further excerpts of 2 groups are not used",
         "2 groups left out: one recording, too short to cut",
         "1 groups left out: fewer than two excerpts can be used",
+        "10 % of the groups are held out from a network for its temperature (calibration.held_out): their tested excerpts "
+        "were not heard; --set calibration.held_out=0 trains on all",
     )
-    assert "further excerpts" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "further excerpts" in told
+    assert "their tested excerpts were not heard" in told
+    assert prepared(corpus, tmp_path / "all", "--skip-broken", "--set", "calibration.held_out=0") == 0
+    assert Plan.read(tmp_path / "all").notes == plan.notes[:-1], "a network hears every group"
