@@ -11,9 +11,14 @@ from benchmarks.claims_questions import (
     ADDED,
     ARMS,
     ATTENTION,
+    CNN,
+    CNN_MEAN,
     CORPORA,
     HEADS,
     HEARD,
+    LAST,
+    MEAN,
+    TWICE,
     UNSEEN,
     Answer,
     StudyResults,
@@ -126,22 +131,33 @@ def questions(title: str, family: Sequence[Answer]) -> Table:
 
 
 def unplanned(studies: Sequence[StudyResults]) -> list[Table]:
-    """Return Att-CRNN minus every other arm in the studies that no question was planned for: intervals, no verdicts.
+    """Return differences that 0106 does not ask for, but that the page needs: intervals, no verdicts.
 
     Args:
         studies: Complete ones.
     """
     rows = []
-    for study in (s for s in studies if s.study not in (HEARD, UNSEEN, ADDED)):
-        for name, head in ((arm, head) for arm in study.arms if arm != ATTENTION for head in HEADS):
-            if found := difference(study, ATTENTION, name, head):
-                arms = (f"{ARMS[ATTENTION]}, {head}", f"{ARMS[name]}, {head}")
+    for study in studies:
+        for first, second, head in _not_asked(study):
+            if found := difference(study, first, second, head):
+                arms = (f"{ARMS[first]}, {head}", f"{ARMS[second]}, {head}")
                 rows.append((study.label, *arms, _points(found[0]), _by_seed(found[1])))
     notes = (
         "First minus second, scores averaged over seeds, groups resampled. Not planned, so not tested and not corrected.",
     )
     columns = ("study", "first", "second", "segments, points (95 %)", "by seed")
     return [Table("Differences that no question was planned for", columns, tuple(rows), notes)] if rows else []
+
+
+def _not_asked(study: StudyResults) -> list[tuple[str, str, str]]:
+    """Return pairs of arms and a head that no question is about."""
+    others = [arm for arm in study.arms if arm != ATTENTION]
+    pairs = [(ATTENTION, arm) for arm in others] + [(CNN_MEAN, CNN)]
+    if study.study in (HEARD, UNSEEN):  # what GRUs and their mean do without attention
+        pairs = [(LAST, CNN), (MEAN, LAST), (MEAN, CNN)]
+    if study.study == ADDED:  # asked for the SVM only
+        return [(TWICE, arm, "softmax") for arm in study.arms if arm != TWICE]
+    return [(first, second, head) for first, second in pairs for head in HEADS]
 
 
 def attention(title: str, studies: Sequence[StudyResults], begun: Sequence[StudyResults]) -> list[Table]:
