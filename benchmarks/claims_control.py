@@ -1,78 +1,129 @@
 """Of the recordings that a diagnosis tests, those that the network was trained on and those held out for its temperature."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64, Int64
 
 from benchmarks.claims_questions import ARMS, ATTENTION, HEADS, StudyResults
 from soundscene.experiment.results import SplitResult
 from soundscene.plotting.page import Table
 from soundscene.report.entries import Entry, EntryPart, find
 from soundscene.report.tables import generator_for
-from soundscene.scoring.intervals import Interval, mean_interval
+from soundscene.scoring.intervals import Interval, bootstrap, mean_interval
 
-NONE = "-"
+TRAINED, HELD = "trained on", "held out"
+NOTES = (
+    "Segments. Held out: a tenth of the training groups of each scene, for the temperature (calibration.held_out), the same "
+    "in both directions of a seed. No network and no SVM hears them; their other excerpts are tested like all. Predictions "
+    "of all directions and seeds together, groups resampled; not planned, so not tested.",
+)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """A score of each tested segment: 1.0 where it is right, or the difference of two arms.
+
+    Attributes:
+        score: Of the segment.
+        group: Of its recording.
+        held: Whether the group was held out from the training.
+        seed: Of the training.
+    """
+
+    score: Float64[np.ndarray, " segment"]
+    group: list[str]
+    held: Bool[np.ndarray, " segment"]
+    seed: Int64[np.ndarray, " segment"]
 
 
 def trained_and_held_out(studies: Sequence[StudyResults]) -> list[Table]:
-    """Return the accuracy of every arm on excerpts of recordings that it was trained on, and of those held out.
+    """Return how every arm does on excerpts of recordings that it was trained on, and of those held out.
 
     The second are a control inside the same test: the same networks, but nothing of the recording was heard.
 
     Args:
         studies: Where recordings were heard.
     """
-    rows = []
+    accuracies, leads = [], []
     for study in studies:
         for name, head in ((arm, head) for arm in study.arms for head in HEADS):
-            entry, main = find(study.entries, name, head), find(study.entries, ATTENTION, head)
-            if entry is None or main is None:
-                continue
-            held = [_held_out(study, part, study.of(name)) for part in entry.parts]
-            cells = [_text(_accuracy(entry, held, want), signed=False) for want in (False, True)]
-            other = [_held_out(study, part, study.of(ATTENTION)) for part in main.parts]
-            comparable = name != ATTENTION and all(map(np.array_equal, held, other)) and len(held) == len(other)
-            minus = [
-                _text(_accuracy(main, held, want, entry), signed=True) if comparable else NONE for want in (False, True)
-            ]
-            n = sum(int(mask.sum()) for mask in held)
-            rows.append((study.label, ARMS[name], head, *cells, *minus, f"{n} of {sum(map(len, held))}"))
-    columns = ("study", "arm", "head", "trained on, % (95 %)", "held out, % (95 %)")
-    columns += ("Att-CRNN minus it, trained on", "Att-CRNN minus it, held out", "predictions held out")
-    notes = (
-        "Segments. Held out: a tenth of the training groups of each scene, for the temperature (calibration.held_out). No "
-        "network and no SVM hears them; their other excerpts are tested like all. Predictions of all directions and seeds "
-        "together, groups resampled; not planned, so not tested.",
-    )
+            if alone := _scores(study, name, head):
+                n = len({group for group, held in zip(alone.group, alone.held, strict=True) if held})
+                cells = [
+                    *_cells(alone, f"{study.label} {name} {head}"),
+                    f"{alone.held.sum()} of {len(alone.held)}, {n} groups",
+                ]
+                accuracies.append((study.label, ARMS[name], head, *cells))
+            if lead := _scores(study, ATTENTION, head, name):
+                cells = [*_cells(lead, f"{study.label} {name} {head} lead", "+"), _held_by_seed(lead)]
+                leads.append((study.label, ARMS[name], head, *cells))
+    parts = (TRAINED, HELD, f"{TRAINED}, minus {HELD}")
+    columns = ("study", "arm", "head", *(f"{part}, % (95 %)" for part in parts), "segments held out")
+    leading = ("study", "Att-CRNN minus", "head", *(f"{part}, points (95 %)" for part in parts), "held out, by seed")
     title = "Of the tested recordings, those that were trained on and those held out"
-    return [Table(title, columns, tuple(rows), notes)] if rows else []
+    tables = [Table(title, columns, tuple(accuracies), NOTES)] if accuracies else []
+    return [*tables, *([Table(f"{title}: Att-CRNN minus another arm", leading, tuple(leads), NOTES)] if leads else [])]
 
 
-def _held_out(study: StudyResults, part: EntryPart, results: Sequence[SplitResult]) -> Bool[np.ndarray, " segment"]:
-    """Return for each segment of a part whether the group of its recording was held out from the training."""
+def _scores(study: StudyResults, name: str, head: str, minus: str = "") -> _Scores | None:
+    """Return the scores of an arm, less those of another; None without both or without anything held out in one of them."""
+    entry, other = find(study.entries, name, head), find(study.entries, minus, head) if minus else None
+    if entry is None or minus == name or (minus and other is None):
+        return None
+    held = _held_out(study, name, entry)
+    if not 0 < held.sum() < len(held) or (other and not np.array_equal(held, _held_out(study, minus, other))):
+        return None
+    score = entry.segment_correct() - (other.segment_correct() if other else 0)
+    seed = np.concatenate([np.full(len(part.segment), part.seed) for part in entry.parts])
+    return _Scores(score, entry.segment_groups(), held, seed)
+
+
+def _held_out(study: StudyResults, name: str, entry: Entry) -> Bool[np.ndarray, " segment"]:
+    """Return for each segment whether the group of its recording was held out from the training."""
+    return np.concatenate([_held_out_of_part(study, part, study.of(name)) for part in entry.parts])
+
+
+def _held_out_of_part(study: StudyResults, part: EntryPart, results: Sequence[SplitResult]) -> Bool[np.ndarray, " segment"]:
     result = next(r for r in results if (r.split, r.seed) == (part.split, part.seed))
     of_path = {path: (scene, group) for path, scene, group in study.plan.recordings}
     held = {of_path[path] for path in result.held_recordings}
     return np.array([of_path[part.recordings[i]] in held for i in part.recording_of], bool)
 
 
-def _accuracy(
-    entry: Entry, held: Sequence[Bool[np.ndarray, " segment"]], want: bool, minus: Entry | None = None
-) -> Interval | None:
-    """Return the accuracy on the segments that were held out or not, or the difference to another entry; None of none."""
-    correct = entry.segment_correct() - (minus.segment_correct() if minus else 0)
-    chosen = np.concatenate(held) == want
-    if not chosen.any():
-        return None
-    groups = [group for group, is_chosen in zip(entry.segment_groups(), chosen, strict=True) if is_chosen]
-    return mean_interval(correct[chosen], groups, generator_for(f"{entry.label} {minus and minus.label} held out {want}"))
+def _cells(scores: _Scores, name: str, sign: str = "") -> list[str]:
+    """Return the mean of what was trained on, of what was held out, and the first minus the second, with intervals."""
+    means = [_mean(scores, chosen, f"{name} {chosen[0]}") for chosen in (~scores.held, scores.held)]
+    return [_text(interval, sign) for interval in means] + [_text(_apart(scores, name), "+")]
 
 
-def _text(interval: Interval | None, signed: bool) -> str:
-    if interval is None:
-        return NONE
-    estimate, low, high = (
-        f"{100 * x:+z.1f}" if signed else f"{100 * x:.1f}" for x in (interval.estimate, interval.low, interval.high)
-    )
+def _mean(scores: _Scores, chosen: Bool[np.ndarray, " segment"], name: str) -> Interval:
+    groups = [group for group, is_chosen in zip(scores.group, chosen, strict=True) if is_chosen]
+    return mean_interval(scores.score[chosen], groups, generator_for(name))
+
+
+def _apart(scores: _Scores, name: str) -> Interval:
+    """Return the mean of what was trained on minus that of what was held out, groups resampled with all their segments."""
+    names, group = np.unique(np.array(scores.group), return_inverse=True)
+    sums = [
+        (np.bincount(group[part], scores.score[part], len(names)), np.bincount(group[part], minlength=len(names)))
+        for part in (~scores.held, scores.held)
+    ]
+    (of_trained, n_trained), (of_held, n_held) = sums
+    with np.errstate(invalid="ignore"):  # a draw without any group that was held out is no draw
+        return bootstrap(
+            lambda weights: weights @ of_trained / (weights @ n_trained) - weights @ of_held / (weights @ n_held),
+            names,
+            generator_for(f"{name} apart"),
+        )
+
+
+def _held_by_seed(scores: _Scores) -> str:
+    means = [scores.score[scores.held & (scores.seed == seed)].mean() for seed in np.unique(scores.seed)]
+    return ", ".join(f"{100 * mean:+z.1f}" for mean in means)
+
+
+def _text(interval: Interval, sign: str) -> str:
+    estimate, low, high = (f"{100 * x:{sign}z.1f}" for x in (interval.estimate, interval.low, interval.high))
     return f"{estimate} ({low} to {high})"
