@@ -78,6 +78,7 @@ def test_a_full_disk_behind_stdout_is_one_line(model: Path, tmp_path: Path) -> N
     assert done.stderr == "soundscene: the output cannot be written (No space left on device); is the disk full?\n"
 
 
+@pytest.mark.budget(15)  # a process that explains
 def test_a_reader_that_is_gone_ends_a_command_without_a_word(model: Path, tmp_path: Path) -> None:
     """`explain` ends as Python does, which flushes once more."""
     sound = write(tmp_path / "a.wav", recording("rain", 2.2, 0))
