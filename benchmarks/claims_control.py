@@ -95,7 +95,7 @@ def _held_out_of_part(study: StudyResults, part: EntryPart, results: Sequence[Sp
 def _cells(scores: _Scores, name: str, sign: str = "") -> list[str]:
     """Return the mean of what was trained on, of what was held out, and the first minus the second, with intervals."""
     means = [_mean(scores, chosen, f"{name} {chosen[0]}") for chosen in (~scores.held, scores.held)]
-    return [_text(interval, sign) for interval in means] + [_text(_apart(scores, name), "+")]
+    return [interval_text(interval, sign) for interval in means] + [interval_text(_apart(scores, name), "+")]
 
 
 def _mean(scores: _Scores, chosen: Bool[np.ndarray, " segment"], name: str) -> Interval:
@@ -124,6 +124,12 @@ def _held_by_seed(scores: _Scores) -> str:
     return ", ".join(f"{100 * mean:+z.1f}" for mean in means)
 
 
-def _text(interval: Interval, sign: str) -> str:
+def interval_text(interval: Interval, sign: str = "") -> str:
+    """Return a share or a difference in percent with its interval.
+
+    Args:
+        interval: A share or a difference of shares.
+        sign: "+" for differences.
+    """
     estimate, low, high = (f"{100 * x:{sign}z.1f}" for x in (interval.estimate, interval.low, interval.high))
     return f"{estimate} ({low} to {high})"

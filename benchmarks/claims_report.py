@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.claims_control import trained_and_held_out
+from benchmarks.claims_control import interval_text, trained_and_held_out
 from benchmarks.claims_figures import figures, of_segments, svg_of
 from benchmarks.claims_questions import (
     ADDED,
@@ -36,7 +36,7 @@ from soundscene.report.entries import find
 from soundscene.report.recipes import recipe_text
 from soundscene.report.tables import generator_for
 from soundscene.scoring.evaluation import LEAKAGE
-from soundscene.scoring.intervals import Interval, mean_interval
+from soundscene.scoring.intervals import mean_interval
 
 WHOLE = "Whole arms of a study that is not complete"
 
@@ -92,7 +92,7 @@ def scores(title: str, studies: Sequence[StudyResults], begun: Sequence[StudyRes
             for name in study.arms:
                 for entry in (e for head in HEADS if (e := find(study.entries, name, head))):
                     whole = mean_interval(entry.correct(), entry.groups(), generator_for(f"{entry.label} recording"))
-                    cells = [_percent(of_segments(entry)), _percent(whole), _size(study.of(name), study.unit)]
+                    cells = [interval_text(of_segments(entry)), interval_text(whole), _size(study.of(name), study.unit)]
                     cells += [f"{len(entry.splits)} x {len(entry.seeds)}", _copied(study, name, begun)]
                     rows.append((study.label, ARMS[name], entry.head, *cells))
         unit = "excerpts" if leaks else "recordings"
@@ -114,7 +114,7 @@ def questions(title: str, family: Sequence[Answer]) -> Table:
         cells = [answer.why, "-", "-", "-", "-", "-"]
         if c:
             strictest = smallest_after_holm(c.smallest, n)
-            cells = [_points(c.difference), _by_seed(answer.by_seed), f"{c.p_holm:.4f}", c.verdict]
+            cells = [interval_text(c.difference, "+"), _by_seed(answer.by_seed), f"{c.p_holm:.4f}", c.verdict]
             cells += [f"{100 * c.smallest:.1f}", f"{100 * strictest:.1f}"]
         rows.append((asked.text, *(f"{ARMS[arm]}, {asked.head}" for arm in (asked.first, asked.second)), *cells))
     columns = ("question", "first", "second", "segments, points (95 %)", "by seed", "p, Holm", "verdict")
@@ -141,7 +141,7 @@ def unplanned(studies: Sequence[StudyResults]) -> list[Table]:
         for first, second, head in _not_asked(study):
             if found := difference(study, first, second, head):
                 arms = (f"{ARMS[first]}, {head}", f"{ARMS[second]}, {head}")
-                rows.append((study.label, *arms, _points(found[0]), _by_seed(found[1])))
+                rows.append((study.label, *arms, interval_text(found[0], "+"), _by_seed(found[1])))
     notes = (
         "First minus second, scores averaged over seeds, groups resampled. Not planned, so not tested and not corrected.",
     )
@@ -237,12 +237,3 @@ def _state(begun: Sequence[StudyResults]) -> str:
 
 def _by_seed(differences: Sequence[float]) -> str:
     return ", ".join(f"{100 * x:+z.1f}" for x in differences)
-
-
-def _points(interval: Interval) -> str:
-    """Return a difference in points with its interval."""
-    return f"{100 * interval.estimate:+z.1f} ({100 * interval.low:+z.1f} to {100 * interval.high:+z.1f})"
-
-
-def _percent(interval: Interval) -> str:
-    return f"{100 * interval.estimate:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
