@@ -1,6 +1,6 @@
 """What decision 0106 asks: arms, studies as far as they have run, and the families of questions with Holm's correction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -95,6 +95,12 @@ def whole_arms(study: StudyResults) -> StudyResults | None:
     n_asked = {spec.name: len(study.plan.splits) * len(study.plan.seeds) for spec in study.plan.systems}
     kept = [result for result in study.results if len(study.of(result.system)) == n_asked[result.system]]
     return _study(study.study, study.plan, kept, 0) if kept and study.n_missing else None
+
+
+def of_seeds(study: StudyResults, seeds: Collection[int]) -> StudyResults:
+    """Return a complete study with the results of some of its seeds only."""
+    plan = replace(study.plan, seeds=tuple(seed for seed in study.plan.seeds if seed in seeds))
+    return _study(study.study, plan, [result for result in study.results if result.seed in seeds], 0)
 
 
 def n_copied(study: StudyResults, arm: str, other: StudyResults) -> int:

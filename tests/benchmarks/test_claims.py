@@ -1,4 +1,4 @@
-"""The program of decision 0106 on a rendered corpus: three studies, their report, and what it must not hide."""
+"""The program of decision 0106 on a rendered corpus: five studies, their report, and what it must not hide."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import claims
 from benchmarks.claims_control import trained_and_held_out
+from benchmarks.claims_epochs import epochs_compared
 from benchmarks.claims_questions import StudyResults, read_studies
 from benchmarks.claims_report import write
 from soundscene.experiment.results import SplitResult
@@ -36,11 +37,14 @@ def test_studies_of_a_rendered_corpus_and_their_report(tmp_path: Path, monkeypat
         "same-4s": claims.Study(
             (claims.ATTENTION, claims.MEAN), (*claims.SAME, "--set", "audio.segment_s=1"), ("tiny",), "0"
         ),
+        "same-90": claims.Study(
+            (claims.CNN, claims.ATTENTION), (*claims.SAME, "--set", "training.epochs=4"), ("tiny",), "0,1"
+        ),
     }
     corpora = ("tiny", "elsewhere")
     monkeypatch.setattr(claims, "STUDIES", studies)
     words = ["claims", "run", str(tmp_path / "corpora"), "--only", "tiny", "--out", str(tmp_path / "runs")]
-    monkeypatch.setattr("sys.argv", [*words, "--studies", "same-30,unseen-30,same-2h,same-4s", "--workers", "2"])
+    monkeypatch.setattr("sys.argv", [*words, "--studies", ",".join(studies), "--workers", "2"])
     claims.main()
     runs, report = tmp_path / "runs", tmp_path / "report"
     for file in (runs / "same-2h" / "tiny" / "results").glob("cnn-mel__*"):
@@ -62,13 +66,14 @@ def test_studies_of_a_rendered_corpus_and_their_report(tmp_path: Path, monkeypat
     assert "Holm over 4 questions; the 2 without an answer yet count as p = 1." in text
     assert "Holm over 44 questions; the 42 without an answer yet count as p = 1." in text
     assert "Holm over 8 questions; the 7 without an answer yet count as p = 1." in text
-    assert text.count("each training on ") == 4 + 2
+    assert text.count("each training on ") == 5 + 2
     not_planned = text.partition("### Differences that no question was planned for")[2].partition("### ")[0]
     assert not_planned.count(f"| same-4s, tiny ({LEAKAGE}) | Att-CRNN, ") == 2  # both heads
     assert not_planned.count(f"| same-2h, tiny ({LEAKAGE}) | Att-CRNN, (9) times 2H, softmax | CNN, maximum, softmax |") == 1
-    assert not_planned.count("\n| ") == 2 + 1 + 1
+    assert not_planned.count("\n| ") == 2 + 1 + 2 + 1
     assert "### Of the tested recordings, those that were trained on and those held out" in text
     check_held_out(next(study for study in read_studies(runs) if study.study == "same-30"))
+    check_epochs([study for study in read_studies(runs) if study.study in ("same-30", "same-90")])
     noted = [line for line in text.splitlines() if line.endswith("| as same-30 |")]
     assert len(noted) == 2  # both heads
     assert all(line.startswith("| same-2h") and "CNN, maximum" in line for line in noted)
@@ -114,6 +119,32 @@ def check_held_out(study: StudyResults) -> None:
     differences = [mean["Att-CRNN", is_held] - mean["CNN, maximum", is_held] for is_held in (False, True)]
     wanted = [f"{x:+z.1f}" for x in (*differences, differences[0] - differences[1], differences[1])]
     assert [lead[column].split(" (")[0] for column in leads.columns[3:]] == wanted
+
+
+def check_epochs(studies: list[StudyResults]) -> None:
+    """Compare what more epochs change with the results themselves, of the seed that both studies have."""
+    gains, changes = epochs_compared(studies)
+    right: dict[tuple[str, str], list[bool]] = {}
+    for study in studies:
+        for result in (r for r in study.results if r.seed == 0):
+            predicted = result.heads["svm"].segment.argmax(axis=1)
+            truth = [result.truth[i] for i in result.recording_of]
+            right.setdefault((study.study, result.system), []).extend(np.equal(predicted, truth).tolist())
+    mean = {key: 100 * float(np.mean(values)) for key, values in right.items()}
+    fewer, more = ({arm: mean[study, arm] for arm in (claims.ATTENTION, claims.CNN)} for study in ("same-30", "same-90"))
+    for arm, title in ((claims.ATTENTION, "Att-CRNN"), (claims.CNN, "CNN, maximum")):
+        (row,) = (row for row in gains.rows if row[3:5] == (title, "svm"))
+        assert row[:3] == (f"same-90, tiny ({LEAKAGE})", "same-30", "0")
+        gained = f"{more[arm] - fewer[arm]:+z.1f}"
+        assert [cell.split(" (")[0] for cell in row[5:]] == [f"{fewer[arm]:.1f}", f"{more[arm]:.1f}", gained, gained]
+    (row,) = (row for row in changes.rows if row[5] == "svm")
+    assert row[3:5] == ("Att-CRNN", "CNN, maximum")
+    leads = [of[claims.ATTENTION] - of[claims.CNN] for of in (fewer, more)]
+    wanted = [f"{x:+z.1f}" for x in (*leads, leads[1] - leads[0], leads[1] - leads[0])]
+    assert [cell.split(" (")[0] for cell in row[6:]] == wanted
+    assert not epochs_compared([studies[0], replace(studies[1], plan=replace(studies[1].plan, seeds=(1,)))]), (
+        "no seed in common"
+    )
 
 
 def test_without_results_it_says_what_to_do(tmp_path: Path) -> None:
