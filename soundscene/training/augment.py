@@ -7,7 +7,8 @@ models of what they do to a band's power. The codec's has the form that real MP3
 compared with a real one, only the accuracy that they bring under real shifts was measured.
 
 All numbers are drawn from PyTorch's global generator on the device of the images, as dropout is: a CUDA graph can replay
-the draws, and an epoch that is repeated after a resume draws the same.
+the draws, and an epoch that is repeated after a resume draws the same. No tensor is made from Python's numbers, which a
+graph cannot copy to the device while it is captured.
 """
 
 import math
@@ -155,7 +156,7 @@ def _background(images: Image) -> Image:
     tilt = DB * _uniform(images, -10.0, 10.0) * (2 * _place(images) - 1)
     # The power of a band in one frame is the mean of some eight exponential values: its log has deviation 0.365.
     noise = level + tilt - 0.064 + 0.365 * torch.randn_like(images[:, :1])
-    subtracted = torch.tensor([0.0, 12 * DB], device=images.device)[: images.shape[1], None, None]
+    subtracted = 12 * DB * torch.arange(images.shape[1], device=images.device)[:, None, None]  # 0 and 12 dB
     return torch.logaddexp(images, noise - subtracted)
 
 

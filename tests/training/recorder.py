@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -14,8 +15,25 @@ WAITS = {"_local_scalar_dense", "item", "nonzero", "masked_select", "equal", "is
 """Operations whose result, or its size, Python needs: CUDA would have to finish first, which ends a recording in error."""
 
 
+COPIES = {torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy, Tensor.new_tensor, Tensor.cpu, Tensor.numpy}
+"""Functions that copy between Python's memory and the device. Below autograd such a copy cannot be seen on the processor."""
+
+
 class WaitError(Exception):
     """A step asked for a number of the device."""
+
+
+class CopyError(Exception):
+    """A step made a tensor of Python's numbers, or fetched one."""
+
+
+class NoCopies(TorchFunctionMode):
+    """Raise `CopyError` for a copy between Python's memory and the device, which ends a recording in error on CUDA."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in COPIES:
+            raise CopyError(func.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 def no_waiting(operation: Any, leaves: list[Any]) -> None:
@@ -74,7 +92,7 @@ class Recorder:
         for _ in range(WARM_UP):
             compute()
         recording = Recording()
-        with recording:
+        with NoCopies(), recording:
             compute()
         self.recordings.append(recording)
         return recording.replay

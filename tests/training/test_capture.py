@@ -11,9 +11,9 @@ from soundscene.training import step as steps
 from soundscene.training.device import make_fabric
 from soundscene.training.fit import LabelledImages, fit
 from soundscene.training.step import Step, set_rate
-from tests.training.recorder import Recorder, Recording, WaitError
+from tests.training.recorder import CopyError, NoCopies, Recorder, Recording, WaitError
 from tests.training.stepping import adam_of_a_card, losses, pairs, same, set_up
-from tests.training.toys import N_SCENES, STILL, TINY, toy_images
+from tests.training.toys import AUGMENTED, N_SCENES, STILL, TINY, toy_images
 
 
 @pytest.fixture
@@ -22,7 +22,11 @@ def as_on_a_card(monkeypatch):
     monkeypatch.setattr(blocks, "fits", lambda _: False)
 
 
-@pytest.mark.parametrize("settings", [[], ["network.kind=cnn"], ["training.schedule=cosine"], ["training.mixing=none"]])
+@pytest.mark.parametrize(
+    "settings",
+    [[], ["network.kind=cnn"], ["training.schedule=cosine"], ["training.mixing=none"], AUGMENTED],
+    ids=lambda settings: settings[-1] if settings else "plain",
+)
 def test_captured_training_is_the_one_as_written_bit_for_bit(monkeypatch, as_on_a_card, settings):
     """Dropout, batch-norm statistics, two batch sizes, a rate that changes: all through replays that run no Python."""
     recorder = Recorder()
@@ -131,6 +135,9 @@ def test_the_stand_in_sees_what_a_graph_cannot_do(as_on_a_card):
     step.start(pairs())
     with pytest.raises(WaitError, match="_local_scalar_dense"):
         step.run(slice(0, 12), 0)
+    for copy in (lambda: torch.tensor([0.0, 1.0]), lambda: x.new_tensor([0.0]), lambda: torch.as_tensor(1.0), x.numpy):
+        with pytest.raises(CopyError), NoCopies():
+            copy()
     recording, frozen = Recording(), 2.0
     with recording:
         y = x * frozen
@@ -149,9 +156,11 @@ def test_a_step_makes_no_tensor_on_another_device(as_on_a_card):
     sgd = torch.optim.SGD(network.parameters(), lr=0.1)  # Adam's capturable form knows real devices only
     model, sgd = fabric.setup(network, sgd, move_to_device=False)
     model.mark_forward_method("from_standardised")
-    step = Step(TINY, fabric, model, sgd, on_meta, N_SCENES)
-    step.start(pairs())
-    step.run(slice(0, 12), 0)
+    for recipe in (TINY, TINY.with_settings(AUGMENTED)):
+        step = Step(recipe, fabric, model, sgd, on_meta, N_SCENES)
+        step.start(pairs())
+        with NoCopies():
+            step.run(slice(0, 12), 0)
     assert step.total.device.type == "meta"
     assert all(p.grad is not None and p.grad.device.type == "meta" for p in network.parameters())
     shaken = Step(TINY.with_settings(["training.gain_db=3"]), fabric, model, sgd, on_meta, N_SCENES)

@@ -19,6 +19,12 @@ TINY = Recipe.small().with_settings(
     ]
 )
 N_SCENES = 3
+AUGMENTED = [  # every kind, for half of the images
+    "augmentation.level_db=[-6, 6]",
+    "augmentation.tilt_db=4",
+    "augmentation.response_db=3",
+    *(f"augmentation.{kind}=0.5" for kind in ("low_pass", "codec", "background", "clipping", "mix_statistics")),
+]
 STILL = ["network.conv_dropout=0", "network.recurrent_dropout=0"]
 
 
