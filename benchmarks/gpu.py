@@ -4,10 +4,12 @@
     python -m benchmarks.gpu --device cpu --width small --segments 200 --seconds 1
 
 Every figure comes from processes of its own, so that one that fails (out of memory, say) is a row that says so and spoils no
-other. Images are noise and lie on the device; batches are drawn, mixed and learnt by the code of `soundscene.training`. The
-limit beside each figure is the rate of a matrix product in the same precision on the same card; a segment costs three times
-its forward pass. Processes share a card in turns, and only under CUDA's multi-process service (MPS) at the same time; where
-its control program is installed, the script starts one of its own for a second curve and ends it again.
+other. Each is printed, and written to FILE, as soon as it is there. Images are noise and lie on the device; batches are
+drawn, mixed and learnt by the code of `soundscene.training`. Table 2 is projected from what `soundscene experiment` can run:
+its precisions, without cudnn.benchmark, in processes (`--workers`). The limit beside each figure is the rate of a matrix
+product in the same precision on the same card; a segment costs three times its forward pass. Processes share a card in
+turns, and only under CUDA's multi-process service (MPS) at the same time; where its control program is installed, the script
+starts one of its own for a second curve and ends it again.
 """
 
 import argparse
@@ -19,7 +21,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -27,13 +29,17 @@ import torch
 
 from benchmarks.gpu_work import Job, gflop, recipe_of, side_by_side
 from soundscene.data.litis import N_RECORDINGS, N_SPLITS, TRAIN_SHARE
+from soundscene.errors import RecipeError
 from soundscene.files import write_atomic
+from soundscene.training.device import PRECISIONS
 
 SEGMENTS = round(N_RECORDINGS * 15 * TRAIN_SHARE)  # of a split's training part: 30 s in pieces of 2 s
 TEST_SEGMENTS = N_RECORDINGS * 15 - SEGMENTS
 EPOCHS, SYSTEMS, GOAL = 500, 4, 17_000  # section 4.3, Table 2, segments a second in sum
+ONE, SIDE, DEFAULT = "One training (Att-CRNN unless noted)", "Side by side", "Recipe(), augmented"
+FROM_HOST, STREAMS = "from numpy, as after each epoch", "streams of one process"
 ENOUGH = 1.05  # a curve ends where a step raises it by less
-LARGEST_BATCH, MOST_AT_ONCE = 6400, 32
+MOST_AT_ONCE = 32
 
 Numbers = dict[str, float | str]
 Rows = dict[str, list[Numbers]]
@@ -51,6 +57,7 @@ class Tables:
         table = self.rows.setdefault(title, [])
         for row in rows:
             table.append(row)
+            print(f"{title}: {', '.join(f'{name} {_cell(value)}' for name, value in row.items())}", flush=True)
             self.changed(self.rows)
         return table
 
@@ -71,10 +78,10 @@ class Clock:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--width", default="full", choices=("full", "small"))
+    parser.add_argument("--width", default="full", choices=("full", "default", "small"))
     parser.add_argument("--segments", type=int, default=SEGMENTS, help="training segments resident in each process")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
-    parser.add_argument("--minutes", type=float, default=9.0, help="no measurement begins later")
+    parser.add_argument("--minutes", type=float, default=8.0, help="no measurement begins later")
     parser.add_argument("--json", type=Path, help="results, written anew after each figure")
     options = parser.parse_args()
     job = Job("train", options.device, options.width, segments=options.segments, seconds=options.seconds)
@@ -99,67 +106,90 @@ def write_json(path: Path, content: dict[str, object]) -> None:
 
 def measure(job: Job, run: Callable[[list[Job]], Numbers], keep: Callable[[Rows], None] = lambda _: None) -> Rows:
     """All tables, title -> rows; run: figures of jobs side by side; keep: called with all tables after each figure."""
-    forward, tables = gflop(recipe_of(job)), Tables(keep)
-    precisions = ("fp32", "tf32", "bf16")
-    products = ({"precision": p, **run([replace(job, what="matrix", precision=p)])} for p in precisions)
+    tables = Tables(keep)
+    products = ({"precision": p, **run([replace(job, what="matrix", precision=p)])} for p in ("fp32", "tf32", "bf16-mixed"))
     limits = {str(found["precision"]): found for found in tables.add("Matrix product, the limit", products)}
+    limits["32-true"] = limits["tf32"]  # of its products, convolutions and GRUs are in tf32, the linear layers are not
 
     def row(one: Job, name: str) -> Numbers:
         found = run([one])
         limit, rate = limits[one.precision].get("tflops"), found.get("segments/s")
         if isinstance(rate, float) and isinstance(limit, float):
-            share = {"TFLOP/s": rate * 3 * forward / 1e3, "of limit": rate * 3 * forward / 1e3 / limit}
-            return {"what": name, "precision": one.precision, "batch": one.batch, **found, **share}
+            done = rate * 3 * gflop(recipe_of(one)) / 1e3
+            found |= {"TFLOP/s": done, "of limit": done / limit}
         return {"what": name, "precision": one.precision, "batch": one.batch, **found}
 
-    ways = {"as written": job, "captured": replace(job, captured=True)}
-    ways["captured, cudnn.benchmark"] = replace(job, captured=True, choose_kernels=True)
-    one = tables.add(
-        "One training (Att-CRNN unless noted)",
-        (row(replace(way, precision=p), name) for p in precisions for name, way in ways.items()),
-    )
-    cnn = replace(job, captured=True, precision="bf16", kind="cnn")
-    tables.add("One training (Att-CRNN unless noted)", [row(cnn, "captured, CNN baseline")])
+    one = tables.add(ONE, (row(way, name) for name, way in _ways(job)))
     best = fastest(one, job)
-    same = run([replace(best, what="compare", captured=True)])
-    tables.add("Captured against as written, 20 steps from the same seed", [same])
-    evaluations = {"from numpy, 64 at a time, as `bundle.embed`": "evaluate", "resident, 512 at a time": "resident"}
+    how = "captured" if best.captured else "as written"
+    tables.add(ONE, [row(replace(best, kind="cnn"), f"CNN baseline, {how}")])
+    widths = {"Recipe.paper()": "full", DEFAULT: "default"} if job.width == "full" else {f"--width {job.width}": job.width}
+    if DEFAULT in widths:
+        tables.add(ONE, [row(replace(best, width="default"), f"{DEFAULT}, {how}")])
+    exact = replace(best, what="compare", precision="fp32", choose_kernels=False)
+    tables.add("Captured against as written, 20 steps from the same seed", [run([exact])])
+    in_bf16 = run([replace(job, what="gru", precision="bf16-mixed")])
+    tables.add("What a GRU computes in", [{"precision": "bf16-mixed", **in_bf16}])
+    tables.add("Growing batch", grow(best, lambda larger: row(larger, "captured" if larger.captured else "as written")))
+    evaluations = {FROM_HOST: "evaluate", "resident, 512 at a time": "resident"}
     tables.add("Evaluation", ({"what": n, **run([replace(best, what=what)])} for n, what in evaluations.items()))
-    paper = run([replace(best, what="paper")])
-    projected = _days(paper.get("s/epoch"), EPOCHS, "h for 500 epochs", 3600)
-    tables.add("The paper's training of one split", [paper | projected])
-    tables.add("Side by side", curve("processes", lambda n: run([best] * n)))
+    for name, width in widths.items():
+        found = run([replace(best, what="epochs", width=width)])
+        projected = _days(found.get("s/epoch"), EPOCHS, "h for 500 epochs", 3600)
+        tables.add("One split, with its test passes", [{"recipe": name, **found, **projected}])
+    tables.add(SIDE, curve("processes", lambda n: run([best] * n)))
     if job.device == "cuda":
-        tables.add("Side by side", curve("streams of one process", lambda n: run([replace(best, streams=n)])))
         with mps() as started:
             if started:
-                tables.add("Side by side", curve("processes under MPS", lambda n: run([best] * n)))
+                tables.add(SIDE, curve("processes under MPS", lambda n: run([best] * n)))
+        tables.add(SIDE, curve(STREAMS, lambda n: run([replace(best, streams=n)])))
     tables.add("The whole of Table 2", [table2(tables.rows)])
-    tables.add("Growing batch", grow(best, lambda larger: row(larger, "captured" if larger.captured else "as written")))
     return tables.rows
 
 
+def _ways(job: Job) -> Iterator[tuple[str, Job]]:
+    """Yield the ways to train: what `experiment` can do first, then what would have to be set for it."""
+    for precision in ("32-true", "bf16-mixed", "tf32", "fp32"):
+        way = replace(job, precision=precision)
+        yield "as written", way
+        yield "captured", replace(way, captured=True)
+        yield "captured, cudnn.benchmark", replace(way, captured=True, choose_kernels=True)
+
+
 def fastest(rows: list[Numbers], job: Job) -> Job:
-    """The job of the fastest row of Att-CRNN; as written in fp32 where all failed."""
-    rates = [(rate, r) for r in rows if isinstance(rate := r.get("segments/s"), float) and "CNN" not in str(r["what"])]
+    """The job of the fastest row that `experiment` can run; as written in 32-true where all failed."""
+    possible = [r for r in rows if r["precision"] in PRECISIONS and r["what"] in ("as written", "captured")]
+    rates = [(rate, r) for r in possible if isinstance(rate := r.get("segments/s"), float)]
     if not rates:
         return job
     found = max(rates, key=lambda pair: pair[0])[1]
-    name = str(found["what"])
-    return replace(job, precision=str(found["precision"]), captured="captured" in name, choose_kernels="cudnn" in name)
+    return replace(job, precision=str(found["precision"]), captured=found["what"] == "captured")
 
 
 def grow(job: Job, row: Callable[[Job], Numbers]) -> Iterator[Numbers]:
-    """Batches twice as large each time, until that pays no more: the last but one is the largest useful one."""
+    """Batches twice as large each time, until that pays no more: the last but one is the largest useful one.
+
+    A last row says where no recipe or training part allows a larger one, so that this is not taken for the card's limit.
+    """
     before = row(job)
     yield before
-    while job.batch * 2 <= min(LARGEST_BATCH, job.segments):
-        job = replace(job, batch=2 * job.batch)
-        after = row(job)
+    while not (why := _too_large(larger := replace(job, batch=2 * job.batch))):
+        job, after = larger, row(larger)
         yield after
         if _gain(before, after) < ENOUGH:
-            break
+            return
         before = after
+    yield {"what": "not run", "precision": job.precision, "batch": 2 * job.batch, "failed": why}
+
+
+def _too_large(job: Job) -> str:
+    if job.batch > job.segments:
+        return f"more than the {job.segments} training segments"
+    try:
+        recipe_of(job)
+    except RecipeError as error:
+        return f"refused: {error}"
+    return ""
 
 
 def curve(name: str, rate: Callable[[int], Numbers]) -> Iterator[Numbers]:
@@ -180,22 +210,25 @@ def _gain(before: Numbers, after: Numbers) -> float:
 
 
 def table2(tables: Rows) -> Numbers:
-    """Days for 4 systems x 20 splits x 500 epochs, each counted as Att-CRNN, with a test pass after every epoch."""
-    sums = [r for r in tables["Side by side"] if isinstance(r.get("segments/s"), float)]
-    rates = [rate for r in tables["Evaluation"] if isinstance(rate := r.get("segments/s"), float)]
+    """Days for 4 systems x 20 splits x 500 epochs, each counted as Att-CRNN, with a test pass after every epoch.
+
+    Streams of one process are left out: `experiment` has processes only. A test pass reads its images from the host.
+    """
+    sums = [r for r in tables[SIDE] if r["how"] != STREAMS and isinstance(r.get("segments/s"), float)]
+    rates = [r.get("segments/s") for r in tables["Evaluation"] if r.get("what") == FROM_HOST]
     if not sums:
         return {"failed": "no training ran"}
     best = max(sums, key=lambda r: float(r["segments/s"]))
-    rate, epochs = float(best["segments/s"]), SYSTEMS * N_SPLITS * EPOCHS
+    rate, trained = float(best["segments/s"]), SYSTEMS * N_SPLITS * EPOCHS
     found: Numbers = {
         "how": f"{best['at once']} {best['how']}",
         "segments/s": rate,
         "goal": float(GOAL),
         "of goal": rate / GOAL,
     }
-    found["days, training"] = epochs * SEGMENTS / rate / 86_400
-    if rates:
-        found["days, test passes, one at a time"] = epochs * TEST_SEGMENTS / max(rates) / 86_400
+    found["days, training"] = trained * SEGMENTS / rate / 86_400
+    if rates and isinstance(rates[0], float):
+        found["days, test passes, one at a time"] = trained * TEST_SEGMENTS / rates[0] / 86_400
     return found
 
 
@@ -215,7 +248,8 @@ def mps() -> Iterator[bool]:
         try:
             yield subprocess.run([control, "-d"], check=False, capture_output=True).returncode == 0
         finally:
-            subprocess.run([control], input=b"quit\n", check=False, capture_output=True, timeout=60)
+            with suppress(subprocess.TimeoutExpired):  # a client that hangs; the figures go on
+                subprocess.run([control], input=b"quit\n", check=False, capture_output=True, timeout=60)
             del os.environ["CUDA_MPS_PIPE_DIRECTORY"], os.environ["CUDA_MPS_LOG_DIRECTORY"]
 
 

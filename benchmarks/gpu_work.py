@@ -20,14 +20,16 @@ from lightning_fabric import Fabric
 from soundscene.data.litis import N_SCENES
 from soundscene.member import NetworkMember
 from soundscene.model import Model
+from soundscene.network.attention_use import entropies
 from soundscene.network.blocks import KERNELS, POOL
-from soundscene.network.models import Network, build_network, n_channels, n_frames
+from soundscene.network.models import AttCRNN, Network, build_network, n_channels, n_frames
 from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
+from soundscene.systems.attention_worth import PROBED
 from soundscene.training.between_class import draw_pairs
 from soundscene.training.device import make_fabric
 from soundscene.training.fit import LabelledImages, fit
-from soundscene.training.step import choose_capture, make_step, obstacle
+from soundscene.training.step import Capture, choose_capture, make_step, obstacle
 
 Ready = Callable[[], None]
 """Returns when all processes are ready to be timed."""
@@ -37,16 +39,17 @@ Ready = Callable[[], None]
 class Job:
     """One process's work.
 
-    what: matrix, train, compare, evaluate, resident or paper; precision: fp32 (nothing rounded), tf32 or bf16;
-    captured: as a CUDA graph, which then must be possible; choose_kernels: cudnn.benchmark; streams: trainings at once in
-    this process.
+    what: matrix, train, compare, evaluate, resident, epochs or gru; width: full (`Recipe.paper()`), default (`Recipe()`: as
+    wide, and augmented) or small; precision: 32-true and bf16-mixed as `--precision` has them, fp32 (nothing rounded) or
+    tf32 (products too); captured: as a CUDA graph, which then must be possible; choose_kernels: cudnn.benchmark; streams:
+    trainings at once in this process.
     """
 
     what: str
     device: str = "cuda"
     width: str = "full"
     kind: str = "att-crnn"
-    precision: str = "fp32"
+    precision: str = "32-true"
     captured: bool = False
     choose_kernels: bool = False
     batch: int = 100
@@ -56,8 +59,8 @@ class Job:
 
 
 def recipe_of(job: Job) -> Recipe:
-    """The paper's recipe, or the small one's width, with the job's network and batch."""
-    base = Recipe.paper() if job.width == "full" else Recipe.small()
+    """The recipe that `width` names, with the job's network and batch."""
+    base = {"full": Recipe.paper, "default": Recipe, "small": Recipe.small}[job.width]()
     return base.with_settings([f"network.kind={job.kind}", f"training.batch_size={job.batch}"])
 
 
@@ -117,8 +120,8 @@ def work(job: Job, barrier: Any, results: Any) -> None:
         barrier.wait(timeout=300)
 
     try:
-        tf32 = job.precision != "fp32"
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+        if job.precision in ("fp32", "tf32"):  # else as PyTorch has them, and so `experiment`: convolutions and GRUs in tf32
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = job.precision == "tf32"
         torch.backends.cudnn.benchmark = job.choose_kernels
         numbers = WORK[job.what](job, ready)
         if job.device == "cuda":
@@ -134,7 +137,7 @@ def work(job: Job, barrier: Any, results: Any) -> None:
 def matrix(job: Job, ready: Ready) -> dict[str, float]:
     """Rate of a large square matrix product, in 1e12 operations a second."""
     n = 8192 if job.device == "cuda" else 1024
-    one = torch.randn(n, n, device=job.device, dtype=torch.bfloat16 if job.precision == "bf16" else torch.float32)
+    one = torch.randn(n, n, device=job.device, dtype=torch.bfloat16 if job.precision == "bf16-mixed" else torch.float32)
     product = one @ one
     ready()
     started, rounds = time.perf_counter(), 0
@@ -161,20 +164,52 @@ def train(job: Job, ready: Ready) -> dict[str, float]:
 
 
 def compare(job: Job, ready: Ready) -> dict[str, float]:
-    """Loss and weights after 20 steps, captured and as written: equal up to rounding, or the graph does something else."""
+    """Loss and weights after 20 steps, captured and twice as written, with the same Adam.
+
+    Captured against as written may differ as much as the second as written does, whose sums have no fixed order either.
+    """
     ready()
-    one, other = (_Training(replace(job, captured=captured), 0) for captured in (False, True))
-    for training in (one, other):
+    ways = {"as written": _at_once, "as written again": _at_once, "captured": None}
+    found: dict[str, float] = {}
+    first = None
+    for name, capture in ways.items():
+        training = _Training(replace(job, captured=True), 0, capture)
         torch.manual_seed(1)
         training.step(20)
-    pairs = zip(one.network.parameters(), other.network.parameters(), strict=True)
-    weights = max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
-    losses = [float(training.loss.total) for training in (one, other)]
-    return {"loss, as written": losses[0], "loss, captured": losses[1], "largest difference of a weight": weights}
+        found[f"loss, {name}"] = float(training.loss.total)
+        first = first or training
+        if training is not first:
+            pairs = zip(_weights(first), _weights(training), strict=True)
+            found[f"largest difference of a weight, {name}"] = max(
+                float((a - b).abs().max() / a.abs().max()) for a, b in pairs
+            )
+    return found
+
+
+def _weights(training: "_Training") -> list[torch.Tensor]:
+    return [weight.detach() for weight in training.network.parameters()]
+
+
+def _at_once(compute: Callable[[], None]) -> Callable[[], None]:
+    """`Capture` that captures nothing: the step runs as written, with the Adam of a captured one."""
+    return compute
+
+
+def gru(job: Job, ready: Ready) -> dict[str, float]:
+    """What a GRU computes in under the job's autocast: 7 bits of mantissa are bfloat16, 10 are float16, 23 float32.
+
+    float16 has a smallest gradient below which all is zero, and nothing here scales the loss.
+    """
+    fabric = _fabric(job)
+    layer = torch.nn.GRU(8, 8, batch_first=True).to(job.device)
+    ready()
+    with fabric.autocast():
+        found = layer(torch.randn(2, 4, 8, device=job.device))[0].dtype
+    return {"GRU's output, bits of mantissa": -math.log2(torch.finfo(found).eps)}
 
 
 def evaluate(job: Job, ready: Ready) -> dict[str, float]:
-    """Segments predicted a second as after each epoch: from numpy on the host through `bundle.embed`."""
+    """Segments predicted a second as after each epoch: from numpy on the host through `Model.embed`."""
     images = np.random.default_rng(0).standard_normal((job.segments // 4, 2, 64, 80), dtype=np.float32)
     bundle = _bundle(job, build_network(recipe_of(job), N_SCENES).to(job.device).eval())
     return _predicted(job, ready, lambda: bundle.classify(bundle.embed((images,)), "softmax"), len(images))
@@ -188,8 +223,8 @@ def resident(job: Job, ready: Ready) -> dict[str, float]:
     return _predicted(job, ready, lambda: torch.cat([network(piece) for piece in images.split(512)]).cpu(), len(images))
 
 
-def paper(job: Job, ready: Ready) -> dict[str, float]:
-    """Seconds an epoch of `fit` itself on one split, with the test pass and the checkpoint that follow it; 4 epochs."""
+def epochs(job: Job, ready: Ready) -> dict[str, float]:
+    """Seconds an epoch of `fit` itself on one split, with what follows it: test pass, entropies, checkpoint; 4 epochs."""
     few = np.random.default_rng(0).standard_normal((512, 2, 64, 80), dtype=np.float32)
     images = torch.from_numpy(few)[torch.arange(job.segments) % 512]
     testing = few[np.arange(job.segments // 4) % 512]
@@ -198,6 +233,8 @@ def paper(job: Job, ready: Ready) -> dict[str, float]:
     def observe(_: dict[str, float], network: Network) -> None:
         bundle = _bundle(job, network)
         bundle.classify(bundle.embed((testing,)), "softmax")
+        if isinstance(network, AttCRNN):
+            entropies(network, torch.from_numpy(few[:PROBED]))
         ends.append(time.perf_counter())
 
     recipe = recipe_of(job).with_settings(["training.epochs=4"])
@@ -216,24 +253,33 @@ def paper(job: Job, ready: Ready) -> dict[str, float]:
     return {"s/epoch": float(epoch), "of it training": fitted.history[-1]["seconds"], "segments/s": job.segments / epoch}
 
 
-WORK = {"matrix": matrix, "train": train, "compare": compare, "evaluate": evaluate, "resident": resident, "paper": paper}
+WORK = {
+    "matrix": matrix,
+    "train": train,
+    "compare": compare,
+    "evaluate": evaluate,
+    "resident": resident,
+    "epochs": epochs,
+    "gru": gru,
+}
 
 
 class _Training:
     """A step with its pairs, on a stream of its own where several share a process."""
 
-    def __init__(self, job: Job, seed: int) -> None:
+    def __init__(self, job: Job, seed: int, capture: Capture | None = None) -> None:
         recipe, fabric = recipe_of(job), _fabric(job)
         torch.manual_seed(seed)
         self.network = build_network(recipe, N_SCENES)
-        why = obstacle(recipe, self.network, job.device, str(fabric.strategy.precision.precision), 1) if job.captured else ""
-        if why:
+        free = not job.captured or capture is not None
+        if why := "" if free else obstacle(recipe, self.network, job.device, str(fabric.strategy.precision.precision), 1):
             raise RuntimeError(why)
-        images = torch.randn(job.segments, 2, 64, 80, device=job.device)
-        training = LabelledImages(images, torch.arange(job.segments, device=job.device) % N_SCENES)
         self._beside = torch.cuda.Stream() if job.streams > 1 else None
         with self._on_its_stream():
-            capture = choose_capture(recipe, fabric, self.network) if job.captured else None
+            images = torch.randn(job.segments, 2, 64, 80, device=job.device)
+            training = LabelledImages(images, torch.arange(job.segments, device=job.device) % N_SCENES)
+            if job.captured and capture is None:
+                capture = choose_capture(recipe, fabric, self.network)
             _, self.loss = make_step(recipe, fabric, self.network, training, N_SCENES, capture)
             self._pairs = draw_pairs(training.labels.cpu(), job.segments, torch.Generator().manual_seed(seed))
             self.loss.start(self._pairs)
@@ -255,7 +301,7 @@ class _Training:
 
 
 def _fabric(job: Job) -> Fabric:
-    return make_fabric(job.device, "bf16-mixed" if job.precision == "bf16" else "32-true")
+    return make_fabric(job.device, "bf16-mixed" if job.precision == "bf16-mixed" else "32-true")
 
 
 def _bundle(job: Job, network: Network) -> Model:
