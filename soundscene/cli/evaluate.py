@@ -157,11 +157,15 @@ def _print(result: "Evaluation", head: "Head", parts: dict[str, list[str]], as_j
     from soundscene.cli.layout import print_table, width_of
     from soundscene.cli.tables import confusion_tables, part_table, scene_table, score_table
     from soundscene.pipeline import as_dict
+    from soundscene.scoring.evaluation import LEAKAGE
 
     if as_json:
         print_json(as_dict(result, head, parts))
         return
     width = width_of(sys.stdout)
+    for note in result.notes:
+        if note.startswith(LEAKAGE):  # beside the scores too, because they go where the notes do not
+            say(wrapped(f"{note}.", out))
     print_table(score_table(result), sys.stdout)
     say(result.sentence(head))
     say("")

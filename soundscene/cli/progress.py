@@ -135,6 +135,7 @@ class ExperimentProgress:
         self._print_line = print_line
         self._done = self._total = 0
         self._epochs: dict[str, str] = {}
+        self._mark = ""
 
     def start(self, plan: "Plan", n: int, n_done: int) -> None:
         """Print how much there is to do.
@@ -144,7 +145,10 @@ class ExperimentProgress:
             n: Number of trainings.
             n_done: How many of them are finished.
         """
+        from soundscene.scoring.evaluation import LEAKAGE
+
         self._done, self._total = n_done, n
+        self._mark = f" ({LEAKAGE})" if plan.diagnosis else ""
         before = f", {n_done} of them already finished" if n_done else ""
         self._print_line(f"{n} trainings{before}; {plan.threads} thread{'s' if plan.threads > 1 else ''} each")
         self._bar(n_done, n)
@@ -162,6 +166,6 @@ class ExperimentProgress:
             self._epochs.pop(task.name, None)
             self._done += event.kind == "done"
             scores = ", ".join(f"{value:.1%} ({head})" for head, value in event.numbers.items() if head != "seconds")
-            result = event.text or f"accuracy {scores}; {event.numbers.get('seconds', 0):.1f} s"
+            result = event.text or f"accuracy {scores}{self._mark}; {event.numbers.get('seconds', 0):.1f} s"
             self._print_line(f"{time.strftime('%H:%M:%S')} {task.system}, {task.split}, seed {task.seed}: {result}")
         self._bar(self._done, self._total, ", ".join(list(self._epochs.values())[:2]))

@@ -254,13 +254,13 @@ def work_in_process(folder: RunFolder, plan: Plan, task: Task, device: str, gpu:
         plan: Of the run.
         task: To run.
         device: As in `training.device.make_fabric`.
-        gpu: Number of the only GPU to be seen.
+        gpu: Number of the only GPU to be seen, among those that the parent sees.
         pipe: Receives the events.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the run decides
     end_with_parent()
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = name_of_gpu(gpu, os.environ.get("CUDA_VISIBLE_DEVICES"))
     torch.set_num_threads(plan.threads)
     try:
         with threadpool_limits(plan.threads):  # what numpy and scikit-learn compute with
@@ -275,6 +275,16 @@ def work_in_process(folder: RunFolder, plan: Plan, task: Task, device: str, gpu:
         pipe.send(Event("failed", {}, f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (see {log})"))
     finally:
         pipe.close()
+
+
+def name_of_gpu(number: int, seen: str | None) -> str:
+    """Return what CUDA_VISIBLE_DEVICES calls a GPU.
+
+    Args:
+        number: Its number among those that are seen.
+        seen: The variable as it is: their names or numbers, separated by commas; None for all.
+    """
+    return seen.split(",")[number].strip() if seen else str(number)
 
 
 def run_here(

@@ -134,8 +134,11 @@ class Plan:
 
     def write(self, folder: Path) -> None:
         """Write plan.json, all or nothing."""
-        path = folder / PLAN
-        write_atomic(path, msgspec.json.format(msgspec.json.encode(self), indent=1), TrainingError)
+        write_atomic(folder / PLAN, self.to_bytes(), TrainingError)
+
+    def to_bytes(self) -> bytes:
+        """Return the content of plan.json."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1)
 
     @classmethod
     def read(cls, folder: Path) -> "Plan":
@@ -144,9 +147,8 @@ class Plan:
         Raises:
             TrainingError: The folder holds no plan, or a damaged one.
         """
-        path = folder / PLAN
         try:
-            plan = msgspec.json.decode(path.read_bytes(), type=cls)
+            content = (folder / PLAN).read_bytes()
         except OSError as error:
             if folder.is_file():
                 raise TrainingError(
@@ -157,26 +159,42 @@ class Plan:
                 f"{folder}: holds no experiment ({error.strerror}: plan.json); `soundscene experiment MANIFEST --out "
                 f"{folder}` creates one"
             ) from None
+        return cls.from_bytes(content, str(folder / PLAN))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str) -> "Plan":
+        """Read a plan.
+
+        Args:
+            content: Of plan.json.
+            name: For the message.
+
+        Raises:
+            TrainingError: It is damaged, foreign, or from a newer version.
+        """
+        try:
+            plan = msgspec.json.decode(content, type=cls)
         except (msgspec.DecodeError, ValueError, RecursionError, OverflowError, MemoryError) as error:
             reason = short(str(error)) or type(error).__name__
             raise TrainingError(
-                f"{path}: damaged or not ours ({reason}); choose another folder, or delete this one"
+                f"{name}: damaged or not ours ({reason}); choose another folder, or delete this one"
             ) from None
         rows = range(len(plan.recordings))
         if not all(i in rows for parts in plan.splits.values() for part in parts for i in part):
-            raise TrainingError(f"{path}: damaged, because a split names recordings that it lacks; choose another folder")
+            raise TrainingError(f"{name}: damaged, because a split names recordings that it lacks; choose another folder")
         if plan.format > FORMAT:
-            raise TrainingError(f"{path}: format {plan.format} is newer than this soundscene, which knows {FORMAT}")
+            raise TrainingError(f"{name}: format {plan.format} is newer than this soundscene, which knows {FORMAT}")
         if not 1 <= plan.front_end <= FRONT_END:
-            raise TrainingError(f"{path}: front-end {plan.front_end}, this soundscene knows 1 to {FRONT_END}; upgrade it")
+            raise TrainingError(f"{name}: front-end {plan.front_end}, this soundscene knows 1 to {FRONT_END}; upgrade it")
         return plan
 
-    def check_choices(self, earlier: "Plan", folder: Path) -> "Plan":
+    def check_choices(self, earlier: "Plan", folder: Path | str, option: str = "--out") -> "Plan":
         """Compare recipe and precision with those of the folder's plan, which needs no recording to be read.
 
         Args:
             earlier: The folder's plan. Recipes are compared by their meaning, as an older one may lack keys.
             folder: For messages.
+            option: That names the folder, for messages.
 
         Returns:
             This plan, spelt as the earlier one.
@@ -191,29 +209,31 @@ class Plan:
             if before != now:
                 what = "; ".join(_differences(before, now)[:3])
                 raise TrainingError(
-                    f"{folder}: holds an experiment with other {name} ({what}); use the same ones, or choose another --out"
+                    f"{folder}: holds an experiment with other {name} ({what}); use the same ones, or choose another "
+                    f"{option}"
                 )
         return plan
 
-    def joined(self, earlier: "Plan", folder: Path) -> "Plan":
+    def joined(self, earlier: "Plan", folder: Path | str, option: str = "--out") -> "Plan":
         """Return this plan with the systems and seeds that the folder already has, and with its front-end.
 
         Args:
             earlier: The folder's plan. Recipes are compared by their meaning, as an older one may lack keys.
             folder: For messages.
+            option: That names the folder, for messages.
 
         Raises:
             TrainingError: Anything else differs, which the message names.
         """
-        plan = self.check_choices(earlier, folder)
+        plan = self.check_choices(earlier, folder, option)
         if what := _other_recordings(earlier, plan) or _other_splits(earlier, plan):
             raise TrainingError(
-                f"{folder}: holds an experiment with other {what}; use the same ones, or choose another --out"
+                f"{folder}: holds an experiment with other {what}; use the same ones, or choose another {option}"
             )
         known = {spec.name: spec for spec in earlier.systems}
         for spec in plan.systems:
             if spec != known.setdefault(spec.name, spec):
-                raise TrainingError(f"{folder}: holds a system {spec.name!r} with other settings; choose another --out")
+                raise TrainingError(f"{folder}: holds a system {spec.name!r} with other settings; choose another {option}")
         systems = tuple(dict.fromkeys((*earlier.systems, *plan.systems)))
         joined = replace(plan, systems=systems, seeds=tuple(sorted({*earlier.seeds, *plan.seeds})))
         return joined.with_front_end(earlier.front_end)

@@ -26,6 +26,8 @@ from soundscene.texts import parse_json
 FORMAT = "soundscene result"
 VERSION = 1
 SUFFIX = ".safetensors"
+OWNER = "experiment.json"  # beside results that lie outside of the run folder: the plan that they are of
+POINTER = "results-are-at"
 
 
 @dataclass(frozen=True)
@@ -163,18 +165,47 @@ class RunFolder:
 
     Args:
         path: Of the folder.
-        results: Another place for finished results (see `Storage`), kept in the file `results-are-at` of the folder.
+        results: Another place for finished results (see `Storage`); `claim_results` keeps it in the folder.
     """
 
     def __init__(self, path: Path, results: str | None = None) -> None:
         self.path = path
         self.store = path / "store"
-        pointer = path / "results-are-at"
+        pointer = path / POINTER
         if results is None and pointer.exists():
             results = pointer.read_text(encoding="utf-8").strip()
-        elif results is not None:
-            write_atomic(pointer, f"{results}\n".encode(), TrainingError)
+        self._elsewhere = results is not None
         self.results = results or str(path / "results")
+
+    def claim_results(self, plan: Plan) -> None:
+        """Make sure that another place for results has none of another experiment, and note there and here what it is for.
+
+        Args:
+            plan: Of the folder.
+
+        Raises:
+            SceneError: The place belongs to an experiment with another recipe, diagnosis, precision, front-end, or other
+                recordings or splits, or it cannot be used.
+        """
+        if not self._elsewhere:
+            return
+        storage = Storage(self.results)
+        if not self._check_owner(plan, storage):
+            storage.write(OWNER, plan.to_bytes())
+        write_atomic(self.path / POINTER, f"{self.results}\n".encode(), TrainingError)
+
+    def _check_owner(self, plan: Plan, storage: Storage) -> bool:
+        """Compare a plan with that of the results; False where these do not say it, as before 0.2."""
+        if OWNER not in storage.names():
+            return False
+        owner = Plan.from_bytes(storage.read(OWNER), f"{self.results}/{OWNER}")
+        plan.joined(owner, self.results, "--results")
+        if plan.front_end != owner.front_end:
+            raise TrainingError(
+                f"{self.results}: holds an experiment with front-end {owner.front_end}, this one has {plan.front_end}; "
+                "choose another --results"
+            )
+        return True
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -218,8 +249,14 @@ class RunFolder:
         Storage(self.results).write(f"{task.name}{SUFFIX}", content)
 
     def read_results(self, plan: Plan) -> tuple[list[SplitResult], list[Task]]:
-        """Return all results of a plan in the order of its tasks, and the tasks that have none yet."""
+        """Return all results of a plan in the order of its tasks, and the tasks that have none yet.
+
+        Raises:
+            SceneError: A result cannot be read, or the place of the results belongs to another experiment.
+        """
         storage, there = Storage(self.results), self.finished()
+        if self._elsewhere:
+            self._check_owner(plan, storage)
         found = [SplitResult.from_bytes(storage.read(f"{t.name}{SUFFIX}"), t.name) for t in plan.tasks() if t.name in there]
         return found, [t for t in plan.tasks() if t.name not in there]
 

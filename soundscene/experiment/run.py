@@ -114,6 +114,7 @@ def _compute(folder: RunFolder, request: Request, options: RunOptions, progress:
     warm_up()
     if options.fabric is None or options.fabric.global_rank == 0:
         plan = _prepare(folder, request, options, progress)
+        folder.claim_results(plan)
         plan.write(folder.path)
     if options.fabric is not None:
         options.fabric.barrier()

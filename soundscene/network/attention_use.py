@@ -70,4 +70,5 @@ def _batches(
 
 
 def _share(weights: Float[Tensor, "segment vector"]) -> Float[Tensor, " segment"]:
-    return torch.special.entr(weights.double()).sum(dim=1) / math.log(max(weights.shape[1], 2))
+    weights = weights.cpu().double()  # some devices have no float64
+    return torch.special.entr(weights).sum(dim=1) / math.log(max(weights.shape[1], 2))

@@ -103,7 +103,11 @@ def test_every_table_and_page_is_headed(manifest: Path, tmp_path: Path, capfd: p
     out = tmp_path / "run"
     words = ("--out", out, "--systems", "hog", "--workers", "1", "--device", "cpu", *TINY_SET)
     assert run("experiment", manifest, "--diagnose", "same-recording", *words) == 0
-    assert LEAKAGE in capfd.readouterr().err
+    printed = capfd.readouterr()
+    assert LEAKAGE in printed.err
+    scored = [line for line in printed.out.splitlines() if "accuracy" in line]
+    assert len(scored) == 2
+    assert all(f"({LEAKAGE})" in line for line in scored)
     assert Plan.read(out).diagnosis == "same-recording"
     assert run("experiment", manifest, "--diagnose", "same-recording", *words) == 0, "rerun: nothing left to do"
     assert run("report", out) == 0
@@ -129,8 +133,10 @@ def test_every_table_and_page_is_headed(manifest: Path, tmp_path: Path, capfd: p
         assert all(line.startswith(LEAKAGE) for line in lines[1:]), file.name
     model = out / "models" / "hog__second_excerpts_tested__seed0.safetensors"
     assert run("evaluate", model, manifest) == 0
-    told = capfd.readouterr().err
+    printed = capfd.readouterr()
+    told = printed.err
     assert f"{LEAKAGE}: trained by experiment --diagnose same-recording" in told
+    assert printed.out.startswith(f"{LEAKAGE}: trained by experiment --diagnose same-recording"), "beside the scores"
     assert "6 of 18 recordings are in the model's training set" in told
     assert run("info", model) == 0
     assert any(line.startswith("diagnosis") and LEAKAGE in line for line in capfd.readouterr().out.splitlines())

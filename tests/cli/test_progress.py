@@ -24,7 +24,7 @@ def test_finished_trainings_are_counted_and_failed_ones_are_not() -> None:
     bars: list[tuple[Any, ...]] = []
     lines: list[str] = []
     progress = ExperimentProgress(lambda *values: bars.append(values), lines.append)
-    plan: Any = SimpleNamespace(threads=1)
+    plan: Any = SimpleNamespace(threads=1, diagnosis="")
     progress.start(plan, 3, 1)
     one, two = (Task("cnn-mel", split, 0) for split in ("a", "b"))
     progress.update(one, Event("epoch", {"epoch": 2.0}))
@@ -36,6 +36,15 @@ def test_finished_trainings_are_counted_and_failed_ones_are_not() -> None:
         "cnn-mel, b, seed 0: has diverged",
         "cnn-mel, a, seed 0: accuracy 50.0% (softmax); 7.0 s",
     ]
+
+
+def test_a_score_of_a_diagnosis_is_marked_where_it_stands() -> None:
+    lines: list[str] = []
+    progress = ExperimentProgress(lambda *_: None, lines.append)
+    plan: Any = SimpleNamespace(threads=1, diagnosis="same-recording")
+    progress.start(plan, 1, 0)
+    progress.update(Task("cnn-mel", "a", 0), Event("done", {"svm": 0.5, "seconds": 7.0}))
+    assert lines[1].endswith("accuracy 50.0% (svm) (LEAKAGE BY DESIGN); 7.0 s")
 
 
 def test_a_bar_moves_with_every_step_and_epochs_are_lines_where_there_is_no_terminal() -> None:
