@@ -48,6 +48,8 @@ STUDIES = {
     "unseen-90": Study(LONG, (*UNSEEN, "--set", "training.epochs=90")),
     "same-4s": Study(POOLS, (*SAME, "--set", "audio.segment_s=4", "--skip-broken")),  # a clip of ESC-10 lasts 3.6 s
     "same-10s": Study(POOLS, (*SAME, "--set", "audio.segment_s=10"), ("ambience11",)),
+    "unseen-4s": Study(POOLS, (*UNSEEN, "--set", "audio.segment_s=4", "--skip-broken")),
+    "unseen-10s": Study(POOLS, (*UNSEEN, "--set", "audio.segment_s=10"), ("ambience11",)),
 }
 
 

@@ -84,7 +84,7 @@ class NetworkRecipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     attention: Width = 64  # size of both attention layers
     conv_dropout: Share = 0.25
     recurrent_dropout: Share = 0.1
-    attention_scale: Literal["printed", "printed-2h", "mean-preserving"] = "mean-preserving"
+    attention_scale: Literal["printed", "printed-2h", "mean-preserving"] = "mean-preserving"  # form of (9), decision 0003
     attention_temperature: Annotated[float, Meta(ge=0.001, le=1000)] = 1.0  # scores are divided by it; the paper has none
     attention_context: Annotated[float, Meta(ge=0.001, le=1000)] = 0.1  # deviation of the context vectors at the start
     recurrent: Literal["gru", "none"] = "gru"  # none, for comparison: a linear map of each frame in place of (1)-(3)
