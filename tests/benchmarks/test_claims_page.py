@@ -23,7 +23,8 @@ FORMS = {
 SUBTRACTED = {"mean-preserving form": "Att-CRNN"}
 LENGTHS = {("ambience11", "2 s"): HEARD, ("ambience11", "4 s"): "same-4s", ("ambience11", "10 s"): "same-10s"}
 LENGTHS |= {("ESC-10", "2 s"): HEARD, ("ESC-10", "4 s"): "same-4s"}
-SEED_0 = {"30": "same-2h", "90": "same-90", "270": "same-270"}
+FEWER = {"same-90": "same-30", "unseen-90": "unseen-30"}
+EPOCHS = {"30": ("same-30", "fewer"), "90": ("same-90", "fewer"), "270": ("same-90", "more")}  # of the rows of same-270
 COLUMNS = {"time": "time, last", "space": "space, last", "points lost (range)": "points lost without it (range)"}
 
 Row = dict[str, str]
@@ -43,10 +44,10 @@ def section(title: str) -> list[list[Row]]:
     return tables(PAGE.read_text(encoding="utf-8").partition(f"## {title}\n")[2].partition("\n## ")[0] + "\n")
 
 
-def study_of(column: str) -> str:
+def study_of(column: str, heard: str = HEARD, unseen: str = UNSEEN) -> str:
     """Name of a study and corpus in the report, as `ambience11, heard` names it on the page."""
     corpus, condition = column.removesuffix(" (leakage)").split(", ")
-    return f"{UNSEEN if condition == 'unseen' else HEARD}, {corpus.lower().replace('-', '')}"
+    return f"{unseen if condition == 'unseen' else heard}, {corpus.lower().replace('-', '')}"
 
 
 def check(place: str, cited: str, column: str, **wanted: str) -> None:
@@ -104,24 +105,53 @@ def test_recordings_that_were_held_out_are_those_of_the_report():
             check(f"Heard and not heard, {row[name]}, {column}", row[column], f"{part}, {unit} (95 %)", **wanted)
 
 
-def test_longer_trainings_are_those_of_the_report():
-    """With 30 epochs, seed 0 of the same arms: `same-2h` has that."""
-    accuracies, differences = section("Longer training")
-    assert len(accuracies) == 8
-    assert len(differences) == 4
+def cells_of_90(row: Row) -> list[tuple[str, str, str]]:
+    """Figures of a row of "Longer training", with their column and the study of 90 epochs."""
+    named = [column for column in row if column in ("arm", "head", "first minus second")]
+    return [(column, row[column], study_of(column, "same-90", "unseen-90")) for column in row if column not in named]
+
+
+def test_90_epochs_are_those_of_the_report():
+    accuracies, gains, differences, changes, *_ = section("Longer training")
+    assert len(accuracies) == len(gains) == len(differences) == len(changes) == 8
     for row in accuracies:
-        for column in list(row)[2:]:
-            corpus, epochs = column.split(", ")
-            study = f"{SEED_0[epochs]}, {corpus.lower().replace('-', '')}"
+        for column, cited, study in cells_of_90(row):
             wanted = {"study": study, "arm": row["arm"], "head": row["head"]}
-            check(f"Longer training, {row['arm']}, {column}", row[column], "segments, % (95 %)", **wanted)
+            check(f"90 epochs, {row['arm']}, {column}", cited, "segments, % (95 %)", **wanted)
+    for row in gains:
+        for column, cited, study in cells_of_90(row):
+            wanted = {
+                "study": study,
+                "with fewer epochs": FEWER[study.split(", ")[0]],
+                "arm": row["arm"],
+                "head": row["head"],
+            }
+            check(f"gained, {row['arm']}, {column}", cited, "gained, points (95 %)", **wanted)
     for row in differences:
         first, second = row["first minus second"].split(" minus ")
-        for column in list(row)[1:]:
-            corpus, head, epochs = column.split(", ")
-            wanted = {"study": f"{SEED_0[epochs]}, {corpus.lower().replace('-', '')}", "first": f"{first}, {head}"}
-            place = f"Longer training, {row['first minus second']}, {column}"
-            check(place, row[column], "segments, points (95 %)", **wanted, second=f"{second}, {head}")
+        for column, cited, study in cells_of_90(row):
+            wanted = {"study": study, "first": f"{first}, {row['head']}", "second": f"{second}, {row['head']}"}
+            check(f"90 epochs, {first} minus {second}, {column}", cited, "segments, points (95 %)", **wanted)
+    for row in changes:
+        first, second = row["first minus second"].split(" minus ")
+        for column, cited, study in cells_of_90(row):
+            wanted = {"study": study, "with fewer epochs": FEWER[study.split(", ")[0]], "head": row["head"]}
+            wanted |= {"first": first, "second": second}
+            check(f"changed, {first} minus {second}, {column}", cited, "changed, points (95 %)", **wanted)
+
+
+def test_270_epochs_are_those_of_the_report():
+    *_, accuracies, differences = section("Longer training")
+    assert len(accuracies) == len(differences) == 8
+    for row in (*accuracies, *differences):
+        names = {"first minus second": ("first", "second")}.get(next(iter(row)), ("arm",))
+        parts = dict(zip(names, next(iter(row.values())).split(" minus "), strict=True))
+        unit = "%" if "arm" in row else "points"
+        for epochs in list(row)[2:]:
+            fewer, column = EPOCHS[epochs.removesuffix(" epochs")]
+            wanted = {"study": "same-270, esc10", "with fewer epochs": fewer, "head": row["head"], **parts}
+            place = f"270 epochs, {parts}, {epochs}"
+            check(place, row[epochs], f"{column}, {unit} (95 %)", **wanted)
 
 
 def test_longer_segments_are_those_of_the_report():
