@@ -1,5 +1,6 @@
 """The plan of decision 0106, and the page that cites its tables: every figure in it stands in the generated report."""
 
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from soundscene.scoring.intervals import Interval
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "explanation" / "attention.md"
 REPORT = ROOT / "docs" / "results" / "claims" / "tables.md"
+EVENTS = ROOT / "docs" / "results" / "planted-events.json"
 FORMS = {
     "mean-preserving": "Att-CRNN",
     "as printed": "Att-CRNN, (9) as printed",
@@ -92,6 +94,26 @@ def test_entropies_are_those_of_the_report():
         for cited, column in COLUMNS.items():
             place = f"Where attention goes, {row['study']}, {row['arm']}, {cited}"
             check(place, row[cited], column, study=study_of(row["study"]), arm=row["arm"])
+
+
+def test_planted_events_are_those_of_the_results():
+    """The settings of a network, beside augmentation, tell which row it is."""
+    kept = json.loads(EVENTS.read_text(encoding="utf-8"))["trainings"]
+    rows = {row["network"]: row for row in section("Where attention goes")[1]}
+    settings = {
+        "Att-CRNN": [],
+        "(9) as printed, times 2H (`attention_scale=printed-2h`)": ["network.attention_scale=printed-2h"],
+        "attention without GRUs": ["network.recurrent=none"],
+        "context vectors ten times as long at the start": ["network.attention_context=1"],
+        "temperature 0.1": ["network.attention_temperature=0.1"],
+    }
+    assert rows.keys() == settings.keys()
+    for network, own in settings.items():
+        found = sorted((one for one in kept if one["settings"] == ["augmentation=off", *own]), key=lambda one: one["seed"])
+        assert [one["seed"] for one in found] == [0, 1, 2]
+        assert rows[network]["accuracy"] == ", ".join(f"{one['accuracy']:.3f}" for one in found)
+        assert rows[network]["ratio"] == ", ".join(one["attention"]["mean ratio"].split(" [")[0] for one in found)
+        assert rows[network]["largest weight inside"] == ", ".join(f"{100 * one['peak inside']:.0f} %" for one in found)
 
 
 def test_recordings_that_were_held_out_are_those_of_the_report():
