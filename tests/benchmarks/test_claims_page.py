@@ -117,14 +117,16 @@ def test_planted_events_are_those_of_the_results():
 
 
 def test_recordings_that_were_held_out_are_those_of_the_report():
-    accuracies, differences = section("Heard and not heard in one test")
+    accuracies, differences, *of_90 = section("Heard and not heard in one test")
     assert len(accuracies) == len(differences) + 1 == 6
-    for row in (*accuracies, *differences):
+    assert [len(table) for table in of_90] == [4, 3]
+    studies = [(HEARD, row) for row in (*accuracies, *differences)] + [("same-90", row) for table in of_90 for row in table]
+    for study, row in studies:
         name, unit = ("Att-CRNN minus", "points") if "Att-CRNN minus" in row else ("arm", "%")
         for column in list(row)[1:]:
             corpus, part = column.split(", ", 1)
-            wanted = {"study": f"{HEARD}, {corpus.lower().replace('-', '')}", name: row[name], "head": "svm"}
-            check(f"Heard and not heard, {row[name]}, {column}", row[column], f"{part}, {unit} (95 %)", **wanted)
+            wanted = {"study": f"{study}, {corpus.lower().replace('-', '')}", name: row[name], "head": "svm"}
+            check(f"Heard and not heard, {study}, {row[name]}, {column}", row[column], f"{part}, {unit} (95 %)", **wanted)
 
 
 def cells_of_90(row: Row) -> list[tuple[str, str, str]]:
