@@ -45,6 +45,7 @@ STUDIES = {
     "same-2h": Study((TWICE, ATTENTION, CNN, CNN_MEAN, MEAN), SAME, seeds="0"),
     "same-90": Study(LONG, (*SAME, "--set", "training.epochs=90")),
     "same-270": Study(LONG, (*SAME, "--set", "training.epochs=270"), seeds="0"),
+    "half-90": Study(LONG, (*SAME, "--set", "training.epochs=90", "--set", "calibration.held_out=0.5")),
     "unseen-90": Study(LONG, (*UNSEEN, "--set", "training.epochs=90")),
     "same-4s": Study(POOLS, (*SAME, "--set", "audio.segment_s=4", "--skip-broken")),  # a clip of ESC-10 lasts 3.6 s
     "same-10s": Study(POOLS, (*SAME, "--set", "audio.segment_s=10"), ("ambience11",)),
