@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.claims_control import interval_text, trained_and_held_out
+from benchmarks.claims_control import interval_text, question_of_hearing, trained_and_held_out
 from benchmarks.claims_epochs import epochs_compared
 from benchmarks.claims_figures import figures, of_segments, svg_of
 from benchmarks.claims_questions import (
@@ -61,6 +61,7 @@ def write(runs: Path, out: Path, corpora: Sequence[str] = CORPORA) -> None:
         questions("Primary questions", primary),
         questions("Secondary questions", answers("secondary", begun, corpora)),
         questions("Questions added on 27 November 2026: (9) times 2H", answers("added", begun, corpora)),
+        question_of_hearing(begun),
         *unplanned(complete),
         *epochs_compared(complete),
         *trained_and_held_out([study for study in complete if study.leaks]),

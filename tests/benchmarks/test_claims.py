@@ -1,5 +1,6 @@
-"""The program of decision 0106 on a rendered corpus: five studies, their report, and what it must not hide."""
+"""The program of decision 0106 on a rendered corpus: six studies, their report, and what it must not hide."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import claims
-from benchmarks.claims_control import trained_and_held_out
+from benchmarks.claims_control import question_of_hearing, trained_and_held_out
 from benchmarks.claims_epochs import epochs_compared
 from benchmarks.claims_questions import StudyResults, read_studies
 from benchmarks.claims_report import write
@@ -37,6 +38,7 @@ def test_studies_of_a_rendered_corpus_and_their_report(tmp_path: Path, monkeypat
         "same-4s": claims.Study(
             (claims.ATTENTION, claims.MEAN), (*claims.SAME, "--set", "audio.segment_s=1"), ("tiny",), "0"
         ),
+        "half-90": claims.Study(arms, (*claims.SAME, "--set", "calibration.held_out=0.5"), ("tiny",), "0,1"),
         "same-90": claims.Study(
             (claims.CNN, claims.ATTENTION), (*claims.SAME, "--set", "training.epochs=4"), ("tiny",), "0,1"
         ),
@@ -51,7 +53,11 @@ def test_studies_of_a_rendered_corpus_and_their_report(tmp_path: Path, monkeypat
         copy_training(runs / "same-30" / "tiny" / "results" / file.name, file)  # as those of 0106 are
     write(runs, report, corpora)
     text = (report / "tables.md").read_text(encoding="utf-8")
-    leaking = [line for line in text.splitlines() if "same-" in line.partition(" | ")[0] and line.startswith(("|", "-"))]
+    leaking = [
+        line
+        for line in text.splitlines()
+        if re.search("same-|half-", line.partition(" | ")[0]) and line.startswith(("|", "-"))
+    ]
     assert leaking
     assert all(LEAKAGE in line for line in leaking)
     asked = [line for line in text.splitlines() if line.startswith("| Att-CRNN beats the CNN with maximum pooling")]
@@ -61,18 +67,19 @@ def test_studies_of_a_rendered_corpus_and_their_report(tmp_path: Path, monkeypat
     assert text.count("(9) times 2H beats another arm: same-2h, tiny (LEAKAGE BY DESIGN)") == 4
     assert {p.name for p in report.glob("*.svg")} >= {"arms.svg", "primary.svg"}
     marked = {p.stem: LEAKAGE in p.read_text() for p in report.glob("e*.svg")}
-    epochs = {f"epochs-{study}-tiny": study.startswith("same") for study in studies}
+    epochs = {f"epochs-{name}-tiny": "--diagnose" in study.options for name, study in studies.items()}
     assert marked == epochs | {"entropy-heard": True, "entropy-unseen": False}
     assert "Holm over 4 questions; the 2 without an answer yet count as p = 1." in text
     assert "Holm over 44 questions; the 42 without an answer yet count as p = 1." in text
     assert "Holm over 8 questions; the 7 without an answer yet count as p = 1." in text
-    assert text.count("each training on ") == 5 + 2
+    assert text.count("each training on ") == 6 + 2
     not_planned = text.partition("### Differences that no question was planned for")[2].partition("### ")[0]
     assert not_planned.count(f"| same-4s, tiny ({LEAKAGE}) | Att-CRNN, ") == 2  # both heads
     assert not_planned.count(f"| same-2h, tiny ({LEAKAGE}) | Att-CRNN, (9) times 2H, softmax | CNN, maximum, softmax |") == 1
-    assert not_planned.count("\n| ") == 2 + 1 + 2 + 1
+    assert not_planned.count("\n| ") == 2 + 1 + 2 + 2 + 1
     assert "### Of the tested recordings, those that were trained on and those held out" in text
     check_held_out(next(study for study in read_studies(runs) if study.study == "same-30"))
+    check_hearing(read_studies(runs))
     check_epochs([study for study in read_studies(runs) if study.study in ("same-30", "same-90")])
     noted = [line for line in text.splitlines() if line.endswith("| as same-30 |")]
     assert len(noted) == 2  # both heads
@@ -119,6 +126,34 @@ def check_held_out(study: StudyResults) -> None:
     differences = [mean["Att-CRNN", is_held] - mean["CNN, maximum", is_held] for is_held in (False, True)]
     wanted = [f"{x:+z.1f}" for x in (*differences, differences[0] - differences[1], differences[1])]
     assert [lead[column].split(" (")[0] for column in leads.columns[3:]] == wanted
+
+
+def check_hearing(begun: list[StudyResults]) -> None:
+    """Compare the answer with the table of all leads, and its difference by seed with the results themselves."""
+    studies = {study.study: study for study in begun}
+    assert question_of_hearing(begun).rows[0][3] == "not run", "on this corpus"
+    assert question_of_hearing([replace(studies["half-90"], n_missing=1)], "tiny").rows[0][3] == "incomplete"
+    (row,) = question_of_hearing(begun, "tiny").rows
+    _, leads = trained_and_held_out([studies["half-90"]])
+    (lead,) = (lead for lead in leads.rows if lead[2] == "svm")
+    assert row[3:6] == lead[3:6]
+    low, high = (float(x) for x in row[5].partition("(")[2].rstrip(")").split(" to "))
+    assert row[7] == ("holds" if low > 0 else "reversed" if high < 0 else "undecided")
+    assert row[6] == ", ".join(f"{apart(studies['half-90'], seed):+z.1f}" for seed in (0, 1))
+
+
+def apart(study: StudyResults, seed: int) -> float:
+    """The lead of Att-CRNN over the CNN on what it was trained on, minus that on what was held out, in points."""
+    group_of = {path: (scene, group) for path, scene, group in study.plan.recordings}
+    means = {}
+    for arm in (claims.ATTENTION, claims.CNN):
+        right: dict[bool, list[bool]] = {True: [], False: []}
+        for result in (r for r in study.of(arm) if r.seed == seed):
+            held = {group_of[path] for path in result.held_recordings}
+            for i, scene in zip(result.recording_of, result.heads["svm"].segment.argmax(axis=1), strict=True):
+                right[group_of[result.recordings[i]] in held].append(scene == result.truth[i])
+        means[arm] = 100 * (np.mean(right[False]) - np.mean(right[True]))
+    return float(means[claims.ATTENTION] - means[claims.CNN])
 
 
 def check_epochs(studies: list[StudyResults]) -> None:
