@@ -117,9 +117,10 @@ def test_planted_events_are_those_of_the_results():
 
 
 def test_recordings_that_were_held_out_are_those_of_the_report():
-    accuracies, differences, *of_90 = section("Heard and not heard in one test")
+    accuracies, differences, *more = section("Heard and not heard in one test")
+    of_90, of_half = more[:2], more[2:]
     assert len(accuracies) == len(differences) + 1 == 6
-    assert [len(table) for table in of_90] == [4, 3]
+    assert [len(table) for table in more] == [4, 3, 4, 3]
     studies = [(HEARD, row) for row in (*accuracies, *differences)] + [("same-90", row) for table in of_90 for row in table]
     for study, row in studies:
         name, unit = ("Att-CRNN minus", "points") if "Att-CRNN minus" in row else ("arm", "%")
@@ -127,6 +128,26 @@ def test_recordings_that_were_held_out_are_those_of_the_report():
             corpus, part = column.split(", ", 1)
             wanted = {"study": f"{study}, {corpus.lower().replace('-', '')}", name: row[name], "head": "svm"}
             check(f"Heard and not heard, {study}, {row[name]}, {column}", row[column], f"{part}, {unit} (95 %)", **wanted)
+
+    for row in (row for table in of_half for row in table):
+        name, unit = ("Att-CRNN minus", "points") if "Att-CRNN minus" in row else ("arm", "%")
+        for column in list(row)[1:]:
+            part, head = column.removeprefix("ambience11, ").removesuffix(")").split(" (")
+            wanted = {"study": "half-90, ambience11", name: row[name], "head": head}
+            check(f"half-90, {row[name]}, {column}", row[column], f"{part}, {unit} (95 %)", **wanted)
+
+
+def test_the_answer_about_hearing_is_that_of_the_report():
+    (row,) = (
+        row for table in tables(REPORT.read_text(encoding="utf-8")) for row in table if "half-90" in row.get("question", "")
+    )
+    difference = row["trained on, minus held out, points (95 %)"].replace("+", "")
+    page = PAGE.read_text(encoding="utf-8")
+    assert f"4.2 apart ({difference.partition('(')[2].rstrip(')')}, {row['verdict']})" in page
+    assert difference.startswith("4.2 ")
+    assert (
+        f"By seed {', '.join(row['by seed'].replace('+', '').split(', ')[:2])} and {row['by seed'].split('+')[-1]}." in page
+    )
 
 
 def cells_of_90(row: Row) -> list[tuple[str, str, str]]:
