@@ -31,6 +31,8 @@ from soundscene.training.device import make_fabric
 from soundscene.training.fit import LabelledImages, fit
 from soundscene.training.step import Capture, choose_capture, make_step, obstacle
 
+STEPS = 20  # of a comparison
+
 Ready = Callable[[], None]
 """Returns when all processes are ready to be timed."""
 
@@ -175,7 +177,7 @@ def compare(job: Job, ready: Ready) -> dict[str, float]:
     for name, capture in ways.items():
         training = _Training(replace(job, captured=True), 0, capture)
         torch.manual_seed(1)
-        training.step(20)
+        training.step(STEPS)
         found[f"loss, {name}"] = float(training.loss.total)
         first = first or training
         if training is not first:

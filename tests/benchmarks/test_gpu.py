@@ -84,6 +84,7 @@ def test_a_gru_tells_what_it_computes_in():
 
 
 def test_a_step_as_written_and_recorded_is_compared_with_itself(monkeypatch):
+    monkeypatch.setattr(gpu_work, "STEPS", 3)
     monkeypatch.setattr(gpu_work, "obstacle", lambda *_: "")
     monkeypatch.setattr(gpu_work, "choose_capture", lambda *_: Recorder())
     monkeypatch.setattr(blocks, "fits", lambda _: False)
