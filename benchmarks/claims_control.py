@@ -16,9 +16,9 @@ from soundscene.scoring.intervals import Interval, bootstrap, mean_interval
 TRAINED, HELD = "trained on", "held out"
 HALF, CORPUS, HEAD = "half-90", "ambience11", "svm"  # of the one question that 0106 asks about hearing
 NOTES = (
-    "Segments. Held out: a tenth of the training groups of each scene, for the temperature (calibration.held_out), the same "
-    "in both directions of a seed. No network and no SVM hears them; their other excerpts are tested like all. Predictions "
-    "of all directions and seeds together, groups resampled; not planned, so not tested.",
+    "Segments. Held out: a tenth of the training groups of each scene (half-90: half of them), for the temperature "
+    "(calibration.held_out), the same in both directions of a seed. No network and no SVM hears them; their other excerpts "
+    "are tested like all. Predictions of all directions and seeds together, groups resampled; not planned, so not tested.",
 )
 
 

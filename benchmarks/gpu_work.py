@@ -27,7 +27,7 @@ from soundscene.network.svm import CalibratedSVM
 from soundscene.recipe import Recipe
 from soundscene.systems.attention_worth import PROBED
 from soundscene.training.between_class import draw_pairs
-from soundscene.training.device import make_fabric
+from soundscene.training.device import PRECISIONS, make_fabric
 from soundscene.training.fit import LabelledImages, fit
 from soundscene.training.step import Capture, choose_capture, make_step, obstacle
 
@@ -166,7 +166,7 @@ def train(job: Job, ready: Ready) -> dict[str, float]:
 
 
 def compare(job: Job, ready: Ready) -> dict[str, float]:
-    """Loss and weights after 20 steps, captured and twice as written, with the same Adam.
+    """Loss and weights after `STEPS` steps, captured and twice as written, with the same Adam.
 
     Captured against as written may differ as much as the second as written does, whose sums have no fixed order either.
     """
@@ -273,14 +273,15 @@ class _Training:
         recipe, fabric = recipe_of(job), _fabric(job)
         torch.manual_seed(seed)
         self.network = build_network(recipe, N_SCENES)
-        free = not job.captured or capture is not None
-        if why := "" if free else obstacle(recipe, self.network, job.device, str(fabric.strategy.precision.precision), 1):
+        precision = str(fabric.strategy.precision.precision)
+        chosen = job.captured and capture is None
+        if chosen and (why := obstacle(recipe, self.network, job.device, precision, 1)):
             raise RuntimeError(why)
         self._beside = torch.cuda.Stream() if job.streams > 1 else None
         with self._on_its_stream():
             images = torch.randn(job.segments, 2, 64, 80, device=job.device)
             training = LabelledImages(images, torch.arange(job.segments, device=job.device) % N_SCENES)
-            if job.captured and capture is None:
+            if chosen:
                 capture = choose_capture(recipe, fabric, self.network)
             _, self.loss = make_step(recipe, fabric, self.network, training, N_SCENES, capture)
             self._pairs = draw_pairs(training.labels.cpu(), job.segments, torch.Generator().manual_seed(seed))
@@ -303,7 +304,7 @@ class _Training:
 
 
 def _fabric(job: Job) -> Fabric:
-    return make_fabric(job.device, "bf16-mixed" if job.precision == "bf16-mixed" else "32-true")
+    return make_fabric(job.device, job.precision if job.precision in PRECISIONS else "32-true")
 
 
 def _bundle(job: Job, network: Network) -> Model:

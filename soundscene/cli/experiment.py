@@ -111,7 +111,9 @@ def experiment(
     results: Annotated[
         str | None,
         typer.Option(
-            metavar="PLACE", help="Where its results alone go, if not to --out: a folder or s3://...", rich_help_panel=OUTPUT
+            metavar="PLACE",
+            help="Where results go, if not to --out: a folder or s3://... of its own.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
 ) -> None:
