@@ -34,6 +34,8 @@ class Study:
     options: tuple[str, ...]
     corpora: tuple[str, ...] = CORPORA
     seeds: str = "0,1,2"
+    recipe: tuple[str, ...] | None = None
+    """Options of the recipe; `PLAIN` by default."""
 
 
 SAME, UNSEEN = ("--diagnose", "same-recording"), ("--splits", "by=fold")
@@ -45,12 +47,19 @@ STUDIES = {
     "same-2h": Study((TWICE, ATTENTION, CNN, CNN_MEAN, MEAN), SAME, seeds="0"),
     "same-90": Study(LONG, (*SAME, "--set", "training.epochs=90")),
     "same-270": Study(LONG, (*SAME, "--set", "training.epochs=270"), seeds="0"),
-    "half-90": Study(LONG, (*SAME, "--set", "training.epochs=90", "--set", "calibration.held_out=0.5")),
+    "half-90": Study(LONG, (*SAME, "--set", "training.epochs=90", "--set", "calibration.held_out=0.5"), seeds="0,1,2,3,4"),
     "unseen-90": Study(LONG, (*UNSEEN, "--set", "training.epochs=90")),
     "same-4s": Study(POOLS, (*SAME, "--set", "audio.segment_s=4", "--skip-broken")),  # a clip of ESC-10 lasts 3.6 s
     "same-10s": Study(POOLS, (*SAME, "--set", "audio.segment_s=10"), ("ambience11",)),
     "unseen-4s": Study(POOLS, (*UNSEEN, "--set", "audio.segment_s=4", "--skip-broken")),
     "unseen-10s": Study(POOLS, (*UNSEEN, "--set", "audio.segment_s=10"), ("ambience11",)),
+}
+FIVE = "0,1,2,3,4"
+CARD = {  # months of two cores; not among the default of --studies
+    "same-paper": Study(ALL, SAME, seeds=FIVE, recipe=("--recipe", "paper")),
+    "unseen-paper": Study(ALL, UNSEEN, seeds=FIVE, recipe=("--recipe", "paper")),
+    "same-default": Study(ALL, SAME, seeds=FIVE, recipe=("--recipe", "default")),
+    "unseen-default": Study(ALL, UNSEEN, seeds=FIVE, recipe=("--recipe", "default")),
 }
 
 
@@ -64,6 +73,7 @@ def main() -> None:
     running.add_argument("--only", default=",".join(CORPORA), help="corpora, comma-separated")
     running.add_argument("--seeds", help="comma-separated; default: those of decision 0106")
     running.add_argument("--workers", default="1", help="trainings at a time, one thread each")
+    running.add_argument("--device", default="cpu", help="cuda for the studies at full width: " + ", ".join(CARD))
     running.set_defaults(work=run)
     reporting = commands.add_parser("report")
     reporting.add_argument("runs", type=Path, metavar="RUNS")
@@ -76,22 +86,17 @@ def main() -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Call `soundscene experiment` for each study and corpus."""
+    if unknown := [name for name in given.studies.split(",") if name not in STUDIES | CARD]:
+        raise SystemExit(f"--studies {','.join(unknown)}: known are {', '.join(STUDIES | CARD)}")
     for name in given.studies.split(","):
-        study = STUDIES[name]
+        study = (STUDIES | CARD)[name]
         for corpus in (c for c in study.corpora if c in given.only.split(",")):
             systems = ",".join(study.arms).replace("+", ":")  # as `--systems` names them
             command = [sys.executable, "-m", "soundscene", "experiment", given.corpora / corpus / "manifest.csv"]
-            command += ["--out", given.out / name / corpus, "--systems", systems, *PLAIN, *study.options]
-            command += [
-                "--seeds",
-                given.seeds or study.seeds,
-                "--workers",
-                given.workers,
-                "--threads",
-                "1",
-                "--device",
-                "cpu",
-            ]
+            command += ["--out", given.out / name / corpus, "--systems", systems]
+            command += [*(PLAIN if study.recipe is None else study.recipe), *study.options]
+            command += ["--seeds", given.seeds or study.seeds, "--workers", given.workers, "--threads", "1"]
+            command += ["--device", given.device]
             print(f"{name}, {corpus}", flush=True)
             subprocess.run([str(word) for word in command], check=True)
 
