@@ -56,7 +56,7 @@ def epochs_compared(studies: Sequence[StudyResults]) -> list[Table]:
                 gains.append((*pair.cells, ARMS[arm], head, *cells, *_change(gained[arm], both[1], f"{pair.cells} {arm}")))
             for first, second in ((a, b) for a, b in LEADS if a in arms and b in arms):
                 leads = [difference(study, first, second, head) for study in (pair.fewer, pair.more)]
-                cells = [interval_text(lead[0], "+") for lead in leads if lead]
+                cells = [interval_text(lead[0], "+") if lead else "-" for lead in leads]
                 cells += _change(gained[first] - gained[second], arms[first][1], f"{pair.cells} {first} {second}")
                 changes.append((*pair.cells, ARMS[first], ARMS[second], head, *cells))
     compared = ("study", "with fewer epochs", "seeds")

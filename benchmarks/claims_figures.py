@@ -1,12 +1,13 @@
 """Pictures of the arms of decision 0106: accuracy of every arm, and entropy of attention over the epochs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from benchmarks.claims_control import control_means
 from benchmarks.claims_questions import (
     ADDED,
     ARMS,
@@ -33,10 +34,26 @@ from soundscene.scoring.intervals import Interval, mean_interval
 ENTROPIES = {"temporal_entropy": "time", "spatial_entropy": "space"}
 ALIKE = {"entropy-heard": (HEARD, ADDED), "entropy-unseen": (UNSEEN, "forms")}  # 30 epochs, segments of 2 s
 WITH_ATTENTION = [arm for arm in ARMS if arm not in (MEAN, LAST, CNN, CNN_MEAN)]  # an arm has one line in all figures
+CONTROL = {"same-30": "30 epochs, a tenth held out", "same-90": "90 epochs, a tenth", "half-90": "90 epochs, half"}
 MARKS = 8  # markers on a curve
 
 
-def figures(complete: Sequence[StudyResults], whole: Sequence[StudyResults], primary: Sequence[Answer]) -> dict[str, Figure]:
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of the report.
+
+    Attributes:
+        figure: The figure.
+        alt: What it shows, for who cannot see it.
+        leaks: Whether all results in it are of heard recordings.
+    """
+
+    figure: Figure
+    alt: str
+    leaks: bool = False
+
+
+def figures(complete: Sequence[StudyResults], whole: Sequence[StudyResults], primary: Sequence[Answer]) -> dict[str, Drawn]:
     """Draw all figures that the results allow, by name.
 
     Args:
@@ -44,26 +61,36 @@ def figures(complete: Sequence[StudyResults], whole: Sequence[StudyResults], pri
         whole: Whole arms of the others; only figures of entropy show them.
         primary: The primary questions.
     """
-    drawn: dict[str, Figure] = {}
+    drawn: dict[str, Drawn] = {}
     if main := [study for study in complete if study.study in (HEARD, UNSEEN)]:
-        drawn["arms"] = arms_figure(main)
+        drawn["arms"] = Drawn(
+            arms_figure(main), f"Segment accuracy of all arms: heard recordings ({LEAKAGE}) and unseen ones"
+        )
     if decided := comparisons(primary):
-        drawn["primary"] = forest_figure(decided)
+        alt = f"Att-CRNN minus the CNN with maximum, with intervals: heard recordings ({LEAKAGE}) and unseen ones"
+        drawn["primary"] = Drawn(forest_figure(decided), alt)
+    for corpus in dict.fromkeys(study.plan.corpus for study in complete):
+        if shown := [s for name in CONTROL for s in complete if (s.study, s.plan.corpus) == (name, corpus) and s.leaks]:
+            alt = f"Segment accuracy on {corpus} of arms where they had heard the recording and where it was held out"
+            drawn[f"hearing-{corpus}"] = Drawn(hearing_figure(shown), f"{alt} ({LEAKAGE})", leaks=True)
     for name, studies in ALIKE.items():
         shown = [study for asked in studies for study in (*complete, *whole) if study.study == asked]
         if curves := attention_histories(shown):
-            drawn[name] = entropy_figure(curves)
+            heard = name == "entropy-heard"
+            alt = f"Entropy of attention by epoch, {f'heard recordings ({LEAKAGE})' if heard else 'unseen recordings'}"
+            drawn[name] = Drawn(entropy_figure(curves), alt, heard)
     for study in complete:
         shown = [replace(entry, title=ARMS[arm]) for arm in study.arms if (entry := find(study.entries, arm, "softmax"))]
         if shown:
-            drawn[f"epochs-{study.study}-{study.plan.corpus}"] = epochs_figure(shown[:8])
+            alt = f"Learning curves of {study.label}: segment accuracy of the softmax layer by epoch"
+            drawn[f"epochs-{study.study}-{study.plan.corpus}"] = Drawn(epochs_figure(shown[:8]), alt, study.leaks)
     return drawn
 
 
-def svg_of(figure: Figure, name: str, leaks: bool) -> str:
+def svg_of(drawn: Drawn, name: str) -> str:
     """Return the content of a file, headed where all results in the figure leak."""
-    svg = render_svg(figure, name)
-    return (headed(svg, LEAKAGE) if leaks else svg) + "\n"
+    svg = render_svg(drawn.figure, name)
+    return (headed(svg, LEAKAGE) if drawn.leaks else svg) + "\n"
 
 
 def of_segments(entry: Entry) -> Interval:
@@ -95,6 +122,28 @@ def arms_figure(studies: Sequence[StudyResults]) -> Figure:
         ("black", f"another excerpt of the recording was trained on: {LEAKAGE}"),
         ("white", "unseen recordings"),
     ):
+        panels[0].plot([], [], "o-", color="black", markerfacecolor=face, markersize=5, linewidth=1, label=label)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+@styled
+def hearing_figure(studies: Sequence[StudyResults]) -> Figure:
+    """Draw segment accuracy (SVM) of every arm in the control: a disc where it had heard the recording, else a ring."""
+    figure = Figure(figsize=(7.5, 2.7), layout="constrained")
+    panels = figure.subplots(1, len(studies), sharex=True, sharey=True, squeeze=False)[0]
+    of_study = [control_means(study, "svm") for study in studies]
+    names = [name for name in ARMS if any(name in means for means in of_study)]
+    for panel, study, means in zip(panels, studies, of_study, strict=True):
+        for place, name in ((place, name) for place, name in enumerate(names) if name in means):
+            for interval, face, shift in zip(means[name], ("black", "white"), (-0.15, 0.15), strict=True):
+                ends, y = [100 * interval.low, 100 * interval.high], place + shift
+                panel.plot(ends, [y, y], color="black", linewidth=1)
+                panel.plot(100 * interval.estimate, y, "o", color="black", markerfacecolor=face, markersize=5)
+        panel.set(title=f"{study.plan.corpus}, {CONTROL[study.study]}", xlabel="segment accuracy, %")
+    panels[0].set_yticks(range(len(names)), [ARMS[name] for name in names])
+    panels[0].invert_yaxis()
+    for face, label in (("black", "the network had heard the recording"), ("white", "the recording was held out")):
         panels[0].plot([], [], "o-", color="black", markerfacecolor=face, markersize=5, linewidth=1, label=label)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure

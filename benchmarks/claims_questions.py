@@ -10,7 +10,7 @@ from scipy import stats
 
 from soundscene.experiment.plan import PLAN, Plan
 from soundscene.experiment.results import RunFolder, SplitResult
-from soundscene.report.claims import Claim, decide
+from soundscene.report.claims import Claim, Measure, decide
 from soundscene.report.entries import Entry, find, make_entries
 from soundscene.scoring.comparisons import LEVEL, POWER, Comparison, corrected
 from soundscene.scoring.evaluation import LEAKAGE
@@ -36,7 +36,8 @@ ARMS = {
 }
 HEARD, UNSEEN, ADDED = "same-30", "unseen-30", "same-2h"
 HEADS = ("svm", "softmax")
-Family = Literal["primary", "secondary", "added"]
+FULL_WIDTH = ("same-paper", "unseen-paper")
+Family = Literal["primary", "secondary", "added", "full width"]
 
 
 def label(study: str, corpus: str, leaks: bool) -> str:
@@ -133,7 +134,7 @@ class Question:
     @property
     def text(self) -> str:
         """Claim, study and corpus, because one family spans several of them."""
-        return f"{self.claim}: {label(self.study, self.corpus, self.study in (HEARD, ADDED))}"
+        return f"{self.claim}: {label(self.study, self.corpus, self.study in (HEARD, ADDED, FULL_WIDTH[0]))}"
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,9 @@ def planned(corpora: Sequence[str] = CORPORA) -> list[Question]:
     for corpus in corpora:
         for arm in (ATTENTION, MEAN, CNN, CNN_MEAN):
             asked.append(Question("added", "(9) times 2H beats another arm", ADDED, corpus, TWICE, arm, "svm"))
+        for study in FULL_WIDTH:
+            claim = "At full width Att-CRNN beats the CNN with maximum pooling"
+            asked.append(Question("full width", claim, study, corpus, ATTENTION, CNN, "svm"))
     return asked
 
 
@@ -188,8 +192,10 @@ def comparisons(asked: Iterable[Answer]) -> list[Comparison]:
     return [answer.comparison for answer in asked if answer.comparison]
 
 
-def difference(study: StudyResults, first: str, second: str, head: str) -> tuple[Interval, tuple[float, ...]] | None:
-    """Return the segment accuracy of the first arm minus that of the second, groups resampled, and that by seed.
+def difference(
+    study: StudyResults, first: str, second: str, head: str, measure: Measure = "segment accuracy"
+) -> tuple[Interval, tuple[float, ...]] | None:
+    """Return the accuracy of the first arm minus that of the second, groups resampled, and that by seed.
 
     None where they have no segments in common.
 
@@ -198,18 +204,19 @@ def difference(study: StudyResults, first: str, second: str, head: str) -> tuple
         first: Name of the system.
         second: Name of the system.
         head: Of both.
+        measure: Accuracy of what.
     """
     one, other = (find(study.entries, arm, head) for arm in (first, second))
     if one is None or other is None:
         return None
-    found = decide([Claim(study.label, one, other, "segment accuracy")], "once", 0.0)
-    return (found[0].difference, by_seed(one, other)) if found else None
+    found = decide([Claim(study.label, one, other, measure)], "once", 0.0)
+    return (found[0].difference, by_seed(one, other, measure)) if found else None
 
 
-def by_seed(first: Entry, second: Entry) -> tuple[float, ...]:
-    """Return the segment accuracy of the first entry minus that of the second by each seed that both have, ascending."""
+def by_seed(first: Entry, second: Entry, measure: Measure = "segment accuracy") -> tuple[float, ...]:
+    """Return the accuracy of the first entry minus that of the second by each seed that both have, ascending."""
     seeds = [seed for seed in first.seeds if seed in second.seeds]
-    return tuple(_accuracy(first, seed) - _accuracy(second, seed) for seed in seeds)
+    return tuple(_accuracy(first, seed, measure) - _accuracy(second, seed, measure) for seed in seeds)
 
 
 def smallest_after_holm(smallest: float, n: int) -> float:
@@ -243,8 +250,10 @@ def _answer(question: Question, studies: Sequence[StudyResults]) -> Answer:
     return Answer(question, found[0], by_seed=by_seed(first, second))
 
 
-def _accuracy(entry: Entry, seed: int) -> float:
-    return float(np.concatenate([part.segment_correct for part in entry.parts if part.seed == seed]).mean())
+def _accuracy(entry: Entry, seed: int, measure: Measure) -> float:
+    parts = [part for part in entry.parts if part.seed == seed]
+    right = [part.segment_correct if measure == "segment accuracy" else part.correct for part in parts]
+    return float(np.concatenate(right).mean())
 
 
 def _same_training(one: SplitResult, other: SplitResult) -> bool:

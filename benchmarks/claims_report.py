@@ -1,6 +1,7 @@
 """Tables of the arms of decision 0106, from whatever has finished, and the page that holds them and the pictures."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from benchmarks.claims_questions import (
     whole_arms,
 )
 from soundscene.experiment.results import SplitResult
+from soundscene.files import write_atomic
 from soundscene.plotting.page import Table
 from soundscene.report.entries import find
 from soundscene.report.recipes import recipe_text
@@ -61,23 +63,33 @@ def write(runs: Path, out: Path, corpora: Sequence[str] = CORPORA) -> None:
         questions("Primary questions", primary),
         questions("Secondary questions", answers("secondary", begun, corpora)),
         questions("Questions added on 27 November 2026: (9) times 2H", answers("added", begun, corpora)),
+        questions("Primary questions at full width, added on 29 November 2026", answers("full width", begun, corpora)),
         question_of_hearing(begun),
         *unplanned(complete),
+        *of_recordings(complete),
         *epochs_compared(complete),
         *trained_and_held_out([study for study in complete if study.leaks]),
         *attention("Where attention goes, and what it is worth", complete, begun),
         *scores(f"{WHOLE}: accuracy", whole, begun),
         *attention(f"{WHOLE}: where attention goes", whole, begun),
     ]
-    leaking = {f"epochs-{study.study}-{study.plan.corpus}" for study in complete if study.leaks} | {"entropy-heard"}
     drawn = figures(complete, whole, primary)
     out.mkdir(parents=True, exist_ok=True)
-    for name, figure in drawn.items():
-        (out / f"{name}.svg").write_text(svg_of(figure, name, name in leaking), encoding="utf-8")
-    pictures = "\n\n".join(f"![{name}]({name}.svg)" for name in drawn)
-    text = "\n".join(table.markdown() for table in tables)
+    for name, picture in drawn.items():
+        write_atomic(out / f"{name}.svg", svg_of(picture, name).encode())
+    pictures = "\n\n".join(f"![{picture.alt}]({name}.svg)" for name, picture in drawn.items())
+    text = "\n".join(_headed(table).markdown() for table in tables)
     page = f"# The arms of decision 0106\n\n{_state(begun)}\n\n{text}\n{pictures}\n"
-    (out / "tables.md").write_text(page, encoding="utf-8")
+    write_atomic(out / "tables.md", page.encode())
+
+
+def _headed(table: Table) -> Table:
+    """Return a table whose title says that its rows are of heard recordings, all of them or those that say so."""
+    leaking = [any(LEAKAGE in cell for cell in row) for row in table.rows]
+    if LEAKAGE in table.title or not any(leaking):
+        return table
+    which = f"{LEAKAGE}" if all(leaking) else f"{LEAKAGE} in the rows that say so"
+    return replace(table, title=f"{table.title} ({which})")
 
 
 def scores(title: str, studies: Sequence[StudyResults], begun: Sequence[StudyResults]) -> list[Table]:
@@ -95,14 +107,18 @@ def scores(title: str, studies: Sequence[StudyResults], begun: Sequence[StudyRes
             for name in study.arms:
                 for entry in (e for head in HEADS if (e := find(study.entries, name, head))):
                     whole = mean_interval(entry.correct(), entry.groups(), generator_for(f"{entry.label} recording"))
-                    cells = [interval_text(of_segments(entry)), interval_text(whole), _size(study.of(name), study.unit)]
+                    cells = [interval_text(of_segments(entry)), interval_text(whole), _log_loss(study.of(name), entry.head)]
+                    cells += [_size(study.of(name), study.unit)]
                     cells += [f"{len(entry.splits)} x {len(entry.seeds)}", _copied(study, name, begun)]
                     rows.append((study.label, ARMS[name], entry.head, *cells))
         unit = "excerpts" if leaks else "recordings"
-        columns = ("study", "arm", "head", "segments, % (95 %)", f"{unit}, % (95 %)", "each training on", "splits x seeds")
+        columns = ("study", "arm", "head", "segments, % (95 %)", f"{unit}, % (95 %)", "log loss of segments")
+        columns += ("training part", "splits x seeds")
         notes = (
-            "Intervals: bootstrap over groups, all splits and seeds together. Note: trainings that another study has too "
-            "(equal posteriors and histories).",
+            "Intervals: bootstrap over groups, all splits and seeds together. Log loss: of the test part after the last "
+            "epoch, softmax layer, before the temperature, mean over trainings. Held out of the training part: for the "
+            "temperature, neither the network nor the SVM is trained on it; the number of segments counts it. Note: "
+            "trainings that another study has too (equal posteriors and histories).",
         )
         if rows:
             tables.append(Table(f"{title}, {condition}", (*columns, "note"), tuple(rows), notes))
@@ -152,6 +168,27 @@ def unplanned(studies: Sequence[StudyResults]) -> list[Table]:
     return [Table("Differences that no question was planned for", columns, tuple(rows), notes)] if rows else []
 
 
+def of_recordings(studies: Sequence[StudyResults]) -> list[Table]:
+    """Return differences in the accuracy of whole recordings, the paper's measure: intervals, no verdicts.
+
+    Args:
+        studies: Complete ones.
+    """
+    rows = []
+    for study in studies:
+        for first, second in ((ATTENTION, CNN), (ATTENTION, CNN_MEAN), (ATTENTION, MEAN), (CNN_MEAN, CNN)):
+            for head in HEADS:
+                if found := difference(study, first, second, head, "recording accuracy"):
+                    arms = (f"{ARMS[first]}, {head}", f"{ARMS[second]}, {head}")
+                    rows.append((study.label, *arms, interval_text(found[0], "+"), _by_seed(found[1])))
+    notes = (
+        "First minus second, whole recordings (or excerpts of them) by the product of their segments' posteriors, scores "
+        "averaged over seeds, groups resampled. 0106 reports them and tests none.",
+    )
+    columns = ("study", "first", "second", "recordings, points (95 %)", "by seed")
+    return [Table("Differences of recordings", columns, tuple(rows), notes)] if rows else []
+
+
 def _not_asked(study: StudyResults) -> list[tuple[str, str, str]]:
     """Return pairs of arms and a head that no question is about."""
     others = [arm for arm in study.arms if arm != ATTENTION]
@@ -198,15 +235,25 @@ def attention(title: str, studies: Sequence[StudyResults], begun: Sequence[Study
 def trained_on(study: StudyResults) -> str:
     """Say how many recordings (or excerpts) and segments the trainings of a study had, by which conditions differ."""
     size = _size(study.results, study.unit)
-    return f"each training on {size.replace(', ', ' and ')}" if size else "size of the trainings not stated"
+    return f"training part {size}" if size else "size of the training part not stated"
 
 
 def _size(results: Sequence[SplitResult], unit: str) -> str:
     counts = []
     for key, name in (("training_recordings", unit), ("training_segments", "segments")):
-        if found := sorted({r.facts[key] for r in results if key in r.facts}):
-            counts.append(f"{' to '.join(map(str, dict.fromkeys((found[0], found[-1]))))} {name}")
+        if found := [r.facts[key] for r in results if key in r.facts]:
+            held = f" ({_range([len(r.held_recordings) for r in results])} held out)" if name == unit else ""
+            counts.append(f"{_range(found)} {name}{held}")
     return ", ".join(counts)
+
+
+def _range(numbers: Sequence[int]) -> str:
+    return " to ".join(map(str, dict.fromkeys((min(numbers), max(numbers)))))
+
+
+def _log_loss(results: Sequence[SplitResult], head: str) -> str:
+    losses = [r.history[-1]["test_log_loss"] for r in results if r.history and "test_log_loss" in r.history[-1]]
+    return f"{np.mean(losses):.2f}" if losses and head == "softmax" else "-"
 
 
 def _copied(study: StudyResults, name: str, begun: Sequence[StudyResults]) -> str:

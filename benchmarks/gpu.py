@@ -38,6 +38,7 @@ TEST_SEGMENTS = N_RECORDINGS * 15 - SEGMENTS
 EPOCHS, SYSTEMS, GOAL = 500, 4, 17_000  # section 4.3, Table 2, segments a second in sum
 ONE, SIDE, DEFAULT = "One training (Att-CRNN unless noted)", "Side by side", "Recipe(), augmented"
 FROM_HOST, STREAMS = "from numpy, as after each epoch", "streams of one process"
+POSSIBLE, SET = ("32-true", "bf16-mixed"), ("tf32", "fp32")  # what `experiment` can run; what would have to be set for it
 ENOUGH = 1.05  # a curve ends where a step raises it by less
 MOST_AT_ONCE = 32
 
@@ -119,37 +120,40 @@ def measure(job: Job, run: Callable[[list[Job]], Numbers], keep: Callable[[Rows]
             found |= {"TFLOP/s": done, "of limit": done / limit}
         return {"what": name, "precision": one.precision, "batch": one.batch, **found}
 
-    one = tables.add(ONE, (row(way, name) for name, way in _ways(job)))
+    one = tables.add(ONE, (row(way, name) for name, way in _ways(job, POSSIBLE)))
     best = fastest(one, job)
+    tables.add("Evaluation", [{"what": FROM_HOST, **run([replace(best, what="evaluate")])}])
+    tables.add(SIDE, curve("processes", lambda n: run([best] * n)))  # the headline first: time may run out
+    if job.device == "cuda":
+        with mps() as started:
+            if started:
+                tables.add(SIDE, curve("processes under MPS", lambda n: run([best] * n)))
     how = "captured" if best.captured else "as written"
     tables.add(ONE, [row(replace(best, kind="cnn"), f"CNN baseline, {how}")])
     widths = {"Recipe.paper()": "full", DEFAULT: "default"} if job.width == "full" else {f"--width {job.width}": job.width}
     if DEFAULT in widths:
         tables.add(ONE, [row(replace(best, width="default"), f"{DEFAULT}, {how}")])
     exact = replace(best, what="compare", precision="fp32", choose_kernels=False)
-    tables.add("Captured against as written, 20 steps from the same seed", [run([exact])])
+    both = ({"recipe": name, **run([replace(exact, width=width)])} for name, width in widths.items())
+    tables.add("Captured against as written, 20 steps from the same seed", both)
     in_bf16 = run([replace(job, what="gru", precision="bf16-mixed")])
     tables.add("What a GRU computes in", [{"precision": "bf16-mixed", **in_bf16}])
-    tables.add("Growing batch", grow(best, lambda larger: row(larger, "captured" if larger.captured else "as written")))
-    evaluations = {FROM_HOST: "evaluate", "resident, 512 at a time": "resident"}
-    tables.add("Evaluation", ({"what": n, **run([replace(best, what=what)])} for n, what in evaluations.items()))
     for name, width in widths.items():
         found = run([replace(best, what="epochs", width=width)])
         projected = _days(found.get("s/epoch"), EPOCHS, "h for 500 epochs", 3600)
         tables.add("One split, with its test passes", [{"recipe": name, **found, **projected}])
-    tables.add(SIDE, curve("processes", lambda n: run([best] * n)))
+    tables.add("Growing batch", grow(best, lambda larger: row(larger, "captured" if larger.captured else "as written")))
+    tables.add("Evaluation", [{"what": "resident, 512 at a time", **run([replace(best, what="resident")])}])
+    tables.add(ONE, (row(way, name) for name, way in _ways(job, SET)))
     if job.device == "cuda":
-        with mps() as started:
-            if started:
-                tables.add(SIDE, curve("processes under MPS", lambda n: run([best] * n)))
         tables.add(SIDE, curve(STREAMS, lambda n: run([replace(best, streams=n)])))
     tables.add("The whole of Table 2", [table2(tables.rows)])
     return tables.rows
 
 
-def _ways(job: Job) -> Iterator[tuple[str, Job]]:
-    """Yield the ways to train: what `experiment` can do first, then what would have to be set for it."""
-    for precision in ("32-true", "bf16-mixed", "tf32", "fp32"):
+def _ways(job: Job, precisions: tuple[str, ...]) -> Iterator[tuple[str, Job]]:
+    """Yield the ways to train in some precisions; cudnn.benchmark would have to be set for `experiment` too."""
+    for precision in precisions:
         way = replace(job, precision=precision)
         yield "as written", way
         yield "captured", replace(way, captured=True)
@@ -158,12 +162,15 @@ def _ways(job: Job) -> Iterator[tuple[str, Job]]:
 
 def fastest(rows: list[Numbers], job: Job) -> Job:
     """The job of the fastest row that `experiment` can run; as written in 32-true where all failed."""
-    possible = [r for r in rows if r["precision"] in PRECISIONS and r["what"] in ("as written", "captured")]
-    rates = [(rate, r) for r in possible if isinstance(rate := r.get("segments/s"), float)]
+    rates = [(rate, r) for r in rows if _is_possible(r) and isinstance(rate := r.get("segments/s"), float)]
     if not rates:
         return job
     found = max(rates, key=lambda pair: pair[0])[1]
     return replace(job, precision=str(found["precision"]), captured=found["what"] == "captured")
+
+
+def _is_possible(row: Numbers) -> bool:
+    return row["precision"] in PRECISIONS and row["what"] in ("as written", "captured")
 
 
 def grow(job: Job, row: Callable[[Job], Numbers]) -> Iterator[Numbers]:
@@ -212,12 +219,15 @@ def _gain(before: Numbers, after: Numbers) -> float:
 def table2(tables: Rows) -> Numbers:
     """Days for 4 systems x 20 splits x 500 epochs, each counted as Att-CRNN, with a test pass after every epoch.
 
-    Streams of one process are left out: `experiment` has processes only. A test pass reads its images from the host.
+    Streams of one process are left out: `experiment` has processes only. A test pass reads its images from the host. Where
+    no curve was measured, the fastest single training stands for it.
     """
-    sums = [r for r in tables[SIDE] if r["how"] != STREAMS and isinstance(r.get("segments/s"), float)]
-    rates = [r.get("segments/s") for r in tables["Evaluation"] if r.get("what") == FROM_HOST]
+    single = [r | {"how": "process", "at once": 1} for r in tables.get(ONE, []) if _is_possible(r)]
+    of_curves = [r for r in tables.get(SIDE, []) if r["how"] != STREAMS and isinstance(r.get("segments/s"), float)]
+    sums = of_curves or [r for r in single if isinstance(r.get("segments/s"), float)]
+    rates = [r.get("segments/s") for r in tables.get("Evaluation", []) if r.get("what") == FROM_HOST]
     if not sums:
-        return {"failed": "no training ran"}
+        return {"failed": "no training was measured; the rows above say why"}
     best = max(sums, key=lambda r: float(r["segments/s"]))
     rate, trained = float(best["segments/s"]), SYSTEMS * N_SPLITS * EPOCHS
     found: Numbers = {
@@ -243,14 +253,21 @@ def mps() -> Iterator[bool]:
     if control is None or "CUDA_MPS_PIPE_DIRECTORY" in os.environ:
         yield False
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # its daemon may still write there
         os.environ |= {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
         try:
-            yield subprocess.run([control, "-d"], check=False, capture_output=True).returncode == 0
+            yield _control([control, "-d"])
         finally:
-            with suppress(subprocess.TimeoutExpired):  # a client that hangs; the figures go on
-                subprocess.run([control], input=b"quit\n", check=False, capture_output=True, timeout=60)
+            _control([control], b"quit\n")
             del os.environ["CUDA_MPS_PIPE_DIRECTORY"], os.environ["CUDA_MPS_LOG_DIRECTORY"]
+
+
+def _control(command: list[str], said: bytes = b"") -> bool:
+    """Call the control program; its daemon must not keep a pipe of ours open, and a client that hangs must not stop us."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with suppress(subprocess.TimeoutExpired):
+        return subprocess.run(command, input=said, check=False, timeout=60, **quiet).returncode == 0
+    return False
 
 
 def describe(device: str) -> dict[str, str]:

@@ -99,7 +99,10 @@ def side_by_side(jobs: list[Job], timeout_s: float) -> dict[str, float | str]:
                 break
     for process in processes:
         process.terminate()
-        process.join()
+        process.join(30)
+        if process.is_alive():  # inside the driver of a card that hangs
+            process.kill()
+            process.join(30)
     return together(found, len(jobs))
 
 

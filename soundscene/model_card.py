@@ -220,13 +220,11 @@ def _accuracy(card: CardFacts) -> str:
         rows.append((markdown(scene), *_share(correct, groups, chosen)))
     rows.append(("**all**", *_share(correct, groups, np.arange(len(correct)))))
     few = f"; those of fewer than {_FEW_GROUPS} groups are too narrow" if len(set(groups)) < _FEW_GROUPS * len(rows) else ""
+    unknown = "whether other excerpts of these recordings were trained on cannot be told by their content"
+    seen = "".join(f"\n\n**{note}; {unknown}.**" for note in leakage_note(card.facts))
     if scores.n_trained_on:
-        seen = f"\n\n**{scores.n_trained_on} of these recordings are in the training set: the scores are optimistic.**"
-    elif leaks := leakage_note(card.facts):
-        unknown = "whether other excerpts of these recordings were trained on cannot be told by their content"
-        seen = f"\n\n**{leaks[0]}; {unknown}.**"
-    else:
-        seen = "\n\nNone of these recordings is in the training set, by content."
+        seen += f"\n\n**{scores.n_trained_on} of these recordings are in the training set: the scores are optimistic.**"
+    seen = seen or "\n\nNone of these recordings is in the training set, by content."
     return (
         f"Share of recordings whose most probable scene is the true one, by the {card.head} head, on {tested} "
         f"({group_rule(scores.recordings)}). The 95 % intervals resample groups{few}. One without width "

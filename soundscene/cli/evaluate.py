@@ -99,7 +99,8 @@ def evaluate(
     if confusion:
         from soundscene.report.confusions import draw_confusion
 
-        for note in draw_confusion(result.scores[head or default].recording.confusion, result.scenes, confusion):
+        counts = result.scores[head or default].recording.confusion
+        for note in draw_confusion(counts, result.scenes, confusion, result.heading):
             tell(note)
 
 
@@ -185,16 +186,18 @@ def _print(result: "Evaluation", head: "Head", parts: dict[str, list[str]], as_j
 
 
 def _write_predictions(result: "Evaluation", head: "Head", path: Path, safe: bool) -> None:
-    """Write a row per recording: true and predicted scene, and the tempered posterior."""
+    """Write a row per recording: true and predicted scene, and the tempered posterior; in front of it what must be read."""
     from soundscene.files import write_atomic
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([csv_cell(c, safe) for c in ("path", "group", "true_scene", "scene", "probability", *result.scenes)])
+    marks = [("heading", result.heading)] if result.heading else []  # as in the tables of a report
+    names = (*(name for name, _ in marks), "path", "group", "true_scene", "scene", "probability", *result.scenes)
+    writer.writerow([csv_cell(name, safe) for name in names])
     for recording, truth, row in zip(result.recordings, result.truth, result.log_posterior[head], strict=True):
         best, numbers = int(row.argmax()), [f"{math.exp(x):.6f}" for x in row]
         cells = (str(recording.path), recording.group, result.scenes[truth], result.scenes[best], numbers[best], *numbers)
-        writer.writerow([csv_cell(cell, safe) for cell in cells])
+        writer.writerow([csv_cell(cell, safe) for cell in (*(mark for _, mark in marks), *cells)])
     write_atomic(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 

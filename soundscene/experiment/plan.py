@@ -162,12 +162,13 @@ class Plan:
         return cls.from_bytes(content, str(folder / PLAN))
 
     @classmethod
-    def from_bytes(cls, content: bytes, name: str) -> "Plan":
+    def from_bytes(cls, content: bytes, name: str, advice: str = "choose another folder, or delete this one") -> "Plan":
         """Read a plan.
 
         Args:
             content: Of plan.json.
             name: For the message.
+            advice: For the message, what to do about a damaged one.
 
         Raises:
             TrainingError: It is damaged, foreign, or from a newer version.
@@ -176,25 +177,23 @@ class Plan:
             plan = msgspec.json.decode(content, type=cls)
         except (msgspec.DecodeError, ValueError, RecursionError, OverflowError, MemoryError) as error:
             reason = short(str(error)) or type(error).__name__
-            raise TrainingError(
-                f"{name}: damaged or not ours ({reason}); choose another folder, or delete this one"
-            ) from None
+            raise TrainingError(f"{name}: damaged or not ours ({reason}); {advice}") from None
         rows = range(len(plan.recordings))
         if not all(i in rows for parts in plan.splits.values() for part in parts for i in part):
-            raise TrainingError(f"{name}: damaged, because a split names recordings that it lacks; choose another folder")
+            raise TrainingError(f"{name}: damaged, because a split names recordings that it lacks; {advice}")
         if plan.format > FORMAT:
             raise TrainingError(f"{name}: format {plan.format} is newer than this soundscene, which knows {FORMAT}")
         if not 1 <= plan.front_end <= FRONT_END:
             raise TrainingError(f"{name}: front-end {plan.front_end}, this soundscene knows 1 to {FRONT_END}; upgrade it")
         return plan
 
-    def check_choices(self, earlier: "Plan", folder: Path | str, option: str = "--out") -> "Plan":
+    def check_choices(self, earlier: "Plan", folder: Path | str, advice: str = "choose another --out") -> "Plan":
         """Compare recipe and precision with those of the folder's plan, which needs no recording to be read.
 
         Args:
             earlier: The folder's plan. Recipes are compared by their meaning, as an older one may lack keys.
             folder: For messages.
-            option: That names the folder, for messages.
+            advice: For messages, beside "use the same ones".
 
         Returns:
             This plan, spelt as the earlier one.
@@ -209,31 +208,28 @@ class Plan:
             if before != now:
                 what = "; ".join(_differences(before, now)[:3])
                 raise TrainingError(
-                    f"{folder}: holds an experiment with other {name} ({what}); use the same ones, or choose another "
-                    f"{option}"
+                    f"{folder}: holds an experiment with other {name} ({what}); use the same ones, or {advice}"
                 )
         return plan
 
-    def joined(self, earlier: "Plan", folder: Path | str, option: str = "--out") -> "Plan":
+    def joined(self, earlier: "Plan", folder: Path | str, advice: str = "choose another --out") -> "Plan":
         """Return this plan with the systems and seeds that the folder already has, and with its front-end.
 
         Args:
             earlier: The folder's plan. Recipes are compared by their meaning, as an older one may lack keys.
             folder: For messages.
-            option: That names the folder, for messages.
+            advice: For messages, beside "use the same ones".
 
         Raises:
             TrainingError: Anything else differs, which the message names.
         """
-        plan = self.check_choices(earlier, folder, option)
+        plan = self.check_choices(earlier, folder, advice)
         if what := _other_recordings(earlier, plan) or _other_splits(earlier, plan):
-            raise TrainingError(
-                f"{folder}: holds an experiment with other {what}; use the same ones, or choose another {option}"
-            )
+            raise TrainingError(f"{folder}: holds an experiment with other {what}; use the same ones, or {advice}")
         known = {spec.name: spec for spec in earlier.systems}
         for spec in plan.systems:
             if spec != known.setdefault(spec.name, spec):
-                raise TrainingError(f"{folder}: holds a system {spec.name!r} with other settings; choose another {option}")
+                raise TrainingError(f"{folder}: holds a system {spec.name!r} with other settings; {advice}")
         systems = tuple(dict.fromkeys((*earlier.systems, *plan.systems)))
         joined = replace(plan, systems=systems, seeds=tuple(sorted({*earlier.seeds, *plan.seeds})))
         return joined.with_front_end(earlier.front_end)

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from soundscene.errors import TrainingError
 from soundscene.experiment.plan import Plan, Task
 from soundscene.files import write_atomic
 from soundscene.jobs.lock import locked
-from soundscene.jobs.storage import Storage
+from soundscene.jobs.storage import Storage, same_place
 from soundscene.texts import parse_json
 
 FORMAT = "soundscene result"
@@ -28,6 +28,7 @@ VERSION = 1
 SUFFIX = ".safetensors"
 OWNER = "experiment.json"  # beside results that lie outside of the run folder: the plan that they are of
 POINTER = "results-are-at"
+_CLAIMING, _REPORTING = "choose another --results", "run the experiment again with another --results"
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,24 @@ class RunFolder:
         self.path = path
         self.store = path / "store"
         pointer = path / POINTER
-        if results is None and pointer.exists():
-            results = pointer.read_text(encoding="utf-8").strip()
-        self._elsewhere = results is not None
-        self.results = results or str(path / "results")
+        pointed = pointer.read_text(encoding="utf-8").strip() if pointer.exists() else None
+        self._elsewhere = (results or pointed) is not None
+        self.results = results or pointed or str(path / "results")
+        self._pointed = pointed
+
+    def check_place(self, plan: Plan) -> None:
+        """Compare what is known of a plan before a recording is read with another place for results.
+
+        Args:
+            plan: Its recordings and splits are not looked at.
+
+        Raises:
+            SceneError: The place belongs to an experiment with another recipe, diagnosis, precision or front-end, holds
+                results without a plan, or cannot be used.
+        """
+        if self._elsewhere and (owner := self._owner(Storage(self.results), _CLAIMING)):
+            plan.check_choices(owner, self.results, _CLAIMING)
+            self._check_front_end(plan, owner, _CLAIMING)
 
     def claim_results(self, plan: Plan) -> None:
         """Make sure that another place for results has none of another experiment, and note there and here what it is for.
@@ -184,28 +199,45 @@ class RunFolder:
             plan: Of the folder.
 
         Raises:
-            SceneError: The place belongs to an experiment with another recipe, diagnosis, precision, front-end, or other
-                recordings or splits, or it cannot be used.
+            SceneError: As `check_place` has it, or the place belongs to an experiment with other recordings or splits, or
+                with a system of that name and other settings.
         """
         if not self._elsewhere:
             return
         storage = Storage(self.results)
-        if not self._check_owner(plan, storage):
-            storage.write(OWNER, plan.to_bytes())
+        owner = self._owner(storage, _CLAIMING)
+        grown = self._grown(plan, owner, _CLAIMING) if owner else plan
+        if grown != owner:
+            storage.write(OWNER, grown.to_bytes())
+            if there := self._owner(storage, _CLAIMING):  # another experiment may have claimed it in the meantime
+                self._grown(plan, there, _CLAIMING)
         write_atomic(self.path / POINTER, f"{self.results}\n".encode(), TrainingError)
 
-    def _check_owner(self, plan: Plan, storage: Storage) -> bool:
-        """Compare a plan with that of the results; False where these do not say it, as before 0.2."""
-        if OWNER not in storage.names():
-            return False
-        owner = Plan.from_bytes(storage.read(OWNER), f"{self.results}/{OWNER}")
-        plan.joined(owner, self.results, "--results")
+    def _owner(self, storage: Storage, advice: str) -> Plan | None:
+        """Return the plan that the results in another place are of; None where there is none yet."""
+        names = storage.names()
+        if OWNER in names:
+            return Plan.from_bytes(storage.read(OWNER), f"{self.results}/{OWNER}", advice)
+        ours = self._pointed is not None and same_place(self._pointed, self.results)  # as runs of 0.1 left it
+        if not ours and any(name.endswith(SUFFIX) for name in names):
+            raise TrainingError(
+                f"{self.results}: holds results, and no {OWNER} that tells of which experiment; go on in a folder that "
+                f"they were made from, or {advice}"
+            )
+        return None
+
+    def _grown(self, plan: Plan, owner: Plan, advice: str) -> Plan:
+        """Compare a plan with that of the results, and return the latter with the systems and seeds of both."""
+        joined = plan.joined(owner, self.results, advice)
+        self._check_front_end(plan, owner, advice)
+        return replace(owner, systems=joined.systems, seeds=joined.seeds)
+
+    def _check_front_end(self, plan: Plan, owner: Plan, advice: str) -> None:
         if plan.front_end != owner.front_end:
             raise TrainingError(
                 f"{self.results}: holds an experiment with front-end {owner.front_end}, this one has {plan.front_end}; "
-                "choose another --results"
+                f"{advice}"
             )
-        return True
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -255,8 +287,8 @@ class RunFolder:
             SceneError: A result cannot be read, or the place of the results belongs to another experiment.
         """
         storage, there = Storage(self.results), self.finished()
-        if self._elsewhere:
-            self._check_owner(plan, storage)
+        if self._elsewhere and (owner := self._owner(storage, _REPORTING)):
+            self._grown(plan, owner, _REPORTING)
         found = [SplitResult.from_bytes(storage.read(f"{t.name}{SUFFIX}"), t.name) for t in plan.tasks() if t.name in there]
         return found, [t for t in plan.tasks() if t.name not in there]
 

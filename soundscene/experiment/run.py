@@ -162,6 +162,7 @@ def _prepare(folder: RunFolder, request: Request, options: RunOptions, progress:
     plan = _plan(request, options, earlier)
     if earlier:
         plan.check_choices(earlier, folder.path)  # before hours of reading
+    folder.check_place(plan)
     with _nothing_new(folder.path / EXCERPTS) if earlier else nullcontext():
         if request.diagnosis:
             plan = _diagnosed(folder, request, options, progress, earlier)

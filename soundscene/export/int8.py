@@ -32,6 +32,7 @@ class Int8Cost:
         difference: `after` minus `before`, with its 95 % interval, groups resampled.
         changed: Recordings whose scene is another one.
         largest: Largest difference of a recording's tempered posterior.
+        notes: What may make the accuracies optimistic or worse.
     """
 
     head: Head
@@ -43,6 +44,7 @@ class Int8Cost:
     difference: Interval
     changed: int
     largest: float
+    notes: tuple[str, ...] = ()
 
 
 def rounded(model: Model) -> Model:
@@ -98,4 +100,5 @@ def int8_cost(model: Model, corpus: Corpus, head: Head) -> Int8Cost:
         difference,
         int((logs[0].argmax(axis=1) != logs[1].argmax(axis=1)).sum()),
         float(np.abs(np.exp(logs[1]) - np.exp(logs[0])).max()),
+        before.notes,
     )

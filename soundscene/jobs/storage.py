@@ -31,6 +31,16 @@ def file_system(url: str) -> tuple[Any, str]:
         raise SceneError(f"{url}: this kind of place cannot be used ({one_line(error)})") from None
 
 
+def same_place(one: str, other: str) -> bool:
+    """Return whether two folders or URLs, as users wrote them, are the same place.
+
+    Raises:
+        SceneError: As `file_system` does.
+    """
+    (files, root), (others, other_root) = file_system(one), file_system(other)
+    return files.protocol == others.protocol and root.rstrip("/") == other_root.rstrip("/")
+
+
 def one_line(error: Exception) -> str:
     """Return the text of an error in one line of at most 200 characters."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -15,13 +15,16 @@ from soundscene.plotting.svg import check_output, render_file
 LETTER_IN = 0.62 * SMALL_PT / 72  # of a digit
 
 
-def draw_confusion(counts: Int64[np.ndarray, "scene scene"], scenes: Sequence[str], out: Path) -> tuple[str, ...]:
+def draw_confusion(
+    counts: Int64[np.ndarray, "scene scene"], scenes: Sequence[str], out: Path, heading: str = ""
+) -> tuple[str, ...]:
     """Draw a confusion matrix as PNG or SVG, by the suffix of `out`.
 
     Args:
         counts: [true scene, predicted scene].
         scenes: Their names.
         out: File to write, atomically.
+        heading: What nobody may see the picture without.
 
     Returns:
         Notes on what the picture could not show.
@@ -30,13 +33,13 @@ def draw_confusion(counts: Int64[np.ndarray, "scene scene"], scenes: Sequence[st
         SceneError: Another suffix, or a file that cannot be written.
     """
     suffix = check_output(out, (".png", ".svg"))
-    content, notes = render_file(counts_figure(counts, scenes), suffix, "confusion")
+    content, notes = render_file(counts_figure(counts, scenes, heading), suffix, "confusion")
     write_atomic(out, content)
     return notes
 
 
 @styled
-def counts_figure(counts: Int64[np.ndarray, "scene scene"], scenes: Sequence[str]) -> Figure:
+def counts_figure(counts: Int64[np.ndarray, "scene scene"], scenes: Sequence[str], heading: str = "") -> Figure:
     """Draw predictions by true scene (rows, with their number) and predicted scene (columns); grey is the share of the row.
 
     No name is cut: the figure grows with the names and with the number of scenes.
@@ -44,6 +47,7 @@ def counts_figure(counts: Int64[np.ndarray, "scene scene"], scenes: Sequence[str
     Args:
         counts: [true scene, predicted scene].
         scenes: Their names.
+        heading: Above the matrix, in bold.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     n = len(counts)
@@ -52,7 +56,10 @@ def counts_figure(counts: Int64[np.ndarray, "scene scene"], scenes: Sequence[str
     rows = [f"{name} ({total})" for name, total in zip(names, counts.sum(axis=1), strict=True)]
     side_in = max(map(len, rows)) * LETTER_IN + 0.5
     below_in = max(map(len, names)) * LETTER_IN + 0.5
-    figure = Figure(figsize=(side_in + n * cell_in, below_in + n * cell_in), layout="constrained")
+    width_in, above_in = max(side_in + n * cell_in, 1.5 * LETTER_IN * len(heading)), 0.3 * bool(heading)
+    figure = Figure(figsize=(width_in, above_in + below_in + n * cell_in), layout="constrained")
+    if heading:
+        figure.suptitle(heading, fontsize=SMALL_PT, fontweight="bold")
     axis = figure.subplots()
     axis.pcolormesh(shares, cmap="Greys", vmin=0, vmax=1, edgecolors=BORDER_GREY, linewidth=0.5)
     axis.set_xticks(np.arange(n) + 0.5, names, rotation=90, rotation_mode="anchor", ha="right", va="center")

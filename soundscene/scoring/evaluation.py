@@ -103,9 +103,14 @@ class Evaluation(Compared):
     def __repr__(self) -> str:
         """Return one line: recordings, scenes, and the accuracy by head."""
         shares = ", ".join(f"{head} {one.recording.accuracy:.1%}" for head, one in self.scores.items())
-        return (
-            f"<Evaluation {counted(self.n_recordings, 'recording')}, {counted(len(self.scenes), 'scene')}: {shares} right>"
-        )
+        mark = f", {self.heading}" if self.heading else ""
+        counts = f"{counted(self.n_recordings, 'recording')}, {counted(len(self.scenes), 'scene')}"
+        return f"<Evaluation {counts}: {shares} right{mark}>"
+
+    @property
+    def heading(self) -> str:
+        """`LEAKAGE` where nobody may see the scores without it, else ""."""
+        return LEAKAGE if any(note.startswith(LEAKAGE) for note in self.notes) else ""
 
     def correct(self, head: Head) -> Bool[np.ndarray, " recording"]:
         """Tell of each recording whether its most probable scene is the true one."""

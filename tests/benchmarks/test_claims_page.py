@@ -260,8 +260,8 @@ def test_a_difference_that_rounds_to_zero_has_no_minus():
 
 def test_the_plan_has_the_questions_of_0106():
     asked = planned()
-    count = {family: sum(q.family == family for q in asked) for family in ("primary", "secondary", "added")}
-    assert count == {"primary": 4, "secondary": 44, "added": 8}
+    count = {family: sum(q.family == family for q in asked) for family in ("primary", "secondary", "added", "full width")}
+    assert count == {"primary": 4, "secondary": 44, "added": 8, "full width": 4}
     assert len({(q.study, q.corpus, q.first, q.second, q.head) for q in asked}) == len(asked)
     assert {q.corpus for q in asked if q.family == "primary"} == set(CORPORA)
     assert all(("LEAKAGE BY DESIGN" in q.text) == q.study.startswith("same") for q in asked)

@@ -132,8 +132,13 @@ def test_every_table_and_page_is_headed(manifest: Path, tmp_path: Path, capfd: p
         assert lines[0].startswith("heading,")
         assert all(line.startswith(LEAKAGE) for line in lines[1:]), file.name
     model = out / "models" / "hog__second_excerpts_tested__seed0.safetensors"
-    assert run("evaluate", model, manifest) == 0
+    confusion, listed = tmp_path / "confusion.svg", tmp_path / "predictions.csv"
+    assert run("evaluate", model, manifest, "--confusion", confusion, "--predictions", listed) == 0
     printed = capfd.readouterr()
+    assert LEAKAGE in "".join(ElementTree.fromstring(confusion.read_bytes()).itertext())
+    rows = listed.read_text(encoding="utf-8").splitlines()
+    assert rows[0].startswith("heading,path,")
+    assert all(row.startswith(f"{LEAKAGE},") for row in rows[1:]), "what goes elsewhere, too"
     told = printed.err
     assert f"{LEAKAGE}: trained by experiment --diagnose same-recording" in told
     assert printed.out.startswith(f"{LEAKAGE}: trained by experiment --diagnose same-recording"), "beside the scores"

@@ -15,8 +15,12 @@ WAITS = {"_local_scalar_dense", "item", "nonzero", "masked_select", "equal", "is
 """Operations whose result, or its size, Python needs: CUDA would have to finish first, which ends a recording in error."""
 
 
-COPIES = {torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy, Tensor.new_tensor, Tensor.cpu, Tensor.numpy}
-"""Functions that copy between Python's memory and the device. Below autograd such a copy cannot be seen on the processor."""
+COPIES = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor, Tensor.cpu, Tensor.numpy, Tensor.tolist}
+"""Functions that copy between Python's memory and the device. Below autograd such a copy cannot be seen on the processor.
+
+`torch.from_numpy` and `torch.Tensor(...)` pass no function mode; a run on the `meta` device sees what they make.
+"""
+INDEXED = {Tensor.__getitem__, Tensor.__setitem__}
 
 
 class WaitError(Exception):
@@ -31,9 +35,20 @@ class NoCopies(TorchFunctionMode):
     """Raise `CopyError` for a copy between Python's memory and the device, which ends a recording in error on CUDA."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in COPIES:
+        lists = func in INDEXED and any(isinstance(part, list) for part in (args[1], *_parts(args[1])))
+        if func in COPIES or lists or (func is Tensor.to and _names_processor(args[1:], kwargs)):
             raise CopyError(func.__name__)
         return func(*args, **(kwargs or {}))
+
+
+def _parts(index: Any) -> tuple[Any, ...]:
+    return index if isinstance(index, tuple) else ()
+
+
+def _names_processor(args: tuple[Any, ...], kwargs: Any) -> bool:
+    """Whether a call of `Tensor.to` asks for the processor, where all tensors of the stand-in are anyway."""
+    asked = (*args, (kwargs or {}).get("device"))
+    return any(isinstance(one, str | torch.device) and torch.device(one).type == "cpu" for one in asked)
 
 
 def no_waiting(operation: Any, leaves: list[Any]) -> None:

@@ -135,9 +135,14 @@ def test_the_stand_in_sees_what_a_graph_cannot_do(as_on_a_card):
     step.start(pairs())
     with pytest.raises(WaitError, match="_local_scalar_dense"):
         step.run(slice(0, 12), 0)
-    for copy in (lambda: torch.tensor([0.0, 1.0]), lambda: x.new_tensor([0.0]), lambda: torch.as_tensor(1.0), x.numpy):
+    made = (lambda: torch.tensor([0.0, 1.0]), lambda: x.new_tensor([0.0]), lambda: torch.as_tensor(1.0))
+    fetched = (x.numpy, x.tolist, x.cpu, lambda: x.to("cpu"), lambda: x.to(device=torch.device("cpu")))
+    listed = (lambda: x[[0, 1]], lambda: x[..., [0, 1]], lambda: x.__setitem__([0, 1], 0.0))
+    for copy in (*made, *fetched, *listed):
         with pytest.raises(CopyError), NoCopies():
             copy()
+    with NoCopies():
+        x.to(torch.float64), x[0], x[:2], x[torch.zeros(1, dtype=torch.int64)]  # stay on the device
     recording, frozen = Recording(), 2.0
     with recording:
         y = x * frozen
