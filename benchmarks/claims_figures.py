@@ -34,7 +34,7 @@ from soundscene.scoring.intervals import Interval, mean_interval
 ENTROPIES = {"temporal_entropy": "time", "spatial_entropy": "space"}
 ALIKE = {"entropy-heard": (HEARD, ADDED), "entropy-unseen": (UNSEEN, "forms")}  # 30 epochs, segments of 2 s
 WITH_ATTENTION = [arm for arm in ARMS if arm not in (MEAN, LAST, CNN, CNN_MEAN)]  # an arm has one line in all figures
-CONTROL = {"same-30": "30 epochs, a tenth held out", "same-90": "90 epochs, a tenth", "half-90": "90 epochs, half"}
+CONTROL = {"same-30": "30 epochs, a tenth out", "same-90": "90 epochs, a tenth out", "half-90": "90 epochs, half out"}
 MARKS = 8  # markers on a curve
 
 
@@ -140,7 +140,7 @@ def hearing_figure(studies: Sequence[StudyResults]) -> Figure:
                 ends, y = [100 * interval.low, 100 * interval.high], place + shift
                 panel.plot(ends, [y, y], color="black", linewidth=1)
                 panel.plot(100 * interval.estimate, y, "o", color="black", markerfacecolor=face, markersize=5)
-        panel.set(title=f"{study.plan.corpus}, {CONTROL[study.study]}", xlabel="segment accuracy, %")
+        panel.set(title=CONTROL[study.study], xlabel=f"{study.plan.corpus}, segment accuracy, %")
     panels[0].set_yticks(range(len(names)), [ARMS[name] for name in names])
     panels[0].invert_yaxis()
     for face, label in (("black", "the network had heard the recording"), ("white", "the recording was held out")):

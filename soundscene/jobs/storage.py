@@ -34,6 +34,10 @@ def file_system(url: str) -> tuple[Any, str]:
 def same_place(one: str, other: str) -> bool:
     """Return whether two folders or URLs, as users wrote them, are the same place.
 
+    Args:
+        one: Folder or URL.
+        other: Folder or URL.
+
     Raises:
         SceneError: As `file_system` does.
     """
