@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from soundscene.experiment.plan import PLAN
-from soundscene.experiment.results import SplitResult
+from soundscene.experiment.results import SUFFIX, RunFolder, SplitResult
+from soundscene.files import write_atomic
+from soundscene.jobs.storage import same_place
 
 CORPORA, RUNS = "$CORPORA", "$RUNS"
 
@@ -49,12 +51,14 @@ def pack(runs: Path, corpora: Path, out: Path) -> None:
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     n = 0
-    with lzma.open(out, "wb", preset=9 | lzma.PRESET_EXTREME) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
+    whole = io.BytesIO()
+    with lzma.open(whole, "wb", preset=9 | lzma.PRESET_EXTREME) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
         for name, content in _members(runs, corpora):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
             n += 1
+    write_atomic(out, whole.getvalue())
     print(f"{out}: {n} files, {out.stat().st_size:,} bytes")
 
 
@@ -64,7 +68,10 @@ def _members(runs: Path, corpora: Path) -> Iterator[tuple[str, bytes]]:
         root = Path(json.loads(text)["root"])
         names = {os.path.relpath(runs, root): RUNS, str(runs): RUNS, str(corpora): CORPORA}
         yield plan.relative_to(runs).as_posix(), renamed(text, names).encode()
-        for path in sorted((plan.parent / "results").iterdir()):
+        results = plan.parent / "results"
+        if not same_place(place := RunFolder(plan.parent).results, str(results)):
+            raise SystemExit(f"{plan.parent}: its results are at {place}; only runs that keep their own can be packed")
+        for path in sorted(results.glob(f"*{SUFFIX}")):
             result = SplitResult.from_bytes(path.read_bytes(), path.name)
             slim = replace(result, embedding=np.zeros((len(result.embedding), 0), np.float32))
             yield path.relative_to(runs).as_posix(), _renamed_result(slim, names).to_bytes()

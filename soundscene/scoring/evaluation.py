@@ -153,9 +153,10 @@ class Evaluation(Compared):
         (all_of_them,) = self.by_value([""] * self.n_recordings, head)
         low, high = all_of_them.accuracy.low, all_of_them.accuracy.high
         right = f"{all_of_them.accuracy.estimate:.1%} of {self.n_recordings} recordings right"
+        mark = f"; {self.heading}" if self.heading else ""
         if all_of_them.n_groups < 2:
-            return f"{right}, no interval ({head}; they are one group)"
-        return f"{right}, 95 % interval {low:.1%} to {high:.1%} ({head}, {all_of_them.n_groups} groups resampled)"
+            return f"{right}, no interval ({head}; they are one group{mark})"
+        return f"{right}, 95 % interval {low:.1%} to {high:.1%} ({head}, {all_of_them.n_groups} groups resampled{mark})"
 
 
 def _shares(hits: int, true: int, predicted: int) -> tuple[float, float, float]:

@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "explanation" / "attention.md"
 REPORT = ROOT / "docs" / "results" / "claims" / "tables.md"
 EVENTS = ROOT / "docs" / "results" / "planted-events.json"
+NETWORKS = ROOT / "docs" / "results" / "claims-networks.json"
+LONGER, SATURATED = "embedding, training over evaluation", "tanh beyond 0.9"
+APART = "trained on, minus held out, points (95 %)"
 FORMS = {
     "mean-preserving": "Att-CRNN",
     "as printed": "Att-CRNN, (9) as printed",
@@ -23,8 +26,18 @@ FORMS = {
     "context vectors ten times as long at the start": "Att-CRNN, context vectors 10 times as long at the start",
 }
 SUBTRACTED = {"mean-preserving form": "Att-CRNN"}
-LENGTHS = {("ambience11", "2 s"): HEARD, ("ambience11", "4 s"): "same-4s", ("ambience11", "10 s"): "same-10s"}
-LENGTHS |= {("ESC-10", "2 s"): HEARD, ("ESC-10", "4 s"): "same-4s"}
+LENGTHS = {  # column `corpus`, column `segments of`: study
+    ("ambience11, heard", "2 s"): HEARD,
+    ("ambience11, heard", "4 s"): "same-4s",
+    ("ambience11, heard", "10 s"): "same-10s",
+    ("ESC-10, heard", "2 s"): HEARD,
+    ("ESC-10, heard", "4 s"): "same-4s",
+    ("ambience11, unseen", "2 s"): UNSEEN,
+    ("ambience11, unseen", "4 s"): "unseen-4s",
+    ("ambience11, unseen", "10 s"): "unseen-10s",
+    ("ESC-10, unseen", "2 s"): UNSEEN,
+    ("ESC-10, unseen", "4 s"): "unseen-4s",
+}
 FEWER = {"same-90": "same-30", "unseen-90": "unseen-30"}
 EPOCHS = {"30": ("same-30", "fewer"), "90": ("same-90", "fewer"), "270": ("same-90", "more")}  # of the rows of same-270
 COLUMNS = {"time": "time, last", "space": "space, last", "points lost (range)": "points lost without it (range)"}
@@ -138,16 +151,26 @@ def test_recordings_that_were_held_out_are_those_of_the_report():
 
 
 def test_the_answer_about_hearing_is_that_of_the_report():
-    (row,) = (
-        row for table in tables(REPORT.read_text(encoding="utf-8")) for row in table if "half-90" in row.get("question", "")
-    )
-    difference = row["trained on, minus held out, points (95 %)"].replace("+", "")
+    """The page states each figure of both answers in one sentence, built here from the report's row."""
+    report = tables(REPORT.read_text(encoding="utf-8"))
+    first, whole = (row for table in report for row in table if "half-90" in row.get("question", ""))
     page = PAGE.read_text(encoding="utf-8")
-    assert f"4.2 apart ({difference.partition('(')[2].rstrip(')')}, {row['verdict']})" in page
-    assert difference.startswith("4.2 ")
-    assert (
-        f"By seed {', '.join(row['by seed'].replace('+', '').split(', ')[:2])} and {row['by seed'].split('+')[-1]}." in page
-    )
+    for row, seeds in ((first, "Seeds 0 to 2"), (whole, "All five seeds")):
+        apart, over_seeds = (row[name].replace("+", "") for name in (APART, "groups and seeds resampled"))
+        heard, held = (row[f"{part}, points (95 %)"].replace("+", "") for part in ("trained on", "held out"))
+        sentence = f"{seeds}: {heard} where the recording was heard, {held} where it was held out, {apart} apart; "
+        sentence += f"with the seeds resampled too, {over_seeds.partition('(')[2].rstrip(')')}. By seed {row['by seed']}: "
+        assert f"{sentence}{row['verdict']}.".replace("+", "") in page.replace("**", "")
+
+
+def test_what_networks_do_inside_is_that_of_the_results():
+    kept = {row["arm"]: row for row in json.loads(NETWORKS.read_text(encoding="utf-8"))["arms"]}
+    longer = [f"{kept[arm][LONGER][0]:.2f}" for arm in ("CNN, maximum", "CNN, mean", "Att-CRNN")]
+    saturated = [f"{100 * kept[arm][SATURATED][0]:.0f} %" for arm in ("Att-CRNN", "its mean pooling")]
+    page = PAGE.read_text(encoding="utf-8")
+    assert f"{longer[0]} times as long as in evaluation (CNN with mean {longer[1]}, Att-CRNN {longer[2]})" in page
+    assert f"{saturated[0]} of the tanh are beyond 0.9" in page
+    assert f"(mean pooling: {saturated[1]})" in page
 
 
 def cells_of_90(row: Row) -> list[tuple[str, str, str]]:
@@ -199,21 +222,27 @@ def test_270_epochs_are_those_of_the_report():
             check(place, row[epochs], f"{column}, {unit} (95 %)", **wanted)
 
 
+def study_of_length(row: Row) -> str:
+    """Name of a study and corpus in the report, of a row of "Longer segments"."""
+    corpus = row["corpus"].split(", ")[0].lower().replace("-", "")
+    return f"{LENGTHS[row['corpus'], row['segments of']]}, {corpus}"
+
+
 def test_longer_segments_are_those_of_the_report():
     rows, entropies = section("Longer segments")
     assert {(row["corpus"], row["segments of"]) for row in rows} == set(LENGTHS)
     assert len(rows) == 2 * len(entropies) == 2 * len(LENGTHS)
     for row in rows:
-        study = f"{LENGTHS[row['corpus'], row['segments of']]}, {row['corpus'].lower().replace('-', '')}"
+        study = study_of_length(row)
         place = f"Longer segments, {study}, {row['head']}"
         for arm in ("Att-CRNN", "its mean pooling"):
             check(place, row[arm], "segments, % (95 %)", study=study, arm=arm, head=row["head"])
         arms = {"first": f"Att-CRNN, {row['head']}", "second": f"its mean pooling, {row['head']}"}
-        planned_ = study.startswith(HEARD)
+        planned_ = study.startswith((HEARD, UNSEEN))
         wanted = {"question": f"An arm beats another: {study}"} if planned_ else {"study": study}
         check(place, row["difference, points"], "segments, points (95 %)", **wanted, **arms)
     for row in entropies:
-        study = f"{LENGTHS[row['corpus'], row['segments of']]}, {row['corpus'].lower().replace('-', '')}"
+        study = study_of_length(row)
         for cited, column in COLUMNS.items():
             check(f"Longer segments, {study}, {cited}", row[cited], column, study=study, arm="Att-CRNN")
 

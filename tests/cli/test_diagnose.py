@@ -19,7 +19,7 @@ from soundscene.errors import AudioError, ManifestError, TrainingError
 from soundscene.experiment.diagnosis import same_recording
 from soundscene.experiment.plan import Plan
 from soundscene.experiment.request import from_diagnosis, from_manifest
-from soundscene.experiment.results import RunFolder
+from soundscene.experiment.results import POINTER, RunFolder
 from soundscene.experiment.run import RunOptions, run_experiment
 from soundscene.scoring.evaluation import LEAKAGE
 from tests.support.command_line import TINY_SET, run
@@ -230,6 +230,19 @@ def test_a_run_that_named_excerpts_by_the_path_as_typed_goes_on_with_those_names
     for source in (corpus, Path("manifest.csv")):
         assert prepared(source, out) == 0
         assert contents(out) == before
+
+
+def test_a_run_whose_results_lie_elsewhere_is_not_packed(tmp_path: Path) -> None:
+    run_folder = tmp_path / "runs" / "one"
+    (run_folder / "results").mkdir(parents=True)
+    (run_folder / "plan.json").write_text('{"root": "/corpora"}')
+    (run_folder / "results" / "experiment.json").write_text("{}")  # as of --results RUN/results: no result
+    (run_folder / POINTER).write_text(f"{run_folder}/results\n")
+    pack(tmp_path / "runs", tmp_path, tmp_path / "kept.tar.xz")
+    (run_folder / POINTER).write_text(f"{tmp_path}/elsewhere\n")
+    with pytest.raises(SystemExit, match=r"its results are at .*elsewhere; only runs that keep their own"):
+        pack(tmp_path / "runs", tmp_path, tmp_path / "again.tar.xz")
+    assert not (tmp_path / "again.tar.xz").exists()
 
 
 def test_kept_runs_go_on_with_a_corpus_elsewhere(corpus: Path, prepared: Callable[..., int], tmp_path: Path) -> None:
