@@ -1,6 +1,6 @@
 """Does temporal attention rise where a planted event is? Rendered recordings in which only the event tells the scene.
 
-    python benchmarks/attention_event.py FOLDER [--n 200] [--test 100] [--seed 0] [--set training.epochs=30]
+    python -m benchmarks.attention_event FOLDER [--n 200] [--test 100] [--seed 0] [--set training.epochs=30]
 
 Every recording is 2 s (one segment) of rain, wind, sea or traffic, drawn alike for all three scenes, with one event of 0.25
 to 0.45 s at a random place: a rising tone, a knock, or a burst of clicks. The scene is the kind of event. `Recipe.small()`

@@ -28,6 +28,7 @@ class Study:
         options: Further options.
         corpora: Names of folders.
         seeds: Comma-separated.
+        recipe: Options of the recipe; `PLAIN` by default.
     """
 
     arms: tuple[str, ...]
@@ -35,7 +36,6 @@ class Study:
     corpora: tuple[str, ...] = CORPORA
     seeds: str = "0,1,2"
     recipe: tuple[str, ...] | None = None
-    """Options of the recipe; `PLAIN` by default."""
 
 
 SAME, UNSEEN = ("--diagnose", "same-recording"), ("--splits", "by=fold")
@@ -86,6 +86,10 @@ def main() -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Call `soundscene experiment` for each study and corpus."""
+    if unknown := [name for name in given.only.split(",") if name not in CORPORA]:
+        raise SystemExit(f"--only {','.join(unknown)}: known are {', '.join(CORPORA)}")
+    if given.device == "cpu" and (wide := [name for name in given.studies.split(",") if name in CARD]):
+        raise SystemExit(f"--studies {','.join(wide)}: months of two cores; give --device cuda")
     if unknown := [name for name in given.studies.split(",") if name not in STUDIES | CARD]:
         raise SystemExit(f"--studies {','.join(unknown)}: known are {', '.join(STUDIES | CARD)}")
     for name in given.studies.split(","):

@@ -70,7 +70,8 @@ def figures(complete: Sequence[StudyResults], whole: Sequence[StudyResults], pri
         alt = f"Att-CRNN minus the CNN with maximum, with intervals: heard recordings ({LEAKAGE}) and unseen ones"
         drawn["primary"] = Drawn(forest_figure(decided), alt)
     for corpus in dict.fromkeys(study.plan.corpus for study in complete):
-        if shown := [s for name in CONTROL for s in complete if (s.study, s.plan.corpus) == (name, corpus) and s.leaks]:
+        of_corpus = [s for name in CONTROL for s in complete if (s.study, s.plan.corpus) == (name, corpus)]
+        if shown := [study for study in of_corpus if study.leaks and control_means(study, "svm")]:
             alt = f"Segment accuracy on {corpus} of arms where they had heard the recording and where it was held out"
             drawn[f"hearing-{corpus}"] = Drawn(hearing_figure(shown), f"{alt} ({LEAKAGE})", leaks=True)
     for name, studies in ALIKE.items():

@@ -11,6 +11,9 @@ other embeddings than it is tested on, and its log loss compares with that of no
 import argparse
 import copy
 import json
+import os
+import platform
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +50,10 @@ def measured(run: Path) -> dict[str, object]:
     """
     plan, folder = Plan.read(run), RunFolder(run)
     arms: dict[str, list[dict[str, float]]] = {}
-    for task in (task for task in plan.tasks() if folder.model(task).exists()):
+    there = [task for task in plan.tasks() if folder.model(task).exists()]
+    trained = Counter((task.split, task.seed) for task in there)
+    whole = [place for place, n in trained.items() if n == len(plan.systems)]  # or arms would be of different folds
+    for task in (task for task in there if (task.split, task.seed) in whole):
         (member,) = networks_of(load_model(folder.model(task)).members)
         training, _ = read_parts(plan, task, folder.store)
         voting = np.flatnonzero(training.voting)
@@ -55,12 +61,15 @@ def measured(run: Path) -> dict[str, object]:
         images = torch.from_numpy(training.features[some])
         arms.setdefault(task.system, []).append(of_network(member.network, images))
     if not arms:
-        raise SystemExit(f"{run}: holds no models; only the machine that trained a run has them")
+        raise SystemExit(f"{run}: holds no split with the models of all arms; only the machine that trained them has them")
     study = {
         "corpus": plan.corpus,
         "splits": plan.text,
-        "seeds": list(plan.seeds),
+        "trainings": [f"{split}, seed {seed}" for split, seed in whole],
         "recipe": recipe_text(plan.base_recipe()),
+        "diagnosis": plan.diagnosis,
+        "epoch": "last",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, PyTorch {torch.__version__}",
     }
     return {
         "run": study,

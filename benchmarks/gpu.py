@@ -39,6 +39,7 @@ EPOCHS, SYSTEMS, GOAL = 500, 4, 17_000  # section 4.3, Table 2, segments a secon
 ONE, SIDE, DEFAULT = "One training (Att-CRNN unless noted)", "Side by side", "Recipe(), augmented"
 FROM_HOST, STREAMS = "from numpy, as after each epoch", "streams of one process"
 POSSIBLE, SET = ("32-true", "bf16-mixed"), ("tf32", "fp32")  # what `experiment` can run; what would have to be set for it
+LONGEST_S = 120.0  # of a measurement, its start included
 ENOUGH = 1.05  # a curve ends where a step raises it by less
 MOST_AT_ONCE = 32
 
@@ -73,7 +74,8 @@ class Clock:
         """Figures of jobs side by side: segments a second in sum, and why it failed if it did."""
         if time.monotonic() > self.ends:
             return {"failed": "left out: no time left"}
-        return side_by_side(jobs, timeout_s=max(60.0, self.ends - time.monotonic() + 60))
+        most = LONGEST_S + 3 * len(jobs)  # one that hangs must not eat the time of all that follows
+        return side_by_side(jobs, timeout_s=min(most, max(60.0, self.ends - time.monotonic() + 60)))
 
 
 def main() -> None:
@@ -128,6 +130,7 @@ def measure(job: Job, run: Callable[[list[Job]], Numbers], keep: Callable[[Rows]
         with mps() as started:
             if started:
                 tables.add(SIDE, curve("processes under MPS", lambda n: run([best] * n)))
+    tables.add("The whole of Table 2", [table2(tables.rows)])
     how = "captured" if best.captured else "as written"
     tables.add(ONE, [row(replace(best, kind="cnn"), f"CNN baseline, {how}")])
     widths = {"Recipe.paper()": "full", DEFAULT: "default"} if job.width == "full" else {f"--width {job.width}": job.width}
@@ -147,7 +150,6 @@ def measure(job: Job, run: Callable[[list[Job]], Numbers], keep: Callable[[Rows]
     tables.add(ONE, (row(way, name) for name, way in _ways(job, SET)))
     if job.device == "cuda":
         tables.add(SIDE, curve(STREAMS, lambda n: run([replace(best, streams=n)])))
-    tables.add("The whole of Table 2", [table2(tables.rows)])
     return tables.rows
 
 
@@ -264,9 +266,10 @@ def mps() -> Iterator[bool]:
 
 def _control(command: list[str], said: bytes = b"") -> bool:
     """Call the control program; its daemon must not keep a pipe of ours open, and a client that hangs must not stop us."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet = subprocess.DEVNULL
     with suppress(subprocess.TimeoutExpired):
-        return subprocess.run(command, input=said, check=False, timeout=60, **quiet).returncode == 0
+        done = subprocess.run(command, input=said, check=False, timeout=60, stdout=quiet, stderr=quiet)
+        return done.returncode == 0
     return False
 
 

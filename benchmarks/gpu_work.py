@@ -97,12 +97,12 @@ def side_by_side(jobs: list[Job], timeout_s: float) -> dict[str, float | str]:
             if dead:
                 found.append({"failed": f"a process ended with code {dead[0]}"})
                 break
-    for process in processes:
-        process.terminate()
-        process.join(30)
-        if process.is_alive():  # inside the driver of a card that hangs
-            process.kill()
-            process.join(30)
+    for end in ("terminate", "kill"):  # the second for one that is stuck in the driver of a card that hangs
+        for process in processes:
+            getattr(process, end)()
+        ends = time.monotonic() + 15
+        for process in processes:
+            process.join(max(0.0, ends - time.monotonic()))
     return together(found, len(jobs))
 
 

@@ -87,8 +87,12 @@ def _cost(model: "Model", manifest: "Manifest", test: str | None, head: "Head | 
 
 
 def _say_cost(cost: "Int8Cost") -> None:
+    from soundscene.scoring.evaluation import LEAKAGE
+
     for note in cost.notes:
         tell(note)
+        if note.startswith(LEAKAGE):  # beside the accuracies too, because they go where the notes do not
+            say(f"{note}.")
     if cost.n_trained_on:
         tell(f"{cost.n_trained_on} of {cost.n} recordings are in the model's training set; use --test with those left out")
     points = [100 * x for x in (cost.difference.estimate, cost.difference.low, cost.difference.high)]

@@ -112,7 +112,7 @@ def experiment(
         str | None,
         typer.Option(
             metavar="PLACE",
-            help="Where results go, if not to --out: a folder or s3://... of its own.",
+            help="Where results go, if not to --out: a folder or s3://..., of one experiment only. --out remembers it.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

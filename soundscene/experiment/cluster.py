@@ -23,11 +23,11 @@ from soundscene.data.store import DTYPE, FeatureStore
 from soundscene.errors import SceneError, TrainingError
 from soundscene.experiment.local import Event, TaskCallback, summary
 from soundscene.experiment.plan import Plan, Task
-from soundscene.experiment.results import SUFFIX, RunFolder
+from soundscene.experiment.results import RunFolder
 from soundscene.experiment.task import facts_of, run_task
 from soundscene.files import write_atomic
 from soundscene.jobs.ray import check_versions, connected, last_line, ray, versions_here
-from soundscene.jobs.storage import Storage, is_url, one_line
+from soundscene.jobs.storage import is_url, one_line
 from soundscene.texts import counted
 from soundscene.training.device import make_fabric
 from soundscene.types import Recording
@@ -128,12 +128,12 @@ class _Run:
         # task kills and a node that goes away as the same thing; here they are not, so the tasks are started again here.
         work = ray.remote(num_cpus=needs["CPU"], num_gpus=needs["GPU"], max_calls=1, max_retries=0)(work_on_node)
         plan, shared = ray.put(self.plan), self._load(tasks)
-        place = self.folder.results if is_url(self.folder.results) else ""
+        writer = self.folder if is_url(self.folder.results) else None
         versions = versions_here()
 
         def start(task: Task) -> None:
             on = work.options(name=task.name)
-            self.running[on.remote(plan, task, shared[task.system], self.device, place, versions)] = task
+            self.running[on.remote(plan, task, shared[task.system], self.device, writer, versions)] = task
 
         for task in tasks:
             start(task)
@@ -209,7 +209,7 @@ class _Run:
 
 
 def work_on_node(
-    plan: Plan, task: Task, shared: SharedCorpus, device: str, place: str, versions: Mapping[str, str]
+    plan: Plan, task: Task, shared: SharedCorpus, device: str, writer: RunFolder | None, versions: Mapping[str, str]
 ) -> TaskOutput:
     """Run one task in a process on a node; nothing is raised.
 
@@ -218,7 +218,7 @@ def work_on_node(
         task: To run.
         shared: What its system reads.
         device: "cpu" or "cuda".
-        place: URL that the result is written to from here, "" to send it back.
+        writer: Run folder whose results lie at a URL, which the result is written to from here; None to send it back.
         versions: `versions_here` of the driver.
     """
     torch.set_num_threads(plan.threads)
@@ -230,8 +230,8 @@ def work_on_node(
             corpora = unshare(shared, split.train, ray.get), unshare(shared, split.test, ray.get)
             result, fitted = run_task(plan, task, corpora, None, fabric)
         event = Event("done", summary(result))
-        if place:
-            Storage(place).write(f"{task.name}{SUFFIX}", result.to_bytes())
+        if writer:
+            writer.write_result(task, result.to_bytes())
             return TaskOutput(event)
         with tempfile.TemporaryDirectory() as folder:
             model = Path(folder) / "model"

@@ -188,7 +188,7 @@ class Plan:
         return plan
 
     def check_choices(self, earlier: "Plan", folder: Path | str, advice: str = "choose another --out") -> "Plan":
-        """Compare recipe and precision with those of the folder's plan, which needs no recording to be read.
+        """Compare recipe, precision and systems with those of the folder's plan, which needs no recording to be read.
 
         Args:
             earlier: The folder's plan. Recipes are compared by their meaning, as an older one may lack keys.
@@ -210,6 +210,10 @@ class Plan:
                 raise TrainingError(
                     f"{folder}: holds an experiment with other {name} ({what}); use the same ones, or {advice}"
                 )
+        known = {spec.name: spec for spec in earlier.systems}
+        for spec in plan.systems:
+            if spec != known.setdefault(spec.name, spec):
+                raise TrainingError(f"{folder}: holds a system {spec.name!r} with other settings; {advice}")
         return plan
 
     def joined(self, earlier: "Plan", folder: Path | str, advice: str = "choose another --out") -> "Plan":
@@ -226,10 +230,6 @@ class Plan:
         plan = self.check_choices(earlier, folder, advice)
         if what := _other_recordings(earlier, plan) or _other_splits(earlier, plan):
             raise TrainingError(f"{folder}: holds an experiment with other {what}; use the same ones, or {advice}")
-        known = {spec.name: spec for spec in earlier.systems}
-        for spec in plan.systems:
-            if spec != known.setdefault(spec.name, spec):
-                raise TrainingError(f"{folder}: holds a system {spec.name!r} with other settings; {advice}")
         systems = tuple(dict.fromkeys((*earlier.systems, *plan.systems)))
         joined = replace(plan, systems=systems, seeds=tuple(sorted({*earlier.seeds, *plan.seeds})))
         return joined.with_front_end(earlier.front_end)

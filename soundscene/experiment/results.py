@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,16 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from soundscene.errors import TrainingError
+from soundscene.experiment.ownership import SUFFIX, SharedPlace
 from soundscene.experiment.plan import Plan, Task
 from soundscene.files import write_atomic
 from soundscene.jobs.lock import locked
-from soundscene.jobs.storage import Storage, same_place
+from soundscene.jobs.storage import Storage
 from soundscene.texts import parse_json
 
 FORMAT = "soundscene result"
 VERSION = 1
-SUFFIX = ".safetensors"
-OWNER = "experiment.json"  # beside results that lie outside of the run folder: the plan that they are of
 POINTER = "results-are-at"
-_CLAIMING, _REPORTING = "choose another --results", "run the experiment again with another --results"
 
 
 @dataclass(frozen=True)
@@ -174,23 +172,22 @@ class RunFolder:
         self.store = path / "store"
         pointer = path / POINTER
         pointed = pointer.read_text(encoding="utf-8").strip() if pointer.exists() else None
-        self._elsewhere = (results or pointed) is not None
         self.results = results or pointed or str(path / "results")
-        self._pointed = pointed
+        self._shared = None
+        if results or pointed:
+            self._shared = SharedPlace(path, self.results, pointed, SplitResult.from_bytes)
 
     def check_place(self, plan: Plan) -> None:
-        """Compare what is known of a plan before a recording is read with another place for results.
+        """Refuse another place for results that is of another experiment, as far as that is known before reading sound.
 
         Args:
             plan: Its recordings and splits are not looked at.
 
         Raises:
-            SceneError: The place belongs to an experiment with another recipe, diagnosis, precision or front-end, holds
-                results without a plan, or cannot be used.
+            SceneError: As `SharedPlace.check` has it.
         """
-        if self._elsewhere and (owner := self._owner(Storage(self.results), _CLAIMING)):
-            plan.check_choices(owner, self.results, _CLAIMING)
-            self._check_front_end(plan, owner, _CLAIMING)
+        if self._shared:
+            self._shared.check(plan)
 
     def claim_results(self, plan: Plan) -> None:
         """Make sure that another place for results has none of another experiment, and note there and here what it is for.
@@ -199,45 +196,11 @@ class RunFolder:
             plan: Of the folder.
 
         Raises:
-            SceneError: As `check_place` has it, or the place belongs to an experiment with other recordings or splits, or
-                with a system of that name and other settings.
+            SceneError: As `SharedPlace.claim` has it.
         """
-        if not self._elsewhere:
-            return
-        storage = Storage(self.results)
-        owner = self._owner(storage, _CLAIMING)
-        grown = self._grown(plan, owner, _CLAIMING) if owner else plan
-        if grown != owner:
-            storage.write(OWNER, grown.to_bytes())
-            if there := self._owner(storage, _CLAIMING):  # another experiment may have claimed it in the meantime
-                self._grown(plan, there, _CLAIMING)
-        write_atomic(self.path / POINTER, f"{self.results}\n".encode(), TrainingError)
-
-    def _owner(self, storage: Storage, advice: str) -> Plan | None:
-        """Return the plan that the results in another place are of; None where there is none yet."""
-        names = storage.names()
-        if OWNER in names:
-            return Plan.from_bytes(storage.read(OWNER), f"{self.results}/{OWNER}", advice)
-        ours = self._pointed is not None and same_place(self._pointed, self.results)  # as runs of 0.1 left it
-        if not ours and any(name.endswith(SUFFIX) for name in names):
-            raise TrainingError(
-                f"{self.results}: holds results, and no {OWNER} that tells of which experiment; go on in a folder that "
-                f"they were made from, or {advice}"
-            )
-        return None
-
-    def _grown(self, plan: Plan, owner: Plan, advice: str) -> Plan:
-        """Compare a plan with that of the results, and return the latter with the systems and seeds of both."""
-        joined = plan.joined(owner, self.results, advice)
-        self._check_front_end(plan, owner, advice)
-        return replace(owner, systems=joined.systems, seeds=joined.seeds)
-
-    def _check_front_end(self, plan: Plan, owner: Plan, advice: str) -> None:
-        if plan.front_end != owner.front_end:
-            raise TrainingError(
-                f"{self.results}: holds an experiment with front-end {owner.front_end}, this one has {plan.front_end}; "
-                f"{advice}"
-            )
+        if self._shared:
+            self._shared.claim(plan)
+            write_atomic(self.path / POINTER, f"{self.results}\n".encode(), TrainingError)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -276,8 +239,10 @@ class RunFolder:
             content: As `SplitResult.to_bytes` returns it.
 
         Raises:
-            SceneError: It cannot be written.
+            SceneError: It cannot be written, or the place belongs to another experiment by now.
         """
+        if self._shared:
+            self._shared.check_still()
         Storage(self.results).write(f"{task.name}{SUFFIX}", content)
 
     def read_results(self, plan: Plan) -> tuple[list[SplitResult], list[Task]]:
@@ -287,8 +252,8 @@ class RunFolder:
             SceneError: A result cannot be read, or the place of the results belongs to another experiment.
         """
         storage, there = Storage(self.results), self.finished()
-        if self._elsewhere and (owner := self._owner(storage, _REPORTING)):
-            self._grown(plan, owner, _REPORTING)
+        if self._shared:
+            self._shared.check_reading(plan)
         found = [SplitResult.from_bytes(storage.read(f"{t.name}{SUFFIX}"), t.name) for t in plan.tasks() if t.name in there]
         return found, [t for t in plan.tasks() if t.name not in there]
 

@@ -232,6 +232,7 @@ def test_every_figure_is_kept_as_soon_as_it_is_measured(tmp_path, monkeypatch):
         "One training (Att-CRNN unless noted)": 6 + 2,
         "Evaluation": 1,
         "Side by side": 4,
+        "The whole of Table 2": 1,
         "Captured against as written, 20 steps from the same seed": 2,
         "What a GRU computes in": 1,
         "One split, with its test passes": 2,

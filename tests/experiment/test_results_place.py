@@ -1,6 +1,7 @@
 """A place for results outside of the run folder belongs to one experiment, or results of one would pass for another's."""
 
 import os
+import shutil
 from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
@@ -11,13 +12,15 @@ import pytest
 from soundscene.errors import TrainingError
 from soundscene.experiment import local
 from soundscene.experiment.local import Event, name_of_gpu
+from soundscene.experiment.ownership import OWNER
 from soundscene.experiment.plan import Plan, make_plan
-from soundscene.experiment.results import OWNER, POINTER, SUFFIX, RunFolder
+from soundscene.experiment.results import POINTER, RunFolder
 from soundscene.jobs.storage import Storage
 from soundscene.systems.catalogue import specs
 from soundscene.types import Recording, Split
 from tests.training.toys import TINY
 
+FILES_OF_0_1 = Path(__file__).parents[1] / "fixtures_0_1_0"
 ROOT = Path("/recordings")
 ROWS = tuple(Recording(ROOT / f"{scene}/{i}.wav", scene, f"{scene}{i}") for scene in ("rain", "wind") for i in range(4))
 HALVES = {"first excerpts tested": Split(ROWS[::2], ROWS[1::2]), "second excerpts tested": Split(ROWS[1::2], ROWS[::2])}
@@ -56,23 +59,38 @@ def test_a_system_that_was_added_later_is_of_the_place_too(tmp_path: Path):
     assert owner(tmp_path).systems == (*PLAN.systems, *more.systems)
 
 
-def test_results_without_a_plan_are_of_the_folder_that_points_to_them(tmp_path: Path):
-    """0.1 wrote no plan beside its results. A new folder can't tell whose they are, and must not shut their owner out."""
-    (tmp_path / "place").mkdir()
-    (tmp_path / "place" / f"{PLAN.tasks()[0].name}{SUFFIX}").write_bytes(b"of an experiment that nobody can tell")
-    other = OTHERS["recipe"][0]
-    for check in (RunFolder.check_place, RunFolder.claim_results):
-        folder = RunFolder(tmp_path / "new", f"file://{tmp_path}/place")
-        folder.path.mkdir(exist_ok=True)
-        with pytest.raises(TrainingError, match=r"holds results, and no experiment\.json that .* choose another --results"):
-            check(folder, other)
-    assert not (tmp_path / "place" / OWNER).exists()
+@pytest.fixture
+def of_0_1(tmp_path: Path) -> Plan:
+    """A place with results of 0.1, which wrote no plan there, and the plan that they are of."""
+    shutil.copytree(FILES_OF_0_1 / "run" / "results", tmp_path / "place")
+    return Plan.read(FILES_OF_0_1 / "run")
 
-    old = tmp_path / "old"
-    old.mkdir()
-    (old / POINTER).write_text(f"{tmp_path}/place\n")  # the same place in other words
-    claim(tmp_path, PLAN, "old")
-    assert owner(tmp_path) == PLAN
+
+def test_results_without_a_plan_are_of_the_experiment_that_would_compute_them(tmp_path: Path, of_0_1: Plan):
+    claim(tmp_path, of_0_1, "moved, so that no folder points there")
+    assert owner(tmp_path) == of_0_1
+    assert len(RunFolder(tmp_path / "moved, so that no folder points there").read_results(of_0_1)[0]) == 4
+
+
+def test_results_without_a_plan_are_of_no_other_experiment(tmp_path: Path, of_0_1: Plan):
+    """A new folder must not take them for its own, nor shut their owner out."""
+    longer = replace(of_0_1, recipe=of_0_1.base_recipe().with_settings(["training.epochs=9"]).to_stored())
+    fewer = replace(of_0_1, recordings=of_0_1.recordings[:-1], splits=without_the_last(of_0_1))
+    for plan, what in (
+        (longer, r"other settings \(training.epochs: \d there, 9 now\)"),
+        (fewer, "other recordings"),  # of the training part only
+        (replace(of_0_1, seeds=(7,)), "holds results of other systems, splits or seeds, and no experiment.json"),
+    ):
+        with pytest.raises(TrainingError, match=f"{what}.*choose another --results"):
+            claim(tmp_path, plan)
+        assert not (tmp_path / "place" / OWNER).exists()
+        assert not (tmp_path / "other" / POINTER).exists()
+
+
+def without_the_last(plan: Plan) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    last = len(plan.recordings) - 1
+    without = {name: [tuple(i for i in part if i != last) for part in parts] for name, parts in plan.splits.items()}
+    return {name: (train, test) for name, (train, test) in without.items()}
 
 
 def test_two_that_claim_at_once_do_not_both_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -89,9 +107,45 @@ def test_two_that_claim_at_once_do_not_both_have_it(tmp_path: Path, monkeypatch:
     assert not (tmp_path / "other" / POINTER).exists()
 
 
+def test_two_that_both_claimed_it_do_not_mix_their_results(tmp_path: Path):
+    """Each saw the place free, and its own plan at its second look: the first finds out before it writes a result."""
+    first = claim(tmp_path, PLAN, "one")
+    (tmp_path / "place" / OWNER).unlink()
+    second = claim(tmp_path, OTHERS["recipe"][0], "two")
+    with pytest.raises(TrainingError, match="belongs to another experiment since this one began; nothing was written"):
+        first.write_result(PLAN.tasks()[0], b"a result")
+    assert first.finished() == set()
+    second.write_result(PLAN.tasks()[0], b"a result")
+    assert second.finished() == {PLAN.tasks()[0].name}
+
+
+def test_systems_that_two_add_at_once_are_both_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    claim(tmp_path, PLAN, "one")
+    ours, theirs = (make_plan("toys", ROOT, ROWS, HALVES, TINY, specs([name])) for name in ("att-crnn-mel", "hog"))
+    write, n = Storage.write, iter(range(9))
+
+    def write_before_them(storage: Storage, name: str, content: bytes) -> None:
+        write(storage, name, content)
+        if next(n) == 0:  # they had read the plan before we wrote ours
+            write(storage, name, replace(PLAN, systems=(*PLAN.systems, *theirs.systems)).to_bytes())
+
+    monkeypatch.setattr(Storage, "write", write_before_them)
+    claim(tmp_path, ours, "two")
+    assert set(owner(tmp_path).systems) == {*PLAN.systems, *ours.systems, *theirs.systems}
+
+
+def test_a_diagnosis_is_of_the_folder_that_holds_its_excerpts(tmp_path: Path):
+    rows = tuple((f"{tmp_path}/one/excerpts/{'ab'[i % 2] * 16}-{i // 2 + 1}.wav", "rain", str(i)) for i in range(4))
+    splits = {"first": ((0, 1), (2, 3))}
+    plan = replace(PLAN, diagnosis="same-recording", recordings=rows, splits=splits)
+    claim(tmp_path, plan, "one").check_place(replace(plan, recordings=PLAN.recordings, splits=PLAN.splits))
+    with pytest.raises(TrainingError, match="holds a diagnosis of another run folder, whose excerpts lie in it"):
+        RunFolder(tmp_path / "two", f"{tmp_path}/place").check_place(plan)
+
+
 def test_what_needs_no_recording_is_refused_before_one_is_read(tmp_path: Path):
     claim(tmp_path, PLAN, "one")
-    for name in ("diagnosis", "recipe", "precision", "front-end", "later front-end"):
+    for name in ("diagnosis", "recipe", "precision", "system", "front-end", "later front-end"):
         plan, what = OTHERS[name]
         if name == "later front-end":
             (tmp_path / "place" / OWNER).write_bytes(PLAN.with_front_end(1).to_bytes())

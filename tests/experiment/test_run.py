@@ -15,7 +15,9 @@ from soundscene.bundle import load_model, save_model
 from soundscene.data.corpus import read_corpus
 from soundscene.data.manifest import Manifest
 from soundscene.errors import ManifestError, SceneError, TrainingError
+from soundscene.experiment import run as run_module
 from soundscene.experiment.local import Event, run_here
+from soundscene.experiment.ownership import OWNER
 from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.request import Request, from_manifest
 from soundscene.experiment.results import RunFolder, SplitResult
@@ -256,6 +258,19 @@ def test_seeds_and_places_for_results(manifest: Path, tmp_path: Path) -> None:
     assert [(r.seed, r.split) for r in results] == [(s, f"part={p}") for s in (0, 1) for p in (1, 2)]
     assert missing == []
     assert unlike(results[0], results[2]) != [], "another seed is another training"
+
+
+def test_a_place_of_another_experiment_is_refused_before_sound_is_read(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, options = request(manifest, "cnn-mel"), replace(MEANS, results=f"{tmp_path}/place")
+    other = replace(run_module._plan(asked, options, None), precision="bf16-mixed")
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / OWNER).write_bytes(other.to_bytes())
+    monkeypatch.setattr(run_module, "build_stores", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(TrainingError, match=r"place: holds an experiment with other precision .* choose another --results"):
+        run_experiment(asked, tmp_path / "out", options)
+    assert not (tmp_path / "out" / "plan.json").exists()
 
 
 def test_a_damaged_result_is_named(finished: tuple[Path, ExperimentResult, list], tmp_path: Path) -> None:
