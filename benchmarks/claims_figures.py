@@ -141,7 +141,8 @@ def hearing_figure(studies: Sequence[StudyResults]) -> Figure:
                 ends, y = [100 * interval.low, 100 * interval.high], place + shift
                 panel.plot(ends, [y, y], color="black", linewidth=1)
                 panel.plot(100 * interval.estimate, y, "o", color="black", markerfacecolor=face, markersize=5)
-        panel.set(title=CONTROL[study.study], xlabel=f"{study.plan.corpus}, segment accuracy, %")
+        panel.set(title=CONTROL[study.study])
+    panels[len(panels) // 2].set_xlabel(f"{studies[0].plan.corpus}, segment accuracy, %")
     panels[0].set_yticks(range(len(names)), [ARMS[name] for name in names])
     panels[0].invert_yaxis()
     for face, label in (("black", "the network had heard the recording"), ("white", "the recording was held out")):
