@@ -5,20 +5,37 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 from soundscene.errors import TrainingError
 from soundscene.experiment.diagnosis import EXCERPTS
 from soundscene.experiment.plan import Plan, Task
 from soundscene.jobs.storage import Storage, same_place
 
-if TYPE_CHECKING:
-    from soundscene.experiment.results import SplitResult
-
 OWNER = "experiment.json"
 SUFFIX = ".safetensors"
 _CLAIMING, _REPORTING = "choose another --results", "run the experiment again with another --results"
 _TRIES = 10  # to add systems and seeds while others do
+
+
+@runtime_checkable
+class Result(Protocol):
+    """What is looked at of a `results.SplitResult`."""
+
+    @property
+    def recordings(self) -> tuple[str, ...]:
+        """Paths of those tested."""
+        ...
+
+    @property
+    def choices(self) -> Mapping[str, Any]:
+        """The system's settings."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Sizes among them."""
+        ...
 
 
 class SharedPlace:
@@ -31,7 +48,7 @@ class SharedPlace:
         read: Reads a result (content of its file, name for messages).
     """
 
-    def __init__(self, folder: Path, place: str, kept: str | None, read: "Callable[[bytes, str], SplitResult]") -> None:
+    def __init__(self, folder: Path, place: str, kept: str | None, read: Callable[[bytes, str], Result]) -> None:
         self._folder, self.place, self._kept, self._read = folder, place, kept, read
         self._identity = ""
 
@@ -148,7 +165,7 @@ def _identity(owner: Plan) -> str:
     return hashlib.sha256(replace(owner, systems=(), seeds=()).to_bytes()).hexdigest()
 
 
-def _unlike(plan: Plan, task: Task, result: "SplitResult") -> str:
+def _unlike(plan: Plan, task: Task, result: Result) -> str:
     """Say in what a result differs from what a plan would compute; keys that only one version has do not count."""
     tested = {plan.recordings[i][0] for i in plan.splits[task.split][1]}
     n_trained = result.facts.get("training_recordings", len(plan.splits[task.split][0]))

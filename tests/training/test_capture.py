@@ -142,7 +142,8 @@ def test_the_stand_in_sees_what_a_graph_cannot_do(as_on_a_card):
         with pytest.raises(CopyError), NoCopies():
             copy()
     with NoCopies():
-        x.to(torch.float64), x[0], x[:2], x[torch.zeros(1, dtype=torch.int64)]  # stay on the device
+        kept = x.to(torch.float64), x[0], x[:2], x[torch.zeros(1, dtype=torch.int64)]  # stay on the device
+    assert len(kept) == 4
     recording, frozen = Recording(), 2.0
     with recording:
         y = x * frozen
