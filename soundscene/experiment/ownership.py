@@ -45,11 +45,10 @@ class SharedPlace:
         folder: The run folder that uses the place.
         place: A folder, or a URL as the user wrote it.
         kept: The place that the run folder kept its results in until now, if any.
-        read: Reads a result (content of its file, name for messages).
     """
 
-    def __init__(self, folder: Path, place: str, kept: str | None, read: Callable[[bytes, str], Result]) -> None:
-        self._folder, self.place, self._kept, self._read = folder, place, kept, read
+    def __init__(self, folder: Path, place: str, kept: str | None) -> None:
+        self._folder, self.place, self._kept = folder, place, kept
         self._identity = ""
 
     def check(self, plan: Plan) -> None:
@@ -74,11 +73,12 @@ class SharedPlace:
                 f"{_CLAIMING}"
             )
 
-    def claim(self, plan: Plan) -> None:
+    def claim(self, plan: Plan, read: Callable[[bytes, str], Result]) -> None:
         """Make sure that the place has no results of another experiment, and note there what it is for.
 
         Args:
             plan: Of the run folder.
+            read: Reads a result (content of its file, name for messages).
 
         Raises:
             SceneError: As `check` has it, or it belongs to an experiment with other recordings or splits, or holds results
@@ -87,7 +87,7 @@ class SharedPlace:
         storage = Storage(self.place)
         owner = self._owner(storage)
         if owner is None:
-            self._check_results(plan, storage)
+            self._check_results(plan, storage, read)
         grown = self._grown(plan, owner, _CLAIMING) if owner else plan
         for _ in range(_TRIES):
             if grown == owner:
@@ -129,7 +129,7 @@ class SharedPlace:
         advice = "delete it and rerun the same command, which writes it anew" if ours else _CLAIMING
         return Plan.from_bytes(storage.read(OWNER), f"{self.place}/{OWNER}", advice)
 
-    def _check_results(self, plan: Plan, storage: Storage) -> None:
+    def _check_results(self, plan: Plan, storage: Storage, read: Callable[[bytes, str], Result]) -> None:
         """Compare results that nothing tells the experiment of with the plan that is about to take them for its own."""
         names = {name for name in storage.names() if name.endswith(SUFFIX)}
         ours = [task for task in plan.tasks() if f"{task.name}{SUFFIX}" in names]
@@ -139,7 +139,7 @@ class SharedPlace:
                 f"experiment; {_CLAIMING}"
             )
         for task in ours:
-            result = self._read(storage.read(f"{task.name}{SUFFIX}"), task.name)
+            result = read(storage.read(f"{task.name}{SUFFIX}"), task.name)
             if what := _unlike(plan, task, result):
                 raise TrainingError(
                     f"{self.place}: {task.name} is of an experiment with other {what}, and no {OWNER} tells of which; "

@@ -175,7 +175,7 @@ class RunFolder:
         self.results = results or pointed or str(path / "results")
         self._shared = None
         if results or pointed:
-            self._shared = SharedPlace(path, self.results, pointed, SplitResult.from_bytes)
+            self._shared = SharedPlace(path, self.results, pointed)
 
     def check_place(self, plan: Plan) -> None:
         """Refuse another place for results that is of another experiment, as far as that is known before reading sound.
@@ -199,7 +199,7 @@ class RunFolder:
             SceneError: As `SharedPlace.claim` has it.
         """
         if self._shared:
-            self._shared.claim(plan)
+            self._shared.claim(plan, SplitResult.from_bytes)
             write_atomic(self.path / POINTER, f"{self.results}\n".encode(), TrainingError)
 
     @contextmanager
