@@ -40,6 +40,7 @@ class Study:
 
 SAME, UNSEEN = ("--diagnose", "same-recording"), ("--splits", "by=fold")
 ALL, LONG, POOLS = (ATTENTION, MEAN, CNN, CNN_MEAN, LAST, NO_GRU), (ATTENTION, MEAN, CNN, CNN_MEAN), (ATTENTION, MEAN)
+FIVE = "0,1,2,3,4"
 STUDIES = {
     "same-30": Study(ALL, SAME),
     "unseen-30": Study(ALL, UNSEEN),
@@ -47,14 +48,13 @@ STUDIES = {
     "same-2h": Study((TWICE, ATTENTION, CNN, CNN_MEAN, MEAN), SAME, seeds="0"),
     "same-90": Study(LONG, (*SAME, "--set", "training.epochs=90")),
     "same-270": Study(LONG, (*SAME, "--set", "training.epochs=270"), seeds="0"),
-    "half-90": Study(LONG, (*SAME, "--set", "training.epochs=90", "--set", "calibration.held_out=0.5"), seeds="0,1,2,3,4"),
+    "half-90": Study(LONG, (*SAME, "--set", "training.epochs=90", "--set", "calibration.held_out=0.5"), seeds=FIVE),
     "unseen-90": Study(LONG, (*UNSEEN, "--set", "training.epochs=90")),
     "same-4s": Study(POOLS, (*SAME, "--set", "audio.segment_s=4", "--skip-broken")),  # a clip of ESC-10 lasts 3.6 s
     "same-10s": Study(POOLS, (*SAME, "--set", "audio.segment_s=10"), ("ambience11",)),
     "unseen-4s": Study(POOLS, (*UNSEEN, "--set", "audio.segment_s=4", "--skip-broken")),
     "unseen-10s": Study(POOLS, (*UNSEEN, "--set", "audio.segment_s=10"), ("ambience11",)),
 }
-FIVE = "0,1,2,3,4"
 CARD = {  # months of two cores; not among the default of --studies
     "same-paper": Study(ALL, SAME, seeds=FIVE, recipe=("--recipe", "paper")),
     "unseen-paper": Study(ALL, UNSEEN, seeds=FIVE, recipe=("--recipe", "paper")),

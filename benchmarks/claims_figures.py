@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -71,9 +72,10 @@ def figures(complete: Sequence[StudyResults], whole: Sequence[StudyResults], pri
         drawn["primary"] = Drawn(forest_figure(decided), alt)
     for corpus in dict.fromkeys(study.plan.corpus for study in complete):
         of_corpus = [s for name in CONTROL for s in complete if (s.study, s.plan.corpus) == (name, corpus)]
-        if shown := [study for study in of_corpus if study.leaks and control_means(study, "svm")]:
+        shown = {CONTROL[s.study]: means for s in of_corpus if s.leaks and (means := control_means(s, "svm"))}
+        if shown:
             alt = f"Segment accuracy on {corpus} of arms where they had heard the recording and where it was held out"
-            drawn[f"hearing-{corpus}"] = Drawn(hearing_figure(shown), f"{alt} ({LEAKAGE})", leaks=True)
+            drawn[f"hearing-{corpus}"] = Drawn(hearing_figure(corpus, shown), f"{alt} ({LEAKAGE})", leaks=True)
     for name, studies in ALIKE.items():
         shown = [study for asked in studies for study in (*complete, *whole) if study.study == asked]
         if curves := attention_histories(shown):
@@ -111,44 +113,42 @@ def arms_figure(studies: Sequence[StudyResults]) -> Figure:
             for place, name in enumerate(names):
                 if (entry := find(study.entries, name, "svm")) is None:
                     continue
-                interval = of_segments(entry)
-                y = place + (0.15 if study.leaks else -0.15)
-                panel.plot([100 * interval.low, 100 * interval.high], [y, y], color="black", linewidth=1)
-                face = "black" if study.leaks else "white"
-                panel.plot(100 * interval.estimate, y, "o", color="black", markerfacecolor=face, markersize=5)
+                face, shift = ("black", 0.15) if study.leaks else ("white", -0.15)
+                _mark(panel, of_segments(entry), place + shift, face)
         panel.set(title=corpus, xlabel="segment accuracy, %")
-    panels[0].set_yticks(range(len(names)), [ARMS[name] for name in names])
-    panels[0].invert_yaxis()
-    for face, label in (
-        ("black", f"another excerpt of the recording was trained on: {LEAKAGE}"),
-        ("white", "unseen recordings"),
-    ):
-        panels[0].plot([], [], "o-", color="black", markerfacecolor=face, markersize=5, linewidth=1, label=label)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    _label(figure, panels[0], names, f"another excerpt of the recording was trained on: {LEAKAGE}", "unseen recordings")
     return figure
 
 
 @styled
-def hearing_figure(studies: Sequence[StudyResults]) -> Figure:
+def hearing_figure(corpus: str, controls: Mapping[str, Mapping[str, tuple[Interval, Interval]]]) -> Figure:
     """Draw segment accuracy (SVM) of every arm in the control: a disc where it had heard the recording, else a ring."""
     figure = Figure(figsize=(7.5, 2.7), layout="constrained")
-    panels = figure.subplots(1, len(studies), sharex=True, sharey=True, squeeze=False)[0]
-    of_study = [control_means(study, "svm") for study in studies]
-    names = [name for name in ARMS if any(name in means for means in of_study)]
-    for panel, study, means in zip(panels, studies, of_study, strict=True):
+    panels = figure.subplots(1, len(controls), sharex=True, sharey=True, squeeze=False)[0]
+    names = [name for name in ARMS if any(name in means for means in controls.values())]
+    for panel, (title, means) in zip(panels, controls.items(), strict=True):
         for place, name in ((place, name) for place, name in enumerate(names) if name in means):
             for interval, face, shift in zip(means[name], ("black", "white"), (-0.15, 0.15), strict=True):
-                ends, y = [100 * interval.low, 100 * interval.high], place + shift
-                panel.plot(ends, [y, y], color="black", linewidth=1)
-                panel.plot(100 * interval.estimate, y, "o", color="black", markerfacecolor=face, markersize=5)
-        panel.set(title=CONTROL[study.study])
-    panels[len(panels) // 2].set_xlabel(f"{studies[0].plan.corpus}, segment accuracy, %")
-    panels[0].set_yticks(range(len(names)), [ARMS[name] for name in names])
-    panels[0].invert_yaxis()
-    for face, label in (("black", "the network had heard the recording"), ("white", "the recording was held out")):
-        panels[0].plot([], [], "o-", color="black", markerfacecolor=face, markersize=5, linewidth=1, label=label)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+                _mark(panel, interval, place + shift, face)
+        panel.set(title=title)
+    panels[len(panels) // 2].set_xlabel(f"{corpus}, segment accuracy, %")
+    _label(figure, panels[0], names, "the network had heard the recording", "the recording was held out")
     return figure
+
+
+def _mark(panel: Axes, interval: Interval, y: float, face: str) -> None:
+    """Draw an interval and its estimate, a disc or a ring."""
+    panel.plot([100 * interval.low, 100 * interval.high], [y, y], color="black", linewidth=1)
+    panel.plot(100 * interval.estimate, y, "o", color="black", markerfacecolor=face, markersize=5)
+
+
+def _label(figure: Figure, first: Axes, names: Sequence[str], disc: str, ring: str) -> None:
+    """Name the arms at the left, and say below what a disc and a ring are."""
+    first.set_yticks(range(len(names)), [ARMS[name] for name in names])
+    first.invert_yaxis()
+    for face, label in (("black", disc), ("white", ring)):
+        first.plot([], [], "o-", color="black", markerfacecolor=face, markersize=5, linewidth=1, label=label)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
 
 
 Histories = Mapping[str, Mapping[str, Sequence[list[dict[str, float]]]]]

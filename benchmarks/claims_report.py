@@ -35,6 +35,7 @@ from benchmarks.claims_questions import (
 from soundscene.experiment.results import SplitResult
 from soundscene.files import write_atomic
 from soundscene.plotting.page import Table
+from soundscene.report.claims import Measure
 from soundscene.report.entries import find
 from soundscene.report.recipes import recipe_text
 from soundscene.report.tables import generator_for
@@ -88,7 +89,7 @@ def _headed(table: Table) -> Table:
     leaking = [any(LEAKAGE in cell for cell in row) for row in table.rows]
     if LEAKAGE in table.title or not any(leaking):
         return table
-    which = f"{LEAKAGE}" if all(leaking) else f"{LEAKAGE} in the rows that say so"
+    which = LEAKAGE if all(leaking) else f"{LEAKAGE} in the rows that say so"
     return replace(table, title=f"{table.title} ({which})")
 
 
@@ -158,9 +159,7 @@ def unplanned(studies: Sequence[StudyResults]) -> list[Table]:
     rows = []
     for study in studies:
         for first, second, head in _not_asked(study):
-            if found := difference(study, first, second, head):
-                arms = (f"{ARMS[first]}, {head}", f"{ARMS[second]}, {head}")
-                rows.append((study.label, *arms, interval_text(found[0], "+"), _by_seed(found[1])))
+            rows += _difference_row(study, first, second, head, "segment accuracy")
     notes = (
         "First minus second, scores averaged over seeds, groups resampled. Not planned, so not tested and not corrected.",
     )
@@ -178,15 +177,20 @@ def of_recordings(studies: Sequence[StudyResults]) -> list[Table]:
     for study in studies:
         for first, second in ((ATTENTION, CNN), (ATTENTION, CNN_MEAN), (ATTENTION, MEAN), (CNN_MEAN, CNN)):
             for head in HEADS:
-                if found := difference(study, first, second, head, "recording accuracy"):
-                    arms = (f"{ARMS[first]}, {head}", f"{ARMS[second]}, {head}")
-                    rows.append((study.label, *arms, interval_text(found[0], "+"), _by_seed(found[1])))
+                rows += _difference_row(study, first, second, head, "recording accuracy")
     notes = (
         "First minus second, whole recordings (or excerpts of them) by the product of their segments' posteriors, scores "
         "averaged over seeds, groups resampled. 0106 reports them and tests none.",
     )
     columns = ("study", "first", "second", "recordings, points (95 %)", "by seed")
     return [Table("Differences of recordings", columns, tuple(rows), notes)] if rows else []
+
+
+def _difference_row(study: StudyResults, first: str, second: str, head: str, measure: Measure) -> list[tuple[str, ...]]:
+    """Return a row of two arms of one head; none where they have nothing in common."""
+    found = difference(study, first, second, head, measure)
+    arms = (f"{ARMS[first]}, {head}", f"{ARMS[second]}, {head}")
+    return [(study.label, *arms, interval_text(found[0], "+"), _by_seed(found[1]))] if found else []
 
 
 def _not_asked(study: StudyResults) -> list[tuple[str, str, str]]:

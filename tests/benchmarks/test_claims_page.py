@@ -163,7 +163,7 @@ def test_the_answer_about_hearing_is_that_of_the_report():
 
 def test_what_networks_do_inside_is_that_of_the_results():
     kept = {row["arm"]: row for row in json.loads(NETWORKS.read_text(encoding="utf-8"))["arms"]}
-    assert {row["models"] for row in kept.values()} == {4}, "all arms of the same folds"
+    assert len({row["models"] for row in kept.values()}) == 1, "all arms of the same folds"
     longer = [f"{kept[arm][LONGER][0]:.2f}" for arm in ("CNN, maximum", "CNN, mean", "Att-CRNN")]
     saturated = [f"{100 * kept[arm][SATURATED][0]:.0f} %" for arm in ("Att-CRNN", "its mean pooling")]
     page = PAGE.read_text(encoding="utf-8")

@@ -154,13 +154,19 @@ def test_what_needs_no_recording_is_refused_before_one_is_read(tmp_path: Path):
         assert what in str(refused.value)
 
 
-def test_a_damaged_plan_is_no_invitation_to_delete_it(tmp_path: Path):
-    (tmp_path / "place").mkdir()
-    (tmp_path / "place" / OWNER).write_bytes(b"{")
-    with pytest.raises(
-        TrainingError, match=r"place/experiment\.json: damaged or not ours \(.*\); choose another --results$"
-    ):
+def test_a_damaged_plan_is_deleted_by_its_owner_only(tmp_path: Path):
+    damaged, folder = tmp_path / "place" / OWNER, tmp_path / "other"
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"{")
+    with pytest.raises(TrainingError, match=r"experiment\.json: damaged or not ours \(.*\); choose another --results$"):
         claim(tmp_path, PLAN)
+    (folder / POINTER).write_text(f"{tmp_path}/place\n")  # the same place in other words
+    for check in (lambda: claim(tmp_path, PLAN), lambda: RunFolder(folder).read_results(PLAN)):
+        with pytest.raises(TrainingError, match=r"; delete it and rerun the same command, which writes it anew$"):
+            check()
+    damaged.unlink()
+    claim(tmp_path, PLAN)
+    assert owner(tmp_path) == PLAN
 
 
 OTHERS = {

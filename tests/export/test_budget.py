@@ -9,16 +9,19 @@ import pytest
 import torch
 from torch import nn
 
+from soundscene.cli.budget import _say_cost
 from soundscene.export.backbone import backbone_of
 from soundscene.export.budget import fits, layers
 from soundscene.export.check import computed
-from soundscene.export.int8 import rounded
+from soundscene.export.int8 import Int8Cost, rounded
 from soundscene.export.model_graph import stateful_graph
 from soundscene.export.write import facts_of
 from soundscene.graph_model import GraphModel, open_session
 from soundscene.member import BackboneMember
 from soundscene.model import Model
 from soundscene.recipe import Recipe
+from soundscene.scoring.evaluation import LEAKAGE
+from soundscene.scoring.intervals import Interval
 from tests.support.command_line import run
 from tests.support.tiny import SCENES, TINY, blank_bundle, only, recording
 from tests.support.yamnet import alone, beside
@@ -98,3 +101,10 @@ def test_what_8_bits_cost_on_recordings(model: Path, manifest: Path, capfd: pyte
     assert "recordings are in the model's training set" in " ".join(capfd.readouterr().err.split())
     assert run("budget", model, "--test", "fold=1") == 2
     assert "give MANIFEST with it" in capfd.readouterr().err
+
+
+def test_a_model_of_a_diagnosis_is_marked_beside_its_accuracies(capfd: pytest.CaptureFixture[str]) -> None:
+    leaks = f"{LEAKAGE}: trained by experiment --diagnose same-recording"
+    for notes, first in (((leaks,), f"{leaks}."), ((), "in 8 bits 50.0% of 4 recordings right")):
+        _say_cost(Int8Cost("svm", 4, 4, 0, 0.75, 0.5, Interval(-0.25, -0.5, 0.0), 1, 0.1, notes))
+        assert capfd.readouterr().out.startswith(first)
