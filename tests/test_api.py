@@ -114,7 +114,6 @@ def test_a_timeline_and_a_picture(model: Path, rain: Path, tmp_path: Path) -> No
     assert picture.read_text(encoding="utf-8").startswith("<svg")
 
 
-@pytest.mark.budget(10)  # a training
 def test_train_and_evaluate_are_the_commands(tmp_path: Path) -> None:
     manifest = write_corpus(tmp_path / "sound", n_per_scene=3)
     words: dict[str, Any] = {"recipe": "small", "settings": SETTINGS, "test": "fold=1", "device": "cpu", "workers": 1}

@@ -147,7 +147,6 @@ def test_parameters_of_the_svm_out_of_range_are_named(parameters: dict[str, Any]
         svm.fit(np.eye(60, 3), np.repeat(["a", "b", "c"], 20))
 
 
-@pytest.mark.budget(10)
 def test_features_and_svm_in_a_grid_search_by_group(sounds: tuple[list[Any], np.ndarray, np.ndarray]) -> None:
     X, y, groups = sounds
     features: Any = SceneFeatures().fit(X).transform(X)

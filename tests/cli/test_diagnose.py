@@ -207,7 +207,6 @@ def name_as_before(out: Path, corpus: Path) -> None:
             (out / "excerpts" / f"{new}-{half}.wav").rename(out / "excerpts" / f"{old}-{half}.wav")
 
 
-@pytest.mark.budget(10)  # below 5 s on one machine, 5.4 to 7 on a slower one
 def test_a_run_goes_on_however_the_manifest_is_spelt(
     corpus: Path, prepared: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,7 +219,6 @@ def test_a_run_goes_on_however_the_manifest_is_spelt(
     assert contents(tmp_path / "here" / "run") == before
 
 
-@pytest.mark.budget(10)  # below 5 s on one machine, 5.4 to 7 on a slower one
 def test_a_run_that_named_excerpts_by_the_path_as_typed_goes_on_with_those_names(
     corpus: Path, prepared: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +245,6 @@ def test_a_run_whose_results_lie_elsewhere_is_not_packed(tmp_path: Path) -> None
     assert not (tmp_path / "again.tar.xz").exists()
 
 
-@pytest.mark.budget(10)  # below 5 s on one machine, 5.4 to 7 on a slower one
 def test_kept_runs_go_on_with_a_corpus_elsewhere(corpus: Path, prepared: Callable[..., int], tmp_path: Path) -> None:
     runs, packed, elsewhere = tmp_path / "runs", tmp_path / "kept.tar.xz", tmp_path / "a" / "b"
     assert prepared(corpus, runs / "same") == 0
@@ -296,7 +293,6 @@ def test_nothing_is_cut_without_the_lock_nor_by_another_process_of_torchrun(
     assert not (out / "excerpts").exists()
 
 
-@pytest.mark.budget(10)  # below 5 s on one machine, 5.4 to 7 on a slower one
 def test_a_recording_that_cannot_be_used_takes_no_place_in_a_pair(
     corpus: Path, prepared: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

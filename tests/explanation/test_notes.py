@@ -114,7 +114,6 @@ def test_what_is_said_of_silence_is_said_once(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.budget(10)  # below 5 s on one machine, 5.4 to 7 on a slower one
 def test_the_command_says_what_predict_says(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     save_model(replace(blank_bundle(), usual=USUAL), tmp_path / "m.safetensors")
     paths = sounds(tmp_path)

@@ -42,7 +42,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("sound") / "costs $5_$x.wav", samples)
 
 
-@pytest.mark.budget(9)  # two pictures in detail
 def test_a_recording_as_svg_says_what_every_axis_is(sound: Path, tmp_path: Path) -> None:
     bundle = blank_bundle(scenes=(LONG, "office", "北京"))
     out = tmp_path / "a.svg"

@@ -1,9 +1,31 @@
-"""CPU time that this process and all that it has started have used, which a busy machine changes little."""
+"""CPU time that a test, and all that it has started, has used, and whether that is too much."""
 
 import os
+from enum import Enum
 from pathlib import Path
 
+BUDGET_S = 5.0  # of a test of the quick tier: above it, a test is listed at the end of the run
+LIMIT_S = 10.0  # above it, it fails: of the same test, machines differ by more than a factor of two
+LINES_COUNTED = 4  # counting the lines that are reached makes a test of nothing but Python three times as long
+
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.0
+
+
+class Verdict(Enum):
+    """What becomes of a test that has passed, by its CPU time."""
+
+    GOOD = "within its budget"
+    LISTED = "named at the end of the run"
+    FAILS = "over the limit"
+
+
+def judged(spent_s: float, granted_s: float | None = None, *, lines_counted: bool = False) -> Verdict:
+    """What becomes of a test that took this long; what a mark `budget(seconds)` grants is a limit."""
+    budget, limit = (BUDGET_S, LIMIT_S) if granted_s is None else (granted_s, granted_s)
+    spent = spent_s / (LINES_COUNTED if lines_counted else 1)
+    if spent > limit:
+        return Verdict.FAILS
+    return Verdict.LISTED if spent > budget else Verdict.GOOD
 
 
 def cpu_s() -> float:
