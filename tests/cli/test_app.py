@@ -198,14 +198,21 @@ def test_what_may_harm_a_prediction_is_noted(model: Path, tmp_path: Path, capfd:
 def test_as_a_program(model: Path, tmp_path: Path) -> None:
     write(tmp_path / "gr\u00fcn.wav", recording("rain", 2.2, 0))
     (tmp_path / "broken.wav").write_text("no sound")
-    words = [sys.executable, "-m", "soundscene", "predict", str(model), "gr\u00fcn.wav", "broken.wav", "--format", "csv"]
+    words = [sys.executable, "-X", "importtime", "-m", "soundscene", "predict", str(model), "gr\u00fcn.wav", "broken.wav"]
+    words += ["--format", "csv"]
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}  # an output that has no umlauts
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
+    imported, told = [], []
+    for line in done.stderr.splitlines():
+        kind, *rest = line.split("|")
+        (imported if kind.startswith("import time:") else told).append(rest[-1].strip() if rest else line)
     assert done.returncode == 3
-    assert done.stderr.splitlines() == [
+    assert told == [
         "soundscene: broken.wav: is not an audio file but plain text",
         "soundscene: 1 file could not be used",
     ]
+    assert "torch" in imported
+    assert "torch._dynamo" not in imported, "PyTorch's compiler: a second and more of every start"
     assert done.stdout.splitlines()[1].startswith("gr\\xfcn.wav,0,2.2,")
 
 
