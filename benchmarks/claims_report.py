@@ -272,7 +272,11 @@ def _copied(study: StudyResults, name: str, begun: Sequence[StudyResults]) -> st
 
 
 def _state(begun: Sequence[StudyResults]) -> str:
-    lines = ["Data, split, epoch, seed, recipe and machine of each study:", ""]
+    lines = [
+        "Data, split, epoch, seed, recipe, machine and time of each study (hours as they passed, with other work beside "
+        "some trainings; a result that is another study's counts in both):",
+        "",
+    ]
     for study in begun:
         results = study.results
         epochs = sorted({r.epoch for r in results})
@@ -284,9 +288,15 @@ def _state(begun: Sequence[StudyResults]) -> str:
         lines.append(
             f"- {study.label}: {len(study.plan.recordings)} {study.unit}, {trained_on(study)}, {study.plan.text}; last "
             f"epoch ({epochs}), seeds {seeds}; recipe {recipe_text(recipe)}, {recipe.audio.segment_s:g}-s segments; "
-            f"{', '.join(machine)}, one thread each{left_out}. {' '.join(study.plan.notes)}".rstrip()
+            f"{', '.join(machine)}, one thread each; {_hours(results)}{left_out}. {' '.join(study.plan.notes)}".rstrip()
         )
     return "\n".join(lines)
+
+
+def _hours(results: Sequence[SplitResult]) -> str:
+    """Time of trainings; a resumed one counts its last process in `seconds` and all of its epochs in `epoch_seconds`."""
+    seconds = sum(max(float(r.facts.get(key, 0.0)) for key in ("seconds", "epoch_seconds")) for r in results)
+    return f"{len(results)} trainings, {seconds / 3600:.1f} hours of one core"
 
 
 def _by_seed(differences: Sequence[float]) -> str:

@@ -122,6 +122,8 @@ def check_sizes(text: str, studies: list[StudyResults]) -> None:
         some = " to ".join(map(str, dict.fromkeys((held[0], held[-1]))))
         number = study.results[0].facts["training_recordings"]
         assert all(f"| {number} {study.unit} ({some} held out), " in row for row in rows)
+        (state,) = [line for line in text.splitlines() if line.startswith(f"- {study.label}: ")]
+        assert f"; {len(study.results)} trainings, 0.0 hours of one core" in state
     half, whole = (next(s for s in studies if s.study == name).results[0].held_recordings for name in ("half-90", "same-90"))
     assert len(half) > len(whole)
     title = ""

@@ -33,6 +33,8 @@ LENGTHS = {  # column `corpus`, column `segments of`: study
     ("ESC-10, heard", "2 s"): HEARD,
     ("ESC-10, heard", "4 s"): "same-4s",
     ("ambience11, unseen", "2 s"): UNSEEN,
+    ("ambience11, unseen", "4 s"): "unseen-4s",
+    ("ambience11, unseen", "10 s"): "unseen-10s",
     ("ESC-10, unseen", "2 s"): UNSEEN,
     ("ESC-10, unseen", "4 s"): "unseen-4s",
 }
