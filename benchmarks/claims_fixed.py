@@ -6,10 +6,10 @@ RUN is a run folder with its models and store, which `keep_runs.py` does not car
 small --set augmentation=off --systems att-crnn-mel,att-crnn-mel:network.attention_scale=printed-2h --seeds 0`, with
 `--splits by=fold` or `--diagnose same-recording`.
 
-Weights that are the same for every sound choose nothing by the sound: they scale features and frames once and for all. So
-the weights of a trained network are replaced, at test, by their mean over its training segments: those over space, those over
-time, or both. What is lost is what following the sound is worth to that network; what uniform weights lose beyond that is the
-worth of the fixed profile.
+Weights that are the same for every sound choose nothing by the sound: they scale features and frames once and for all.
+So the weights of a trained network are replaced, at test, by their mean over its training segments: those over space, those
+over time, or both. What is lost is what following the sound is worth to that network; what uniform weights lose beyond that
+is the worth of the fixed profile.
 """
 
 import argparse
