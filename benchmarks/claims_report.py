@@ -273,8 +273,8 @@ def _copied(study: StudyResults, name: str, begun: Sequence[StudyResults]) -> st
 
 def _state(begun: Sequence[StudyResults]) -> str:
     lines = [
-        "Data, split, epoch, seed, recipe, machine and time of each study (hours as they passed, with other work beside "
-        "some trainings; a result that is another study's counts in both):",
+        "Data, split, epoch, seed, recipe, machine and time of each study (the sum over its trainings, as time passed, with "
+        "other work beside some; a result that is another study's counts in both):",
         "",
     ]
     for study in begun:
@@ -294,9 +294,9 @@ def _state(begun: Sequence[StudyResults]) -> str:
 
 
 def _hours(results: Sequence[SplitResult]) -> str:
-    """Time of trainings; a resumed one counts its last process in `seconds` and all of its epochs in `epoch_seconds`."""
+    """Time of trainings, or less: of one that was resumed `seconds` has the last process, `epoch_seconds` all epochs."""
     seconds = sum(max(float(r.facts.get(key, 0.0)) for key in ("seconds", "epoch_seconds")) for r in results)
-    return f"{len(results)} trainings, {seconds / 3600:.1f} hours of one core"
+    return f"{len(results)} trainings, at least {seconds / 3600:.1f} hours"
 
 
 def _by_seed(differences: Sequence[float]) -> str:

@@ -30,8 +30,8 @@ class AttentionScore(nn.Module):
         super().__init__()
         self.temperature = temperature
         self.project = nn.Linear(n_in, size)
-        shape = torch.empty(size)  # on the meta device, where models are loaded, randn would import PyTorch's compiler: 2 s
-        self.context = nn.Parameter(shape if shape.is_meta else context * torch.randn(size))
+        empty = torch.empty(size)  # on the meta device, where models are checked, randn would import PyTorch's compiler: 1 s
+        self.context = nn.Parameter(empty if empty.is_meta else context * torch.randn(size))
 
     def forward(self, vectors: Float[Tensor, "batch vector n_in"]) -> Float[Tensor, "batch vector"]:
         """Return the weights of the vectors, (4) or (5)."""

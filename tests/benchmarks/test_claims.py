@@ -123,7 +123,7 @@ def check_sizes(text: str, studies: list[StudyResults]) -> None:
         number = study.results[0].facts["training_recordings"]
         assert all(f"| {number} {study.unit} ({some} held out), " in row for row in rows)
         (state,) = [line for line in text.splitlines() if line.startswith(f"- {study.label}: ")]
-        assert f"; {len(study.results)} trainings, 0.0 hours of one core" in state
+        assert re.search(rf"; {len(study.results)} trainings, at least [0-9.]+ hours", state)
     half, whole = (next(s for s in studies if s.study == name).results[0].held_recordings for name in ("half-90", "same-90"))
     assert len(half) > len(whole)
     title = ""

@@ -212,7 +212,7 @@ def test_as_a_program(model: Path, tmp_path: Path) -> None:
         "soundscene: 1 file could not be used",
     ]
     assert "torch" in imported
-    assert "torch._dynamo" not in imported, "PyTorch's compiler: a second and more of every start"
+    assert "torch._dynamo" not in imported, "PyTorch's compiler: a second of every start"
     assert done.stdout.splitlines()[1].startswith("gr\\xfcn.wav,0,2.2,")
 
 
