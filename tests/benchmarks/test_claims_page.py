@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "explanation" / "attention.md"
 REPORT = ROOT / "docs" / "results" / "claims" / "tables.md"
 EVENTS = ROOT / "docs" / "results" / "planted-events.json"
+WEIGHTS = ROOT / "docs" / "results" / "claims-weights.json"
+WEIGHTED = {"mean-preserving": "Att-CRNN", "times 2H": "Att-CRNN, (9) times 2H"}
+CORPORA_OF_WEIGHTS = ("ambience11, heard", "ESC-10, heard", "ESC-10, unseen")
 NETWORKS = ROOT / "docs" / "results" / "claims-networks.json"
 LONGER, SATURATED = "embedding, training over evaluation", "tanh beyond 0.9"
 APART = "trained on, minus held out, points (95 %)"
@@ -172,6 +175,34 @@ def test_what_networks_do_inside_is_that_of_the_results():
     assert f"{longer[0]} times as long as in evaluation (CNN with mean {longer[1]}, Att-CRNN {longer[2]})" in page
     assert f"{saturated[0]} of the tanh are beyond 0.9" in page
     assert f"(mean pooling: {saturated[1]})" in page
+
+
+def test_what_the_weights_are_worth_is_that_of_the_results():
+    """Every cell of the table, and the sentences that say what an SVM loses that is fitted anew to uniform weights."""
+
+    def text(values: list[float], sign: str = "") -> str:
+        return "{:{s}.1f} ({:{s}.1f} to {:{s}.1f})".format(*(round(value, 1) + 0.0 for value in values), s=sign)  # no -0.0
+
+    names = {"ambience11 (LEAKAGE BY DESIGN)": "ambience11, heard", "esc10 (LEAKAGE BY DESIGN)": "ESC-10, heard"}
+    runs = json.loads(WEIGHTS.read_text(encoding="utf-8"))["runs"]
+    kept = {
+        (names.get(run["corpus"], "ESC-10, unseen"), row["arm"], row["head"]): row for run in runs for row in run["rows"]
+    }
+    (rows,) = section("What the weights are worth")
+    assert len(rows) == len(kept) == 3 * 2 * 3
+    anew: dict[str, dict[str, str]] = {form: {} for form in WEIGHTED}
+    for row in rows:
+        found = kept[row["corpus"], WEIGHTED[row["form of (9)"]], row["head"]]
+        assert row["as learnt"] == text(found["as learnt"])
+        for kind in ("another sound's", "fixed", "uniform"):
+            assert row[f"lost, {kind}"] == text(found[f"as learnt minus {kind}"], "+"), row
+        if row["head"] == "svm, fitted anew":
+            anew[row["form of (9)"]][row["corpus"]] = text(found["as learnt minus uniform"])
+    page = PAGE.read_text(encoding="utf-8")
+    twice, ours = ([lost[corpus] for corpus in CORPORA_OF_WEIGHTS] for lost in (anew["times 2H"], anew["mean-preserving"]))
+    assert "it loses {}, {} and {} points with (9) times 2H".format(*twice) in page
+    assert "and {}, {} and {} with the mean-preserving form".format(*ours) in page
+    assert "not shown to lose anything: {} and {} heard, {} on unseen ESC-10".format(*twice) in page
 
 
 def cells_of_90(row: Row) -> list[tuple[str, str, str]]:
