@@ -7,9 +7,10 @@ small --set augmentation=off --systems att-crnn-mel,att-crnn-mel:network.attenti
 `--splits by=fold` or `--diagnose same-recording`.
 
 Weights that follow the sound choose by it; weights that are the same for every sound only scale features and frames. So,
-at test, each segment gets the weights of another random segment, which are as sharp and follow another sound, or their mean
-over the training segments, or uniform ones. A head that was trained on learnt weights may lose by the other scale alone. So
-an SVM is also fitted anew to the training segments under the same kind of weights.
+at test, each segment gets the weights of another segment of its part, drawn at random, never its own, each once: of any
+scene, over time and over space or over one of them alone. Or the mean over the training segments that were heard, or uniform
+weights. A head that was trained on learnt weights may lose only because it does not fit other embeddings. So an SVM and a
+softmax layer are also fitted anew to those training segments under the same kind of weights.
 """
 
 import argparse
@@ -23,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int
-from torch import Tensor
+from jaxtyping import Bool, Float, Float32, Float64
+from torch import Tensor, nn
 
 from benchmarks.claims_questions import ARMS, HEADS
 from soundscene.bundle import load_model
@@ -40,10 +41,13 @@ from soundscene.report.recipes import recipe_text
 from soundscene.report.tables import generator_for
 from soundscene.scoring.evaluation import LEAKAGE
 from soundscene.scoring.intervals import Interval, mean_interval
-from soundscene.training.calibrate import fit_svm
+from soundscene.training.calibrate import fit_softmax, fit_svm
 
-LEARNT, ANOTHER, FIXED, UNIFORM = KINDS = ("as learnt", "another sound's", "fixed", "uniform")
-ANEW = "svm, fitted anew"
+LEARNT, FIXED, UNIFORM = "as learnt", "fixed", "uniform"
+DRAWN = ("another sound's", "another sound's over time", "another sound's over space")
+KINDS = (LEARNT, *DRAWN, FIXED, UNIFORM)
+ANEW = ("svm, fitted anew", "softmax, fitted anew")
+DRAWS = 3  # of other segments; a segment counts as right by its mean over them
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,11 @@ class Correct:
     """Which tested segments of one training are classified correctly.
 
     Attributes:
-        by: [segment] for each kind of weights and head.
+        by: [segment] for each kind of weights and head, 1 where it is right; the mean over the draws where there are some.
         groups: Of each segment's recording.
     """
 
-    by: dict[tuple[str, str], Bool[np.ndarray, " segment"]]
+    by: dict[tuple[str, str], Float64[np.ndarray, " segment"]]
     groups: list[str]
 
 
@@ -142,19 +146,24 @@ def of_training(member: NetworkMember, plan: Plan, folder: RunFolder, task: Task
     fitted, tested = attended(network, training.features[kept]), attended(network, test.features[test.voting])
     generator = generator_for(f"{plan.corpus} {task.system} {task.split} {task.seed}")
     fixed = fitted.spatial.mean(dim=0), fitted.temporal.mean(dim=0)
-    by_training, by_test = (embeddings(network, part, fixed, generator) for part in (fitted, tested))
-    if not np.allclose(by_test[LEARNT], result.embedding, atol=1e-3):
-        raise SystemExit(f"{folder.model(task)}: does not give the embeddings of its result; is it of another training?")
-    scenes, truth = result.scenes, test.labels(result.scenes)[test.voting]
-    calibration, seed = member.recipe.calibration, task.seed
+    labels, truth = training.labels(result.scenes)[kept], test.labels(result.scenes)[test.voting]
     groups = [training.groups()[i] for i in np.flatnonzero(kept)]
-    by: dict[tuple[str, str], Bool[np.ndarray, " segment"]] = {}
-    for kind in KINDS:
-        for head in HEADS:
-            by[kind, head] = member.classify(by_test[kind], head).argmax(axis=1) == truth
-        labels = training.labels(scenes)[kept]
-        fit = fit_svm(by_training[kind], labels, groups, len(scenes), calibration.svm_c, calibration.platt_folds, seed)
-        by[kind, ANEW] = _argmax(fit[0](torch.from_numpy(by_test[kind]))) == truth
+    calibration, n_scenes = member.recipe.calibration, len(result.scenes)
+    correct: dict[tuple[str, str], list[Bool[np.ndarray, " segment"]]] = {}
+    for draw in range(DRAWS):
+        by_training, by_test = (embeddings(network, part, fixed, generator) for part in (fitted, tested))
+        if not np.allclose(by_test[LEARNT], result.embedding, atol=1e-3):
+            raise SystemExit(f"{folder.model(task)}: does not give the embeddings of its result; is it of another training?")
+        for kind in DRAWN if draw else KINDS:
+            found = {head: member.classify(by_test[kind], head) for head in HEADS}
+            c, folds = calibration.svm_c, calibration.platt_folds
+            svm, _ = fit_svm(by_training[kind], labels, groups, n_scenes, c, folds, task.seed)
+            softmax, _ = fit_softmax(by_training[kind], labels, n_scenes, c)
+            x = torch.from_numpy(by_test[kind])
+            found |= {head: _numbers(anew, x) for head, anew in zip(ANEW, (svm, softmax), strict=True)}
+            for head, scores in found.items():
+                correct.setdefault((kind, head), []).append(scores.argmax(axis=1) == truth)
+    by = {key: np.mean(drawn, axis=0) for key, drawn in correct.items()}
     for head in HEADS:
         found = result.heads[head].segment.argmax(axis=1) == result.truth[result.recording_of]
         if np.mean(by[LEARNT, head] == found) < 0.99:  # ties aside
@@ -203,9 +212,12 @@ def embeddings(
     another = np.empty_like(order)
     another[order] = np.roll(order, 1)
     own = part.spatial, part.temporal
+    others = tuple(weights[torch.from_numpy(another)] for weights in own)
     kinds = {
         LEARNT: own,
-        ANOTHER: tuple(weights[torch.from_numpy(another)] for weights in own),
+        DRAWN[0]: (others[0], others[1]),
+        DRAWN[1]: (own[0], others[1]),
+        DRAWN[2]: (others[0], own[1]),
         FIXED: tuple(mean.expand_as(weights) for mean, weights in zip(fixed, own, strict=True)),
         UNIFORM: tuple(torch.full_like(weights, 1 / weights.shape[1]) for weights in own),
     }
@@ -213,20 +225,20 @@ def embeddings(
 
 
 @torch.inference_mode()
-def _argmax(log_posterior: Tensor) -> Int[np.ndarray, " segment"]:
-    return log_posterior.argmax(dim=1).numpy()
+def _numbers(head: nn.Module, x: Float[Tensor, "segment embedding"]) -> Float[np.ndarray, "segment scene"]:
+    return head(x.double()).numpy()
 
 
 def _rows(corpus: str, name: str, found: Sequence[Correct]) -> list[dict[str, object]]:
     """Rows of one arm: percent and points, estimate and 95 % interval over groups, all of its trainings together."""
     groups = [group for correct in found for group in correct.groups]
     rows = []
-    for head in (*HEADS, ANEW):
-        by = {kind: np.concatenate([correct.by[kind, head] for correct in found]).astype(float) for kind in KINDS}
+    for head in (*HEADS, *ANEW):
+        by = {kind: np.concatenate([correct.by[kind, head] for correct in found]) for kind in KINDS}
         row: dict[str, object] = {"arm": ARMS.get(name, name), "head": head, "trainings": len(found)}
         row |= {"segments": len(groups), "groups": len(set(groups))}
         row[LEARNT] = _percent(mean_interval(by[LEARNT], groups, generator_for(f"{corpus} {name} {head}")))
-        for first, second in ((LEARNT, ANOTHER), (LEARNT, FIXED), (LEARNT, UNIFORM), (FIXED, UNIFORM)):
+        for first, second in (*((LEARNT, kind) for kind in KINDS[1:]), (FIXED, UNIFORM)):
             label = f"{first} minus {second}"
             draws = generator_for(f"{corpus} {name} {head} {label}")
             row[label] = _percent(mean_interval(by[first] - by[second], groups, draws))

@@ -178,7 +178,7 @@ def test_what_networks_do_inside_is_that_of_the_results():
 
 
 def test_what_the_weights_are_worth_is_that_of_the_results():
-    """Every cell of the table, and the sentences that say what an SVM loses that is fitted anew to uniform weights."""
+    """Every cell of the table, and the figures of the three heads and contrasts that the text rests on."""
 
     def text(values: list[float], sign: str = "") -> str:
         return "{:{s}.1f} ({:{s}.1f} to {:{s}.1f})".format(*(round(value, 1) + 0.0 for value in values), s=sign)  # no -0.0
@@ -189,20 +189,22 @@ def test_what_the_weights_are_worth_is_that_of_the_results():
         (names.get(run["corpus"], "ESC-10, unseen"), row["arm"], row["head"]): row for run in runs for row in run["rows"]
     }
     (rows,) = section("What the weights are worth")
-    assert len(rows) == len(kept) == 3 * 2 * 3
-    anew: dict[str, dict[str, str]] = {form: {} for form in WEIGHTED}
+    assert len(rows) == len(kept) == 3 * 2 * 4
     for row in rows:
         found = kept[row["corpus"], WEIGHTED[row["form of (9)"]], row["head"]]
         assert row["as learnt"] == text(found["as learnt"])
+        assert row["fixed minus uniform"] == text(found["fixed minus uniform"], "+")
         for kind in ("another sound's", "fixed", "uniform"):
             assert row[f"lost, {kind}"] == text(found[f"as learnt minus {kind}"], "+"), row
-        if row["head"] == "svm, fitted anew":
-            anew[row["form of (9)"]][row["corpus"]] = text(found["as learnt minus uniform"])
     page = PAGE.read_text(encoding="utf-8")
-    twice, ours = ([lost[corpus] for corpus in CORPORA_OF_WEIGHTS] for lost in (anew["times 2H"], anew["mean-preserving"]))
-    assert "it loses {}, {} and {} points with (9) times 2H".format(*twice) in page
-    assert "and {}, {} and {} with the mean-preserving form".format(*ours) in page
-    assert "not shown to lose anything: {} and {} heard, {} on unseen ESC-10".format(*twice) in page
+    for form, arm in WEIGHTED.items():
+        for head in ("svm, fitted anew", "softmax, fitted anew"):
+            of_corpora = [text(kept[corpus, arm, head]["as learnt minus fixed"]) for corpus in CORPORA_OF_WEIGHTS]
+            assert "{}, {} and {}".format(*of_corpora) in page, (form, head)
+    uniform = [
+        kept[corpus, WEIGHTED["times 2H"], "svm, fitted anew"]["as learnt minus uniform"] for corpus in CORPORA_OF_WEIGHTS
+    ]
+    assert "the SVM fitted anew {}, {} and {}:".format(*map(text, uniform)) in page
 
 
 def cells_of_90(row: Row) -> list[tuple[str, str, str]]:

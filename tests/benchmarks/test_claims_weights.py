@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.claims_weights import ANEW, ANOTHER, FIXED, KINDS, LEARNT, UNIFORM, Attended, attended, embeddings, measured
+from benchmarks.claims_weights import ANEW, DRAWN, FIXED, KINDS, LEARNT, UNIFORM, Attended, attended, embeddings, measured
 from soundscene.experiment.plan import Plan
 from soundscene.experiment.results import RunFolder
 from soundscene.network.attention_use import embed_uniform
@@ -47,10 +47,18 @@ def test_each_segment_gets_the_weights_of_one_other(network: AttCRNN, images: np
     part = attended(network, images)
     ones = Attended(torch.ones_like(part.z), part.spatial, part.temporal)
     found = by_kind(network, ones)
-    own, others = found[LEARNT], found[ANOTHER]
+    own, others = found[LEARNT], found[DRAWN[0]]
     assert len(np.unique(own, axis=0)) == len(own)
     assert not (own == others).all(axis=1).any(), "none its own"
     assert np.array_equal(np.unique(own, axis=0), np.unique(others, axis=0)), "each once"
+    order = [int(np.flatnonzero((own == row).all(axis=1))[0]) for row in others]
+    spatial, temporal = part.spatial[order], part.temporal[order]
+    assert network.attention is not None
+    with torch.inference_mode():
+        over_time = network.attention.pool(ones.z, part.spatial, temporal)
+        over_space = network.attention.pool(ones.z, spatial, part.temporal)
+    assert np.allclose(found[DRAWN[1]], over_time, atol=1e-6)
+    assert np.allclose(found[DRAWN[2]], over_space, atol=1e-6)
 
 
 def test_fixed_weights_are_the_same_for_all(network: AttCRNN, images: np.ndarray) -> None:
@@ -75,7 +83,7 @@ def test_models_of_a_run_are_tested_with_each_kind_of_weights(tmp_path: Path) ->
     found = json.loads(json.dumps(measured(tmp_path / "run")))
     assert LEAKAGE in found["corpus"]
     assert [(row["arm"], row["head"], row["trainings"], row["groups"]) for row in found["rows"]] == [
-        ("Att-CRNN", head, 2, 9) for head in ("svm", "softmax", ANEW)
+        ("Att-CRNN", head, 2, 9) for head in ("svm", "softmax", *ANEW)
     ]
     results, _ = RunFolder(tmp_path / "run").read_results(Plan.read(tmp_path / "run"))
     own = [result for result in results if result.system == "att-crnn-mel"]
