@@ -14,6 +14,7 @@ import json
 import os
 import platform
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.claims_questions import ARMS
 from soundscene.bundle import load_model
-from soundscene.experiment.plan import Plan
+from soundscene.experiment.plan import Plan, Task
 from soundscene.experiment.results import RunFolder
 from soundscene.experiment.task import read_parts
 from soundscene.files import write_atomic
@@ -51,8 +52,7 @@ def measured(run: Path) -> dict[str, object]:
     plan, folder = Plan.read(run), RunFolder(run)
     arms: dict[str, list[dict[str, float]]] = {}
     there = [task for task in plan.tasks() if folder.model(task).exists()]
-    trained = Counter((task.split, task.seed) for task in there)
-    whole = [place for place, n in trained.items() if n == len(plan.systems)]  # or arms would be of different folds
+    whole = whole_splits(plan, there)
     for task in (task for task in there if (task.split, task.seed) in whole):
         (member,) = networks_of(load_model(folder.model(task)).members)
         training, _ = read_parts(plan, task, folder.store)
@@ -75,6 +75,17 @@ def measured(run: Path) -> dict[str, object]:
         "run": study,
         "arms": [{"arm": ARMS[name], "models": len(found), **_summary(found)} for name, found in arms.items()],
     }
+
+
+def whole_splits(plan: Plan, there: Sequence[Task]) -> list[tuple[str, int]]:
+    """Return splits and seeds of which all arms are there; else arms would be of different recordings.
+
+    Args:
+        plan: Of the run.
+        there: Trainings that have what is needed.
+    """
+    trained = Counter((task.split, task.seed) for task in there)
+    return [place for place, n in trained.items() if n == len(plan.systems)]
 
 
 @torch.inference_mode()

@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import platform
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor, nn
 
+from benchmarks.claims_networks import whole_splits
 from benchmarks.claims_questions import ARMS, HEADS
 from soundscene.bundle import load_model
 from soundscene.data.corpus import Corpus
@@ -100,8 +100,7 @@ def measured(run: Path) -> dict[str, object]:
     there = [
         task for task in plan.tasks() if folder.model(task).exists() and (task.system, task.split, task.seed) in results
     ]
-    trained = Counter((task.split, task.seed) for task in there)
-    whole = [place for place, n in trained.items() if n == len(plan.systems)]
+    whole = whole_splits(plan, there)
     arms: dict[str, list[Correct]] = {}
     for task in (task for task in there if (task.split, task.seed) in whole):
         member = _with_attention(folder, task)
